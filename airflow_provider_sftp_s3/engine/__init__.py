@@ -1,0 +1,1 @@
+"""Plain asyncio transfer engine: usable, and tested, with no Airflow at all."""
