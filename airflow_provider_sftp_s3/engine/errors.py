@@ -1,0 +1,95 @@
+"""
+The errors of the engine. An error's type answers "what now?", its message says what to change.
+
+::
+
+    SftpS3Error
+    ├── ConfigurationError        nothing can work until somebody changes something: not retried
+    │   ├── AuthenticationFailed  password, key or user refused
+    │   ├── HostKeyError          unknown or changed host key
+    │   └── PlaceMissing          sftp_path or bucket does not exist, or is not a directory
+    ├── ConnectionFailed          the server cannot be reached, hangs, or cut the line: worth a retry
+    ├── FileError                 one file failed; the others go on
+    │   ├── NameRefused           a name or key that must not be used as a path, or cannot be
+    │   ├── ChangedWhileReading   before, counted and after disagree
+    │   ├── FileTimeout           `file_timeout` is over
+    │   ├── StorageError          S3 refused or failed a request
+    │   └── ServerRefused         the SFTP server answered with an error
+    │       └── NotFound          ... namely that there is no such file
+    └── TransferError             the run is over and something in it failed
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from airflow_provider_sftp_s3.engine.model import Report
+
+
+class SftpS3Error(Exception):
+    """Base of every error raised on purpose by this package."""
+
+
+class ConfigurationError(SftpS3Error, ValueError):
+    """Nothing can work until somebody changes a setting, a credential or a place."""
+
+
+class AuthenticationFailed(ConfigurationError):
+    """The SFTP server refused the user, password or key."""
+
+
+class HostKeyError(ConfigurationError):
+    """The SFTP server's host key is unknown, or not the one that was expected."""
+
+
+class PlaceMissing(ConfigurationError):
+    """The directory or bucket to work in does not exist, or is something else."""
+
+
+class ConnectionFailed(SftpS3Error):
+    """
+    No connection to the SFTP server, or no more: down, hanging, or cut.
+
+    :param connection: the serial number of the connection that was lost; 0 where none could be opened.
+    """
+
+    def __init__(self, message: str, connection: int = 0) -> None:
+        super().__init__(message)
+        self.connection = connection
+
+
+class FileError(SftpS3Error):
+    """One file failed. The others go on."""
+
+
+class NameRefused(FileError):
+    """A name or key that must not become a path, or cannot become a key."""
+
+
+class ChangedWhileReading(FileError):
+    """The file's size or mtime, or the bytes counted, changed during the read."""
+
+
+class FileTimeout(FileError):
+    """One file took longer than `file_timeout`."""
+
+
+class StorageError(FileError):
+    """S3 refused or failed a request."""
+
+
+class ServerRefused(FileError):
+    """The SFTP server answered a request with an error."""
+
+
+class NotFound(ServerRefused):
+    """The SFTP server says that there is no such file."""
+
+
+class TransferError(SftpS3Error):
+    """A run ended with failures. :attr:`report` says what was done all the same."""
+
+    def __init__(self, message: str, report: Report) -> None:
+        super().__init__(message)
+        self.report = report

@@ -1,0 +1,139 @@
+"""What there is to move: a walked tree, or the objects under a prefix, each as an async stream."""
+
+from __future__ import annotations
+
+import asyncio
+import posixpath
+import time
+from collections.abc import AsyncGenerator, Iterator
+from dataclasses import dataclass
+
+from airflow_provider_sftp_s3.engine import paths
+from airflow_provider_sftp_s3.engine.errors import ConnectionFailed, NameRefused, NotFound, ServerRefused
+from airflow_provider_sftp_s3.engine.model import DoneState, Outcome, SourceFile
+from airflow_provider_sftp_s3.engine.sftp import Entry, SftpSession
+from airflow_provider_sftp_s3.engine.workers import ATTEMPTS
+
+#: Directories listed at once: enough that a far-away server does not leave the transfers waiting for names.
+LISTERS = 16
+
+
+@dataclass(frozen=True)
+class Directory:
+    """A directory of the tree, and what stands in it."""
+
+    path: bytes
+    relative: bytes
+    entries: list[Entry]
+
+
+class Tree:
+    """
+    The files of a directory on the server that a pull should take.
+
+    :param root: the directory, as it is given to the server.
+    :param done_name: name of the done directories, which are never entered.
+    :param min_age: seconds that a file must have been left alone; 0 takes all.
+    """
+
+    def __init__(
+        self, session: SftpSession, root: bytes, *, globs: paths.Globs, done_name: bytes, min_age: float
+    ) -> None:
+        self.session = session
+        self.root = root
+        self.globs = globs
+        self.done_name = done_name
+        self.min_age = min_age
+        #: the done directories that the walk came by
+        self.done_directories: list[bytes] = []
+        self._from_the_future: list[SourceFile] = []
+
+    async def walk(self) -> AsyncGenerator[SourceFile | Outcome]:
+        """
+        Yield every file to take, and an outcome for everything else that is not a directory.
+
+        Many directories are listed at once. A directory's files come in the order of their names.
+        """
+        todo = [(self.root, b"")]
+        listing: set[asyncio.Task[Directory | Outcome]] = set()
+        try:
+            while todo or listing:
+                while todo and len(listing) < LISTERS:
+                    listing.add(asyncio.create_task(self._list(*todo.pop())))
+                done, listing = await asyncio.wait(listing, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    found = task.result()
+                    if isinstance(found, Outcome):
+                        yield found
+                        continue
+                    for item in self._sift(found):
+                        if isinstance(item, tuple) and not isinstance(item, SourceFile):
+                            todo.append(item)
+                        else:
+                            yield item
+        finally:
+            for task in listing:
+                task.cancel()
+        if self._from_the_future:
+            # Where the server's clock is ahead, an mtime says nothing of a file's age; that it stands still does.
+            # The second look is the one that every file gets when it is opened.
+            await asyncio.sleep(self.min_age)
+            for file in self._from_the_future:
+                yield file
+
+    async def _list(self, path: bytes, relative: bytes) -> Directory | Outcome:
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return Directory(path, relative, await self.session.list_directory(path))
+            except NotFound:
+                return Outcome(self.label(path), "skipped", reason="gone")
+            except ServerRefused as refused:
+                return Outcome(self.label(path), "failed", reason=f"cannot be listed: {refused}")
+            except ConnectionFailed as lost:
+                if not lost.connection or attempt == ATTEMPTS:
+                    raise
+        raise AssertionError("unreachable")
+
+    def _sift(self, directory: Directory) -> Iterator[SourceFile | Outcome | tuple[bytes, bytes]]:
+        """Yield files, outcomes, and as (path, relative) the directories beneath."""
+        done = next((entry for entry in directory.entries if entry.name == self.done_name), None)
+        done_state: DoneState = "absent" if done is None else "directory" if done.kind == "directory" else "other"
+        if done_state == "directory":
+            self.done_directories.append(posixpath.join(directory.path, self.done_name))
+        now = time.time()
+        previous: bytes | None = None
+        for entry in directory.entries:
+            if entry.name == previous or entry.name == self.done_name:
+                continue  # some servers list a name twice
+            previous = entry.name
+            path = posixpath.join(directory.path, entry.name)
+            relative = posixpath.join(directory.relative, entry.name)
+            reason = self.globs.reason_to_skip(paths.text(relative))
+            try:
+                paths.check_name(entry.name)
+            except NameRefused as refused:
+                if reason == "excluded":
+                    yield Outcome(self.label(path), "skipped", reason=reason)
+                else:
+                    yield Outcome(self.label(path), "failed", reason=str(refused))
+                continue
+            if entry.kind == "directory":
+                yield path, relative
+            elif entry.kind != "file":
+                yield Outcome(self.label(path), "skipped", reason="link" if entry.kind == "link" else "special file")
+            elif paths.is_temporary(entry.name):
+                yield Outcome(self.label(path), "skipped", reason="unfinished")
+            elif reason:
+                yield Outcome(self.label(path), "skipped", reason=reason)
+            else:
+                file = SourceFile(path, relative, entry.stat, done_state)
+                if self.min_age and entry.stat.mtime > now:
+                    self._from_the_future.append(file)
+                elif now - entry.stat.mtime < self.min_age:
+                    yield Outcome(self.label(path), "skipped", reason="young")
+                else:
+                    yield file
+
+    def label(self, path: bytes) -> str:
+        """Return the URI that stands for `path` in reports."""
+        return self.session.server.uri_of(path)

@@ -1,0 +1,117 @@
+"""The values that travel through the engine: what is to be moved, what became of it, and the sum of it all."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+Status = Literal["transferred", "skipped", "failed", "purged"]
+
+#: The done directory beside a file: "other" is a link or a file, which nothing can be moved into.
+DoneState = Literal["absent", "directory", "other"]
+
+#: How many failures and targets a report spells out: it lives in XCom, in Airflow's database.
+MAX_FAILURES = 100
+MAX_TARGETS = 1_000
+
+
+class Stat(NamedTuple):
+    """What tells one version of a file from another over SFTP: bytes, and seconds since 1970."""
+
+    size: int
+    mtime: int
+
+    def __str__(self) -> str:
+        return f"{self.size} bytes of mtime {self.mtime}"
+
+
+class SourceFile(NamedTuple):
+    """A regular file found in a pulled tree. Paths are bytes: a name need not be UTF-8."""
+
+    path: bytes
+    relative: bytes
+    stat: Stat
+    done: DoneState
+
+
+class ObjectEntry(NamedTuple):
+    """An object to be pushed; size is -1 where only the key is known."""
+
+    key: str
+    size: int = -1
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one file: every one that was looked at ends in exactly one of these."""
+
+    source: str
+    status: Status
+    target: str = ""
+    #: why it was skipped, or the error
+    reason: str = ""
+    bytes: int = 0
+    seconds: float = 0.0
+
+
+@dataclass
+class Report:
+    """What a run did. `as_dict` is what an operator returns, and what is in XCom."""
+
+    direction: Literal["pull", "push"]
+    transferred: int = 0
+    bytes: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+    failed: int = 0
+    failures: list[dict[str, str]] = field(default_factory=list)
+    targets: list[str] = field(default_factory=list)
+    purged: int = 0
+    started: float = field(default_factory=time.monotonic)
+    seconds: float = 0.0
+
+    def add(self, outcome: Outcome) -> None:
+        """Count one outcome."""
+        if outcome.status == "transferred":
+            self.transferred += 1
+            self.bytes += outcome.bytes
+            self._add_target(outcome.target)
+        elif outcome.status == "skipped":
+            self.skipped[outcome.reason] += 1
+            if outcome.target:  # a dry run says where the file would go
+                self._add_target(outcome.target)
+        elif outcome.status == "purged":
+            self.purged += 1
+        else:
+            self.failed += 1
+            if len(self.failures) < MAX_FAILURES:
+                self.failures.append({"source": outcome.source, "error": outcome.reason})
+        self.seconds = time.monotonic() - self.started
+
+    def _add_target(self, target: str) -> None:
+        if len(self.targets) < MAX_TARGETS:
+            self.targets.append(target)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the report as JSON-able values: counts, bytes, seconds, the first failures and targets."""
+        return {
+            "direction": self.direction,
+            "transferred": self.transferred,
+            "bytes": self.bytes,
+            "seconds": round(self.seconds, 3),
+            "skipped": dict(self.skipped),
+            "failed": self.failed,
+            "failures": self.failures,
+            "targets": self.targets,
+            "purged": self.purged,
+        }
+
+    def summary(self) -> str:
+        """Return the run in one line, for a log."""
+        skipped = ", ".join(f"{count} {reason}" for reason, count in sorted(self.skipped.items())) or "none"
+        rate = self.bytes / self.seconds / 2**20 if self.seconds else 0.0
+        return (
+            f"{self.direction}: {self.transferred} transferred ({self.bytes} bytes in {self.seconds:.1f} s, "
+            f"{rate:.1f} MiB/s), skipped: {skipped}, {self.failed} failed, {self.purged} purged"
+        )

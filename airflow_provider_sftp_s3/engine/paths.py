@@ -1,0 +1,178 @@
+"""Between S3 keys and remote paths, and what is refused on the way, before any I/O."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import secrets
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+
+from airflow_provider_sftp_s3.engine.errors import ConfigurationError, NameRefused
+
+#: https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
+MAX_KEY_BYTES = 1024
+#: NAME_MAX of the file systems behind nearly every server. Some servers lose a longer name without a word.
+MAX_NAME_BYTES = 255
+
+_TEMPORARY = re.compile(rb"\.[0-9a-f]{16}\.part")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def temporary_name(owner: str) -> bytes:
+    """
+    Return a file name that no other writer uses, and that a reader of the directory takes for hidden.
+
+    :param owner: 8 hex digits that a later try of the same task finds its own leavings by.
+    """
+    return f".{owner}{secrets.token_hex(4)}.part".encode()
+
+
+def is_temporary(name: bytes, owner: str = "") -> bool:
+    """Say whether `name` is one of ours, of `owner` where that is given."""
+    return _TEMPORARY.fullmatch(name) is not None and name.startswith(f".{owner}".encode())
+
+
+def text(path: bytes) -> str:
+    """Return `path` as text that keeps every byte, for patterns and reports."""
+    return path.decode("utf-8", "surrogateescape")
+
+
+def printable(path: bytes | str) -> str:
+    """Return `path` for a log or a report: escape sequences and bytes that are not UTF-8 are spelled out."""
+    shown = path if isinstance(path, str) else path.decode("utf-8", "backslashreplace")
+    return shown if shown.isprintable() else repr(shown)[1:-1]
+
+
+def directory_prefix(prefix: str) -> str:
+    """
+    Return `prefix` as the directory it means: "" or ending in one slash.
+
+    :raises ConfigurationError: it holds an empty, `.` or `..` segment, or a control character.
+    """
+    bare = prefix.removesuffix("/")
+    if not bare:
+        if prefix:
+            raise ConfigurationError('s3_prefix "/" is no prefix: leave it empty for the whole bucket')
+        return ""
+    try:
+        _check_segments(bare)
+    except NameRefused as refused:
+        raise ConfigurationError(f"s3_prefix {prefix!r}: {refused}; write it like 'inbound/partner/'") from None
+    return bare + "/"
+
+
+def check_name(name: bytes) -> None:
+    """
+    Refuse a name from a directory listing that is not a plain name.
+
+    :raises NameRefused: it is empty, `.` or `..`, or holds a slash, NUL or another control character.
+    """
+    if name in (b"", b".", b".."):
+        raise NameRefused(f"the server lists the name {printable(name)!r}, which is no file's name")
+    if b"/" in name:
+        raise NameRefused("the server lists a name with a slash in it")
+    if _CONTROL.search(text(name)):
+        raise NameRefused("the name holds a control character")
+
+
+def key_for(prefix: str, relative: bytes) -> str:
+    """
+    Return the key of the file at `relative` beneath the pulled directory.
+
+    :param prefix: as :func:`directory_prefix` gives it.
+    :raises NameRefused: the name is not UTF-8, as every key must be, or the key is too long.
+    """
+    try:
+        key = prefix + relative.decode("utf-8")
+    except UnicodeDecodeError:
+        raise NameRefused("the name is not UTF-8, and S3 keys are: rename it, or exclude it") from None
+    if len(key.encode()) > MAX_KEY_BYTES:
+        raise NameRefused(f"the key would have {len(key.encode())} bytes, and S3 takes {MAX_KEY_BYTES}")
+    return key
+
+
+def path_for(root: bytes, key: str, prefix: str = "", strip: re.Pattern[str] | None = None) -> bytes:
+    """
+    Return the remote path beneath `root` that `key` is pushed to.
+
+    :param prefix: removed from the key where there is no `strip`; as :func:`directory_prefix` gives it.
+    :param strip: removed once from the key. One slash that this leaves in front goes too.
+    :raises NameRefused: the path would leave `root`, is no plain path, is one of our own temporary names, or has a
+        segment over 255 bytes.
+    """
+    _check_segments(key)
+    if strip is not None:
+        relative = strip.sub("", key, count=1).removeprefix("/")
+    elif key.startswith(prefix):
+        relative = key[len(prefix) :]
+    else:
+        raise NameRefused(f"the key is not under the prefix {prefix!r}")
+    _check_segments(relative)
+    name = posixpath.basename(relative).encode()
+    if is_temporary(name):
+        raise NameRefused("the name is one that this provider uses for unfinished files")
+    return posixpath.join(root, relative.encode())
+
+
+def _check_segments(path: str) -> None:
+    if _CONTROL.search(path):
+        raise NameRefused("it holds a control character")
+    try:
+        segments = path.encode().split(b"/")
+    except UnicodeEncodeError:
+        raise NameRefused("it is not UTF-8") from None
+    for segment in segments:
+        if segment == b"":
+            raise NameRefused("it is empty, begins or ends with a slash, or has two in a row")
+        if segment in (b".", b".."):
+            raise NameRefused(f"it has the segment {segment.decode()!r}")
+        if len(segment) > MAX_NAME_BYTES:
+            raise NameRefused(f"a name in it has {len(segment)} bytes, and file systems take {MAX_NAME_BYTES}")
+
+
+class Globs:
+    """
+    Which files a run takes: those that match an `include` and no `exclude`.
+
+    A pattern with a slash is matched against the whole relative path, segment by segment, where `**` stands for any
+    number of directories; one without against the name alone. Case counts.
+    """
+
+    def __init__(self, include: str | Iterable[str] = "*", exclude: str | Iterable[str] | None = None) -> None:
+        self.include = _patterns("include", include)
+        self.exclude = _patterns("exclude", exclude or ())
+
+    def reason_to_skip(self, relative: str) -> str | None:
+        """Return why the file at `relative` is not taken, or None where it is."""
+        if any(_matches(relative, pattern) for pattern in self.exclude):
+            return "excluded"
+        if not any(_matches(relative, pattern) for pattern in self.include):
+            return "not included"
+        return None
+
+
+def _patterns(field: str, value: str | Iterable[str]) -> tuple[str, ...]:
+    patterns = (value,) if isinstance(value, str) else tuple(value)
+    for pattern in patterns:
+        if not isinstance(pattern, str) or not pattern:
+            raise ConfigurationError(f"{field} must be a glob such as '*.csv' or 'in/**/*.csv', or a list of them")
+    return patterns
+
+
+def _matches(relative: str, pattern: str) -> bool:
+    if "/" not in pattern:
+        return fnmatchcase(posixpath.basename(relative), pattern)
+    return _matches_segments(relative.split("/"), pattern.removeprefix("/").split("/"))
+
+
+def _matches_segments(names: list[str], patterns: list[str]) -> bool:
+    if not patterns:
+        return not names
+    first, rest = patterns[0], patterns[1:]
+    if first == "**":
+        # A trailing ** stands for everything beneath, not for the directory's own name.
+        if not rest:
+            return bool(names)
+        return any(_matches_segments(names[skip:], rest) for skip in range(len(names) + 1))
+    return bool(names) and fnmatchcase(names[0], first) and _matches_segments(names[1:], rest)

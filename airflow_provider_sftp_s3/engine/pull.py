@@ -1,0 +1,410 @@
+"""
+Pull: an SFTP tree into S3.
+
+One file, step by step (:meth:`Pull.transfer`):
+
+1. the listing yields regular files only, that nobody has touched for `min_age`;
+2. the name becomes a key, or is refused;
+3. open, fstat, read everything, streaming into S3, fstat again: before, counted and after must agree;
+4. S3 has answered that the object is complete. Only now:
+5. rename into the done directory, and look whether it is the file that was read: if not, upload it from there;
+6. stamp it with the time of the move, from which its retention counts.
+
+A crash after any step leaves a state from which the next run repairs everything by doing the same again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import posixpath
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from airflow_provider_sftp_s3.engine import marks, paths
+from airflow_provider_sftp_s3.engine.errors import (
+    ChangedWhileReading,
+    ConfigurationError,
+    ConnectionFailed,
+    FileError,
+    NotFound,
+    PlaceMissing,
+    ServerRefused,
+    TransferError,
+)
+from airflow_provider_sftp_s3.engine.listing import Tree
+from airflow_provider_sftp_s3.engine.model import Outcome, Report, SourceFile, Stat
+from airflow_provider_sftp_s3.engine.options import MAX_OBJECT_SIZE, KiB, MiB, TransferOptions
+from airflow_provider_sftp_s3.engine.s3 import Bucket
+from airflow_provider_sftp_s3.engine.sftp import ReadAhead, RemoteFile, SftpSession
+from airflow_provider_sftp_s3.engine.workers import Caps, Observer, Run
+
+AfterTransfer = Literal["move", "delete", "keep"]
+
+#: Bytes asked for ahead of a large file, and parts of it on their way to S3 at once.
+READ_AHEAD = 16 * MiB
+PARTS_AT_ONCE = 3
+#: How often a file that has changed since it was last looked at is looked at again.
+LOOKS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class PullSettings:
+    """
+    What a pull moves and where to; the operator's docstring explains each.
+
+    :raises ConfigurationError: a value is not allowed; the message names the argument and what is.
+    """
+
+    sftp_path: str
+    s3_prefix: str = ""
+    include: str | Iterable[str] = "*"
+    exclude: str | Iterable[str] | None = None
+    min_age: float = 30.0
+    after_transfer: AfterTransfer = "move"
+    done_dir: str = ".done"
+    retention: float | None = None
+    max_files: int | None = None
+    max_bytes: int | None = None
+    dry_run: bool = False
+
+    def __post_init__(self) -> None:
+        check_sftp_path(self.sftp_path)
+        check_caps(self.max_files, self.max_bytes)
+        if self.after_transfer not in get_args(AfterTransfer):
+            raise ConfigurationError(
+                f"after_transfer must be one of {', '.join(get_args(AfterTransfer))}, not {self.after_transfer!r}"
+            )
+        for name, seconds in (("min_age", self.min_age), ("retention", self.retention or 0)):
+            if not 0 <= seconds < float("inf"):
+                raise ConfigurationError(f"{name} must be 0 seconds or more, not {seconds!r}")
+        try:
+            paths.check_name(self.done_dir.encode())
+        except (FileError, UnicodeEncodeError):
+            raise ConfigurationError(
+                f"done_dir must be a name such as '.done', not a path: {self.done_dir!r}"
+            ) from None
+
+
+def check_sftp_path(path: object) -> None:
+    """Raise ConfigurationError where `path` cannot be a directory's path."""
+    if not isinstance(path, str) or not path or "\0" in path:
+        raise ConfigurationError(f"sftp_path must be the path of a directory on the server, not {path!r}")
+
+
+def root_of(sftp_path: str) -> bytes:
+    """Return `sftp_path` as the engine uses it: bytes, with no slash at its end."""
+    return (sftp_path.rstrip("/") or "/").encode()
+
+
+def check_caps(max_files: int | None, max_bytes: int | None) -> None:
+    """Raise ConfigurationError where a cap is not None or a whole number above 0."""
+    for name, cap in (("max_files", max_files), ("max_bytes", max_bytes)):
+        if cap is not None and (isinstance(cap, bool) or not isinstance(cap, int) or cap < 1):
+            raise ConfigurationError(f"{name} must be a whole number above 0, or None for no cap, not {cap!r}")
+
+
+@dataclass(frozen=True)
+class PulledFile:
+    """A file to pull, with what a report calls it."""
+
+    file: SourceFile
+    label: str
+
+    @property
+    def size(self) -> int:
+        return self.file.stat.size
+
+
+async def pull(
+    settings: PullSettings, session: SftpSession, bucket: Bucket, options: TransferOptions, observer: Observer
+) -> Report:
+    """
+    Pull a tree once.
+
+    :raises ConfigurationError: nothing can work until somebody changes something.
+    :raises ConnectionFailed: the server or S3 cannot be reached; nothing was moved.
+    :raises TransferError: something failed; the error has the report of what was done all the same.
+    """
+    return await Pull(settings, session, bucket, options, observer).run()
+
+
+class Pull:
+    """One run of a pull."""
+
+    def __init__(
+        self,
+        settings: PullSettings,
+        session: SftpSession,
+        bucket: Bucket,
+        options: TransferOptions,
+        observer: Observer,
+    ) -> None:
+        self.settings = settings
+        self.session = session
+        self.bucket = bucket
+        self.options = options
+        self.observer = observer
+        self.prefix = paths.directory_prefix(settings.s3_prefix)
+        self.done_name = settings.done_dir.encode()
+        self.tree = Tree(
+            session,
+            root_of(settings.sftp_path),
+            globs=paths.Globs(settings.include, settings.exclude),
+            done_name=self.done_name,
+            min_age=settings.min_age,
+        )
+        self.report = Report("pull")
+        self._run: Run[PulledFile] = Run(self.report, observer, options, Caps(settings.max_files, settings.max_bytes))
+        self._done_made: dict[bytes, asyncio.Task[None]] = {}
+        #: files that S3 has and whose move has not been answered yet
+        self._uploaded: dict[bytes, Stat] = {}
+        self._unstamped = False
+
+    async def run(self) -> Report:
+        """Do what :func:`pull` says."""
+        if not await self.session.is_directory(self.tree.root):
+            raise PlaceMissing(f"sftp_path: there is no directory {self.settings.sftp_path!r} on the server")
+        await self.bucket.check()
+        try:
+            async with contextlib.aclosing(self._files()) as files:
+                await self._run.all(files, self.transfer)
+            if self.settings.retention:
+                purging: Run[PulledFile] = Run(self.report, self.observer, self.options, Caps(None, None))
+                async with contextlib.aclosing(self._old_done_files(self.settings.retention)) as old:
+                    await purging.all(old, self._purge)
+        except ConnectionFailed as lost:
+            raise TransferError(f"{lost}; {self.report.summary()}", self.report) from lost
+        if self.settings.after_transfer == "delete":
+            await self._remove_empty_done_directories()
+        if self.report.failed:
+            raise TransferError(failure_message(self.report), self.report)
+        return self.report
+
+    async def _files(self) -> AsyncGenerator[PulledFile | Outcome]:
+        async with contextlib.aclosing(self.tree.walk()) as walk:
+            async for item in walk:
+                yield item if isinstance(item, Outcome) else PulledFile(item, self.tree.label(item.path))
+
+    async def transfer(self, pulled: PulledFile) -> Outcome:
+        """Move one file, or say why not."""
+        started = time.monotonic()
+        file = pulled.file
+        key = paths.key_for(self.prefix, file.relative)
+        target = self.bucket.uri_of(key)
+        keeps = self.settings.after_transfer == "keep"
+        if not keeps and file.done == "other":
+            raise FileError(f"{self.settings.done_dir!r} beside it is no directory, so it cannot be moved there")
+        if self.settings.dry_run:
+            return Outcome(pulled.label, "skipped", target, "dry run")
+        if keeps and await self._has(key, file.stat):
+            return Outcome(pulled.label, "skipped", reason="unchanged")
+        try:
+            read = await self._upload(file.path, key, file.stat)
+        except NotFound:
+            # Where the connection was lost during the move, the move may have worked all the same.
+            if file.path not in self._uploaded:
+                return Outcome(pulled.label, "skipped", reason="gone")
+            read = self._uploaded[file.path]
+        if read is None:
+            return Outcome(pulled.label, "skipped", reason="young")
+        if not keeps:
+            self._uploaded[file.path] = read
+            read = await self._move_to_done(file, key, read)
+            del self._uploaded[file.path]
+        return Outcome(pulled.label, "transferred", target, bytes=read.size, seconds=time.monotonic() - started)
+
+    async def _has(self, key: str, stat: Stat) -> bool:
+        version = await self.bucket.head(key)
+        return version is not None and version.size == stat.size and version.metadata.get("mtime") == str(stat.mtime)
+
+    async def _upload(self, path: bytes, key: str, expected: Stat, mtime: int | None = None) -> Stat | None:
+        """
+        Read the file at `path` into the object `key`, and return what was read.
+
+        :param expected: what the file was when it was last looked at. One that has changed since must be of age
+            again: if it is not, None is returned.
+        :param mtime: what to write into the object's metadata, where it is not the file's own.
+        :raises ChangedWhileReading: S3 has not got it.
+        """
+        for _ in range(LOOKS):
+            async with self._run.lane(self._cost(expected.size)), self.session.reading(path) as file:
+                before = await file.stat()
+                if before == expected:
+                    metadata = {
+                        "mtime": str(before.mtime if mtime is None else mtime),
+                        **marks.metadata_mark(self.bucket.name, key),
+                    }
+                    await self._send(file, before, key, metadata)
+                    return before
+            if time.time() - before.mtime < self.settings.min_age:
+                return None
+            expected = before
+        raise ChangedWhileReading(f"changed {LOOKS} times before it could be read, now {expected}")
+
+    async def _send(self, file: RemoteFile, before: Stat, key: str, metadata: dict[str, str]) -> None:
+        if before.size > MAX_OBJECT_SIZE:
+            raise FileError(f"has {before.size} bytes, and S3 takes {MAX_OBJECT_SIZE}")
+        if before.size <= self.options.part_size:
+            data = await file.read_all(before.size, self._moved)
+            _check_unchanged(before, len(data), await file.stat())
+            await file.close()
+            await self.bucket.put(key, data, metadata)
+            return
+        ahead = file.read_ahead(before.size, self._window, self._moved)
+
+        async def check() -> None:
+            _check_unchanged(before, ahead.count, await file.stat())
+
+        try:
+            await self.bucket.put_stream(
+                key,
+                _CheckedAtTheEnd(ahead, check),
+                metadata,
+                part_size=self.options.part_size_for(before.size),
+                parts_at_once=self._parts_at_once(before.size),
+                call_off=ahead.close,
+            )
+        finally:
+            ahead.close()
+
+    @property
+    def _window(self) -> int:
+        return min(READ_AHEAD, self.options.memory_budget // 4)
+
+    def _parts_at_once(self, size: int) -> int:
+        """Return how many parts may be on their way while one more is filled, within the budget."""
+        fitting = (self.options.memory_budget - self._window) // self.options.part_size_for(size) - 1
+        return max(1, min(PARTS_AT_ONCE, fitting))
+
+    def _cost(self, size: int) -> int:
+        """Return the bytes of memory that a file of `size` bytes takes while it is moved."""
+        if size <= self.options.part_size:
+            return max(size, 64 * KiB)
+        return self._window + self.options.part_size_for(size) * (self._parts_at_once(size) + 1)
+
+    async def _move_to_done(self, file: SourceFile, key: str, read: Stat) -> Stat:
+        """
+        Move a file that S3 has into its done directory, stamped; return what was uploaded in the end.
+
+        What turns up there may be another file, which replaced the one that was read in the last moment. It must not
+        stay there without being in S3: it is uploaded from there, or, where it is still being written, moved back.
+        """
+        directory = posixpath.join(posixpath.dirname(file.path), self.done_name)
+        done = posixpath.join(directory, posixpath.basename(file.path))
+        if file.done == "absent":
+            await self._make_done_directory(directory)
+        moved = True
+        try:
+            await self.session.replace(file.path, done)
+        except NotFound:
+            moved = False  # by another run, or by us before the connection was lost: what is there now is what counts
+        try:
+            for _ in range(LOOKS):
+                there = await self.session.lstat(done)
+                if there == read:
+                    await self._settle_done(done)
+                    return read
+                # A file of the same size that somebody else moved is most likely the same one, stamped.
+                mtime = read.mtime if not moved and there.size == read.size else None
+                again = await self._upload(done, key, there, mtime)
+                if again is None:
+                    break
+                read = again
+        except NotFound:
+            return read  # removed or moved back by somebody else; S3 has it
+        except ChangedWhileReading:
+            pass
+        await self.session.replace(done, file.path)
+        raise ChangedWhileReading("was replaced while it was moved into the done directory: it is back in its place")
+
+    async def _settle_done(self, done: bytes) -> None:
+        if self.settings.after_transfer == "delete":
+            await self.session.remove(done)
+            return
+        try:
+            await self.session.set_mtime(done, int(time.time()))
+        except ServerRefused as refused:
+            if not self._unstamped:
+                self._unstamped = True
+                self.observer.notice(
+                    f"the server does not let us set the mtime of done files, so none is purged: {refused}"
+                )
+
+    async def _make_done_directory(self, directory: bytes) -> None:
+        """Make a done directory once, however many of its files are moved at the same time."""
+        if directory not in self._done_made:
+            self._done_made[directory] = asyncio.create_task(self.session.make_directory(directory))
+        task = self._done_made[directory]
+        try:
+            await asyncio.shield(task)
+        except (ConnectionFailed, ServerRefused):
+            if self._done_made.get(directory) is task:
+                del self._done_made[directory]
+            raise
+
+    async def _remove_empty_done_directories(self) -> None:
+        for directory in self._done_made:
+            with contextlib.suppress(ServerRefused, ConnectionFailed):
+                await self.session.remove_directory(directory)
+
+    async def _old_done_files(self, retention: float) -> AsyncGenerator[PulledFile | Outcome]:
+        before = time.time() - retention
+        for directory in self.tree.done_directories:
+            try:
+                entries = await self.session.list_directory(directory)
+            except ServerRefused as refused:
+                yield Outcome(self.tree.label(directory), "failed", reason=f"cannot be purged: {refused}")
+                continue
+            for entry in entries:
+                if entry.kind == "file" and entry.stat.mtime < before and b"/" not in entry.name:
+                    path = posixpath.join(directory, entry.name)
+                    yield PulledFile(SourceFile(path, b"", entry.stat, "directory"), self.tree.label(path))
+
+    async def _purge(self, old: PulledFile) -> Outcome:
+        """Remove one done file."""
+        if self.settings.dry_run:
+            return Outcome(old.label, "skipped", reason="dry run (purge)")
+        try:
+            # Where the stamp cannot be set, the mtime is the file's own, and says nothing of its transfer.
+            await self.session.set_mtime(old.file.path, old.file.stat.mtime)
+        except NotFound:
+            return Outcome(old.label, "skipped", reason="gone")
+        except ServerRefused:
+            return Outcome(old.label, "skipped", reason="not stamped, not purged")
+        await self.session.remove(old.file.path)
+        return Outcome(old.label, "purged")
+
+    def _moved(self, count: int) -> None:
+        self._run.progress.moved_bytes += count
+
+
+class _CheckedAtTheEnd:
+    """Chunks of a file, and at their end a check that fails the upload while S3 can still drop it."""
+
+    def __init__(self, ahead: ReadAhead, check: Callable[[], Awaitable[None]]) -> None:
+        self._ahead = ahead
+        self._check = check
+
+    def __aiter__(self) -> _CheckedAtTheEnd:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            return await anext(self._ahead)
+        except StopAsyncIteration:
+            await self._check()
+            raise
+
+
+def _check_unchanged(before: Stat, counted: int, after: Stat) -> None:
+    if not before.size == counted == after.size or before.mtime != after.mtime:
+        raise ChangedWhileReading(f"changed while reading: before {before}, counted {counted} bytes, after {after}")
+
+
+def failure_message(report: Report) -> str:
+    """Return what a run with failures fails with: how many, and the first of them."""
+    first = report.failures[0]
+    return f"{report.failed} failed, the first: {first['source']}: {first['error']}; {report.summary()}"

@@ -1,0 +1,328 @@
+"""
+Push: S3 objects to an SFTP server.
+
+One object, step by step (:meth:`Push.transfer`):
+
+1. ask S3 for it: one that is gone, marked or a folder marker is skipped;
+2. the key becomes a path beneath `sftp_path`, or is refused;
+3. its bytes, held to one ETag, go into a temporary file in the target's own directory, every write is acknowledged,
+   the size compared, the file synced, and renamed over the target: nobody there ever sees half a file;
+4. mark it, bound to the ETag that was sent; an object that was overwritten meanwhile is taken again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import posixpath
+import re
+import time
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_provider_sftp_s3.engine import marks, paths
+from airflow_provider_sftp_s3.engine.errors import (
+    ConfigurationError,
+    ConnectionFailed,
+    FileError,
+    NotFound,
+    PlaceMissing,
+    ServerRefused,
+    StorageError,
+    TransferError,
+)
+from airflow_provider_sftp_s3.engine.model import ObjectEntry, Outcome, Report
+from airflow_provider_sftp_s3.engine.options import KiB, MiB, TransferOptions
+from airflow_provider_sftp_s3.engine.pull import check_caps, check_sftp_path, failure_message, root_of
+from airflow_provider_sftp_s3.engine.s3 import Bucket, Download
+from airflow_provider_sftp_s3.engine.sftp import SftpSession
+from airflow_provider_sftp_s3.engine.workers import Caps, Observer, Run
+
+#: Bytes of one file that are written and not yet acknowledged. asyncssh copies each on its way out.
+WRITE_WINDOW = 8 * MiB
+#: How large the pieces are that S3 is asked to hand over.
+CHUNK = 1 * MiB
+#: How often an object that is overwritten while it is pushed is taken again.
+VERSIONS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class PushSettings:
+    """
+    What a push moves and where to; the operator's docstring explains each.
+
+    :param owner: 8 hex digits that the temporary files of this task instance, and of no other, begin with.
+    :param clean_up: True on a retry: what earlier tries of the same task left is removed.
+    :raises ConfigurationError: a value is not allowed; the message names the argument and what is.
+    """
+
+    sftp_path: str
+    s3_prefix: str = ""
+    s3_keys: str | Iterable[str] | None = None
+    include: str | Iterable[str] = "*"
+    exclude: str | Iterable[str] | None = None
+    strip_regex: str | None = None
+    mark: str = "metadata"
+    max_files: int | None = None
+    max_bytes: int | None = None
+    dry_run: bool = False
+    owner: str = "0" * 8
+    clean_up: bool = False
+
+    def __post_init__(self) -> None:
+        check_sftp_path(self.sftp_path)
+        check_caps(self.max_files, self.max_bytes)
+        marks.check_mode(self.mark)
+        if self.s3_keys is not None and not isinstance(self.s3_keys, str):
+            object.__setattr__(self, "s3_keys", tuple(self.s3_keys))
+            for key in self.s3_keys:
+                if not isinstance(key, str):
+                    raise ConfigurationError(f"s3_keys must be a key or a list of keys, and {key!r} is none")
+        if self.strip_regex is not None:
+            try:
+                re.compile(self.strip_regex)
+            except (re.error, TypeError) as wrong:
+                raise ConfigurationError(
+                    f"strip_regex is no regular expression: {self.strip_regex!r}: {wrong}"
+                ) from None
+
+    @property
+    def keys(self) -> tuple[str, ...] | None:
+        """The keys that were given, each once, in their order; None: all under the prefix."""
+        if self.s3_keys is None:
+            return None
+        return (self.s3_keys,) if isinstance(self.s3_keys, str) else tuple(dict.fromkeys(self.s3_keys))
+
+
+@dataclass(frozen=True)
+class PushedObject:
+    """An object to push, with what a report calls it."""
+
+    entry: ObjectEntry
+    label: str
+
+    @property
+    def size(self) -> int:
+        return max(self.entry.size, 0)
+
+
+async def push(
+    settings: PushSettings, session: SftpSession, bucket: Bucket, options: TransferOptions, observer: Observer
+) -> Report:
+    """
+    Push objects once.
+
+    :raises ConfigurationError: nothing can work until somebody changes something.
+    :raises ConnectionFailed: the server or S3 cannot be reached; nothing was moved.
+    :raises TransferError: something failed; the error has the report of what was done all the same.
+    """
+    return await Push(settings, session, bucket, options, observer).run()
+
+
+class Push:
+    """One run of a push."""
+
+    def __init__(
+        self,
+        settings: PushSettings,
+        session: SftpSession,
+        bucket: Bucket,
+        options: TransferOptions,
+        observer: Observer,
+    ) -> None:
+        self.settings = settings
+        self.session = session
+        self.bucket = bucket
+        self.options = options
+        self.observer = observer
+        self.root = root_of(settings.sftp_path)
+        self.prefix = paths.directory_prefix(settings.s3_prefix)
+        self.strip = re.compile(settings.strip_regex) if settings.strip_regex else None
+        self.globs = paths.Globs(settings.include, settings.exclude)
+        self.marks = marks.Marks(bucket, marks.check_mode(settings.mark))
+        self.report = Report("push")
+        self._run: Run[PushedObject] = Run(self.report, observer, options, Caps(settings.max_files, settings.max_bytes))
+        self._directories = _Directories(session, self.root, settings.owner if settings.clean_up else "")
+
+    async def run(self) -> Report:
+        """Do what :func:`push` says."""
+        if not await self.session.is_directory(self.root):
+            raise PlaceMissing(f"sftp_path: there is no directory {self.settings.sftp_path!r} on the server")
+        await self.bucket.check()
+        try:
+            async with contextlib.aclosing(self._objects()) as objects:
+                await self._run.all(objects, self.transfer)
+        except ConnectionFailed as lost:
+            raise TransferError(f"{lost}; {self.report.summary()}", self.report) from lost
+        if self.report.failed:
+            raise TransferError(failure_message(self.report), self.report)
+        return self.report
+
+    async def _objects(self) -> AsyncGenerator[PushedObject | Outcome]:
+        async with contextlib.aclosing(self._entries()) as entries:
+            async for entry in entries:
+                label = self.bucket.uri_of(paths.printable(entry.key))
+                reason = reason_to_skip(entry.key, self.prefix, self.globs)
+                if reason:
+                    yield Outcome(label, "skipped", reason=reason)
+                else:
+                    yield PushedObject(entry, label)
+
+    async def _entries(self) -> AsyncGenerator[ObjectEntry]:
+        if self.settings.keys is None:
+            async with contextlib.aclosing(self.bucket.list(self.prefix)) as listed:
+                async for entry in listed:
+                    yield entry
+            return
+        for key in self.settings.keys:
+            if self.settings.max_bytes is None:
+                yield ObjectEntry(key)
+            else:
+                version = await self.bucket.head(key)
+                yield ObjectEntry(key, version.size if version else 0)
+
+    async def transfer(self, pushed: PushedObject) -> Outcome:
+        """Push one object, or say why not."""
+        started = time.monotonic()
+        key = pushed.entry.key
+        path = paths.path_for(self.root, key, self.prefix, self.strip)
+        target = self.session.server.uri_of(path)
+        parent = posixpath.dirname(path)
+        await self._directories.clean_up(parent)
+        for attempt in range(VERSIONS):
+            download = await self.bucket.get(key)
+            if download is None:
+                reason = "deleted"
+                return Outcome(pushed.label, "skipped", reason=reason)
+            try:
+                # After a first attempt the server has bytes that were overwritten in S3 while they were sent: they
+                # have to be replaced, even where another run has pushed and marked the newer ones meanwhile.
+                if not attempt and await self.marks.is_synced(key, download.version):
+                    return Outcome(pushed.label, "skipped", reason="synced")
+                if self.settings.dry_run:
+                    return Outcome(pushed.label, "skipped", target, "dry run")
+                await self._directories.ensure(parent)
+                await self._publish(download, path)
+            finally:
+                download.close()
+            if await self.marks.mark(key, download.version) != "overwritten":
+                size = download.version.size
+                return Outcome(pushed.label, "transferred", target, bytes=size, seconds=time.monotonic() - started)
+        raise StorageError(f"was overwritten {VERSIONS} times while it was pushed; the next run takes it up again")
+
+    async def _publish(self, download: Download, path: bytes) -> None:
+        """Write the object beside `path`, make sure that it is whole, and rename it over `path`."""
+        size = download.version.size
+        temporary = posixpath.join(posixpath.dirname(path), paths.temporary_name(self.settings.owner))
+        window = min(WRITE_WINDOW, self.options.memory_budget // 4)
+        async with (
+            self._run.lane(2 * min(max(size, 32 * KiB), window + CHUNK)),
+            self.session.creating(temporary) as file,
+        ):
+            async with contextlib.aclosing(download.chunks(CHUNK)) as chunks:
+                written = await file.write_all(chunks, window, self._moved)
+            stored = (await file.stat()).size
+            if not size == written == stored:
+                raise FileError(f"sizes differ: S3 has {size} bytes, {written} were read, the server has {stored}")
+            await file.sync()
+            await file.close()
+            await self.session.replace(temporary, path)
+
+    def _moved(self, count: int) -> None:
+        self._run.progress.moved_bytes += count
+
+
+class _Directories:
+    """The directories beneath the target: made where they are missing, cleaned where a retry finds its leavings."""
+
+    def __init__(self, session: SftpSession, root: bytes, owner: str) -> None:
+        self._session = session
+        self._owner = owner
+        self._tasks: dict[tuple[str, bytes], asyncio.Task[None]] = {}
+        self._root = root
+
+    async def ensure(self, path: bytes) -> None:
+        """Make `path` and what is missing above it, once for all the files in it."""
+        if path != self._root:
+            await self._once(self._ensure, path)
+
+    async def clean_up(self, path: bytes) -> None:
+        """Remove the temporary files in `path` that earlier tries of this task have left, once."""
+        if self._owner:
+            await self._once(self._clean_up, path)
+
+    async def _once(self, work: Callable[[bytes], Coroutine[Any, Any, None]], path: bytes) -> None:
+        which = work.__name__, path
+        task = self._tasks.get(which)
+        if task is None:
+            task = asyncio.create_task(work(path))
+            self._tasks[which] = task
+        try:
+            await asyncio.shield(task)
+        except Exception:
+            # The next file, or the next attempt, begins anew.
+            if self._tasks.get(which) is task:
+                del self._tasks[which]
+            raise
+
+    async def _ensure(self, path: bytes) -> None:
+        if await self._session.is_directory(path):
+            return
+        await self.ensure(posixpath.dirname(path))
+        await self._session.make_directory(path)
+
+    async def _clean_up(self, path: bytes) -> None:
+        try:
+            entries = await self._session.list_directory(path)
+        except ServerRefused:
+            return  # not there yet, or not ours to read: then it has to be made, or the push itself fails
+        for entry in entries:
+            if entry.kind == "file" and paths.is_temporary(entry.name, self._owner):
+                with contextlib.suppress(NotFound):
+                    await self._session.remove(posixpath.join(path, entry.name))
+
+
+def reason_to_skip(key: str, prefix: str, globs: paths.Globs) -> str | None:
+    """Return why an object is not pushed, judged by its key alone; None where it may be."""
+    if key.endswith("/"):
+        return "folder marker"
+    return globs.reason_to_skip(key.removeprefix(prefix))
+
+
+async def unsynced(settings: PushSettings, bucket: Bucket, options: TransferOptions) -> AsyncGenerator[ObjectEntry]:
+    """
+    Yield the objects under the prefix that a push would take, in the order of their keys, many of them asked at once.
+
+    A key that a push refuses is yielded too: the push is where its refusal is seen.
+    """
+    marking = marks.Marks(bucket, marks.check_mode(settings.mark))
+    prefix = paths.directory_prefix(settings.s3_prefix)
+    globs = paths.Globs(settings.include, settings.exclude)
+
+    async def is_unsynced(entry: ObjectEntry) -> bool:
+        try:
+            paths.path_for(b"/", entry.key)
+        except FileError:
+            return True
+        version = await bucket.head(entry.key)
+        return version is not None and not await marking.is_synced(entry.key, version)
+
+    asked: list[tuple[ObjectEntry, asyncio.Task[bool]]] = []
+    try:
+        async with contextlib.aclosing(bucket.list(prefix)) as entries:
+            async for entry in entries:
+                if reason_to_skip(entry.key, prefix, globs):
+                    continue
+                asked.append((entry, asyncio.create_task(is_unsynced(entry))))
+                if len(asked) >= options.concurrency:
+                    entry, answer = asked.pop(0)
+                    if await answer:
+                        yield entry
+        while asked:
+            entry, answer = asked.pop(0)
+            if await answer:
+                yield entry
+    finally:
+        for _, answer in asked:
+            answer.cancel()
