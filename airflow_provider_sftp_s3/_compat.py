@@ -1,0 +1,54 @@
+"""
+Every difference between the supported Airflow versions (2.10 to 3.3), so that no other module has to know of one.
+
+Each name is looked for at its newest place first. The older places still work on later versions, up to a point, but
+import with a deprecation warning, and the warning lands in the log of everybody who parses a Dag.
+"""
+
+from __future__ import annotations
+
+try:  # 3.0
+    from airflow.sdk import DAG, Asset, BaseOperator, Context
+except ImportError:
+    from airflow.datasets import Dataset as Asset
+    from airflow.models.baseoperator import BaseOperator
+    from airflow.models.dag import DAG
+    from airflow.utils.context import Context
+
+try:  # 3.1
+    from airflow.sdk import BaseHook
+except ImportError:
+    from airflow.hooks.base import BaseHook
+
+try:  # 3.2
+    from airflow.sdk import CronDataIntervalTimetable
+    from airflow.sdk.exceptions import (
+        AirflowException,
+        AirflowFailException,
+        AirflowNotFoundException,
+        AirflowSkipException,
+        AirflowTaskTimeout,
+    )
+except ImportError:
+    from airflow.exceptions import (
+        AirflowException,
+        AirflowFailException,
+        AirflowNotFoundException,
+        AirflowSkipException,
+        AirflowTaskTimeout,
+    )
+    from airflow.timetables.interval import CronDataIntervalTimetable
+
+__all__ = [
+    "DAG",
+    "AirflowException",
+    "AirflowFailException",
+    "AirflowNotFoundException",
+    "AirflowSkipException",
+    "AirflowTaskTimeout",
+    "Asset",
+    "BaseHook",
+    "BaseOperator",
+    "Context",
+    "CronDataIntervalTimetable",
+]

@@ -1,0 +1,110 @@
+"""An Airflow `sftp` connection -> the engine's description of the server."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from typing import Any
+
+from airflow.providers.sftp.hooks.sftp import SFTPHookAsync
+
+from airflow_provider_sftp_s3._compat import AirflowNotFoundException
+from airflow_provider_sftp_s3.engine.errors import ConfigurationError
+from airflow_provider_sftp_s3.engine.options import TransferOptions
+from airflow_provider_sftp_s3.engine.sftp import SftpServer
+
+
+class SftpSessionHook(SFTPHookAsync):
+    """
+    Reads an `sftp` connection, with the extras under the names that Airflow's own SFTPHook and SSHHook give them.
+
+    The connection itself is opened by the engine: SFTPHookAsync ignores time limits, keepalive and ciphers in the
+    supported range, and reads `host_key` differently by version.
+
+    :param sftp_conn_id: id of the connection.
+    """
+
+    def read(self, options: TransferOptions) -> tuple[SftpServer, TransferOptions]:
+        """
+        Return the server, and `options` with the connection's `conn_timeout` where they have the default.
+
+        :raises ConfigurationError: there is no such connection, or a field of it cannot be used.
+        """
+        try:
+            connection = self.get_connection(self.sftp_conn_id)
+        except AirflowNotFoundException as missing:
+            raise ConfigurationError(f"sftp_conn_id: {missing}") from None
+        if not connection.host:
+            raise ConfigurationError(f"the sftp connection {self.sftp_conn_id!r} has no host")
+        extra = _Extra(self.sftp_conn_id, connection.extra_dejson)
+        host_key = extra.text("host_key")
+        unverified = extra.flag("no_host_key_check", extra.flag("ignore_hostkey_verification", False))
+        if host_key and unverified:
+            raise extra.wrong("no_host_key_check", "true, but host_key is given: leave one of them out")
+        server = SftpServer(
+            host=connection.host,
+            port=connection.port or 22,
+            username=connection.login or None,
+            password=connection.password or None,
+            private_key=extra.text("private_key"),
+            key_file=extra.text("key_file"),
+            passphrase=extra.text("private_key_passphrase") or extra.text("passphrase"),
+            host_key=host_key,
+            known_hosts=extra.text("known_hosts") or SftpServer.known_hosts,
+            verify_host_key=not unverified and extra.text("known_hosts") != "none",
+            look_for_keys=extra.flag("look_for_keys", True),
+            ciphers=extra.names("ciphers"),
+            disabled_algorithms=extra.algorithms("disabled_algorithms"),
+            # SSHHook compresses unless told not to. That makes a transfer four times slower, so here it is asked for.
+            compress=extra.flag("compress", False),
+            proxy_command=shlex.join(shlex.split(extra.text("host_proxy_cmd") or "")) or None,
+            keepalive_seconds=extra.seconds("keepalive_interval", SftpServer.keepalive_seconds),
+        )
+        if options.conn_timeout == TransferOptions.conn_timeout:
+            conn_timeout = extra.seconds("conn_timeout", options.conn_timeout)
+            options = dataclasses.replace(options, conn_timeout=conn_timeout)
+        return server, options
+
+
+class _Extra:
+    """A connection's Extra, read field by field, each with an error that names it."""
+
+    def __init__(self, conn_id: str, extra: dict[str, Any]) -> None:
+        self._conn_id = conn_id
+        self._extra = extra
+
+    def wrong(self, name: str, what: str) -> ConfigurationError:
+        return ConfigurationError(f"Extra of the sftp connection {self._conn_id!r}: {name} is {what}")
+
+    def text(self, name: str) -> str | None:
+        value = self._extra.get(name)
+        if value is not None and not isinstance(value, str):
+            raise self.wrong(name, f"a {type(value).__name__}, and must be a string")
+        return value or None
+
+    def flag(self, name: str, default: bool) -> bool:
+        value = str(self._extra.get(name, default)).lower()
+        if value not in ("true", "false"):
+            raise self.wrong(name, f"{self._extra[name]!r}, and must be true or false")
+        return value == "true"
+
+    def seconds(self, name: str, default: float) -> float:
+        value = self._extra.get(name, default)
+        try:
+            return float(value)
+        except (TypeError, ValueError):
+            raise self.wrong(name, f"{value!r}, and must be a number of seconds") from None
+
+    def names(self, name: str) -> tuple[str, ...]:
+        value = self._extra.get(name) or ()
+        if isinstance(value, str):
+            value = value.split(",")
+        if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
+            raise self.wrong(name, f"{value!r}, and must be a list of names")
+        return tuple(item.strip() for item in value)
+
+    def algorithms(self, name: str) -> dict[str, tuple[str, ...]]:
+        value = self._extra.get(name) or {}
+        if not isinstance(value, dict):
+            raise self.wrong(name, f'{value!r}, and must be like {{"pubkeys": ["rsa-sha2-256"]}}')
+        return {str(kind): tuple(names) for kind, names in value.items()}

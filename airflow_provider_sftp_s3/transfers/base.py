@@ -1,0 +1,208 @@
+"""What both operators share: the engine's event loop in a thread, its log, and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Coroutine
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from airflow_provider_sftp_s3._compat import AirflowFailException, BaseOperator
+from airflow_provider_sftp_s3.engine.errors import ConfigurationError, TransferError
+
+if TYPE_CHECKING:
+    from airflow_provider_sftp_s3._compat import Context
+    from airflow_provider_sftp_s3.engine.model import Outcome, Report
+    from airflow_provider_sftp_s3.engine.options import TransferOptions
+    from airflow_provider_sftp_s3.engine.s3 import Bucket
+    from airflow_provider_sftp_s3.engine.sftp import SftpSession
+    from airflow_provider_sftp_s3.engine.workers import Progress
+
+T = TypeVar("T")
+
+#: How long an engine that is told to stop may take to close its files and connections.
+STOP_SECONDS = 10.0
+
+
+class EngineThread:
+    """
+    Runs one coroutine in an event loop of its own thread, while the calling thread waits.
+
+    Airflow ends a task by a signal, whose handler raises in the main thread, wherever that happens to be. Inside an
+    event loop such an exception may be swallowed by a callback; here it only ever ends a wait.
+    """
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._thread: threading.Thread | None = None
+        self._stopped = False
+
+    def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Return what `work` returns, or raise what it raises. Any exception in this thread stops it first."""
+        result: list[T] = []
+        error: list[BaseException] = []
+        finished = threading.Event()
+
+        async def main() -> None:
+            self._loop = asyncio.get_running_loop()
+            self._task = asyncio.current_task()
+            if not self._stopped:
+                result.append(await work())
+
+        def target() -> None:
+            try:
+                asyncio.run(main())
+            except BaseException as raised:
+                error.append(raised)
+            finally:
+                finished.set()
+
+        self._thread = threading.Thread(target=target, name="sftp-s3", daemon=True)
+        self._thread.start()
+        try:
+            finished.wait()
+        except BaseException:
+            self.stop()
+            raise
+        if error:
+            raise error[0]
+        if not result:
+            raise asyncio.CancelledError
+        return result[0]
+
+    def stop(self) -> None:
+        """Cancel the work and wait until it has closed what it had open, for 10 s at most. May be called twice."""
+        self._stopped = True
+        if self._loop is not None and self._task is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._task.cancel)
+        if self._thread is not None:
+            self._thread.join(STOP_SECONDS)
+
+
+class LogObserver:
+    """Writes a run to the task's log: a line per file, how far it is, and what the user should know."""
+
+    def __init__(self, log: logging.Logger) -> None:
+        self._log = log
+
+    def outcome(self, outcome: Outcome) -> None:
+        """Log one file. Names stand as repr: they can hold escape sequences."""
+        if outcome.status == "transferred":
+            self._log.info(
+                "transferred %r -> %r, %d bytes in %.3f s",
+                outcome.source,
+                outcome.target,
+                outcome.bytes,
+                outcome.seconds,
+            )
+        elif outcome.status == "failed":
+            self._log.error("failed %r: %s", outcome.source, outcome.reason)
+        elif outcome.status == "purged":
+            self._log.info("purged %r", outcome.source)
+        elif outcome.target:
+            self._log.info("%s: %r -> %r", outcome.reason, outcome.source, outcome.target)
+        else:
+            self._log.debug("skipped %r: %s", outcome.source, outcome.reason)
+
+    def progress(self, progress: Progress) -> None:
+        """Log how far the run is."""
+        self._log.info("%s", progress)
+
+    def notice(self, message: str) -> None:
+        """Log what the user should know once."""
+        self._log.warning("%s", message)
+
+
+class TransferOperator(BaseOperator):
+    """
+    Base of the operators: opens what the connections describe, runs the engine, and ends as Airflow expects.
+
+    Errors that a retry cannot mend become AirflowFailException, which Airflow does not retry.
+    """
+
+    sftp_conn_id: str
+    aws_conn_id: str | None
+    s3_bucket: str
+    options: TransferOptions | dict[str, Any] | None
+
+    _engine: EngineThread | None = None
+
+    def transfer(
+        self,
+        context: Context,
+        work: Callable[[SftpSession, Bucket, TransferOptions, LogObserver], Coroutine[Any, Any, Report]],
+    ) -> dict[str, Any]:
+        """
+        Open session and bucket, run `work`, and return its report.
+
+        :raises AirflowFailException: somebody has to change something first.
+        :raises TransferError: something failed; the report is in XCom under ``report``.
+        :raises ConnectionFailed: the server or S3 cannot be reached.
+        """
+        from airflow_provider_sftp_s3.engine.options import TransferOptions
+        from airflow_provider_sftp_s3.engine.sftp import SftpSession
+        from airflow_provider_sftp_s3.hooks.s3_store import bucket_of
+        from airflow_provider_sftp_s3.hooks.sftp_session import SftpSessionHook
+
+        server, options = SftpSessionHook(self.sftp_conn_id).read(TransferOptions.of(self.options))
+        observer = LogObserver(self.log)
+        with bucket_of(self.aws_conn_id, self.s3_bucket, options) as bucket:
+
+            async def session_and_work() -> Report:
+                async with SftpSession(server, options) as session:
+                    return await work(session, bucket, options, observer)
+
+            self._engine = EngineThread()
+            try:
+                report = self._engine.run(session_and_work)
+            except TransferError as failed:
+                self.log.info("%s", failed.report.summary())
+                context["ti"].xcom_push(key="report", value=failed.report.as_dict())
+                raise
+            finally:
+                self._engine = None
+        self.log.info("%s", report.summary())
+        return report.as_dict()
+
+    def on_kill(self) -> None:
+        """Stop the engine: files are closed, unfinished ones removed, connections ended."""
+        if self._engine is not None:
+            self._engine.stop()
+
+
+def seconds(name: str, value: timedelta | float | None) -> float | None:
+    """Return a duration argument in seconds. :raises ConfigurationError: it is none."""
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)):
+        return value
+    raise ConfigurationError(f"{name} must be a timedelta or a number of seconds, not {value!r}")
+
+
+def truth(name: str, value: object) -> bool:
+    """Return a templated flag as a bool: a template renders to text. :raises ConfigurationError: it is none."""
+    if isinstance(value, bool):
+        return value
+    text = str(value).strip().lower()
+    if text in ("true", "1", "yes"):
+        return True
+    if text in ("false", "0", "no", "", "none"):
+        return False
+    raise ConfigurationError(f"{name} must be true or false, not {value!r}")
+
+
+def fails_for_good(execute: Callable[[Any, Context], T]) -> Callable[[Any, Context], T]:
+    """Have what nobody but a user can mend fail at once, with no retries."""
+    import functools
+
+    @functools.wraps(execute)
+    def wrapped(self: Any, context: Context) -> T:
+        try:
+            return execute(self, context)
+        except ConfigurationError as wrong:
+            raise AirflowFailException(str(wrong)) from None
+
+    return wrapped

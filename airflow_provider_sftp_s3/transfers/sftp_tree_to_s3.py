@@ -1,0 +1,124 @@
+"""SftpTreeToS3Operator: pull a tree from an SFTP server into S3."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_sftp_s3.transfers.base import TransferOperator, fails_for_good, seconds, truth
+
+if TYPE_CHECKING:
+    from airflow_provider_sftp_s3._compat import Context
+    from airflow_provider_sftp_s3.engine.options import TransferOptions
+
+
+class SftpTreeToS3Operator(TransferOperator):
+    """
+    Pull a directory tree from an SFTP server into an S3 bucket, and move each file away once S3 has it.
+
+    Any number of files goes over one connection, many at once. A file is moved into ``.done`` beside it (or deleted,
+    or kept) only after S3 has answered that the object is complete, so that a crash at any moment loses nothing: the
+    next run does what is left. One file's failure leaves the others alone and fails the task in the end.
+
+    .. code-block:: python
+
+        SftpTreeToS3Operator(
+            task_id="pull",
+            sftp_path="/outbox",
+            s3_bucket="my-bucket",
+            s3_prefix="inbound/partner/",
+            retention=timedelta(days=7),
+        )
+
+    :param sftp_path: directory to pull, recursively; must exist. (templated)
+    :param s3_bucket: bucket to write to. (templated)
+    :param s3_prefix: directory in the bucket; the tree's own structure follows it. (templated)
+    :param sftp_conn_id: Airflow connection of type `sftp`. (templated)
+    :param aws_conn_id: Airflow connection of type `aws`; None: boto3's own way to find credentials. (templated)
+    :param include: glob or list of globs of files to take. One with a ``/`` is matched against the path relative to
+        `sftp_path`, where ``**`` stands for any directories; else against the name. (templated)
+    :param exclude: glob or list of globs of files to leave, likewise. It wins over `include`. (templated)
+    :param min_age: leave files alone whose mtime is younger, as a timedelta or in seconds: somebody may still be
+        writing them. 0 takes all.
+    :param after_transfer: ``move`` a file into `done_dir`, ``delete`` it, or ``keep`` it where it is and skip what S3
+        already has with the same size and ``mtime`` metadata.
+    :param done_dir: name of the done directory inside each directory.
+    :param retention: purge done files this long after their transfer, as a timedelta or in seconds. None or 0: never.
+    :param max_files: transfer at most so many files in one run; the rest waits for the next.
+    :param max_bytes: transfer at most so many bytes in one run. A larger file goes alone.
+    :param dry_run: list what would be done, touch nothing. (templated)
+    :param options: :class:`~airflow_provider_sftp_s3.engine.options.TransferOptions`, or a dict of its fields.
+    :return: the report, JSON: direction, transferred, bytes, seconds, skipped, failed, failures, targets, purged.
+    :raises AirflowFailException: at once, with no retries, where a setting, a credential or a directory is wrong.
+    :raises TransferError: something failed; the report is in XCom under ``report``.
+    """
+
+    template_fields: Sequence[str] = (
+        "sftp_path",
+        "s3_bucket",
+        "s3_prefix",
+        "sftp_conn_id",
+        "aws_conn_id",
+        "include",
+        "exclude",
+        "dry_run",
+    )
+    ui_color = "#d5e8f0"
+
+    def __init__(
+        self,
+        *,
+        sftp_path: str,
+        s3_bucket: str,
+        s3_prefix: str = "",
+        sftp_conn_id: str = "sftp_default",
+        aws_conn_id: str | None = "aws_default",
+        include: str | list[str] = "*",
+        exclude: str | list[str] | None = None,
+        min_age: timedelta | float = timedelta(seconds=30),
+        after_transfer: str = "move",
+        done_dir: str = ".done",
+        retention: timedelta | float | None = None,
+        max_files: int | None = None,
+        max_bytes: int | None = None,
+        dry_run: bool | str = False,
+        options: TransferOptions | dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.sftp_path = sftp_path
+        self.s3_bucket = s3_bucket
+        self.s3_prefix = s3_prefix
+        self.sftp_conn_id = sftp_conn_id
+        self.aws_conn_id = aws_conn_id
+        self.include = include
+        self.exclude = exclude
+        self.min_age = min_age
+        self.after_transfer = after_transfer
+        self.done_dir = done_dir
+        self.retention = retention
+        self.max_files = max_files
+        self.max_bytes = max_bytes
+        self.dry_run = dry_run
+        self.options = options
+
+    @fails_for_good
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Pull once and return the report."""
+        from airflow_provider_sftp_s3.engine.pull import PullSettings, pull
+
+        settings = PullSettings(
+            sftp_path=self.sftp_path,
+            s3_prefix=self.s3_prefix,
+            include=self.include,
+            exclude=self.exclude,
+            min_age=seconds("min_age", self.min_age) or 0,
+            after_transfer=self.after_transfer,  # type: ignore[arg-type]
+            done_dir=self.done_dir,
+            retention=seconds("retention", self.retention),
+            max_files=self.max_files,
+            max_bytes=self.max_bytes,
+            dry_run=truth("dry_run", self.dry_run),
+        )
+        return self.transfer(context, lambda *places: pull(settings, *places))
