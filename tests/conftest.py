@@ -1,0 +1,110 @@
+"""Fixtures of all tests: real servers on 127.0.0.1, and an Airflow that is set up only where it is asked for."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Generator, Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support import airflow_env
+from tests.support.sftp_servers import AsyncsshServer, OpenSshServer, SftpServer
+
+if TYPE_CHECKING:
+    from tests.support.s3_server import S3Server
+
+# Airflow reads its configuration when it is imported, and a test module may import it before any fixture runs.
+AIRFLOW_HOME = airflow_env.configure()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let Airflow 2 be imported: it and its dependencies warn about each other, where Airflow 3's are silent."""
+    if version("apache-airflow").startswith("2."):
+        for category in ("DeprecationWarning", "PendingDeprecationWarning", "FutureWarning"):
+            config.addinivalue_line("filterwarnings", f"ignore::{category}")
+        config.addinivalue_line("filterwarnings", "error:::airflow_provider_sftp_s3")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, Any, Any]:
+    """Collect no garbage while a failure is written up.
+
+    A broken connection leaves futures that log a traceback when they are collected. On Python 3.11 that kills pytest
+    with a SystemError if it is parsing source, for a traceback of its own, at that moment.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+
+
+@pytest.fixture
+def sftp_server(tmp_path: Path) -> Iterator[AsyncsshServer]:
+    """asyncssh's server, serving ``tmp_path / "sftp"`` as its ``/``."""
+    with AsyncsshServer(tmp_path / "sftp") as server:
+        yield server
+
+
+@pytest.fixture(params=[AsyncsshServer, OpenSshServer])
+def any_sftp_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SftpServer]:
+    """Every real SFTP server in turn; one that is not installed is skipped, or fails if REQUIRE_ALL_SERVERS=1."""
+    if request.param is OpenSshServer:
+        require_openssh()
+    with request.param(tmp_path / "sftp") as server:
+        yield server
+
+
+@pytest.fixture
+def openssh_server(tmp_path: Path) -> Iterator[OpenSshServer]:
+    """OpenSSH's sshd, serving ``tmp_path / "sftp"``; skipped as :func:`any_sftp_server` says."""
+    require_openssh()
+    with OpenSshServer(tmp_path / "sftp") as server:
+        yield server
+
+
+def require(available: bool, reason: str) -> None:
+    """Skip the test when something it needs is missing; fail it instead where REQUIRE_ALL_SERVERS=1 (in CI)."""
+    if not available:
+        if os.environ.get("REQUIRE_ALL_SERVERS") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+
+
+def require_openssh() -> None:
+    """Skip or fail the test, as :func:`require` does, where there is no sshd."""
+    require(OpenSshServer.available(), "sshd is not installed (apt-get install openssh-server)")
+
+
+@pytest.fixture(scope="session")
+def _s3_of_the_session() -> Iterator[S3Server]:
+    from tests.support.s3_server import S3Server  # moto takes a second to import, and unit tests need none of it
+
+    with S3Server() as server:
+        yield server
+
+
+@pytest.fixture
+def s3(_s3_of_the_session: S3Server) -> Iterator[S3Server]:
+    """The session's S3 server, with no bucket, hook or request from another test."""
+    yield _s3_of_the_session
+    _s3_of_the_session.reset()
+
+
+@pytest.fixture
+def bucket(s3: S3Server) -> str:
+    """A bucket of this test's own; making it is not among ``s3.requests``."""
+    name = s3.new_bucket()
+    s3.requests.clear()
+    return name
+
+
+@pytest.fixture(scope="session")
+def airflow_home() -> Path:
+    """Airflow's home with its database made: whatever runs a Dag needs it, and nothing else should pay for it."""
+    airflow_env.make_database()
+    return AIRFLOW_HOME

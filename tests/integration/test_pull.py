@@ -1,0 +1,333 @@
+"""Pull, against every real SFTP server: what a tree becomes in S3, and what is left on the server."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_sftp_s3.engine.errors import ConfigurationError, PlaceMissing, TransferError
+from airflow_provider_sftp_s3.engine.options import MiB, TransferOptions
+from tests.support.engine import Engine
+from tests.support.s3_server import S3Server
+from tests.support.sftp_servers import AsyncsshServer, SftpServer
+
+pytestmark = pytest.mark.integration
+
+OLD = 1_000_000_000
+
+
+def put(root: Path, files: dict[str, bytes], mtime: float = OLD) -> None:
+    """Write files beneath `root`, all with the same mtime."""
+    for name, content in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        os.utime(path, (mtime, mtime))
+
+
+def tree(root: Path) -> dict[str, bytes]:
+    """Return all files beneath `root` by relative path."""
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def engine(any_sftp_server: SftpServer, s3: S3Server, bucket: str) -> Engine:
+    (any_sftp_server.root / "in").mkdir()
+    return Engine(any_sftp_server, s3, bucket)
+
+
+@pytest.fixture
+def inbox(engine: Engine) -> Path:
+    return engine.sftp.root / "in"
+
+
+async def test_a_tree_arrives_with_its_structure_and_moves_to_done(engine: Engine, inbox: Path) -> None:
+    """Recursively, empty files and odd names included; each file goes into .done of its own directory."""
+    files = {
+        "a.txt": b"alpha",
+        "sub/b.bin": os.urandom(3 * MiB),
+        "sub/deeper/empty": b"",
+        "sub/with space + % # ümläut 😀.txt": b"odd",
+        "sub/.hidden": b"hidden",
+    }
+    put(inbox, files)
+    (inbox / "nothing here").mkdir()
+    report = await engine.pull(s3_prefix="land")
+    assert engine.s3.objects(engine.bucket) == {f"land/{name}": content for name, content in files.items()}
+    assert tree(inbox) == {
+        str(Path(name).parent / ".done" / Path(name).name): content for name, content in files.items()
+    }
+    assert not list((inbox / "nothing here").iterdir()), "an empty directory gets no done directory"
+    assert (report.transferred, report.failed, report.bytes) == (5, 0, sum(map(len, files.values())))
+    assert sorted(report.targets) == sorted(f"s3://{engine.bucket}/land/{name}" for name in files)
+
+
+async def test_a_large_file_arrives_whole_in_parts(engine: Engine, inbox: Path) -> None:
+    """Above part_size it goes as a multipart upload, and is the same bytes."""
+    content = os.urandom(23 * MiB + 17)
+    put(inbox, {"big.bin": content})
+    await engine.pull()
+    assert engine.s3.objects(engine.bucket)["big.bin"] == content
+    head = engine.s3.client().head_object(Bucket=engine.bucket, Key="big.bin")
+    assert head["ETag"].endswith('-3"')
+    assert head["Metadata"]["mtime"] == str(OLD)
+
+
+async def test_objects_carry_mtime_and_mark(engine: Engine, inbox: Path) -> None:
+    """The mtime as rclone writes it, and the mark, so that an overlapping push does not send them back."""
+    put(inbox, {"a.txt": b"a"}, mtime=1_234_567_890)
+    (engine.sftp.root / "out").mkdir()
+    await engine.pull(s3_prefix="both")
+    metadata = engine.s3.client().head_object(Bucket=engine.bucket, Key="both/a.txt")["Metadata"]
+    assert metadata["mtime"] == "1234567890"
+    assert metadata["synced"] == "true"
+    for mark in ("metadata", "tag"):
+        assert (await engine.push(s3_prefix="both", mark=mark)).skipped == {"synced": 1}
+    assert tree(engine.sftp.root / "out") == {}
+
+
+async def test_a_second_run_finds_nothing(engine: Engine, inbox: Path) -> None:
+    """Done files are not listed again."""
+    put(inbox, {"a.txt": b"a", "sub/b.txt": b"b"})
+    await engine.pull()
+    again = await engine.pull()
+    assert (again.transferred, again.failed, sum(again.skipped.values())) == (0, 0, 0)
+
+
+async def test_a_file_of_the_same_name_in_done_is_replaced(engine: Engine, inbox: Path) -> None:
+    """The newer file wins in S3 and in .done."""
+    put(inbox, {"a.txt": b"old"})
+    await engine.pull()
+    put(inbox, {"a.txt": b"newer"})
+    await engine.pull()
+    assert engine.s3.objects(engine.bucket) == {"a.txt": b"newer"}
+    assert tree(inbox) == {".done/a.txt": b"newer"}
+
+
+async def test_a_file_moved_back_by_hand_is_pulled_again(engine: Engine, inbox: Path) -> None:
+    """As sftp-lambda promises the server's owner."""
+    put(inbox, {"a.txt": b"again"})
+    await engine.pull()
+    engine.s3.client().delete_object(Bucket=engine.bucket, Key="a.txt")
+    (inbox / ".done" / "a.txt").rename(inbox / "a.txt")
+    assert (await engine.pull()).transferred == 1
+    assert engine.s3.objects(engine.bucket) == {"a.txt": b"again"}
+
+
+async def test_retention_counts_from_the_transfer(engine: Engine, inbox: Path) -> None:
+    """Not from the file's age; links and other names in .done are left alone."""
+    put(inbox, {"old.txt": b"years old", "sub/old.txt": b"too"})
+    await engine.pull(retention=3600)
+    assert (await engine.pull(retention=3600)).purged == 0
+    done = inbox / ".done" / "old.txt"
+    assert abs(done.stat().st_mtime - time.time()) < 120
+    a_day_ago = time.time() - 86400
+    os.utime(done, (a_day_ago, a_day_ago))
+    (inbox / ".done" / "directory").mkdir()
+    (inbox / ".done" / "link").symlink_to(inbox / "sub")
+    assert (await engine.pull(retention=0)).purged == 0
+    assert (await engine.pull()).purged == 0
+    report = await engine.pull(retention=3600)
+    assert (report.purged, report.failed) == (1, 0)
+    assert sorted(path.name for path in (inbox / ".done").iterdir()) == ["directory", "link"]
+    assert tree(inbox)["sub/.done/old.txt"] == b"too"
+
+
+async def test_include_and_exclude(engine: Engine, inbox: Path) -> None:
+    """By name, or by path where a pattern has a slash; what is left stays where it is."""
+    put(inbox, {"a.csv": b"1", "a.tmp": b"2", "x/b.csv": b"3", "x/y/c.csv": b"4", "d.txt": b"5"})
+    report = await engine.pull(include=["*.csv", "*.tmp"], exclude=["*.tmp", "x/y/*"])
+    assert set(engine.s3.objects(engine.bucket)) == {"a.csv", "x/b.csv"}
+    assert report.skipped == {"excluded": 2, "not included": 1}
+    assert {"a.tmp", "x/y/c.csv", "d.txt"} <= set(tree(inbox))
+
+
+async def test_young_files_wait(engine: Engine, inbox: Path) -> None:
+    """Somebody may still be writing them."""
+    put(inbox, {"young.txt": b"y"}, mtime=time.time() - 5)
+    put(inbox, {"old.txt": b"o"}, mtime=time.time() - 120)
+    report = await engine.pull(min_age=60)
+    assert (report.transferred, report.skipped) == (1, {"young": 1})
+    assert set(tree(inbox)) == {"young.txt", ".done/old.txt"}
+
+
+async def test_files_from_the_future_get_two_looks(engine: Engine, inbox: Path) -> None:
+    """Where clocks differ, a file that stands still for min_age is taken, and one that moves is not."""
+    ahead = time.time() + 7200
+    put(inbox, {"still.txt": b"s", "moves.txt": b"m"}, mtime=ahead)
+
+    async def append() -> None:
+        await asyncio.sleep(0.5)
+        put(inbox, {"moves.txt": b"more"}, mtime=ahead + 1)
+
+    appending = asyncio.create_task(append())
+    report = await engine.pull(min_age=2)
+    await appending
+    assert (report.transferred, report.skipped) == (1, {"young": 1})
+    assert engine.s3.objects(engine.bucket) == {"still.txt": b"s"}
+
+
+async def test_delete_leaves_nothing_behind(engine: Engine, inbox: Path) -> None:
+    """Neither the files nor a done directory."""
+    put(inbox, {"a.txt": b"a", "sub/b.txt": b"b"})
+    report = await engine.pull(after_transfer="delete")
+    assert report.transferred == 2
+    assert engine.s3.objects(engine.bucket) == {"a.txt": b"a", "sub/b.txt": b"b"}
+    assert tree(inbox) == {}
+    assert not (inbox / ".done").exists()
+
+
+async def test_keep_skips_what_s3_already_has(engine: Engine, inbox: Path) -> None:
+    """By size and mtime; a file that has changed in either goes again."""
+    put(inbox, {"a.txt": b"a", "b.txt": b"b", "c.txt": b"c"})
+    assert (await engine.pull(after_transfer="keep")).transferred == 3
+    put(inbox, {"a.txt": b"longer"})
+    put(inbox, {"b.txt": b"B"}, mtime=OLD + 1)
+    report = await engine.pull(after_transfer="keep")
+    assert (report.transferred, report.skipped) == (2, {"unchanged": 1})
+    assert engine.s3.objects(engine.bucket) == {"a.txt": b"longer", "b.txt": b"B", "c.txt": b"c"}
+    assert set(tree(inbox)) == {"a.txt", "b.txt", "c.txt"}
+
+
+async def test_caps_leave_the_rest_for_the_next_run(engine: Engine, inbox: Path) -> None:
+    """max_files and max_bytes."""
+    put(inbox, {f"{number}.txt": b"12345" for number in range(6)})
+    assert (await engine.pull(max_files=2)).transferred == 2
+    assert (await engine.pull(max_bytes=12)).transferred == 2
+    assert (await engine.pull()).transferred == 2
+    assert len(engine.s3.objects(engine.bucket)) == 6
+
+
+async def test_dry_run_lists_and_touches_nothing(engine: Engine, inbox: Path) -> None:
+    """Not even a done directory, and nothing is purged."""
+    put(inbox, {"a.txt": b"a", ".done/ancient.txt": b"x"})
+    before = {str(path): path.stat().st_mtime_ns for path in inbox.rglob("*")}
+    report = await engine.pull(s3_prefix="in", dry_run=True, retention=10)
+    assert report.targets == [f"s3://{engine.bucket}/in/a.txt"]
+    assert (report.transferred, report.purged) == (0, 0)
+    assert report.skipped == {"dry run": 1, "dry run (purge)": 1}
+    assert engine.s3.objects(engine.bucket) == {}
+    assert {str(path): path.stat().st_mtime_ns for path in inbox.rglob("*")} == before
+
+
+async def test_another_done_directory(engine: Engine, inbox: Path) -> None:
+    """A name of the user's choice; .done is then a directory like any other."""
+    put(inbox, {"a.txt": b"a", ".done/b.txt": b"b"})
+    await engine.pull(done_dir="processed")
+    assert tree(inbox) == {"processed/a.txt": b"a", ".done/processed/b.txt": b"b"}
+    assert set(engine.s3.objects(engine.bucket)) == {"a.txt", ".done/b.txt"}
+
+
+async def test_what_is_no_file_is_skipped_with_a_reason(engine: Engine, inbox: Path) -> None:
+    """Links are not followed, a FIFO is not opened, a push's unfinished file is not pulled."""
+    put(inbox, {"a.txt": b"a", ".0123456789abcdef.part": b"half"})
+    (inbox / "link").symlink_to("a.txt")
+    (inbox / "loop").symlink_to(".")
+    os.mkfifo(inbox / "fifo")
+    os.utime(inbox / "fifo", (OLD, OLD))
+    report = await engine.pull()
+    assert report.transferred == 1
+    assert report.skipped == {"link": 2, "special file": 1, "unfinished": 1}
+
+
+@pytest.mark.parametrize("what", ["link", "file"])
+async def test_a_done_that_is_no_directory_is_not_used(engine: Engine, inbox: Path, what: str) -> None:
+    """A link would lead the files elsewhere: its directory's files fail and stay, others go on."""
+    elsewhere = engine.sftp.root / "elsewhere"
+    elsewhere.mkdir()
+    put(inbox, {"bad/a.txt": b"a", "good/b.txt": b"b"})
+    if what == "link":
+        (inbox / "bad" / ".done").symlink_to(elsewhere)
+    else:
+        (inbox / "bad" / ".done").write_bytes(b"")
+    with pytest.raises(TransferError, match="no directory") as failed:
+        await engine.pull()
+    assert (failed.value.report.transferred, failed.value.report.failed) == (1, 1)
+    assert list(elsewhere.iterdir()) == []
+    assert (inbox / "bad" / "a.txt").read_bytes() == b"a"
+    assert set(engine.s3.objects(engine.bucket)) == {"good/b.txt"}
+
+
+async def test_a_name_that_is_not_utf8_fails_alone(engine: Engine, inbox: Path) -> None:
+    """It cannot be a key; its siblings go, and the directory is listed all the same."""
+    put(inbox, {"a.txt": b"a"})
+    bad = os.fsencode(inbox) + b"/\xff\xfe.txt"
+    Path(os.fsdecode(bad)).write_bytes(b"bad")
+    os.utime(bad, (OLD, OLD))
+    with pytest.raises(TransferError, match="not UTF-8") as failed:
+        await engine.pull()
+    assert (failed.value.report.transferred, failed.value.report.failed) == (1, 1)
+    assert Path(os.fsdecode(bad)).read_bytes() == b"bad"
+    assert (await engine.pull(exclude="*.txt")).skipped == {"excluded": 1}
+
+
+async def test_a_missing_directory_is_a_wrong_setting(engine: Engine) -> None:
+    """Not an empty tree, and not worth a retry."""
+    with pytest.raises(PlaceMissing, match="sftp_path: there is no directory"):
+        await engine.pull("nowhere")
+
+
+async def test_a_file_instead_of_a_directory_is_a_wrong_setting(engine: Engine, inbox: Path) -> None:
+    """sftp_path is a directory."""
+    put(inbox, {"a.txt": b"a"})
+    with pytest.raises(PlaceMissing, match="sftp_path"):
+        await engine.pull("in/a.txt")
+
+
+async def test_a_missing_bucket_is_a_wrong_setting(engine: Engine, inbox: Path) -> None:
+    """Nothing is moved."""
+    put(inbox, {"a.txt": b"a"})
+    engine.bucket = "no-such-bucket"
+    with pytest.raises(PlaceMissing, match="no bucket 'no-such-bucket'"):
+        await engine.pull()
+    assert set(tree(inbox)) == {"a.txt"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"after_transfer": "burn"}, "after_transfer must be one of move, delete, keep, not 'burn'"),
+        ({"done_dir": "a/b"}, "done_dir must be a name"),
+        ({"done_dir": ".."}, "done_dir must be a name"),
+        ({"done_dir": ""}, "done_dir must be a name"),
+        ({"retention": -1}, "retention must be 0 seconds or more"),
+        ({"min_age": -1}, "min_age must be 0 seconds or more"),
+        ({"max_files": 0}, "max_files must be a whole number above 0"),
+        ({"max_bytes": 1.5}, "max_bytes must be a whole number above 0"),
+        ({"s3_prefix": "a//b"}, "s3_prefix"),
+        ({"include": ""}, "include must be a glob"),
+    ],
+)
+async def test_a_wrong_setting_is_named(
+    sftp_server: AsyncsshServer, s3: S3Server, bucket: str, settings: dict[str, Any], message: str
+) -> None:
+    """With what is allowed."""
+    (sftp_server.root / "in").mkdir()
+    with pytest.raises(ConfigurationError, match=message):
+        await Engine(sftp_server, s3, bucket).pull(**settings)
+
+
+@pytest.fixture
+def small_file(sftp_server: AsyncsshServer, s3: S3Server, bucket: str) -> Iterator[Engine]:
+    put(sftp_server.root / "in", {"a.txt": b"x" * 4096, ".done/before.txt": b""})
+    yield Engine(sftp_server, s3, bucket, TransferOptions(concurrency=1))
+
+
+async def test_a_small_file_costs_nine_requests_at_most(small_file: Engine) -> None:
+    """And one request to S3: this is what the speed is made of."""
+    server = small_file.sftp
+    assert isinstance(server, AsyncsshServer)
+    await small_file.pull()
+    one = sum(server.requests.values())
+    puts = small_file.s3.counts()["PUT", "PutObject"]  # type: ignore[attr-defined]
+    put(server.root / "in", {"b.txt": b"x" * 4096, "c.txt": b"x" * 4096, "d.txt": b"x" * 4096})
+    server.requests.clear()
+    await small_file.pull()
+    assert (sum(server.requests.values()) - one) / 2 <= 9
+    assert puts == 1

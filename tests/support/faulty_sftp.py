@@ -1,0 +1,436 @@
+"""SFTP servers that misbehave: one class to one misbehaviour, named for it.
+
+Most are a :class:`Fault`, given to the server when it is made or later, in the middle of a test::
+
+    with AsyncsshServer(tmp_path, fault=EveryNthWriteFails(4)) as server: ...
+    sftp_server.fault = RenameIsRefused()
+
+:class:`NeverGreets` and :class:`HangsUp` are servers of their own, since they never get as far as SFTP.
+Each fault here has been seen on a real server, or is allowed by the protocol.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import stat
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from asyncssh import SFTPAttrs, SFTPFailure, SFTPName, SFTPNoSpaceOnFilesystem, SFTPPermissionDenied
+
+from tests.support.sftp_servers import AsyncsshServer, CutConnection, Fault, NoAnswer, Proceed, Request
+
+__all__ = [
+    "AtMostOpenHandles",
+    "CloseFails",
+    "ConnectionCutAfterReading",
+    "ConnectionCutAfterWriting",
+    "ConnectionCutBefore",
+    "DiskFull",
+    "EveryNthWriteFails",
+    "FileChangesWhileItIsRead",
+    "HangsUp",
+    "ListingHasOtherAttributes",
+    "ListingIsHostile",
+    "MkdirIsRefused",
+    "NeverAnswers",
+    "NeverGreets",
+    "NoFsync",
+    "NoLimits",
+    "NoPosixRename",
+    "OpenIsRefused",
+    "ReadsAreShort",
+    "ReadsTrickle",
+    "RenameIsRefused",
+    "ReplyIsLost",
+    "SetstatIsRefused",
+]
+
+RENAMES = ("RENAME", "POSIX-RENAME")
+SETSTATS = ("SETSTAT", "FSETSTAT", "LSETSTAT")
+
+
+# ------------------------------------------------------------------------------------------------- extensions withheld
+
+
+class NoPosixRename(Fault):
+    """Knows only the plain RENAME, which fails when the target exists."""
+
+    withheld = frozenset({"posix-rename@openssh.com"})
+
+
+class NoFsync(Fault):
+    """Cannot be told to put a file on the disk, as rclone's server and asyncssh's cannot."""
+
+    withheld = frozenset({"fsync@openssh.com"})
+
+
+class NoLimits(Fault):
+    """Does not say how large a request may be."""
+
+    withheld = frozenset({"limits@openssh.com"})
+
+
+# ------------------------------------------------------------------------------------------------------------ refusals
+
+
+@dataclass
+class Refuses(Fault):
+    """Refuses requests with "Permission denied".
+
+    :param names: which requests.
+    :param path: says whether a request on this path, or this target, is refused; none: all are.
+    :param times: how many are refused before it gives in; none: always.
+    """
+
+    names: Sequence[str]
+    path: Callable[[str], bool] | None = None
+    times: int | None = None
+
+    async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
+        if request.name not in self.names or self.times == 0:
+            return await proceed()
+        if self.path is not None and not (self.path(request.path) or (request.target and self.path(request.target))):
+            return await proceed()
+        if self.times is not None:
+            self.times -= 1
+        raise SFTPPermissionDenied("refused by the test")
+
+
+@dataclass
+class SetstatIsRefused(Refuses):
+    """No attribute can be set: what OpenSSH does with a file of another owner."""
+
+    names: Sequence[str] = SETSTATS
+
+
+@dataclass
+class RenameIsRefused(Refuses):
+    """Nothing can be renamed, plainly or the POSIX way: a drop box that is write-once."""
+
+    names: Sequence[str] = RENAMES
+
+
+@dataclass
+class MkdirIsRefused(Refuses):
+    """No directory can be made: a tree that is read-only for us."""
+
+    names: Sequence[str] = ("MKDIR",)
+
+
+@dataclass
+class OpenIsRefused(Refuses):
+    """Files cannot be opened: ``OpenIsRefused(path=lambda p: p.endswith("b"), times=2)`` for that one, twice."""
+
+    names: Sequence[str] = ("OPEN",)
+
+
+@dataclass
+class AtMostOpenHandles(Fault):
+    """Opens no more than so many files and directories at a time, over all its connections."""
+
+    limit: int = 10
+
+    async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
+        if request.name in ("OPEN", "OPENDIR") and server.open_handles >= self.limit:
+            raise SFTPFailure("too many open handles")
+        return await proceed()
+
+
+# -------------------------------------------------------------------------------------------------- reading and writing
+
+
+@dataclass
+class EveryNthWriteFails(Fault):
+    """Writes fail now and then, the others succeed: a client that looks at the last answer only sees success."""
+
+    n: int = 4
+    _writes: int = field(default=0, init=False)
+
+    async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
+        if request.name == "WRITE":
+            self._writes += 1
+            if self._writes % self.n == 0:
+                raise SFTPFailure("write error")
+        return await proceed()
+
+
+@dataclass
+class DiskFull(Fault):
+    """Takes so many bytes in all; a write that goes beyond fails with "No space on filesystem"."""
+
+    after: int
+    _written: int = field(default=0, init=False)
+
+    async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
+        if request.name == "WRITE":
+            if self._written + request.length > self.after:
+                raise SFTPNoSpaceOnFilesystem("disk full")
+            self._written += request.length
+        return await proceed()
+
+
+class CloseFails(Fault):
+    """CLOSE does its work and reports an error: a network file system that finds out only now."""
+
+    async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
+        result = await proceed()
+        if request.name == "CLOSE":
+            raise SFTPFailure("error at close")
+        return result
+
+
+@dataclass
+class ReadsAreShort(Fault):
+    """A READ returns at most so many bytes, fewer than asked and before the end: the protocol allows it."""
+
+    at_most: int = 1000
+
+    async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
+        result = await proceed()
+        if request.name == "READ":
+            data, _ = result
+            return data[: self.at_most], False
+        return result
+
+
+@dataclass
+class ReadsTrickle(Fault):
+    """Each READ takes its time and returns little: slow, but never idle."""
+
+    seconds: float = 0.05
+    at_most: int = 100
+
+    async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
+        if request.name != "READ":
+            return await proceed()
+        await asyncio.sleep(self.seconds)
+        data, _ = await proceed()
+        return data[: self.at_most], False
+
+
+@dataclass
+class FileChangesWhileItIsRead(Fault):
+    """Something else writes to a file during its transfer: it grows, shrinks or is replaced, once, at a chosen step.
+
+    :param change: called with the file's place on this machine: append, truncate, replace or touch it.
+    :param before: the request that it happens just before: ``FSTAT``, ``READ``, ``CLOSE``, ``POSIX-RENAME``, ...
+    :param nth: which of these requests, counted from 1.
+    :param path: the remote path of the file; none: the first file that gets there.
+    """
+
+    change: Callable[[Path], object]
+    before: str = "READ"
+    nth: int = 1
+    path: str | None = None
+    _seen: int = field(default=0, init=False)
+
+    async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
+        if request.name == self.before and self.path in (None, request.path):
+            self._seen += 1
+            if self._seen == self.nth:
+                self.change(server.local(request.path))
+        return await proceed()
+
+
+# --------------------------------------------------------------------------------------- connections that break or hang
+
+
+@dataclass
+class ConnectionCutAfterReading(Fault):
+    """The connection breaks once so many bytes have been read over it, ``times`` in all."""
+
+    after: int
+    times: int = 1
+    _read: int = field(default=0, init=False)
+
+    async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
+        result = await proceed()
+        if request.name == "READ" and self.times:
+            self._read += len(result[0])
+            if self._read >= self.after:
+                self._read, self.times = 0, self.times - 1
+                raise CutConnection
+        return result
+
+
+@dataclass
+class ConnectionCutAfterWriting(Fault):
+    """The connection breaks once so many bytes have been written over it, ``times`` in all."""
+
+    after: int
+    times: int = 1
+    _written: int = field(default=0, init=False)
+
+    async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
+        result = await proceed()
+        if request.name == "WRITE" and self.times:
+            self._written += request.length
+            if self._written >= self.after:
+                self._written, self.times = 0, self.times - 1
+                raise CutConnection
+        return result
+
+
+@dataclass
+class ConnectionCutBefore(Fault):
+    """The connection breaks instead of one request being done: ``ConnectionCutBefore(("POSIX-RENAME",))``."""
+
+    names: Sequence[str]
+    times: int = 1
+
+    async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
+        if request.name in self.names and self.times:
+            self.times -= 1
+            raise CutConnection
+        return await proceed()
+
+
+@dataclass
+class ReplyIsLost(Fault):
+    """A rename (or what ``names`` says) is done, then the connection breaks before the answer."""
+
+    names: Sequence[str] = RENAMES
+    times: int = 1
+
+    async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
+        result = await proceed()
+        if request.name in self.names and self.times:
+            self.times -= 1
+            raise CutConnection
+        return result
+
+
+@dataclass
+class NeverAnswers(Fault):
+    """Requests of these names are neither done nor answered; all others work, on the same connection too.
+
+    :param path: says whether a request on this path hangs; none: all do.
+    """
+
+    names: Sequence[str]
+    path: Callable[[str], bool] | None = None
+
+    async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
+        if request.name in self.names and (self.path is None or self.path(request.path)):
+            raise NoAnswer
+        return await proceed()
+
+
+# ------------------------------------------------------------------------------------------------------------ listings
+
+HOSTILE_NAMES: tuple[bytes, ...] = (
+    b".",
+    b"..",
+    b"",
+    b"../../escape",
+    b"/etc/passwd",
+    b"sub/inside",
+    b"nul\0byte",
+    b"escape\x1b[31mred",
+    b"line\nbreak",
+    b"twice",
+    b"twice",
+    b"not-utf8-\xff",
+)
+"""What a READDIR must never be believed about; ``twice`` and the last one are odd, but harmless."""
+
+
+@dataclass
+class ListingIsHostile(Fault):
+    """Every directory listing also holds ``names``, as regular files of 4 bytes from the year 2001."""
+
+    names: Sequence[bytes] = HOSTILE_NAMES
+
+    async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
+        result = await proceed()
+        if request.name == "READDIR":
+            entries, at_end = result
+            if any(entry.filename == b"." for entry in entries):  # the first part of the listing
+                return entries + [_entry(name) for name in self.names], at_end
+        return result
+
+
+def _entry(name: bytes) -> SFTPName:
+    attributes = SFTPAttrs(size=4, uid=0, gid=0, permissions=stat.S_IFREG | 0o644, atime=10**9, mtime=10**9)
+    return SFTPName(name, b"-rw-r--r-- " + name, attributes)
+
+
+@dataclass
+class ListingHasOtherAttributes(Fault):
+    """A listing says something else about a file than the file itself does.
+
+    :param attributes: takes a name and returns the fields of ``SFTPAttrs`` to change, such as ``{"mtime": 2**31}``;
+        None as a value: the server does not say.
+    """
+
+    attributes: Callable[[bytes], dict[str, Any]]
+
+    async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
+        result = await proceed()
+        if request.name == "READDIR":
+            for entry in result[0]:
+                for field_name, value in self.attributes(entry.filename).items():
+                    setattr(entry.attrs, field_name, value)
+        return result
+
+
+# ------------------------------------------------------------------------------------------- servers that never get far
+
+
+class _TcpServer(ABC):
+    """Accepts TCP connections in a thread; what it does with them is its subclasses' matter."""
+
+    host = "127.0.0.1"
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server((self.host, 0))
+        self.port: int = self._listener.getsockname()[1]
+        self.connections_total = 0
+        self._accepted: list[socket.socket] = []
+        self._thread = threading.Thread(target=self._accept, name=type(self).__name__, daemon=True)
+
+    @abstractmethod
+    def accepted(self, connection: socket.socket) -> None:
+        """Do something, or nothing, with a new connection."""
+
+    def _accept(self) -> None:
+        # Ends with the OSError of accept() on a listener that was shut down.
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                self.connections_total += 1
+                self._accepted.append(connection)
+                self.accepted(connection)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join()
+        for connection in self._accepted:
+            connection.close()
+
+
+class NeverGreets(_TcpServer):
+    """Accepts connections and says nothing, for ever: a firewall that swallows, a machine out of memory."""
+
+    def accepted(self, connection: socket.socket) -> None:
+        pass
+
+
+class HangsUp(_TcpServer):
+    """Accepts connections and closes them at once: sshd beyond its MaxStartups, a TCP wrapper that says no."""
+
+    def accepted(self, connection: socket.socket) -> None:
+        connection.close()

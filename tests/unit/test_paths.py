@@ -1,0 +1,181 @@
+"""Keys and remote paths: the identity where nothing is refused, and nothing that leaves its directory."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_sftp_s3.engine import paths
+from airflow_provider_sftp_s3.engine.errors import ConfigurationError, NameRefused
+
+pytestmark = pytest.mark.unit
+
+names = st.text(min_size=1, max_size=40) | st.sampled_from(
+    ["..", ".", "a/b", "a//b", "/etc/passwd", "../../x", "a\\b", "%2F", "a\nb", "é", "\u202egnp.exe", ".done", "dir/"]
+)
+
+
+@given(st.lists(names, min_size=1, max_size=5).map("/".join))
+def test_key_to_path_to_key_is_the_identity(key: str) -> None:
+    """Whatever is not refused comes back as it was."""
+    try:
+        path = paths.path_for(b"/root", key)
+    except NameRefused:
+        return
+    assert paths.key_for("", path.removeprefix(b"/root/")) == key
+
+
+@given(st.lists(names, min_size=1, max_size=5).map("/".join), st.sampled_from([None, "a", "^/", r"\.\.", ".*?/", "x"]))
+def test_no_key_leaves_its_directory(key: str, strip: str | None) -> None:
+    """With any strip_regex, a path is beneath the target, and needs no normalising."""
+    try:
+        path = paths.path_for(b"/root/target", key, strip=re.compile(strip) if strip else None)
+    except NameRefused:
+        return
+    assert path.startswith(b"/root/target/")
+    assert posixpath.normpath(path) == path
+    assert b"\0" not in path
+
+
+@pytest.mark.parametrize(
+    ("key", "reason"),
+    [
+        ("../x", "'..'"),
+        ("a/../../x", "'..'"),
+        ("./x", "'.'"),
+        ("/etc/passwd", "slash"),
+        ("a//b", "two in a row"),
+        ("a\x00b", "control"),
+        ("a\x1b[2Jb", "control"),
+        ("dir/" + "x" * 256, "256 bytes"),
+        ("dir/" + "é" * 128, "256 bytes"),
+        ("\ud800", "UTF-8"),
+        ("dir/.0123456789abcdef.part", "unfinished"),
+        ("", "empty"),
+    ],
+)
+def test_a_key_that_is_no_path_is_refused_with_a_reason(key: str, reason: str) -> None:
+    """The reason says what is wrong with the key."""
+    with pytest.raises(NameRefused, match=re.escape(reason)):
+        paths.path_for(b"/root", key)
+
+
+def test_a_key_outside_the_prefix_is_refused() -> None:
+    """A key that is given by hand must belong to the flow."""
+    with pytest.raises(NameRefused, match="not under the prefix"):
+        paths.path_for(b"/root", "other/a", "outbound/")
+
+
+def test_the_prefix_goes_and_the_rest_stays() -> None:
+    """Without strip_regex the prefix is removed."""
+    assert paths.path_for(b"/root", "outbound/a/b.txt", "outbound/") == b"/root/a/b.txt"
+
+
+def test_strip_regex_is_removed_once() -> None:
+    """Only the first match goes, and one slash that this leaves in front."""
+    assert paths.path_for(b"/root", "out/in/out/b", strip=re.compile("out")) == b"/root/in/out/b"
+    assert paths.path_for(b".", "2024-01-01/b", strip=re.compile(r"\d{4}-\d\d-\d\d/")) == b"./b"
+
+
+def test_strip_regex_that_leaves_a_way_out_is_refused() -> None:
+    """What is left after the removal is checked like a key."""
+    with pytest.raises(NameRefused):
+        paths.path_for(b"/root", ".x./etc", strip=re.compile("x"))
+    with pytest.raises(NameRefused):
+        paths.path_for(b"/root", "all", strip=re.compile("all"))
+
+
+@pytest.mark.parametrize(("prefix", "directory"), [("", ""), ("in", "in/"), ("in/", "in/"), ("a/b", "a/b/")])
+def test_a_prefix_is_a_directory(prefix: str, directory: str) -> None:
+    """With or without the slash at its end it means the same."""
+    assert paths.directory_prefix(prefix) == directory
+
+
+@pytest.mark.parametrize("prefix", ["/", "/in", "in//", "a/../b", "a\nb"])
+def test_a_prefix_that_is_no_directory_is_a_wrong_setting(prefix: str) -> None:
+    """The message names the argument."""
+    with pytest.raises(ConfigurationError, match="s3_prefix"):
+        paths.directory_prefix(prefix)
+
+
+@pytest.mark.parametrize("name", [b"", b".", b"..", b"a/b", b"/etc/passwd", b"a\x00b", b"a\x1b[31m", b"\x7f", b"a\n"])
+def test_a_listed_name_that_is_no_name_is_refused(name: bytes) -> None:
+    """A server may list anything."""
+    with pytest.raises(NameRefused):
+        paths.check_name(name)
+
+
+@pytest.mark.parametrize("name", [b"a", b".hidden", b"...", b"a\\b", b"\xff\xfe", "ümläut 😀".encode(), b"x" * 255])
+def test_an_odd_name_is_a_name(name: bytes) -> None:
+    """Names are bytes: they need not be UTF-8 to be listed."""
+    paths.check_name(name)
+
+
+def test_a_name_that_is_not_utf8_has_no_key() -> None:
+    """S3 keys are UTF-8, so the file is refused, and says why."""
+    with pytest.raises(NameRefused, match="UTF-8"):
+        paths.key_for("in/", b"\xff.txt")
+
+
+def test_a_key_over_1024_bytes_is_refused() -> None:
+    """S3's own limit, found before any I/O."""
+    assert paths.key_for("in/", b"x" * 1021)
+    with pytest.raises(NameRefused, match="1025 bytes"):
+        paths.key_for("in/", b"x" * 1022)
+
+
+def test_temporary_names_are_ours_unique_and_short() -> None:
+    """No two writers share one, and a later try finds those of its own task only."""
+    mine = {paths.temporary_name("0123abcd") for _ in range(1000)}
+    assert len(mine) == 1000
+    assert all(paths.is_temporary(name) and paths.is_temporary(name, "0123abcd") for name in mine)
+    assert not any(paths.is_temporary(name, "ffffffff") for name in mine)
+    assert not paths.is_temporary(b".0123abcd.part")
+    assert max(map(len, mine)) < 255
+
+
+@pytest.mark.parametrize(
+    ("include", "exclude", "relative", "reason"),
+    [
+        ("*", None, "a/b.txt", None),
+        ("*.csv", None, "a/b.csv", None),
+        ("*.csv", None, "a/b.txt", "not included"),
+        (["*.csv", "*.txt"], None, "b.txt", None),
+        ("*", "*.tmp", "a/b.tmp", "excluded"),
+        ("*.tmp", "*.tmp", "b.tmp", "excluded"),
+        ("a/*.csv", None, "a/b.csv", None),
+        ("a/*.csv", None, "a/c/b.csv", "not included"),
+        ("a/**/*.csv", None, "a/c/d/b.csv", None),
+        ("a/**/*.csv", None, "a/b.csv", None),
+        ("**/b.csv", None, "b.csv", None),
+        ("a/**", None, "a/c/d", None),
+        ("a/**", None, "b/c", "not included"),
+        ("*", ["old/**"], "old/x/y", "excluded"),
+        ("/a/*", None, "a/b", None),
+        ("[ab].txt", None, "a.txt", None),
+        ("*.CSV", None, "b.csv", "not included"),
+        ("?", None, "é", None),
+    ],
+)
+def test_globs(include: str | list[str], exclude: str | list[str] | None, relative: str, reason: str | None) -> None:
+    """With a slash against the path, without one against the name; exclude wins."""
+    assert paths.Globs(include, exclude).reason_to_skip(relative) == reason
+
+
+@pytest.mark.parametrize("include", ["", [""], [3]])
+def test_a_glob_that_is_none_is_a_wrong_setting(include: object) -> None:
+    """The message names the argument."""
+    with pytest.raises(ConfigurationError, match="include"):
+        paths.Globs(include)  # type: ignore[arg-type]
+
+
+def test_printable_spells_out_what_a_terminal_would_obey() -> None:
+    """Escape sequences and foreign bytes never reach a log as they are."""
+    assert paths.printable(b"plain \xc3\xa9") == "plain é"
+    assert paths.printable(b"\x1b[2J") == "\\x1b[2J"
+    assert paths.printable(b"\xff") == "\\xff"
+    assert paths.printable("a\u202eb") == "a\\u202eb"

@@ -1,0 +1,298 @@
+"""Budget, caps and the run: how many at once, how many in all, and what a failure does to the others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import pytest
+
+from airflow_provider_sftp_s3.engine.errors import ConfigurationError, ConnectionFailed, FileError
+from airflow_provider_sftp_s3.engine.model import Outcome, Report
+from airflow_provider_sftp_s3.engine.options import MiB, TransferOptions
+from airflow_provider_sftp_s3.engine.workers import Budget, Caps, Progress, Run
+from tests.support.engine import Recorder
+
+pytestmark = pytest.mark.unit
+
+
+@dataclass(frozen=True)
+class Thing:
+    label: str
+    size: int = 1
+
+
+async def things(*items: Thing | Outcome) -> AsyncIterator[Thing | Outcome]:
+    for item in items:
+        yield item
+
+
+def run_of(
+    concurrency: int = 4, max_files: int | None = None, max_bytes: int | None = None, file_timeout: float | None = None
+) -> Run[Thing]:
+    options = TransferOptions(concurrency=concurrency, file_timeout=file_timeout)
+    return Run(Report("pull"), Recorder(), options, Caps(max_files, max_bytes))
+
+
+async def moved(thing: Thing) -> Outcome:
+    await asyncio.sleep(0)
+    return Outcome(thing.label, "transferred", "there", bytes=thing.size)
+
+
+async def test_the_budget_is_never_exceeded_and_all_get_their_turn() -> None:
+    """Shares of all sizes, more than the whole included."""
+    budget = Budget(100)
+    held = peak = served = 0
+
+    async def take(size: int) -> None:
+        nonlocal held, peak, served
+        async with budget.share(size):
+            held += min(size, 100)
+            peak = max(peak, held)
+            await asyncio.sleep(0)
+            held -= min(size, 100)
+            served += 1
+
+    await asyncio.gather(*(take(size) for size in [10, 90, 500, 1, 60, 60, 100, 0] * 20))
+    assert (served, peak, held, budget.free) == (160, 100, 0, 100)
+
+
+async def test_a_share_that_is_given_up_while_waiting_leaves_the_budget_whole() -> None:
+    """A transfer that is cancelled in the queue takes nothing and blocks nobody."""
+    budget = Budget(10)
+
+    async def take(size: int) -> None:
+        async with budget.share(size):
+            await asyncio.sleep(0)
+
+    async with budget.share(10):
+        waiting = [asyncio.create_task(take(size)) for size in (10, 5, 5)]
+        await asyncio.sleep(0)
+        waiting[0].cancel()
+        await asyncio.sleep(0)
+    await asyncio.wait_for(asyncio.gather(*waiting[1:]), 5)
+    assert budget.free == 10
+
+
+async def test_large_shares_are_not_starved_by_small_ones() -> None:
+    """Shares are handed out in the order of asking."""
+    budget = Budget(10)
+    order: list[str] = []
+
+    async def take(name: str, size: int) -> None:
+        async with budget.share(size):
+            order.append(name)
+            await asyncio.sleep(0)
+
+    await asyncio.gather(take("first", 6), take("large", 10), take("small", 1))
+    assert order == ["first", "large", "small"]
+
+
+async def test_concurrency_is_the_number_in_flight() -> None:
+    """As many as allowed, and not one more."""
+    flying = peak = 0
+
+    async def fly(thing: Thing) -> Outcome:
+        nonlocal flying, peak
+        flying += 1
+        peak = max(peak, flying)
+        await asyncio.sleep(0.001)
+        flying -= 1
+        return await moved(thing)
+
+    run = run_of(concurrency=7)
+    await run.all(things(*(Thing(str(n)) for n in range(100))), fly)
+    assert peak == 7
+    assert run.report.transferred == 100
+
+
+async def test_a_failure_leaves_the_others_alone() -> None:
+    """Ours, or an error nobody has thought of: it is that file's outcome."""
+
+    async def sometimes(thing: Thing) -> Outcome:
+        if thing.label == "3":
+            raise FileError("broken")
+        if thing.label == "5":
+            raise ZeroDivisionError("surprise")
+        return await moved(thing)
+
+    run = run_of()
+    await run.all(things(*(Thing(str(n)) for n in range(10))), sometimes)
+    assert run.report.transferred == 8
+    assert sorted((f["source"], f["error"]) for f in run.report.failures) == [
+        ("3", "broken"),
+        ("5", "ZeroDivisionError: surprise"),
+    ]
+
+
+async def test_what_nobody_can_mend_ends_the_run() -> None:
+    """A wrong setting is raised as it is, not as one file's failure or as a group."""
+
+    async def never(thing: Thing) -> Outcome:
+        raise ConfigurationError("no bucket")
+
+    with pytest.raises(ConfigurationError, match="no bucket"):
+        await run_of().all(things(Thing("1"), Thing("2")), never)
+
+
+async def test_a_lost_connection_begins_its_files_again() -> None:
+    """All in flight see the same loss; each is tried again, and all arrive."""
+    tried: dict[str, int] = {}
+
+    async def lost_once(thing: Thing) -> Outcome:
+        tried[thing.label] = tried.get(thing.label, 0) + 1
+        await asyncio.sleep(0)
+        if tried[thing.label] == 1:
+            raise ConnectionFailed("cut", connection=1)
+        return await moved(thing)
+
+    run = run_of()
+    await run.all(things(*(Thing(str(n)) for n in range(4))), lost_once)
+    assert run.report.transferred == 4
+    assert set(tried.values()) == {2}
+
+
+async def test_a_server_that_always_cuts_the_line_ends_the_run() -> None:
+    """After three connections in a row that moved nothing."""
+    connection = 0
+
+    async def cut(thing: Thing) -> Outcome:
+        nonlocal connection
+        connection += 1
+        raise ConnectionFailed(f"cut {connection}", connection)
+
+    with pytest.raises(ConnectionFailed, match="cut 3"):
+        await run_of(concurrency=1).all(things(*(Thing(str(n)) for n in range(1000))), cut)
+    assert connection == 3
+
+
+async def test_no_connection_at_all_ends_the_run() -> None:
+    """The server is down: the other files need not find out one by one."""
+    calls = 0
+
+    async def down(thing: Thing) -> Outcome:
+        nonlocal calls
+        calls += 1
+        raise ConnectionFailed("refused")
+
+    with pytest.raises(ConnectionFailed):
+        await run_of(concurrency=1).all(things(*(Thing(str(n)) for n in range(10))), down)
+    assert calls == 1
+
+
+async def test_a_file_has_its_own_time_limit() -> None:
+    """A file that takes too long fails alone; waiting for memory does not count."""
+
+    run = run_of(concurrency=8, file_timeout=0.2)
+
+    async def hang(thing: Thing) -> Outcome:
+        async with run.lane(run.budget.total):
+            if thing.label == "hangs":
+                await asyncio.sleep(60)
+            return await moved(thing)
+
+    await run.all(things(Thing("hangs"), *(Thing(str(n)) for n in range(5))), hang)
+    assert run.report.transferred == 5
+    assert [f["source"] for f in run.report.failures] == ["hangs"]
+    assert "file_timeout, 0.2 s" in run.report.failures[0]["error"]
+
+
+@pytest.mark.parametrize(
+    ("max_files", "max_bytes", "sizes", "count"),
+    [
+        (3, None, [1] * 10, 3),
+        (None, 5, [1] * 10, 5),
+        (None, 5, [9, 1], 1),  # larger than the cap: goes alone, or it would never go
+        (2, 100, [60, 60, 60], 1),
+        (20, None, [1] * 10, 10),
+    ],
+)
+async def test_caps(max_files: int | None, max_bytes: int | None, sizes: list[int], count: int) -> None:
+    """The rest waits for the next run, and the log says so once."""
+    run = run_of(max_files=max_files, max_bytes=max_bytes)
+    await run.all(things(*(Thing(str(n), size) for n, size in enumerate(sizes))), moved)
+    assert run.report.transferred == count
+    assert len(run.observer.notices) == (1 if count < len(sizes) else 0)  # type: ignore[attr-defined]
+
+
+async def test_failures_do_not_use_up_a_cap() -> None:
+    """Files that always fail must not keep the others from ever going."""
+
+    async def odd_ones_fail(thing: Thing) -> Outcome:
+        if int(thing.label) % 2:
+            raise FileError("odd")
+        return await moved(thing)
+
+    run = run_of(max_files=3)
+    await run.all(things(*(Thing(str(n)) for n in range(1, 20))), odd_ones_fail)
+    assert run.report.transferred == 3
+
+
+async def test_a_run_that_is_cancelled_cancels_its_files() -> None:
+    """on_kill ends a run from outside: nothing goes on behind it."""
+    cancelled = 0
+
+    async def hang(thing: Thing) -> Outcome:
+        nonlocal cancelled
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            cancelled += 1
+            raise
+        raise AssertionError
+
+    running = asyncio.create_task(run_of(concurrency=5).all(things(*(Thing(str(n)) for n in range(9))), hang))
+    await asyncio.sleep(0.01)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert cancelled == 5
+
+
+async def test_progress_is_told_at_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With counts, rate and ETA."""
+    monkeypatch.setattr("airflow_provider_sftp_s3.engine.workers.PROGRESS_SECONDS", 0.01)
+    run = run_of(concurrency=1)
+
+    async def slow(thing: Thing) -> Outcome:
+        await asyncio.sleep(0.03)
+        run.progress.moved_bytes += thing.size
+        return await moved(thing)
+
+    await run.all(things(Thing("a", MiB), Thing("b", MiB)), slow)
+    lines = run.observer.progresses  # type: ignore[attr-defined]
+    assert lines
+    assert all("MiB/s" in line and "files/s" in line and "ETA" in line for line in lines)
+    assert any(line.startswith("1 of 2 files") for line in lines)
+
+
+def test_eta_is_what_is_left_at_the_rate_so_far() -> None:
+    """By bytes where some have moved."""
+    progress = Progress(found_files=4, found_bytes=400, moved_bytes=100, settled_files=1, settled_bytes=100)
+    progress.started -= 10
+    assert "ETA 30 s" in str(progress)
+
+
+def test_the_report_is_bounded() -> None:
+    """It lives in a database: the first 100 failures and 1,000 targets, and all the counts."""
+    report = Report("push")
+    for number in range(2000):
+        report.add(Outcome(f"s{number}", "transferred", f"t{number}", bytes=2))
+        report.add(Outcome(f"f{number}", "failed", reason="x"))
+        report.add(Outcome(f"k{number}", "skipped", reason="synced"))
+    summary = report.as_dict()
+    assert (summary["transferred"], summary["bytes"], summary["failed"]) == (2000, 4000, 2000)
+    assert summary["skipped"] == {"synced": 2000}
+    assert (len(summary["failures"]), len(summary["targets"])) == (100, 1000)
+    assert list(summary) == [
+        "direction",
+        "transferred",
+        "bytes",
+        "seconds",
+        "skipped",
+        "failed",
+        "failures",
+        "targets",
+        "purged",
+    ]
