@@ -13,6 +13,7 @@ Both name the key too, since metadata and tags travel along when a user copies t
 from __future__ import annotations
 
 import hashlib
+import urllib.parse
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
@@ -86,7 +87,7 @@ class Marks:
     def __init__(self, bucket: Bucket, mode: Mode) -> None:
         self.bucket = bucket
         self.mode = mode
-        _ensure_copy_is_conditional(bucket.client)
+        _teach_if_match(bucket.client)
 
     async def is_synced(self, key: str, version: Version) -> bool:
         """Say whether this version of the object has been pushed, by this provider or by sftp-lambda."""
@@ -131,7 +132,13 @@ class Marks:
             await self._copy_by_parts(key, version, kept, source)
         else:
             await self.bucket.call(
-                client.copy_object, Bucket=name, Key=key, MetadataDirective="REPLACE", **source, **kept
+                client.copy_object,
+                Bucket=name,
+                Key=key,
+                IfMatch=version.etag,
+                MetadataDirective="REPLACE",
+                **source,
+                **kept,
             )
         return "marked"
 
@@ -141,7 +148,7 @@ class Marks:
         """Copy an object over CopyObject's bound onto itself. Its tags have to be sent along."""
         client, target = self.bucket.client, {"Bucket": self.bucket.name, "Key": key}
         tags = await self._tags(key) or {}
-        tagging = "&".join(f"{_quoted(tag)}={_quoted(value)}" for tag, value in tags.items())
+        tagging = urllib.parse.urlencode(tags, quote_via=urllib.parse.quote)
         begun = await self.bucket.call(
             client.create_multipart_upload, **target, **kept, **({"Tagging": tagging} if tagging else {})
         )
@@ -196,23 +203,20 @@ class Marks:
         return f"{etag.strip(chr(34))}:{self._hash(key)}"
 
 
-def _quoted(text: str) -> str:
-    from urllib.parse import quote
-
-    return quote(text, safe="")
-
-
-def _ensure_copy_is_conditional(client: Any) -> None:
+def _teach_if_match(client: Any) -> None:
     """
-    Have every CopyObject of ours fail when its destination was overwritten meanwhile.
+    Have `client` send ``IfMatch`` with the calls that overwrite an object, whatever its version.
 
-    botocore knows the parameter since 1.40.61; the header works with all. It is the ETag that the source must have,
-    source and destination being the same object.
+    botocore knows the parameter of CopyObject since 1.40.61; S3 takes the header from all.
     """
 
-    def add_if_match(request: Any, **_: Any) -> None:
-        etag = request.headers.get("x-amz-copy-source-if-match")
-        if etag:
-            request.headers["If-Match"] = etag.decode() if isinstance(etag, bytes) else etag
+    def take(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
+        context["sftp_s3_if_match"] = params.pop("IfMatch", None)
 
-    client.meta.events.register("before-sign.s3.CopyObject", add_if_match, unique_id="sftp-s3-copy-if-match")
+    def send(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
+        if etag := context.get("sftp_s3_if_match"):
+            params["headers"]["If-Match"] = etag
+
+    for operation in ("CopyObject", "CompleteMultipartUpload"):
+        client.meta.events.register(f"before-parameter-build.s3.{operation}", take, unique_id=f"take-{operation}")
+        client.meta.events.register(f"before-call.s3.{operation}", send, unique_id=f"send-{operation}")

@@ -468,7 +468,10 @@ class SftpSession:
         except ServerRefused:
             await self.lstat(old)
             await self.lstat(new)
-        aside = posixpath.join(posixpath.dirname(new), paths.temporary_name("0" * 8))
+        # Named like what it makes way for, so that a retry finds it.
+        name = posixpath.basename(old)
+        owner = paths.text(name[1:9]) if paths.is_temporary(name) else "0" * 8
+        aside = posixpath.join(posixpath.dirname(new), paths.temporary_name(owner))
         await self._ask(lambda client: client.rename(new, aside), new)
         try:
             await self._ask(lambda client: client.rename(old, new), old)

@@ -7,6 +7,7 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
@@ -162,6 +163,9 @@ class Item(Protocol):
 
 T = TypeVar("T", bound=Item)
 
+#: The time limit of the file that the current asyncio task is moving; it has no end before the first share of memory.
+_clock: ContextVar[asyncio.Timeout] = ContextVar("clock")
+
 
 class Run(Generic[T]):
     """
@@ -184,19 +188,12 @@ class Run(Generic[T]):
 
     @contextlib.asynccontextmanager
     async def lane(self, cost: int) -> AsyncIterator[None]:
-        """
-        Hold `cost` bytes of the budget within the block, which then has `file_timeout` seconds.
-
-        :raises FileTimeout: the time is over.
-        """
+        """Hold `cost` bytes of the budget within the block. The file's time begins with its first share."""
         async with self.budget.share(cost):
-            try:
-                async with asyncio.timeout(self.options.file_timeout) as limit:
-                    yield
-            except TimeoutError:
-                if limit.expired():
-                    raise FileTimeout(f"took longer than file_timeout, {self.options.file_timeout} s") from None
-                raise
+            clock = _clock.get()
+            if self.options.file_timeout is not None and clock.when() is None:
+                clock.reschedule(asyncio.get_running_loop().time() + self.options.file_timeout)
+            yield
 
     async def all(self, listing: AsyncIterator[T | Outcome], transfer: Callable[[T], Awaitable[Outcome]]) -> None:
         """
@@ -254,12 +251,18 @@ class Run(Generic[T]):
         started = time.monotonic()
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                outcome = await transfer(item)
+                async with asyncio.timeout(None) as clock:
+                    _clock.set(clock)
+                    outcome = await transfer(item)
             except ConfigurationError:
                 raise
+            except TimeoutError as failed:
+                error: Exception = failed
+                if clock.expired():
+                    error = FileTimeout(f"took longer than file_timeout, {self.options.file_timeout} s")
             except ConnectionFailed as lost:
                 self._count_loss(lost)
-                error: Exception = lost
+                error = lost
                 if attempt < ATTEMPTS:
                     continue
             except Exception as failed:  # whatever befell this file, the others go on

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shlex
 from typing import Any
 
 from airflow.providers.sftp.hooks.sftp import SFTPHookAsync
@@ -57,7 +56,7 @@ class SftpSessionHook(SFTPHookAsync):
             disabled_algorithms=extra.algorithms("disabled_algorithms"),
             # SSHHook compresses unless told not to. That makes a transfer four times slower, so here it is asked for.
             compress=extra.flag("compress", False),
-            proxy_command=shlex.join(shlex.split(extra.text("host_proxy_cmd") or "")) or None,
+            proxy_command=extra.text("host_proxy_cmd"),
             keepalive_seconds=extra.seconds("keepalive_interval", SftpServer.keepalive_seconds),
         )
         if options.conn_timeout == TransferOptions.conn_timeout:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -314,9 +313,9 @@ async def test_a_wrong_setting_is_named(
 
 
 @pytest.fixture
-def small_file(sftp_server: AsyncsshServer, s3: S3Server, bucket: str) -> Iterator[Engine]:
+def small_file(sftp_server: AsyncsshServer, s3: S3Server, bucket: str) -> Engine:
     put(sftp_server.root / "in", {"a.txt": b"x" * 4096, ".done/before.txt": b""})
-    yield Engine(sftp_server, s3, bucket, TransferOptions(concurrency=1))
+    return Engine(sftp_server, s3, bucket, TransferOptions(concurrency=1))
 
 
 async def test_a_small_file_costs_nine_requests_at_most(small_file: Engine) -> None:

@@ -1,0 +1,416 @@
+"""Push, against every real SFTP server: what objects become there, and how they are marked."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_sftp_s3.engine import marks, paths
+from airflow_provider_sftp_s3.engine.errors import ConfigurationError, PlaceMissing, TransferError
+from airflow_provider_sftp_s3.engine.options import MiB, TransferOptions
+from airflow_provider_sftp_s3.engine.push import PushSettings, unsynced
+from tests.support.engine import Engine
+from tests.support.s3_server import S3Request, S3Server
+from tests.support.sftp_servers import AsyncsshServer, SftpServer
+
+pytestmark = pytest.mark.integration
+
+MARKS = pytest.mark.parametrize("mark", ["metadata", "tag"])
+
+
+def tree(root: Path) -> dict[str, bytes]:
+    """Return all files beneath `root` by relative path."""
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def store(engine: Engine, objects: dict[str, bytes], **arguments: Any) -> None:
+    """Put objects into the bucket."""
+    for key, content in objects.items():
+        engine.s3.client().put_object(Bucket=engine.bucket, Key=key, Body=content, **arguments)
+
+
+@pytest.fixture
+def engine(any_sftp_server: SftpServer, s3: S3Server, bucket: str) -> Engine:
+    (any_sftp_server.root / "out").mkdir()
+    return Engine(any_sftp_server, s3, bucket)
+
+
+@pytest.fixture
+def outbox(engine: Engine) -> Path:
+    return engine.sftp.root / "out"
+
+
+@pytest.fixture
+def fast(sftp_server: AsyncsshServer, s3: S3Server, bucket: str) -> Engine:
+    """For what does not depend on the SFTP server."""
+    (sftp_server.root / "out").mkdir()
+    return Engine(sftp_server, s3, bucket)
+
+
+@MARKS
+async def test_unsynced_objects_arrive_and_are_marked(engine: Engine, outbox: Path, mark: str) -> None:
+    """Missing subdirectories are made; the next run finds nothing to do."""
+    objects = {
+        "p/a.txt": b"alpha",
+        "p/x/y/z.bin": os.urandom(3 * MiB),
+        "p/x/empty": b"",
+        "p/with space + % # ümläut 😀.txt": b"odd",
+    }
+    store(engine, objects)
+    store(engine, {"other/b.txt": b"not ours", "p2/c.txt": b"not ours"})
+    report = await engine.push(s3_prefix="p", mark=mark)
+    assert tree(outbox) == {key.removeprefix("p/"): content for key, content in objects.items()}
+    assert (report.transferred, report.failed, report.bytes) == (4, 0, sum(map(len, objects.values())))
+    assert report.skipped == {}
+    assert (await engine.push(s3_prefix="p", mark=mark)).skipped == {"synced": 4}
+    engine.s3.client().delete_object(Bucket=engine.bucket, Key="p/a.txt")
+    assert engine.s3.objects(engine.bucket)["p/x/y/z.bin"] == objects["p/x/y/z.bin"], "a mark leaves the bytes alone"
+
+
+async def test_a_large_object_arrives_whole(engine: Engine, outbox: Path) -> None:
+    """Streamed in pieces, many writes on their way at once."""
+    content = os.urandom(23 * MiB + 17)
+    store(engine, {"big.bin": content})
+    await engine.push()
+    assert tree(outbox) == {"big.bin": content}
+
+
+@MARKS
+async def test_an_overwritten_object_is_pushed_again(engine: Engine, outbox: Path, mark: str) -> None:
+    """An overwrite loses the mark, and the partner's file is replaced."""
+    store(engine, {"a.txt": b"one"})
+    await engine.push(mark=mark)
+    store(engine, {"a.txt": b"two"})
+    assert (await engine.push(mark=mark)).transferred == 1
+    assert tree(outbox) == {"a.txt": b"two"}
+
+
+async def test_given_keys_are_pushed_and_no_others(engine: Engine, outbox: Path) -> None:
+    """One key or a list; each once."""
+    store(engine, {"a.txt": b"a", "b.txt": b"b", "c.txt": b"c"})
+    assert (await engine.push(s3_keys="b.txt")).transferred == 1
+    report = await engine.push(s3_keys=["a.txt", "a.txt", "b.txt", "gone.txt"])
+    assert (report.transferred, report.skipped) == (1, {"synced": 1, "deleted": 1})
+    assert set(tree(outbox)) == {"a.txt", "b.txt"}
+
+
+async def test_no_keys_given_is_not_all_keys(fast: Engine) -> None:
+    """An empty list, as XCom may bring it, pushes nothing."""
+    store(fast, {"a.txt": b"a"})
+    assert (await fast.push(s3_keys=[])).transferred == 0
+
+
+async def test_sftp_lambdas_mark_is_honoured(fast: Engine) -> None:
+    """`synched=true`, with no hash: who comes from sftp-lambda does not push everything again."""
+    store(fast, {"a.txt": b"a"}, Metadata={"synched": "true"})
+    for mark in ("metadata", "tag"):
+        assert (await fast.push(mark=mark)).skipped == {"synced": 1}
+
+
+@MARKS
+async def test_a_copy_to_another_key_is_pushed(fast: Engine, mark: str) -> None:
+    """Metadata and tags travel along with a copy; the mark does not count there."""
+    store(fast, {"a.txt": b"a"})
+    await fast.push(mark=mark)
+    source = {"Bucket": fast.bucket, "Key": "a.txt"}
+    fast.s3.client().copy_object(Bucket=fast.bucket, Key="b.txt", CopySource=source)
+    report = await fast.push(mark=mark)
+    assert (report.transferred, report.skipped) == (1, {"synced": 1})
+    assert set(tree(fast.sftp.root / "out")) == {"a.txt", "b.txt"}
+
+
+async def test_a_copy_to_another_bucket_is_pushed(fast: Engine, s3: S3Server) -> None:
+    """A replica has the same key and metadata, and its own partner."""
+    store(fast, {"a.txt": b"a"})
+    await fast.push()
+    source, fast.bucket = {"Bucket": fast.bucket, "Key": "a.txt"}, s3.new_bucket()
+    s3.client().copy_object(Bucket=fast.bucket, Key="a.txt", CopySource=source)
+    assert (await fast.push()).transferred == 1
+
+
+async def test_without_marks_everything_goes_every_time(fast: Engine) -> None:
+    """And nothing in S3 is touched."""
+    store(fast, {"a.txt": b"a"}, Metadata={"mine": "1"})
+    for _ in range(2):
+        assert (await fast.push(mark="none")).transferred == 1
+    assert fast.s3.client().head_object(Bucket=fast.bucket, Key="a.txt")["Metadata"] == {"mine": "1"}
+
+
+@MARKS
+async def test_a_mark_keeps_what_the_user_has_put_on_the_object(fast: Engine, mark: str) -> None:
+    """Metadata, content headers, storage class, encryption, redirect and tags."""
+    expires = datetime.datetime(2030, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
+    store(
+        fast,
+        {"a.csv": b"a;b"},
+        Metadata={"owner": "me", "note": "keep"},
+        ContentType="text/csv",
+        CacheControl="no-cache",
+        ContentDisposition="attachment",
+        ContentLanguage="de",
+        ContentEncoding="identity",
+        Expires=expires,
+        StorageClass="STANDARD_IA",
+        WebsiteRedirectLocation="/elsewhere",
+        ServerSideEncryption="aws:kms",
+        SSEKMSKeyId="alias/mine",
+        Tagging="team=blue&cost=1",
+    )
+    client = fast.s3.client()
+    before = client.head_object(Bucket=fast.bucket, Key="a.csv")
+    await fast.push(mark=mark)
+    after = client.head_object(Bucket=fast.bucket, Key="a.csv")
+    tags = client.get_object_tagging(Bucket=fast.bucket, Key="a.csv")["TagSet"]
+    kept = set(before) - {"ResponseMetadata", "LastModified", "Metadata", "ETag", "TagCount"}
+    assert {"Expires", "StorageClass", "WebsiteRedirectLocation", "SSEKMSKeyId", "ContentLanguage"} <= kept
+    assert {name: after.get(name) for name in kept} == {name: before[name] for name in kept}
+    assert after["Metadata"].items() >= {"owner": "me", "note": "keep"}.items()
+    assert [tag for tag in tags if tag["Key"] != marks.TAG] == [
+        {"Key": "team", "Value": "blue"},
+        {"Key": "cost", "Value": "1"},
+    ]
+    assert (after["Metadata"].get("synced") == "true") == (mark == "metadata")
+
+
+async def test_an_object_over_the_copy_bound_is_marked_by_parts(fast: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CopyObject ends at 5 GiB; metadata and tags survive the copy in parts as well."""
+    monkeypatch.setattr(marks, "MAX_COPY", MiB)
+    content = os.urandom(6 * MiB)
+    store(fast, {"big": content}, Metadata={"mine": "1"}, ContentType="text/x", Tagging="a=b%3Dc")
+    assert (await fast.push()).transferred == 1
+    client = fast.s3.client()
+    head = client.head_object(Bucket=fast.bucket, Key="big")
+    assert head["Metadata"].items() >= {"mine": "1", "synced": "true"}.items()
+    assert head["ContentType"] == "text/x"
+    tags = client.get_object_tagging(Bucket=fast.bucket, Key="big")["TagSet"]
+    assert tags == [{"Key": "a", "Value": "b=c"}]
+    assert fast.s3.objects(fast.bucket)["big"] == content
+    assert (await fast.push()).skipped == {"synced": 1}
+
+
+async def test_ten_tags_are_the_end_of_tag_marks(fast: Engine) -> None:
+    """S3 takes no eleventh: the file is there, the task fails and says what to use instead."""
+    store(fast, {"a.txt": b"a"}, Tagging="&".join(f"t{number}=x" for number in range(10)))
+    with pytest.raises(TransferError, match="use mark='metadata'"):
+        await fast.push(mark="tag")
+
+
+@MARKS
+async def test_an_overwrite_during_the_push_is_taken_again(fast: Engine, mark: str) -> None:
+    """Between the read and the mark: what ends up at the server are the newest bytes, and only they are marked."""
+    assert isinstance(fast.s3, S3Server)
+    store(fast, {"a.txt": b"one"})
+    steps = {"metadata": "CopyObject", "tag": "PutObjectTagging"}
+    overwritten = False
+
+    def overwrite(request: S3Request) -> None:
+        nonlocal overwritten
+        if request.operation == steps[mark] and not overwritten:
+            overwritten = True
+            store(fast, {"a.txt": b"two!"})
+
+    fast.s3.before(overwrite)
+    first = await fast.push(mark=mark)
+    assert overwritten
+    if mark == "tag":  # a tag has no condition: it names the ETag that was sent, and the next run sees that it is none
+        assert first.transferred == 1
+        assert (await fast.push(mark=mark)).transferred == 1
+    assert tree(fast.sftp.root / "out") == {"a.txt": b"two!"}
+    assert (await fast.push(mark=mark)).skipped == {"synced": 1}
+
+
+async def test_an_object_overwritten_all_the_time_fails_and_waits(fast: Engine) -> None:
+    """After three versions; unmarked, so that the next run takes it up."""
+    assert isinstance(fast.s3, S3Server)
+    store(fast, {"a.txt": b"0"})
+    versions = iter(range(1, 100))
+
+    def overwrite(request: S3Request) -> None:
+        if request.operation == "CopyObject":
+            store(fast, {"a.txt": str(next(versions)).encode()})
+
+    fast.s3.before(overwrite)
+    with pytest.raises(TransferError, match="overwritten 3 times"):
+        await fast.push()
+
+
+async def test_the_newest_bytes_win_over_a_mark_that_another_run_has_set(fast: Engine) -> None:
+    """Ours were older and came later: they are replaced, though the newer ones are marked already."""
+    assert isinstance(fast.s3, S3Server)
+    store(fast, {"a.txt": b"older"})
+    done = False
+
+    def another_run(request: S3Request) -> None:
+        nonlocal done
+        if request.operation == "HeadObject" and not done:
+            done = True
+            metadata = marks.metadata_mark(fast.bucket, "a.txt")
+            store(fast, {"a.txt": b"newer"}, Metadata=metadata)
+
+    fast.s3.before(another_run)
+    await fast.push()
+    assert tree(fast.sftp.root / "out") == {"a.txt": b"newer"}
+
+
+async def test_a_deletion_during_the_push_is_no_failure(fast: Engine) -> None:
+    """The partner has the file; there is nothing left to mark."""
+    assert isinstance(fast.s3, S3Server)
+    store(fast, {"a.txt": b"a"})
+
+    def delete(request: S3Request) -> None:
+        if request.operation == "HeadObject":
+            fast.s3.client().delete_object(Bucket=fast.bucket, Key="a.txt")
+
+    fast.s3.before(delete)
+    assert (await fast.push()).transferred == 1
+
+
+async def test_folder_markers_are_skipped(fast: Engine) -> None:
+    """What S3's console makes for a folder is no file, with contents or without."""
+    store(fast, {"p/": b"", "p/x/": b"", "p/x/a.txt": b"a", "p/odd/": b"contents"})
+    report = await fast.push(s3_prefix="p/")
+    assert (report.transferred, report.skipped) == (1, {"folder marker": 3})
+
+
+async def test_include_exclude_and_strip(fast: Engine) -> None:
+    """Patterns see the key without its prefix; strip_regex is removed once from the key."""
+    store(fast, {"p/2024-01-01/a.csv": b"1", "p/2024-01-01/b.tmp": b"2", "p/x/c.csv": b"3"})
+    report = await fast.push(s3_prefix="p", include="*.csv", exclude="x/*", strip_regex=r"^p/\d{4}-\d\d-\d\d/")
+    assert tree(fast.sftp.root / "out") == {"a.csv": b"1"}
+    assert report.skipped == {"excluded": 1, "not included": 1}
+
+
+async def test_caps(fast: Engine) -> None:
+    """The rest waits for the next run, given keys included."""
+    keys = [f"{number}.txt" for number in range(6)]
+    store(fast, dict.fromkeys(keys, b"12345"))
+    assert (await fast.push(max_files=2)).transferred == 2
+    assert (await fast.push(max_bytes=12)).transferred == 2
+    left = [key for key in keys if not (fast.sftp.root / "out" / key).exists()]
+    assert (await fast.push(s3_keys=left, max_bytes=5)).transferred == 1
+
+
+async def test_dry_run(fast: Engine) -> None:
+    """Lists what would go where; nothing is written, made or marked."""
+    store(fast, {"p/x/a.txt": b"a"})
+    report = await fast.push(s3_prefix="p", dry_run=True)
+    assert report.targets == [f"sftp://{fast.sftp.host}:{fast.sftp.port}/out/x/a.txt"]
+    assert (report.transferred, report.skipped) == (0, {"dry run": 1})
+    assert list((fast.sftp.root / "out").iterdir()) == []
+    assert fast.s3.client().head_object(Bucket=fast.bucket, Key="p/x/a.txt")["Metadata"] == {}
+
+
+async def test_a_failed_object_leaves_the_others_alone(engine: Engine, outbox: Path) -> None:
+    """One target is a directory, so that the rename fails; its siblings arrive and are marked, it is not."""
+    store(engine, {"a.txt": b"a", "taken": b"t", "z.txt": b"z"})
+    (outbox / "taken").mkdir()
+    (outbox / "taken" / "inside").write_bytes(b"the partner's")
+    with pytest.raises(TransferError, match="taken") as failed:
+        await engine.push()
+    report = failed.value.report
+    assert (report.transferred, report.failed) == (2, 1)
+    assert report.failures[0]["source"] == f"s3://{engine.bucket}/taken"
+    assert tree(outbox) == {"a.txt": b"a", "z.txt": b"z", "taken/inside": b"the partner's"}
+    (outbox / "taken" / "inside").unlink()
+    (outbox / "taken").rmdir()
+    report = await engine.push()
+    assert (report.transferred, report.skipped) == (1, {"synced": 2})
+    assert tree(outbox) == {"a.txt": b"a", "z.txt": b"z", "taken": b"t"}
+
+
+@pytest.mark.parametrize("key", ["p/../x", "p//x", "p/a\x01b", "p/./x", "p/" + "n" * 256, "p/.0123456789abcdef.part"])
+async def test_a_hostile_key_is_refused_and_its_siblings_go(fast: Engine, key: str) -> None:
+    """With a reason; exclude silences it."""
+    store(fast, {key: b"hostile", "p/good.txt": b"good"})
+    with pytest.raises(TransferError) as failed:
+        await fast.push(s3_prefix="p")
+    assert failed.value.report.transferred == 1
+    assert tree(fast.sftp.root) == {"out/good.txt": b"good"}
+    report = await fast.push(s3_prefix="p", include="good.txt")
+    assert (report.failed, report.skipped) == (0, {"synced": 1, "not included": 1})
+
+
+async def test_a_retry_removes_what_its_earlier_tries_left(fast: Engine) -> None:
+    """Its own only: another task's unfinished file, and the partner's files, are left alone."""
+    out = fast.sftp.root / "out"
+    (out / "sub").mkdir()
+    store(fast, {"sub/a.txt": b"a", "b.txt": b"b"})
+    mine = [out / os.fsdecode(paths.temporary_name("0123abcd")), out / "sub" / ".0123abcd00000000.part"]
+    others = [out / ".ffffffff00000000.part", out / "sub" / ".0123abcd.part", out / "partner.part"]
+    for path in mine + others:
+        path.write_bytes(b"half")
+    await fast.push(owner="0123abcd")
+    assert all(path.exists() for path in mine + others), "a first try has nothing to clean up"
+    await fast.push(owner="0123abcd", clean_up=True)
+    assert not any(path.exists() for path in mine)
+    assert all(path.exists() for path in others)
+
+
+async def test_a_missing_target_is_a_wrong_setting(fast: Engine) -> None:
+    """sftp_path is not made: a slip of the pen must not become a directory."""
+    with pytest.raises(PlaceMissing, match="sftp_path"):
+        await fast.push("nowhere")
+
+
+async def test_a_missing_bucket_is_a_wrong_setting(fast: Engine) -> None:
+    """Found before the first object, also with given keys."""
+    fast.bucket = "no-such-bucket"
+    with pytest.raises(PlaceMissing, match="no-such-bucket"):
+        await fast.push(s3_keys=["a"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"mark": "pencil"}, "mark must be one of metadata, tag, none, not 'pencil'"),
+        ({"strip_regex": "("}, "strip_regex is no regular expression"),
+        ({"s3_keys": [1]}, "s3_keys must be a key or a list of keys"),
+        ({"max_files": -1}, "max_files"),
+        ({"s3_prefix": "../x"}, "s3_prefix"),
+    ],
+)
+async def test_a_wrong_setting_is_named(fast: Engine, settings: dict[str, Any], message: str) -> None:
+    """With what is allowed."""
+    with pytest.raises(ConfigurationError, match=message):
+        await fast.push(**settings)
+
+
+@MARKS
+async def test_unsynced_lists_what_a_push_would_take(fast: Engine, mark: str) -> None:
+    """In the order of the keys, over more than one page of S3's listing; folder markers and synced ones not."""
+    store(fast, {"p/a": b"", "p/b": b"", "p/dir/": b"", "p/c//odd": b""})
+    await fast.push(s3_keys=["p/a"], mark=mark)
+    settings = PushSettings(sftp_path="/", s3_prefix="p", mark=mark)
+    with fast.opened_bucket() as bucket:
+        assert [entry.key async for entry in unsynced(settings, bucket, fast.options)] == ["p/b", "p/c//odd"]
+
+
+async def test_many_objects_over_several_pages(fast: Engine) -> None:
+    """S3 lists 1,000 keys at a time."""
+    client = fast.s3.client()
+    await asyncio.gather(
+        *(
+            asyncio.to_thread(client.put_object, Bucket=fast.bucket, Key=f"{number:04}", Body=b"x")
+            for number in range(1005)
+        )
+    )
+    assert (await fast.push(mark="none")).transferred == 1005
+    assert len(tree(fast.sftp.root / "out")) == 1005
+
+
+async def test_a_small_object_costs_seven_requests_at_most(fast: Engine) -> None:
+    """Of the SFTP server, directories apart: this is what the speed is made of."""
+    assert isinstance(fast.sftp, AsyncsshServer)
+    fast.options = TransferOptions(concurrency=1)
+    store(fast, {"a": b"x" * 4096})
+    await fast.push()
+    one = sum(fast.sftp.requests.values())
+    store(fast, dict.fromkeys("bcd", b"x" * 4096))
+    fast.sftp.requests.clear()
+    await fast.push(s3_keys=["b", "c", "d"])
+    assert (sum(fast.sftp.requests.values()) - one) / 2 <= 7
