@@ -93,3 +93,6 @@ class TransferError(SftpS3Error):
     def __init__(self, message: str, report: Report) -> None:
         super().__init__(message)
         self.report = report
+
+    def __reduce__(self) -> tuple[type[TransferError], tuple[str, Report]]:
+        return type(self), (str(self), self.report)

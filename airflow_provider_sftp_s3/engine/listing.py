@@ -118,7 +118,10 @@ class Tree:
                     yield Outcome(self.label(path), "failed", reason=str(refused))
                 continue
             if entry.kind == "directory":
-                yield path, relative
+                if len(relative) > paths.MAX_KEY_BYTES:  # a server can go on for ever
+                    yield Outcome(self.label(path), "failed", reason="is too deep: nothing in it can be an S3 key")
+                else:
+                    yield path, relative
             elif entry.kind != "file":
                 yield Outcome(self.label(path), "skipped", reason="link" if entry.kind == "link" else "special file")
             elif paths.is_temporary(entry.name):

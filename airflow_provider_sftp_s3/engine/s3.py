@@ -117,10 +117,11 @@ class Bucket:
         proxies = client.meta.config.proxies or {}
         if proxy := proxies.get("https") or proxies.get("http"):
             network["proxy_url"] = proxy
+        region = client.meta.region_name or "us-east-1"
         self._store = S3Store(
             name,
             endpoint=client.meta.endpoint_url,
-            region=client.meta.region_name,
+            region=region if region != "aws-global" else "us-east-1",
             virtual_hosted_style_request=False,
             credential_provider=Boto3CredentialProvider(session, ttl=timedelta(minutes=5)),
             client_options=network,

@@ -373,6 +373,11 @@ class SftpSession:
                 except ConnectionFailed:
                     if time.monotonic() + pause >= deadline:
                         raise
+                except AuthenticationFailed as refused:
+                    if not self._opened:
+                        raise
+                    # The same credentials have worked a moment ago: it is the server that has changed its mind.
+                    raise ConnectionFailed(str(refused)) from None
                 await asyncio.sleep(pause)
                 pause *= 2
             self._opened += 1

@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_sftp_s3._compat import AirflowFailException, BaseOperator
-from airflow_provider_sftp_s3.engine.errors import ConfigurationError, TransferError
+from airflow_provider_sftp_s3.engine.errors import ConfigurationError, SftpS3Error, TransferError
 
 if TYPE_CHECKING:
     from airflow_provider_sftp_s3._compat import Context
@@ -67,10 +67,10 @@ class EngineThread:
         except BaseException:
             self.stop()
             raise
-        if error:
+        if error and not isinstance(error[0], asyncio.CancelledError):
             raise error[0]
         if not result:
-            raise asyncio.CancelledError
+            raise SftpS3Error("the run was stopped from outside")
         return result[0]
 
     def stop(self) -> None:

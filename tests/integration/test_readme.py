@@ -1,0 +1,105 @@
+"""What the README shows is run here as it stands."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.airflow_env import airflow_connections, run_dag, warnings_of_ours_only
+from tests.support.s3_server import S3Server
+from tests.support.sftp_servers import AsyncsshServer
+
+pytestmark = pytest.mark.integration
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+
+
+def blocks(language: str) -> list[str]:
+    return [text for name, text in BLOCKS if name == language]
+
+
+def dag_of(code: str) -> Any:
+    """Run a Dag file of the README, and return its Dag."""
+    from airflow.sdk import DAG
+
+    made: list[DAG] = []
+
+    class Kept(DAG):
+        def __enter__(self) -> DAG:
+            made.append(self)
+            return super().__enter__()
+
+    with warnings_of_ours_only():
+        exec(code.replace("from airflow.sdk import DAG", ""), {"DAG": Kept})
+    (dag,) = made
+    return dag
+
+
+def test_both_operators_run_as_pasted(airflow_home: Path, sftp_server: AsyncsshServer, s3: S3Server) -> None:
+    """A tree goes one way, an object the other."""
+    pull, push = blocks("python")
+    for directory in ("outgoing/sub", "incoming"):
+        (sftp_server.root / directory).mkdir(parents=True)
+    (sftp_server.root / "outgoing/sub/a.csv").write_bytes(b"in")
+    os.utime(sftp_server.root / "outgoing/sub/a.csv", (1e9, 1e9))
+    client = s3.client()
+    for bucket in ("example-inbound", "example-outbound"):
+        where = {"LocationConstraint": client.meta.region_name}
+        client.create_bucket(Bucket=bucket, CreateBucketConfiguration=where)
+    client.put_object(Bucket="example-outbound", Key="partner/b.csv", Body=b"out")
+    with airflow_connections(sftp_default=sftp_server.airflow_connection(), aws_default=s3.airflow_connection()):
+        for code in (pull, push):
+            state, _ = run_dag(dag_of(code))
+            assert state == "success"
+    assert s3.objects("example-inbound") == {"partner/sub/a.csv": b"in"}
+    assert (sftp_server.root / "outgoing/sub/.done/a.csv").exists()
+    assert (sftp_server.root / "incoming/b.csv").read_bytes() == b"out"
+
+
+def test_the_flows_become_dags(tmp_path: Path) -> None:
+    """With the tasks that the text names."""
+    from airflow_provider_sftp_s3.flows import load_flows
+
+    (text,) = blocks("yaml")
+    (tmp_path / "flows.yaml").write_text(text)
+    with warnings_of_ours_only():
+        flows = load_flows(tmp_path / "flows.yaml")
+    assert flows.errors == []
+    assert {name: sorted(dag.task_ids) for name, dag in flows.dags.items()} == {
+        "partner_pull": ["pull"],
+        "partner_push": ["list_unsynced", "push", "wait_for_objects"],
+        "partner_push_daily": ["list_unsynced", "push", "wait_for_objects"],
+    }
+
+
+def test_the_tables_name_every_argument_and_option() -> None:
+    """With their defaults, and none that is not there."""
+    import dataclasses
+    import inspect
+
+    from airflow_provider_sftp_s3.engine.options import TransferOptions
+    from airflow_provider_sftp_s3.transfers.s3_to_sftp import S3ToSftpOperator
+    from airflow_provider_sftp_s3.transfers.sftp_tree_to_s3 import SftpTreeToS3Operator
+
+    for operator in (SftpTreeToS3Operator, S3ToSftpOperator):
+        table = README.split(f"| `{operator.__name__}` |")[1].split("\n\n")[0]
+        shown = set(re.findall(r"`(\w+)`", "".join(line.split("|")[1] for line in table.splitlines()[2:])))
+        parameters = set(inspect.signature(operator.__init__).parameters) - {"self", "kwargs", "args"}
+        assert shown == parameters
+        templated = set(re.findall(r"`(\w+)` T", table))
+        assert templated <= set(operator.template_fields)
+    options = README.split("| field | default | meaning |")[1].split("\n\n")[0]
+    assert set(re.findall(r"^\| `(\w+)`", options, re.MULTILINE)) == {
+        field.name for field in dataclasses.fields(TransferOptions)
+    }
+
+
+@pytest.mark.parametrize("path", re.findall(r"\]\(([^)#:]+)\)", README))
+def test_links_lead_somewhere(path: str) -> None:
+    """To a file or directory of the repository."""
+    assert (Path(__file__).parents[2] / path).exists()
