@@ -38,7 +38,7 @@ class Endless:
     async def run(self) -> None:
         self.started.set()
         try:
-            while True:
+            while True:  # noqa: ASYNC110 - an endless job is the point
                 await asyncio.sleep(0)  # busy, so that a signal finds the loop anywhere
         finally:
             await asyncio.sleep(0.01)

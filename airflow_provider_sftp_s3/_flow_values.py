@@ -1,0 +1,222 @@
+"""
+The values of a flow's fields, from what YAML or Python gives: text, or the thing itself.
+
+Each function returns what operators and Dags take, and raises :class:`Refused` for what the field does not allow.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any
+
+from airflow_provider_sftp_s3.engine.options import TransferOptions
+from airflow_provider_sftp_s3.engine.paths import directory_prefix
+
+CONTINUOUS = "@continuous"
+PRESETS = ("@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly")
+
+
+class Refused(ValueError):
+    """The value is not allowed. The message, if any, says more than the field's list of what is."""
+
+
+def text(value: Any, *, pattern: str = "(?s:.+)") -> str:
+    """Return text that matches `pattern`, or a template, which nobody can judge before it is rendered."""
+    if not isinstance(value, str):
+        raise Refused
+    if is_template(value):
+        from jinja2 import Environment, TemplateSyntaxError
+
+        try:
+            Environment(autoescape=False).parse(value)  # noqa: S701 - nothing is rendered
+        except TemplateSyntaxError as error:
+            raise Refused(f"no valid template: {error.message}") from None
+    elif not re.fullmatch(pattern, value):
+        raise Refused
+    return value
+
+
+def is_template(value: str) -> bool:
+    return "{{" in value or "{%" in value
+
+
+def plain(value: Any, *, pattern: str) -> str:
+    """Return text that matches `pattern`, where templates are not rendered."""
+    if not isinstance(value, str) or not re.fullmatch(pattern, value):
+        raise Refused
+    return value
+
+
+def texts(value: Any, *, least: int = 1) -> list[str]:
+    """Return a list of texts from one text or several."""
+    several = [text(one) for one in (value if isinstance(value, list | tuple | set) else [value])]
+    if len(several) < least:
+        raise Refused
+    return several
+
+
+def tags(value: Any) -> list[str]:
+    several = texts(value, least=0)
+    if any(len(tag) > 100 for tag in several):
+        raise Refused
+    return several
+
+
+def choice(value: Any, *, among: tuple[str, ...]) -> str:
+    if value not in among:
+        raise Refused
+    return str(value)
+
+
+def boolean(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    if not isinstance(value, str) or value.lower() not in ("true", "false", "yes", "no", "on", "off"):
+        raise Refused
+    return value.lower() in ("true", "yes", "on")
+
+
+def boolean_or_template(value: Any) -> bool | str:
+    return text(value) if isinstance(value, str) and is_template(value) else boolean(value)
+
+
+def count(value: Any, *, low: int, high: float = math.inf) -> int:
+    """Return a whole number from `low` to `high`."""
+    if isinstance(value, str) and re.fullmatch(r"\d{1,18}", value, re.ASCII):
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise Refused
+    return value
+
+
+_SECONDS = {"w": 604800, "d": 86400, "h": 3600, "m": 60, "s": 1}
+_NUMBER = r"\d{1,18}(?:\.\d{1,18})?"
+_DURATION = re.compile(r"\s*".join(rf"(?:(?P<{unit}>{_NUMBER})\s*{unit})?" for unit in _SECONDS), re.ASCII)
+
+
+def duration(value: Any, *, least: timedelta = timedelta(0)) -> timedelta:
+    """Return a duration of at least `least`: from seconds, a text such as "90", "90s", "1h30m", "7d", or as it is."""
+    try:
+        if isinstance(value, str):
+            value = value.strip()
+            if re.fullmatch(_NUMBER, value, re.ASCII):
+                value = float(value)
+            elif value and (parts := _DURATION.fullmatch(value)):
+                value = sum(float(number) * _SECONDS[unit] for unit, number in parts.groupdict("0").items())
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            value = timedelta(seconds=value)
+    except (OverflowError, ValueError):  # infinite, not a number, or more than a timedelta holds
+        raise Refused from None
+    if not isinstance(value, timedelta) or value < least:
+        raise Refused
+    return value
+
+
+_BYTES = {"": 1, "b": 1}
+for _power, _letter in enumerate("kmgt", 1):
+    _BYTES |= {f"{_letter}b": 1000**_power, f"{_letter}ib": 1024**_power}
+_SIZE = re.compile(rf"({_NUMBER})\s*([a-z]*)", re.ASCII)
+
+
+def size(value: Any) -> int:
+    """Return a number of bytes above 0: from a whole number, or a text such as "1048576", "500 MB", "10GiB"."""
+    if isinstance(value, str):
+        parts = _SIZE.fullmatch(value.strip().lower())
+        if not parts or parts[2] not in _BYTES:
+            raise Refused
+        exact = Decimal(parts[1]) * _BYTES[parts[2]]
+        if exact != exact.to_integral_value():
+            raise Refused
+        value = int(exact)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise Refused
+    return value
+
+
+def instant(value: Any) -> datetime:
+    """Return a time with its zone, which is UTC where none is given, from a time, a date, or the text of one."""
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value.strip())
+        except ValueError:
+            raise Refused from None
+    if isinstance(value, date) and not isinstance(value, datetime):
+        value = datetime.combine(value, time.min)
+    if not isinstance(value, datetime):
+        raise Refused
+    return value if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+def schedule(value: Any) -> str:
+    """Return a preset as it is, or a cron expression with single spaces."""
+    from croniter import croniter  # type: ignore[import-untyped]
+
+    words = value.split() if isinstance(value, str) else []
+    expression = " ".join(words)
+    if expression in ("@once", CONTINUOUS, *PRESETS):
+        return expression
+    # croniter also takes seconds and years; a slip of the finger would start a run every second.
+    if len(words) != 5 or not croniter.is_valid(expression):
+        raise Refused
+    return expression
+
+
+def prefix(value: Any) -> str:
+    value = text(value, pattern="(?s:.*)")
+    if not is_template(value):
+        directory_prefix(value)
+    return str(value)
+
+
+def directory_name(value: Any) -> str:
+    name = plain(value, pattern=r"[^/\x00-\x1f\x7f]{1,255}")
+    if name in (".", ".."):
+        raise Refused
+    return name
+
+
+def regex(value: Any) -> str:
+    value = text(value)
+    if not is_template(value):
+        try:
+            re.compile(value)
+        except re.error as error:
+            raise Refused(f"no valid regular expression: {error}") from None
+    return str(value)
+
+
+def options(value: Any) -> dict[str, Any]:
+    """Return the fields of TransferOptions as numbers; that class itself judges them."""
+    if not isinstance(value, Mapping):
+        raise Refused
+    given = dict(value)
+    for name, raw in given.items():
+        try:
+            given[name] = _OPTIONS[name](raw)
+        except (KeyError, Refused):
+            continue  # an unknown name, or a value that is no number: reported from below, as it was written
+    TransferOptions.of(given)
+    return given
+
+
+def _seconds(value: Any) -> float:
+    return duration(value).total_seconds()
+
+
+_OPTIONS: dict[str, Callable[[Any], float]] = {
+    "concurrency": lambda value: count(value, low=1),
+    "memory_budget": size,
+    "part_size": size,
+    "conn_timeout": _seconds,
+    "idle_timeout": _seconds,
+    "file_timeout": _seconds,
+}
+
+
+def unless(words: tuple[str, ...], parse: Callable[[Any], Any], value: Any) -> Any:
+    """Return None for one of `words`, else what `parse` makes of the value."""
+    return None if isinstance(value, str) and value.lower() in words else parse(value)

@@ -1,0 +1,210 @@
+"""The Dags of flows, run as Airflow runs them, against an SFTP server and an S3 API."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_sftp_s3 import flows
+from tests.support.airflow_env import airflow_connections, run_dag, warnings_of_ours_only, xcom
+from tests.support.faulty_sftp import OpenIsRefused
+from tests.support.s3_server import S3Server
+from tests.support.sftp_servers import AsyncsshServer
+
+pytestmark = pytest.mark.integration
+
+A_DAY = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def incoming(sftp_server: AsyncsshServer) -> Path:
+    """The directory that pushes go to, as it lies on this machine."""
+    directory = sftp_server.local("/incoming")
+    directory.mkdir()
+    return directory
+
+
+@pytest.fixture(autouse=True)
+def _connections(airflow_home: Path, sftp_server: AsyncsshServer, s3: S3Server) -> Iterator[None]:
+    with airflow_connections(sftp_default=sftp_server.airflow_connection(), aws_default=s3.airflow_connection()):
+        yield
+
+
+def run_flow(direction: str, bucket: str, *, at: datetime | None = None, **fields: Any) -> tuple[str, dict[Any, Any]]:
+    """Run a flow's Dag once, `at` a logical date (now); each run is of a Dag of its own."""
+    flow = {"name": f"flow_{uuid.uuid4().hex}", "direction": direction, "s3_bucket": bucket, "retries": 0, **fields}
+    with warnings_of_ours_only():
+        dag = flows.flow_dag(flow)
+    when = at or datetime.now(UTC)
+    return run_dag(dag, logical_date=when, execution_date=when)  # the second is its name on Airflow 2
+
+
+def states(instances: dict[Any, Any]) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for (task_id, _), instance in instances.items():
+        found.setdefault(task_id, set()).add(str(getattr(instance.state, "value", instance.state)))
+    return found
+
+
+def put(s3: S3Server, bucket: str, **objects: bytes) -> None:
+    with_slashes = {key.replace("__", "/"): body for key, body in objects.items()}
+    client = s3.client()
+    for key, body in with_slashes.items():
+        client.put_object(Bucket=bucket, Key=key, Body=body)
+    client.close()
+
+
+def files(directory: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+def test_a_pull_flow_moves_a_tree_into_the_bucket(sftp_server: AsyncsshServer, s3: S3Server, bucket: str) -> None:
+    tree = sftp_server.local("/outgoing")
+    (tree / "sub").mkdir(parents=True)
+    (tree / "a.csv").write_bytes(b"one")
+    (tree / "sub" / "b.csv").write_bytes(b"two")
+    (tree / "c.tmp").write_bytes(b"not yet")
+
+    state, tasks = run_flow(
+        "pull", bucket, sftp_path="/outgoing", s3_prefix="in", include="*.csv", min_age="0", schedule="@hourly"
+    )
+
+    assert state == "success"
+    assert s3.objects(bucket) == {"in/a.csv": b"one", "in/sub/b.csv": b"two"}
+    assert files(tree) == {".done/a.csv": b"one", "sub/.done/b.csv": b"two", "c.tmp": b"not yet"}
+    assert xcom(tasks["pull", -1])["transferred"] == 2
+
+
+@pytest.mark.parametrize("mark", ["metadata", "tag"])
+def test_a_push_flow_pushes_what_is_unsynced_and_the_next_run_finds_nothing(
+    s3: S3Server, bucket: str, incoming: Path, mark: str
+) -> None:
+    put(s3, bucket, out__a=b"1", out__sub__b=b"2", out__c=b"3", elsewhere=b"4")
+    flow = {"sftp_path": "/incoming", "s3_prefix": "out", "mark": mark, "schedule": "@continuous", "batch_files": 2}
+
+    state, tasks = run_flow("push", bucket, **flow)
+
+    assert state == "success"
+    assert files(incoming) == {"a": b"1", "sub/b": b"2", "c": b"3"}
+    batches = [xcom(tasks["push", index]) for index in (0, 1)]
+    assert sorted(report["transferred"] for report in batches) == [1, 2]
+
+    state, tasks = run_flow("push", bucket, wait_timeout=0, **flow)
+    assert state == "success"
+    assert states(tasks) == {"wait_for_objects": {"skipped"}, "list_unsynced": {"skipped"}, "push": {"skipped"}}
+
+
+def test_a_push_flow_waits_until_an_object_lands(s3: S3Server, bucket: str, incoming: Path) -> None:
+    timer = threading.Timer(2.5, put, [s3, bucket], {"out__late": b"here"})
+    timer.start()
+    try:
+        state, _ = run_flow(
+            "push", bucket, sftp_path="/incoming", s3_prefix="out/", poke_interval=1, schedule="@continuous"
+        )
+    finally:
+        timer.join()
+    assert state == "success"
+    assert files(incoming) == {"late": b"here"}
+
+
+def test_a_push_flow_takes_an_overwritten_object_again(s3: S3Server, bucket: str, incoming: Path) -> None:
+    flow = {"sftp_path": "/incoming", "wait_timeout": 0}
+    put(s3, bucket, a=b"old")
+    run_flow("push", bucket, **flow)
+    put(s3, bucket, a=b"new")
+    run_flow("push", bucket, **flow)
+    assert files(incoming) == {"a": b"new"}
+
+
+def test_a_date_in_the_prefix_is_the_day_that_is_over(s3: S3Server, bucket: str, incoming: Path) -> None:
+    """The run of a day takes that day's objects and no other's."""
+    put(s3, bucket, **{"out/2026-02-28/x": b"28", "out/2026-03-01/y": b"1", "out/2026-03-02/z": b"2"})
+    state, tasks = run_flow(
+        "push",
+        bucket,
+        at=A_DAY,
+        schedule="@daily",
+        start_date="2026-01-01",
+        catchup=True,
+        sftp_path="/incoming",
+        s3_prefix="out/{{ ds }}/",
+        strip_regex="^out/",
+    )
+    assert state == "success"
+    assert files(incoming) == {"2026-03-01/y": b"1"}
+    assert xcom(tasks["list_unsynced", -1]) == [["out/2026-03-01/y"]]
+
+
+def test_a_day_long_past_with_no_objects_ends_at_once_as_skipped(s3: S3Server, bucket: str, incoming: Path) -> None:
+    put(s3, bucket, **{"out/2026-03-02/z": b"2"})
+    started = datetime.now(UTC)
+    state, tasks = run_flow(
+        "push", bucket, at=A_DAY, schedule="@daily", sftp_path="/incoming", s3_prefix="out/{{ ds }}/", wait_timeout="7d"
+    )
+    assert state == "success"
+    assert states(tasks) == {"wait_for_objects": {"skipped"}, "list_unsynced": {"skipped"}, "push": {"skipped"}}
+    assert datetime.now(UTC) - started < timedelta(seconds=60)
+
+
+def test_an_empty_list_skips_the_push(bucket: str, incoming: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when the object that rang is deleted before it is listed."""
+    monkeypatch.setattr(flows, "has_unsynced_objects", lambda **_: True)
+    state, tasks = run_flow("push", bucket, sftp_path="/incoming")
+    assert state == "success"
+    assert states(tasks) == {"wait_for_objects": {"success"}, "list_unsynced": {"success"}, "push": {"skipped"}}
+
+
+def test_excluded_objects_and_folder_markers_ring_no_bell(s3: S3Server, bucket: str, incoming: Path) -> None:
+    """Or a `@continuous` flow would start run after run over them."""
+    put(s3, bucket, **{"out/": b"", "out/sub/": b"", "out/a.tmp": b"1"})
+    _, tasks = run_flow("push", bucket, sftp_path="/incoming", s3_prefix="out", exclude="*.tmp", wait_timeout=0)
+    assert states(tasks)["wait_for_objects"] == {"skipped"}
+
+
+def test_a_bucket_that_does_not_exist_fails_at_once(s3: S3Server, incoming: Path) -> None:
+    """Not after hours of retries, and not as "nothing has come"."""
+    started = datetime.now(UTC)
+    state, tasks = run_flow("push", "no-such-bucket", sftp_path="/incoming", retries=5, retry_delay="1h")
+    assert state == "failed"
+    assert states(tasks)["wait_for_objects"] == {"failed"}
+    assert tasks["wait_for_objects", -1].try_number == 1
+    assert datetime.now(UTC) - started < timedelta(seconds=60)
+
+
+def test_a_failed_push_is_tried_again_with_its_keys(
+    sftp_server: AsyncsshServer, s3: S3Server, bucket: str, incoming: Path
+) -> None:
+    put(s3, bucket, a=b"1", b=b"2")
+    sftp_server.fault = OpenIsRefused(times=2)
+    state, tasks = run_flow("push", bucket, sftp_path="/incoming", retries=5, retry_delay=1)
+    assert state == "success"
+    assert tasks["push", 0].try_number == 2
+    assert files(incoming) == {"a": b"1", "b": b"2"}
+
+
+def test_a_cap_holds_for_the_run_and_the_rest_waits_for_the_next(s3: S3Server, bucket: str, incoming: Path) -> None:
+    put(s3, bucket, a=b"1", b=b"2", c=b"3")
+    flow = {"sftp_path": "/incoming", "max_files": 2, "batch_files": 1}
+    run_flow("push", bucket, **flow)
+    assert len(files(incoming)) == 2
+    run_flow("push", bucket, **flow)
+    assert files(incoming) == {"a": b"1", "b": b"2", "c": b"3"}
+
+
+def test_a_key_that_looks_like_a_template_is_no_template(s3: S3Server, bucket: str, incoming: Path) -> None:
+    put(s3, bucket, **{"{{ ds }}.csv": b"1", "[x]*.csv": b"2", "{% no %}": b"3"})
+    state, _ = run_flow("push", bucket, sftp_path="/incoming")
+    assert state == "success"
+    assert files(incoming) == {"{{ ds }}.csv": b"1", "[x]*.csv": b"2", "{% no %}": b"3"}
+
+
+def test_a_prefix_with_brackets_is_a_name_and_no_pattern(s3: S3Server, bucket: str, incoming: Path) -> None:
+    put(s3, bucket, **{"out[1]/a": b"1", "out1/b": b"2"})
+    run_flow("push", bucket, sftp_path="/incoming", s3_prefix="out[1]/")
+    assert files(incoming) == {"a": b"1"}

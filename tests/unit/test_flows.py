@@ -1,0 +1,603 @@
+"""What may stand in flows.yaml, what the errors say, and what Dags come of it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_sftp_s3 import _flow_values as values
+from airflow_provider_sftp_s3.engine.options import TransferOptions
+from airflow_provider_sftp_s3.flows import (
+    FIELDS,
+    FlowError,
+    FlowsError,
+    FlowsFileError,
+    check_flows,
+    flow_dag,
+    load_flows,
+    parse_flow,
+)
+
+pytestmark = pytest.mark.unit
+
+DAGS = Path(__file__).parents[2] / "dags"
+PULL = {"name": "in", "direction": "pull", "sftp_path": "/outgoing", "s3_bucket": "a-bucket"}
+PUSH = {"name": "out", "direction": "push", "sftp_path": "/incoming", "s3_bucket": "a-bucket"}
+
+
+def problems_of(settings: Any) -> str:
+    with pytest.raises(FlowError) as caught:
+        parse_flow(settings)
+    return str(caught.value)
+
+
+# -- Errors ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("base", "field", "value", "allowed"),
+    [
+        (PULL, "direction", "sideways", "pull (SFTP to S3) or push (S3 to SFTP)"),
+        (PULL, "schedule", "hourly", "a cron expression of five fields such as '0 6 * * *'"),
+        (PULL, "schedule", "@fortnightly", "'@daily'"),
+        (PULL, "schedule", "61 * * * *", "a cron expression of five fields"),
+        (PULL, "schedule", "* * * * * *", "a cron expression of five fields"),
+        (PULL, "schedule", "12:30", "a cron expression of five fields"),
+        (PULL, "schedule", 750, "a cron expression of five fields"),
+        (PULL, "start_date", "last week", "a date such as 2024-01-31"),
+        (PULL, "start_date", "2024-02-30", "UTC where no zone is given"),
+        (PULL, "start_date", 20240131, "a date such as 2024-01-31"),
+        (PULL, "catchup", "perhaps", "true or false"),
+        (PULL, "catchup", 1, "true or false"),
+        (PULL, "retries", "-1", "a whole number from 0 to 100"),
+        (PULL, "retries", "2.5", "a whole number from 0 to 100"),
+        (PULL, "retries", True, "a whole number from 0 to 100"),
+        (PULL, "retry_delay", "5 minutes", "'1h30m'"),
+        (PULL, "tags", ["x" * 101], "a text of up to 100 characters"),
+        (PULL, "tags", [7], "a text of up to 100 characters"),
+        (PULL, "sftp_path", "", "a directory on the SFTP server"),
+        (PULL, "sftp_path", ["/a", "/b"], "a directory on the SFTP server"),
+        (PULL, "sftp_path", "/in/{{ ds }", "a directory on the SFTP server"),
+        (PULL, "s3_bucket", "s3://a-bucket", "a bucket's name, with no s3://"),
+        (PULL, "s3_bucket", "a-bucket/prefix", "a bucket's name, with no s3:// and no prefix"),
+        (PULL, "s3_prefix", "/inbound", "a prefix such as inbound/partner/"),
+        (PULL, "s3_prefix", "a//b", "a prefix such as inbound/partner/"),
+        (PULL, "s3_prefix", "{% if %}", "a prefix such as inbound/partner/"),
+        (PULL, "sftp_conn_id", "", "the id of an Airflow connection"),
+        (PULL, "aws_conn_id", 5, "the id of an Airflow connection"),
+        (PULL, "include", "", "a glob such as '*.csv'"),
+        (PULL, "include", [], "a list of globs"),
+        (PULL, "exclude", {"a": "b"}, "a list of globs"),
+        (PULL, "max_files", "0", "a whole number above 0"),
+        (PULL, "max_files", "many", "a whole number above 0"),
+        (PULL, "max_bytes", "10 parsecs", "'10GiB'"),
+        (PULL, "max_bytes", "0", "above 0"),
+        (PULL, "max_bytes", "0.3B", "a whole number of bytes"),
+        (PULL, "dry_run", "maybe", "true or false"),
+        (PULL, "options", "fast", "a mapping of concurrency, memory_budget"),
+        (PULL, "options", {"concurency": 8}, "did you mean 'concurrency'?"),
+        (PULL, "options", {"concurrency": "2000"}, "from 1 to 1024"),
+        (PULL, "options", {"idle_timeout": "0s"}, "idle_timeout must be a number of seconds above 0"),
+        (PULL, "min_age", "-5", "seconds, or numbers with units"),
+        (PULL, "min_age", "2M", "(w, d, h, m, s)"),
+        (PULL, "min_age", "", "seconds, or numbers with units"),
+        (PULL, "min_age", float("nan"), "seconds, or numbers with units"),
+        (PULL, "after_transfer", "archive", "move, delete or keep"),
+        (PULL, "done_dir", "done/files", "not a path"),
+        (PULL, "done_dir", "..", "not a path"),
+        (PULL, "retention", "a month", "never, or seconds"),
+        (PUSH, "strip_regex", "^(outbound", "a regular expression"),
+        (PUSH, "mark", "etag", "metadata, tag or none"),
+        (PUSH, "parallelism", 0, "a whole number from 1 to 1000"),
+        (PUSH, "batch_files", "1e3", "a whole number from 1 to 10000"),
+        (PUSH, "poke_interval", "0.5", "1 second or more"),
+        (PUSH, "wait_timeout", "a while", "seconds, or numbers with units"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_flow_its_field_and_what_is_allowed(
+    base: dict[str, Any], field: str, value: Any, allowed: str
+) -> None:
+    message = problems_of(base | {field: value})
+    assert message.startswith(f"flow {base['name']!r}: {field}: {value!r} is not allowed")
+    assert allowed in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("name", ["a flow", "", "x" * 251, "a/b", 7, ["a"], "{{ ds }}"])
+def test_a_flow_with_no_usable_name_is_named_by_its_position(name: Any) -> None:
+    with pytest.raises(FlowError, match=r"^flow number 3: name: .*Allowed: the Dag's id: 1 to 250 letters"):
+        parse_flow(PULL | {"name": name}, position=3)
+
+
+@pytest.mark.parametrize("field", ["name", "direction", "sftp_path", "s3_bucket"])
+def test_a_missing_field_is_named_with_what_is_allowed(field: str) -> None:
+    message = problems_of({name: value for name, value in PULL.items() if name != field})
+    assert f": {field}: missing. Allowed: " in message
+
+
+def test_every_problem_of_a_flow_is_told_at_once() -> None:
+    message = problems_of({"name": "in", "direction": "pull", "retries": "x", "min_age": "y"})
+    assert {line.split(": ")[1] for line in message.splitlines()} == {"sftp_path", "s3_bucket", "retries", "min_age"}
+
+
+def test_a_misspelt_field_gets_a_suggestion() -> None:
+    message = problems_of(PULL | {"shedule": "@daily"})
+    assert "flow 'in': shedule: there is no such field. Did you mean 'schedule'? Allowed: name, direction, " in message
+
+
+def test_a_field_unlike_any_other_gets_the_list() -> None:
+    message = problems_of(PULL | {"zzz": "1"})
+    assert "flow 'in': zzz: there is no such field. Allowed: name, direction, " in message
+
+
+@pytest.mark.parametrize(
+    ("base", "field", "other"), [(PULL, "parallelism", "push"), (PUSH, "retention", "pull"), (PUSH, "min_age", "pull")]
+)
+def test_a_field_of_the_other_direction_is_refused(base: dict[str, Any], field: str, other: str) -> None:
+    assert f"{field}: only a {other} flow has this field. Allowed in a " in problems_of(base | {field: "1"})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (PULL | {"schedule": "@daily", "catchup": "true"}, "catchup: true needs to know the first day"),
+        (PULL | {"catchup": True, "start_date": "2024-01-01"}, "catchup: true needs times to catch up with"),
+        (
+            PUSH | {"catchup": True, "start_date": "2024-01-01", "schedule": "@continuous"},
+            "catchup: true needs times to catch up with",
+        ),
+        (PULL | {"schedule": "@continuous"}, "schedule: '@continuous' would log in to the SFTP server again and again"),
+        (PUSH | {"schedule": "@continuous", "mark": "none"}, "mark: none leaves every object unsynced"),
+        (PUSH | {"schedule": "@continuous", "dry_run": "yes"}, "dry_run: it leaves every object unsynced"),
+    ],
+)
+def test_fields_that_do_not_go_together_are_refused(settings: dict[str, Any], message: str) -> None:
+    text = problems_of(settings)
+    assert f"flow {settings['name']!r}: {message}" in text
+    assert "Allowed" in text
+
+
+# -- Values ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("90", 90),
+        (90, 90),
+        ("0", 0),
+        ("1.5", 1.5),
+        ("90s", 90),
+        ("1h30m", 5400),
+        ("1h 30m", 5400),
+        ("7d", 7 * 86400),
+        ("2w", 14 * 86400),
+        ("1w2d3h4m5s", 604800 + 2 * 86400 + 3 * 3600 + 4 * 60 + 5),
+        ("0.5h", 1800),
+        (" 10 m ", 600),
+        (timedelta(minutes=3), 180),
+    ],
+)
+def test_durations_are_seconds_or_numbers_with_units(value: Any, seconds: float) -> None:
+    assert values.duration(value).total_seconds() == seconds
+
+
+@given(st.lists(st.integers(0, 1000), min_size=5, max_size=5), st.booleans())
+def test_a_duration_is_the_sum_of_its_parts(numbers: list[int], spaced: bool) -> None:
+    """However many units a duration has, and with or without spaces between them."""
+    text = (" " if spaced else "").join(f"{number}{unit}" for number, unit in zip(numbers, "wdhms", strict=True))
+    weeks, days, hours, minutes, seconds = numbers
+    expected = timedelta(weeks=weeks, days=days, hours=hours, minutes=minutes, seconds=seconds)
+    assert values.duration(text) == expected
+
+
+@given(st.text() | st.from_regex(r"\A[0-9.wdhms -]*\Z") | st.floats() | st.integers() | st.none() | st.binary())
+def test_a_duration_is_taken_or_refused_and_never_negative(value: Any) -> None:
+    with contextlib.suppress(values.Refused):
+        assert values.duration(value) >= timedelta(0)
+
+
+@pytest.mark.parametrize(
+    ("value", "size"),
+    [
+        ("1048576", 1048576),
+        (7, 7),
+        ("500 MB", 500_000_000),
+        ("10GiB", 10 * 2**30),
+        ("1.5 KiB", 1536),
+        ("2tb", 2 * 10**12),
+        ("12 B", 12),
+    ],
+)
+def test_sizes_are_bytes_or_numbers_with_units(value: Any, size: int) -> None:
+    assert values.size(value) == size
+
+
+@given(st.integers(1, 10**6), st.sampled_from(["B", "kB", "MB", "GB", "TB", "KiB", "MiB", "GiB", "TiB"]))
+def test_a_size_is_its_number_times_its_unit(number: int, unit: str) -> None:
+    factor = (1024 if "i" in unit else 1000) ** " KMGT".index(unit[0].upper().replace("B", " "))
+    assert values.size(f"{number}{unit}") == values.size(f"{number} {unit.lower()}") == number * factor
+
+
+@given(st.text() | st.from_regex(r"\A[0-9.kKmMgGiB ]*\Z") | st.floats() | st.integers() | st.none())
+def test_a_size_is_taken_or_refused_and_above_zero(value: Any) -> None:
+    with contextlib.suppress(values.Refused):
+        assert values.size(value) > 0
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "2024-01-31",
+        "2024-01-31T00:00:00",
+        "2024-01-31T01:00:00+01:00",
+        date(2024, 1, 31),
+        datetime(2024, 1, 31),
+        datetime(2024, 1, 31, tzinfo=UTC),
+    ],
+)
+def test_dates_with_no_zone_are_utc(value: Any) -> None:
+    assert values.instant(value) == datetime(2024, 1, 31, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("value", [True, "true", "yes", "on", "True", "ON"])
+def test_booleans_are_yamls_words(value: Any) -> None:
+    assert values.boolean(value) is True
+
+
+@given(
+    st.sampled_from(sorted(FIELDS["push"])), st.none() | st.text() | st.integers() | st.lists(st.text()) | st.binary()
+)
+def test_whatever_stands_in_a_field_is_taken_or_a_flow_error(field: str, value: Any) -> None:
+    try:
+        parse_flow(PUSH | {field: value})
+    except FlowError as error:
+        assert f": {field}: " in str(error)  # noqa: PT017
+
+
+# -- Dags --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_pull_flow_is_one_task_with_the_flows_arguments() -> None:
+    dag = flow_dag(
+        PULL
+        | {
+            "schedule": "*/5  * * * *",
+            "s3_prefix": "in/",
+            "include": "*.csv",
+            "exclude": ["a*", "b*"],
+            "min_age": "2m",
+            "retention": "7d",
+            "after_transfer": "keep",
+            "done_dir": ".got",
+            "max_files": "10",
+            "max_bytes": "1GiB",
+            "dry_run": "yes",
+            "options": {"concurrency": "8", "memory_budget": "64MiB", "part_size": "8MiB", "conn_timeout": "30s"},
+            "sftp_conn_id": "partner",
+            "aws_conn_id": "none",
+            "retries": "2",
+            "retry_delay": "30s",
+            "tags": "one",
+        }
+    )
+    (pull,) = dag.tasks
+    assert (dag.dag_id, pull.task_id, set(dag.tags)) == ("in", "pull", {"one"})
+    assert (pull.sftp_path, pull.s3_bucket, pull.s3_prefix) == ("/outgoing", "a-bucket", "in/")
+    assert (pull.include, pull.exclude) == (["*.csv"], ["a*", "b*"])
+    assert (pull.min_age, pull.retention) == (timedelta(minutes=2), timedelta(days=7))
+    assert (pull.after_transfer, pull.done_dir, pull.dry_run) == ("keep", ".got", True)
+    assert (pull.max_files, pull.max_bytes) == (10, 2**30)
+    assert TransferOptions.of(pull.options) == TransferOptions(
+        concurrency=8, memory_budget=64 * 2**20, part_size=8 * 2**20, conn_timeout=30.0
+    )
+    assert (pull.sftp_conn_id, pull.aws_conn_id) == ("partner", None)
+    assert (pull.retries, pull.retry_delay) == (2, timedelta(seconds=30))
+    assert dag.doc_md.startswith("On the schedule `*/5 * * * *` (UTC), pulls `*.csv` but `a*` but `b*` in `/outgoing`")
+
+
+def test_what_a_flow_does_not_say_is_left_to_the_operators() -> None:
+    from airflow_provider_sftp_s3.transfers.sftp_tree_to_s3 import SftpTreeToS3Operator
+
+    (pull,) = flow_dag(PULL).tasks
+    alone = SftpTreeToS3Operator(task_id="pull", sftp_path="/outgoing", s3_bucket="a-bucket")
+    for name in set(FIELDS["pull"]) & set(vars(alone)) - {"retries", "retry_delay", "start_date"}:
+        assert getattr(pull, name) == getattr(alone, name), name
+
+
+def test_a_push_flow_waits_lists_and_pushes_batches() -> None:
+    dag = flow_dag(PUSH | {"schedule": "@continuous", "parallelism": "3", "batch_files": 50, "poke_interval": "30s"})
+    wait, listing, push = (dag.get_task(name) for name in ("wait_for_objects", "list_unsynced", "push"))
+    assert wait.downstream_task_ids == {"list_unsynced"}
+    assert listing.downstream_task_ids == {"push"}
+    assert (wait.mode, wait.poke_interval, wait.deferrable) == ("reschedule", 30, False)
+    assert (listing.batch_files, listing.max_batches) == (50, 1000)
+    assert push.max_active_tis_per_dag == 3
+    assert push.retries == 5
+    assert dag.max_active_runs == 1
+    assert dag.max_consecutive_failed_dag_runs == 30
+
+
+def test_the_sensor_is_an_s3_key_sensor() -> None:
+    from airflow.providers.amazon.aws.sensors.s3 import S3KeySensor
+
+    assert isinstance(flow_dag(PUSH).get_task("wait_for_objects"), S3KeySensor)
+
+
+@pytest.mark.parametrize(
+    ("capped", "batches"),
+    [
+        ({"max_files": 3000}, (3000, 1)),
+        ({"max_bytes": "1GiB"}, (1000, 1)),
+        ({"max_files": 5, "batch_files": 2}, (5, 1)),
+    ],
+)
+def test_a_push_with_a_cap_is_one_task_so_that_the_cap_is_the_runs(
+    capped: dict[str, Any], batches: tuple[int, int]
+) -> None:
+    listing = flow_dag(PUSH | capped).get_task("list_unsynced")
+    assert (listing.batch_files, listing.max_batches) == batches
+
+
+def test_there_are_never_more_batches_than_airflow_maps_over() -> None:
+    from airflow.configuration import conf
+
+    listing = flow_dag(PUSH | {"batch_files": "1"}).get_task("list_unsynced")
+    assert listing.max_batches <= conf.getint("core", "max_map_length")
+
+
+@pytest.mark.parametrize(("schedule", "wait"), [("@continuous", timedelta(days=1)), ("@daily", timedelta(hours=1))])
+def test_how_long_a_push_waits_depends_on_its_schedule(schedule: str, wait: timedelta) -> None:
+    sensor = flow_dag(PUSH | {"schedule": schedule}).get_task("wait_for_objects")
+    assert sensor.wait == wait
+    assert sensor.timeout > wait.total_seconds()
+    assert flow_dag(PUSH | {"wait_timeout": "6h"}).get_task("wait_for_objects").wait == timedelta(hours=6)
+
+
+def test_a_cron_schedule_has_the_data_intervals_of_airflow_2() -> None:
+    """On every version, so that the run at midnight has the `ds` of the day that is over."""
+    assert type(flow_dag(PUSH | {"schedule": "@daily"}).timetable).__name__ == "CronDataIntervalTimetable"
+
+
+@pytest.mark.parametrize("schedule", [None, "none", "None", ""])
+def test_a_flow_with_no_schedule_runs_by_hand(schedule: str | None) -> None:
+    dag = flow_dag(PUSH | {"schedule": schedule})
+    assert type(dag.timetable).__name__ == "NullTimetable"
+    assert dag.doc_md.startswith("When started by hand, pushes everything in `s3://a-bucket/` that is not synced to")
+
+
+def test_retries_wait_longer_and_longer_up_to_an_hour_or_what_the_flow_says() -> None:
+    push = flow_dag(PUSH).get_task("push")
+    assert push.retry_exponential_backoff
+    assert push.max_retry_delay == timedelta(hours=1)
+    assert flow_dag(PUSH | {"retry_delay": "3h"}).get_task("push").max_retry_delay == timedelta(hours=3)
+
+
+def test_nothing_is_caught_up_unless_asked_for() -> None:
+    dag = flow_dag(PULL | {"schedule": "@daily"})
+    assert dag.catchup is False
+    assert dag.start_date < datetime.now(UTC)
+
+
+# -- The file ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[str], Path]:
+    def write(text: str) -> Path:
+        path = tmp_path / "flows.yaml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+GOOD = "- {name: %s, direction: pull, sftp_path: /outgoing, s3_bucket: a-bucket}\n"
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        ("- {name: bad, direction: up}\n", "flows.yaml, line 2: flow 'bad': direction: 'up' is not allowed. Allowed: "),
+        ("- just text\n", "flows.yaml, line 2: flow number 2: 'just text' is no flow. Allowed: "),
+        ("-\n", "flows.yaml, line 2: flow number 2: None is no flow. Allowed: "),
+        (
+            GOOD % "one",
+            "flows.yaml, line 2: flow 'one': name: 'one' is not allowed: a flow above has it. Allowed: a name",
+        ),
+        (
+            "- name: bad\n  direction: pull\n  s3_prefix: {{ ds }}\n",
+            "flow 'bad': line 4, `s3_prefix: {{ ds }}`: found unhashable key. A value that begins with { must stand in "
+            "quotes: s3_prefix: '{{ ds }}'",
+        ),
+        (
+            "- name: bad\n  s3_bucket: a\n  s3_bucket: b\n",
+            "flow 'bad': line 4, `s3_bucket: b`: 's3_bucket' stands there twice. Remove one",
+        ),
+        (
+            "- name: bad\n  tags: !secret x\n",
+            "flow 'bad': line 3, `tags: !secret x`: could not determine a constructor",
+        ),
+    ],
+)
+def test_a_broken_flow_leaves_its_neighbours(
+    write: Callable[[str], Path], broken: str, message: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write(GOOD % "one" + broken + GOOD % "two")
+    with caplog.at_level(logging.ERROR):
+        flows = load_flows(path)
+    assert sorted(flows.dags) == ["one", "two"]
+    (error,) = flows.errors
+    assert message in str(error)
+    assert str(error) in caplog.text
+    with pytest.raises(FlowsError) as caught:
+        check_flows(path)
+    assert str(caught.value) == str(error)
+
+
+def test_what_airflow_itself_refuses_is_its_flows_error_too(
+    write: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow_provider_sftp_s3 import flows
+
+    def refuse(dag: Any, flow: Any) -> None:
+        raise RuntimeError("no such pool")
+
+    monkeypatch.setattr(flows, "_add_push", refuse)
+    loaded = load_flows(write(GOOD % "one" + "- {name: bad, direction: push, sftp_path: /in, s3_bucket: a-bucket}\n"))
+    assert sorted(loaded.dags) == ["one"]
+    assert [str(error) for error in loaded.errors] == ["flows.yaml, line 2: flow 'bad': RuntimeError: no such pool"]
+
+
+def test_each_broken_flow_is_told(write: Callable[[str], Path]) -> None:
+    path = write("- {name: bad, direction: up}\n" + GOOD % "one" + "- {name: worse, direction: down}\n")
+    with pytest.raises(FlowsError, match=r"(?s)line 1: flow 'bad': direction: .*line 3: flow 'worse': direction: "):
+        check_flows(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "holds no flow. Allowed: a list of flows, each of which begins '- name: ...'"),
+        ("# nothing but a comment\n", "holds no flow"),
+        ("[]\n", "holds no flow"),
+        ("name: in\ndirection: pull\n", "is no list. Allowed: a list of flows"),
+        ("just text\n", "is no list"),
+        (
+            "- name: in\n  schedule: @daily   # at midnight\n",
+            "is no YAML: line 2, `schedule: @daily   # at midnight`: found character '@' that cannot start any token. "
+            "A value that begins with @ must stand in quotes: schedule: '@daily'",
+        ),
+        ("- name: in\n  schedule: * * * * *\n", "must stand in quotes: schedule: '* * * * *'"),
+        ("- name: in\n  include: *.csv\n", "must stand in quotes: include: '*.csv'"),
+        ("- name: in\n  include: *it's\n", 'must stand in quotes: include: "*it\'s"'),
+        ("- name: in\n  s3_prefix: {{ ds }}/x\n", "must stand in quotes: s3_prefix: '{{ ds }}/x'"),
+        ("- name: in\n  strip_regex: [a-z]+/\n", "must stand in quotes: strip_regex: '[a-z]+/'"),
+        ("- name: in\n  sftp_path: a: b\n", "A value with ': ' in it must stand in quotes"),
+        ("- name: in\n\tdirection: pull\n", "line 2, `direction: pull`: found character '\\t'"),
+        ("- name: in\n  sftp_path: 'open\n", "Look at the indentation, the quotes and the brackets"),
+        ("- name: in\n---\n- name: out\n", "but found another document"),
+    ],
+)
+def test_a_file_of_no_use_says_at_which_line_and_what_to_change(
+    write: Callable[[str], Path], text: str, message: str
+) -> None:
+    path = write(text)
+    with pytest.raises(FlowsFileError) as caught:
+        load_flows(path)
+    assert str(caught.value).startswith(f"{path} ")
+    assert message in str(caught.value)
+    check_flows(path)  # which leaves this to the other Dag file
+
+
+def test_a_missing_file_says_so(tmp_path: Path) -> None:
+    with pytest.raises(FlowsFileError, match=r"flows\.yaml cannot be read: No such file .*Allowed: a list of flows"):
+        load_flows(tmp_path / "flows.yaml")
+
+
+def test_a_file_that_is_not_utf_8_says_so(tmp_path: Path) -> None:
+    (tmp_path / "flows.yaml").write_bytes("- name: caf\xe9\n".encode("latin-1"))
+    with pytest.raises(FlowsFileError, match="is not UTF-8"):
+        load_flows(tmp_path / "flows.yaml")
+
+
+def test_plain_values_are_the_text_they_look_like(write: Callable[[str], Path]) -> None:
+    """Where YAML would have made a boolean, an octal, a date, a sexagesimal number and a float of them."""
+    path = write(
+        "- {name: 1.10, direction: pull, sftp_path: 2024-01-31, s3_bucket: 0123, s3_prefix: 1:30, tags: [on, 010]}\n"
+    )
+    flows = load_flows(path)
+    assert flows.errors == []
+    (pull,) = flows.dags["1.10"].tasks
+    assert (pull.sftp_path, pull.s3_bucket, pull.s3_prefix) == ("2024-01-31", "0123", "1:30")
+    assert set(flows.dags["1.10"].tags) == {"on", "010"}
+
+
+def test_flows_can_share_settings_by_yamls_merge_key(write: Callable[[str], Path]) -> None:
+    path = write(
+        "- &first {name: one, direction: pull, sftp_path: /a, s3_bucket: a-bucket, retries: 1}\n"
+        "- {<<: *first, name: two, sftp_path: /b}\n"
+        "- {<<: *first, name: three}\n"
+    )
+    flows = load_flows(path)
+    assert flows.errors == []
+    assert {name: dag.get_task("pull").sftp_path for name, dag in flows.dags.items()} == {
+        "one": "/a",
+        "two": "/b",
+        "three": "/a",
+    }
+
+
+# -- The Dag files -----------------------------------------------------------------------------------------------------
+
+_LOAD = """
+import json, sys, warnings
+
+def load(folder):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        bag = DagBag(folder)
+    return {
+        "dags": {dag_id: dag.fileloc for dag_id, dag in bag.dags.items()},
+        "errors": bag.import_errors,
+        "warnings": [str(one) for one in caught if "sftp_s3" in one.filename],
+        "modules": [name for name in ("asyncssh", "obstore", "aiobotocore") if name in sys.modules],
+    }
+
+try:
+    from airflow.dag_processing.dagbag import DagBag
+except ImportError:
+    from airflow.models.dagbag import DagBag
+print(json.dumps([load(folder) for folder in sys.argv[1:]]))
+"""
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What Airflow makes of three folders with our Dag files, in a process that has imported nothing else before."""
+    folders = {
+        "examples": DAGS,
+        "one broken": tmp_path_factory.mktemp("broken"),
+        "missing": tmp_path_factory.mktemp("no"),
+    }
+    for folder in list(folders.values())[1:]:
+        for file in DAGS.glob("*.py"):
+            (folder / file.name).write_bytes(file.read_bytes())
+    (folders["one broken"] / "flows.yaml").write_text(GOOD % "one" + "- {name: bad, direction: up}\n")
+    command = [sys.executable, "-c", _LOAD, *map(str, folders.values())]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return dict(zip(folders, json.loads(done.stdout.splitlines()[-1]), strict=True))
+
+
+def test_the_examples_load_as_they_are(loaded: dict[str, Any]) -> None:
+    """With no error, no warning, and none of the libraries that only a transfer needs."""
+    bag = loaded["examples"]
+    assert sorted(bag["dags"]) == ["partner_pull", "partner_push", "partner_push_daily"]
+    assert {Path(file).name for file in bag["dags"].values()} == {"sftp_s3_flows.py"}
+    assert (bag["errors"], bag["warnings"], bag["modules"]) == ({}, [], [])
+
+
+def test_a_broken_flow_is_an_import_error_of_the_file_that_has_no_dags(loaded: dict[str, Any]) -> None:
+    """Of the file with the Dags it must not be one: Airflow would take all of them off the schedule."""
+    bag = loaded["one broken"]
+    assert list(bag["dags"]) == ["one"]
+    ((file, error),) = bag["errors"].items()
+    assert Path(file).name == "sftp_s3_flows_check.py"
+    assert "flow 'bad': direction: 'up' is not allowed. Allowed: pull (SFTP to S3) or push (S3 to SFTP)" in error
+
+
+def test_a_file_of_no_use_is_one_import_error(loaded: dict[str, Any]) -> None:
+    ((file, error),) = loaded["missing"]["errors"].items()
+    assert Path(file).name == "sftp_s3_flows.py"
+    assert "flows.yaml cannot be read: No such file or directory. Allowed: a list of flows" in error
