@@ -204,6 +204,8 @@ class Push:
                     return Outcome(pushed.label, "skipped", target, "dry run")
                 await self._directories.ensure(parent)
                 await self._publish(download, path)
+            except ServerRefused as refused:
+                raise ServerRefused(f"{paths.printable(path)!r} cannot be written: {refused}") from None
             finally:
                 download.close()
             if await self.marks.mark(key, download.version) != "overwritten":
