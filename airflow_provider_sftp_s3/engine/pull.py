@@ -208,12 +208,12 @@ class Pull:
             if file.path not in self._uploaded:
                 return Outcome(pulled.label, "skipped", reason="gone")
             read = self._uploaded[file.path]
-        if read is None:
-            return Outcome(pulled.label, "skipped", reason="young")
-        if not keeps:
+        if read is not None and not keeps:
             self._uploaded[file.path] = read
             read = await self._move_to_done(file, key, read)
             del self._uploaded[file.path]
+        if read is None:
+            return Outcome(pulled.label, "skipped", reason="young")
         return Outcome(pulled.label, "transferred", target, bytes=read.size, seconds=time.monotonic() - started)
 
     async def _has(self, key: str, stat: Stat) -> bool:
@@ -239,7 +239,7 @@ class Pull:
                     }
                     await self._send(file, before, key, metadata)
                     return before
-            if time.time() - before.mtime < self.settings.min_age:
+            if self._is_young(before):
                 return None
             expected = before
         raise ChangedWhileReading(f"changed {LOOKS} times before it could be read, now {expected}")
@@ -285,28 +285,25 @@ class Pull:
             return max(size, 64 * KiB)
         return self._window + self.options.part_size_for(size) * (self._parts_at_once(size) + 1)
 
-    async def _move_to_done(self, file: SourceFile, key: str, read: Stat) -> Stat:
+    async def _move_to_done(self, file: SourceFile, key: str, read: Stat) -> Stat | None:
         """
         Move a file that S3 has into its done directory, stamped; return what was uploaded in the end.
 
         What turns up there may be another file, which replaced the one that was read in the last moment. It must not
-        stay there without being in S3: it is uploaded from there, or, where it is still being written, moved back.
+        stay there without being in S3: it is uploaded from there. One that is young, or changes meanwhile, is still
+        being written: it goes back to its place, and None is returned.
         """
         directory = posixpath.join(posixpath.dirname(file.path), self.done_name)
         done = posixpath.join(directory, posixpath.basename(file.path))
-        if file.done == "absent":
-            await self._make_done_directory(directory)
-        moved = True
-        try:
-            await self.session.replace(file.path, done)
-        except NotFound:
-            moved = False  # by another run, or by us before the connection was lost: what is there now is what counts
+        moved = await self._rename_into(directory, file.path, done, make=file.done == "absent")
         try:
             for _ in range(LOOKS):
                 there = await self.session.lstat(done)
                 if there == read:
                     await self._settle_done(done)
                     return read
+                if moved and self._is_young(there):
+                    break
                 # A file of the same size that somebody else moved is most likely the same one, stamped.
                 mtime = read.mtime if not moved and there.size == read.size else None
                 again = await self._upload(done, key, there, mtime)
@@ -317,8 +314,32 @@ class Pull:
             return read  # removed or moved back by somebody else; S3 has it
         except ChangedWhileReading:
             pass
-        await self.session.replace(done, file.path)
-        raise ChangedWhileReading("was replaced while it was moved into the done directory: it is back in its place")
+        await self._move_back(done, file.path)
+        return None
+
+    async def _rename_into(self, directory: bytes, path: bytes, done: bytes, *, make: bool) -> bool:
+        """Rename `path` to `done`; False where it is gone: moved by another run, or by us before a line was cut."""
+        if make:
+            await self._make_done_directory(directory)
+        try:
+            await self.session.replace(path, done)
+            return True
+        except NotFound:
+            if not await self.session.exists(path):
+                return False
+        # It is the done directory that is gone: somebody has tidied up.
+        self._done_made.pop(directory, None)
+        await self._make_done_directory(directory)
+        await self.session.replace(path, done)
+        return True
+
+    async def _move_back(self, done: bytes, path: bytes) -> None:
+        """Move a file out of the done directory, unless a newer one has its place: the next run replaces it then."""
+        if not await self.session.exists(path):
+            await self.session.rename(done, path)
+
+    def _is_young(self, stat: Stat) -> bool:
+        return time.time() - stat.mtime < self.settings.min_age
 
     async def _settle_done(self, done: bytes) -> None:
         if self.settings.after_transfer == "delete":
@@ -368,13 +389,16 @@ class Pull:
         if self.settings.dry_run:
             return Outcome(old.label, "skipped", reason="dry run (purge)")
         try:
-            # Where the stamp cannot be set, the mtime is the file's own, and says nothing of its transfer.
-            await self.session.set_mtime(old.file.path, old.file.stat.mtime)
+            try:
+                # Where the stamp cannot be set, the mtime is the file's own, and says nothing of its transfer.
+                await self.session.set_mtime(old.file.path, old.file.stat.mtime)
+            except NotFound:
+                raise
+            except ServerRefused:
+                return Outcome(old.label, "skipped", reason="not stamped, not purged")
+            await self.session.remove(old.file.path)
         except NotFound:
             return Outcome(old.label, "skipped", reason="gone")
-        except ServerRefused:
-            return Outcome(old.label, "skipped", reason="not stamped, not purged")
-        await self.session.remove(old.file.path)
         return Outcome(old.label, "purged")
 
     def _moved(self, count: int) -> None:

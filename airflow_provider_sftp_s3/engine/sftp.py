@@ -426,6 +426,14 @@ class SftpSession:
         """Return size and mtime of a path itself. Some servers follow links all the same."""
         return _stat(await self._ask(lambda client: client.lstat(path), path))
 
+    async def exists(self, path: bytes) -> bool:
+        """Say whether there is anything at `path`, be it a broken link."""
+        try:
+            await self.lstat(path)
+        except NotFound:
+            return False
+        return True
+
     async def is_directory(self, path: bytes) -> bool:
         """Say whether a path is a directory, or a link to one. False where there is nothing."""
         try:
@@ -453,6 +461,10 @@ class SftpSession:
         """Set a file's times to `mtime`, seconds since 1970."""
         await self._ask(lambda client: client.setstat(path, asyncssh.SFTPAttrs(atime=mtime, mtime=mtime)), path)
 
+    async def rename(self, old: bytes, new: bytes) -> None:
+        """Rename `old` to `new`. Most servers refuse where `new` is there already; some replace it."""
+        await self._ask(lambda client: client.rename(old, new), old)
+
     async def replace(self, old: bytes, new: bytes) -> None:
         """
         Rename `old` to `new`; a file of that name is replaced.
@@ -468,20 +480,25 @@ class SftpSession:
             except _Unsupported:
                 self._posix_rename = False
         try:
-            await self._ask(lambda client: client.rename(old, new), old)
+            await self.rename(old, new)
             return
-        except ServerRefused:
-            await self.lstat(old)
-            await self.lstat(new)
+        except NotFound:
+            raise
+        except ServerRefused as refused:
+            if not await self.exists(new):
+                raise
+            kind = _kind(await self._ask(lambda client: client.lstat(new), new))
+            if kind != "file":
+                raise ServerRefused(f"{refused}; there is a {kind} in the way") from None
         # Named like what it makes way for, so that a retry finds it.
         name = posixpath.basename(old)
         owner = paths.text(name[1:9]) if paths.is_temporary(name) else "0" * 8
         aside = posixpath.join(posixpath.dirname(new), paths.temporary_name(owner))
-        await self._ask(lambda client: client.rename(new, aside), new)
+        await self.rename(new, aside)
         try:
-            await self._ask(lambda client: client.rename(old, new), old)
+            await self.rename(old, new)
         except BaseException:
-            await self._ask(lambda client: client.rename(aside, new), new)
+            await self.rename(aside, new)
             raise
         await self.remove(aside)
 
