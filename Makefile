@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: test lint demo clean
+.PHONY: test lint demo matrix package clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else None'
@@ -14,7 +14,7 @@ $(STAMP): pyproject.toml
 	touch $@
 
 test: $(STAMP) lint  ## everything that needs no more than pip
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -24,5 +24,13 @@ lint: $(STAMP)
 demo: $(STAMP)  ## the main job, with no docker and no account; ONCE=1 ends by itself
 	$(BIN)/python -m demo $(if $(ONCE),--once)
 
+matrix: $(STAMP)  ## every Airflow from the lowest to the newest, installed from the wheel; ROWS="lowest ..." for some
+	$(BIN)/python -m matrix $(ROWS)
+
+package: $(STAMP)  ## wheel and sdist in dist/, the wheel built from the sdist
+	rm -rf dist
+	$(BIN)/uv build --quiet --python $(BIN)/python
+	$(BIN)/twine check --strict dist/*
+
 clean:
-	rm -rf $(VENV) .demo build dist
+	rm -rf $(VENV) .demo .matrix build dist

@@ -9,9 +9,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import pytest
 
 from tests.support import airflow_env
+
 from tests.support.sftp_servers import AsyncsshServer, OpenSshServer, SftpServer
 
 if TYPE_CHECKING:
@@ -19,6 +21,10 @@ if TYPE_CHECKING:
 
 # Airflow reads its configuration when it is imported, and a test module may import it before any fixture runs.
 AIRFLOW_HOME = airflow_env.configure()
+
+# No test depends on a timing.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 def pytest_configure(config: pytest.Config) -> None:

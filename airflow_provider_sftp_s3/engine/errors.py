@@ -52,11 +52,13 @@ class ConnectionFailed(SftpS3Error):
     No connection to the SFTP server, or no more: down, hanging, or cut.
 
     :param connection: the serial number of the connection that was lost; 0 where none could be opened.
+    :param culprit: it was this very request that the server did not answer. The others on the line are innocent.
     """
 
-    def __init__(self, message: str, connection: int = 0) -> None:
+    def __init__(self, message: str, connection: int = 0, culprit: bool = False) -> None:
         super().__init__(message)
         self.connection = connection
+        self.culprit = culprit
 
 
 class FileError(SftpS3Error):

@@ -12,7 +12,7 @@ from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.errors import ConnectionFailed, NameRefused, NotFound, ServerRefused
 from airflow_provider_sftp_s3.engine.model import DoneState, Outcome, SourceFile
 from airflow_provider_sftp_s3.engine.sftp import Entry, SftpSession
-from airflow_provider_sftp_s3.engine.workers import ATTEMPTS
+from airflow_provider_sftp_s3.engine.workers import ATTEMPTS, LOSSES
 
 #: Directories listed at once: enough that a far-away server does not leave the transfers waiting for names.
 LISTERS = 16
@@ -47,6 +47,7 @@ class Tree:
         #: the done directories that the walk came by
         self.done_directories: list[bytes] = []
         self._from_the_future: list[SourceFile] = []
+        self._losses = 0
 
     async def walk(self) -> AsyncGenerator[SourceFile | Outcome]:
         """
@@ -84,14 +85,19 @@ class Tree:
     async def _list(self, path: bytes, relative: bytes) -> Directory | Outcome:
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return Directory(path, relative, await self.session.list_directory(path))
+                directory = Directory(path, relative, await self.session.list_directory(path))
+                self._losses = 0
+                return directory
             except NotFound:
                 return Outcome(self.label(path), "skipped", reason="gone")
             except ServerRefused as refused:
                 return Outcome(self.label(path), "failed", reason=f"cannot be listed: {refused}")
             except ConnectionFailed as lost:
-                if not lost.connection or attempt == ATTEMPTS:
+                self._losses += 1
+                if not lost.connection or self._losses >= LOSSES * LISTERS:
                     raise
+                if lost.culprit or attempt == ATTEMPTS:
+                    return Outcome(self.label(path), "failed", reason=f"cannot be listed: {lost}")
         raise AssertionError("unreachable")
 
     def _sift(self, directory: Directory) -> Iterator[SourceFile | Outcome | tuple[bytes, bytes]]:
@@ -132,7 +138,7 @@ class Tree:
                 file = SourceFile(path, relative, entry.stat, done_state)
                 if self.min_age and entry.stat.mtime > now:
                     self._from_the_future.append(file)
-                elif now - entry.stat.mtime < self.min_age:
+                elif self.min_age and now - entry.stat.mtime < self.min_age:
                     yield Outcome(self.label(path), "skipped", reason="young")
                 else:
                     yield file

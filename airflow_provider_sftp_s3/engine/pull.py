@@ -39,7 +39,7 @@ from airflow_provider_sftp_s3.engine.model import Outcome, Report, SourceFile, S
 from airflow_provider_sftp_s3.engine.options import MAX_OBJECT_SIZE, KiB, MiB, TransferOptions
 from airflow_provider_sftp_s3.engine.s3 import Bucket
 from airflow_provider_sftp_s3.engine.sftp import ReadAhead, RemoteFile, SftpSession
-from airflow_provider_sftp_s3.engine.workers import Caps, Observer, Run
+from airflow_provider_sftp_s3.engine.workers import Caps, Observer, Run, retrieve
 
 AfterTransfer = Literal["move", "delete", "keep"]
 
@@ -339,7 +339,7 @@ class Pull:
             await self.session.rename(done, path)
 
     def _is_young(self, stat: Stat) -> bool:
-        return time.time() - stat.mtime < self.settings.min_age
+        return self.settings.min_age > 0 and time.time() - stat.mtime < self.settings.min_age
 
     async def _settle_done(self, done: bytes) -> None:
         if self.settings.after_transfer == "delete":
@@ -358,6 +358,7 @@ class Pull:
         """Make a done directory once, however many of its files are moved at the same time."""
         if directory not in self._done_made:
             self._done_made[directory] = asyncio.create_task(self.session.make_directory(directory))
+            self._done_made[directory].add_done_callback(retrieve)  # whoever waits may be gone
         task = self._done_made[directory]
         try:
             await asyncio.shield(task)

@@ -37,10 +37,10 @@ from airflow_provider_sftp_s3.engine.options import KiB, MiB, TransferOptions
 from airflow_provider_sftp_s3.engine.pull import check_caps, check_sftp_path, failure_message, root_of
 from airflow_provider_sftp_s3.engine.s3 import Bucket, Download
 from airflow_provider_sftp_s3.engine.sftp import SftpSession
-from airflow_provider_sftp_s3.engine.workers import Caps, Observer, Run
+from airflow_provider_sftp_s3.engine.workers import Caps, Observer, Run, retrieve
 
 #: Bytes of one file that are written and not yet acknowledged. asyncssh copies each on its way out.
-WRITE_WINDOW = 8 * MiB
+WRITE_WINDOW = 4 * MiB
 #: How large the pieces are that S3 is asked to hand over.
 CHUNK = 1 * MiB
 #: How often an object that is overwritten while it is pushed is taken again.
@@ -176,17 +176,24 @@ class Push:
                     yield entry
             return
         for key in self.settings.keys:
-            if self.settings.max_bytes is None:
-                yield ObjectEntry(key)
-            else:
-                version = await self.bucket.head(key)
-                yield ObjectEntry(key, version.size if version else 0)
+            yield ObjectEntry(key, await self._size_of(key) if self.settings.max_bytes else -1)
+
+    async def _size_of(self, key: str) -> int:
+        try:
+            self._path_of(key)
+            version = await self.bucket.head(key)
+        except FileError:
+            return 0  # the transfer is where this is seen
+        return version.size if version else 0
+
+    def _path_of(self, key: str) -> bytes:
+        return paths.path_for(self.root, key, self.prefix, self.strip)
 
     async def transfer(self, pushed: PushedObject) -> Outcome:
         """Push one object, or say why not."""
         started = time.monotonic()
         key = pushed.entry.key
-        path = paths.path_for(self.root, key, self.prefix, self.strip)
+        path = self._path_of(key)
         target = self.session.server.uri_of(path)
         parent = posixpath.dirname(path)
         await self._directories.clean_up(parent)
@@ -219,7 +226,8 @@ class Push:
         temporary = posixpath.join(posixpath.dirname(path), paths.temporary_name(self.settings.owner))
         window = min(WRITE_WINDOW, self.options.memory_budget // 4)
         async with (
-            self._run.lane(2 * min(max(size, 32 * KiB), window + CHUNK)),
+            # Measured: a write is held by us, by asyncssh, and encrypted by the transport, besides what S3 hands over.
+            self._run.lane(4 * min(max(size, 32 * KiB), window + CHUNK)),
             self.session.creating(temporary) as file,
         ):
             async with contextlib.aclosing(download.chunks(CHUNK)) as chunks:
@@ -259,6 +267,7 @@ class _Directories:
         task = self._tasks.get(which)
         if task is None:
             task = asyncio.create_task(work(path))
+            task.add_done_callback(retrieve)  # whoever waits may be gone
             self._tasks[which] = task
         try:
             await asyncio.shield(task)
@@ -296,7 +305,7 @@ async def unsynced(settings: PushSettings, bucket: Bucket, options: TransferOpti
     """
     Yield the objects under the prefix that a push would take, in the order of their keys, many of them asked at once.
 
-    A key that a push refuses is yielded too: the push is where its refusal is seen.
+    One that is refused, or cannot be looked at, is yielded too: the push is where that is seen.
     """
     marking = marks.Marks(bucket, marks.check_mode(settings.mark))
     prefix = paths.directory_prefix(settings.s3_prefix)
@@ -305,10 +314,10 @@ async def unsynced(settings: PushSettings, bucket: Bucket, options: TransferOpti
     async def is_unsynced(entry: ObjectEntry) -> bool:
         try:
             paths.path_for(b"/", entry.key)
+            version = await bucket.head(entry.key)
+            return version is not None and not await marking.is_synced(entry.key, version)
         except FileError:
             return True
-        version = await bucket.head(entry.key)
-        return version is not None and not await marking.is_synced(entry.key, version)
 
     asked: list[tuple[ObjectEntry, asyncio.Task[bool]]] = []
     try:

@@ -21,11 +21,13 @@ import obstore.exceptions
 from obstore.auth.boto3 import Boto3CredentialProvider
 from obstore.store import S3Store
 
+from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.errors import (
     AuthenticationFailed,
     ConfigurationError,
     ConnectionFailed,
     PlaceMissing,
+    SftpS3Error,
     StorageError,
 )
 from airflow_provider_sftp_s3.engine.model import ObjectEntry
@@ -255,16 +257,20 @@ class Bucket:
         """Turn what boto3 and obstore raise within the block into :class:`StorageError`, naming the object."""
         try:
             yield
+        except SftpS3Error:
+            raise
         except (
             obstore.exceptions.BaseError,
             botocore.exceptions.ClientError,
             botocore.exceptions.BotoCoreError,
             OSError,
+            ValueError,  # obstore's word for a key that it does not spell
         ) as failed:
             if "NoSuchBucket" in str(failed):
                 raise PlaceMissing(f"s3_bucket: there is no bucket {self.name!r}") from None
-            # obstore appends its whole inner state to the first line.
-            raise StorageError(f"{self.uri_of(key)}: {str(failed).splitlines()[0]}") from None
+            # obstore appends its whole inner state to the first line, and quotes names as they are.
+            reason = str(failed).partition("\n")[0] or type(failed).__name__
+            raise StorageError(paths.printable(f"{self.uri_of(key)}: {reason}")) from None
 
 
 def _version(result: obstore.GetResult) -> Version:

@@ -27,6 +27,7 @@ from airflow_provider_sftp_s3.engine.errors import (
     AuthenticationFailed,
     ConfigurationError,
     ConnectionFailed,
+    FileError,
     HostKeyError,
     NotFound,
     ServerRefused,
@@ -246,6 +247,7 @@ class _Link:
         self.idle_timeout = idle_timeout
         self._events = events
         self._given_up: str | None = None
+        self._culprit = 0
         self._awaited: dict[int, float] = {}  # request number -> when it was sent, oldest first
         self._requests = 0
         self._last_answer = time.monotonic()
@@ -288,7 +290,7 @@ class _Link:
             return answer
         finally:
             del self._awaited[number]
-        raise ConnectionFailed(f"the SFTP connection was lost: {self.lost}", self.number)
+        raise ConnectionFailed(f"the SFTP connection was lost: {self.lost}", self.number, number == self._culprit)
 
     def _answered(self, sent: float) -> None:
         self._last_answer = time.monotonic()
@@ -303,11 +305,12 @@ class _Link:
         """
         while True:
             await asyncio.sleep(min(1.0, self.idle_timeout / 4))
-            oldest = next(iter(self._awaited.values()), None)
-            if oldest is None:
+            if not self._awaited:
                 continue
+            number, oldest = next(iter(self._awaited.items()))
             silent = time.monotonic() - max(self._last_answer, oldest)
             if silent > self.idle_timeout or self._newest_answered - oldest > self.idle_timeout:
+                self._culprit = number
                 self._given_up = f"the server did not answer for idle_timeout, {self.idle_timeout} s"
                 self.connection.abort()
                 return
@@ -338,6 +341,7 @@ class SftpSession:
         self._link: _Link | None = None
         self._opening = asyncio.Lock()
         self._opened = 0
+        self._failures = 0
         self._farewells: set[asyncio.Task[Any]] = set()
         self._posix_rename = True
         self._fsync = True
@@ -358,31 +362,40 @@ class SftpSession:
 
     async def _live(self) -> _Link:
         """Return a connection that is not known to be lost; open one where there is none, within `conn_timeout`."""
+        failures = self._failures
         async with self._opening:
             if self._link is not None and self._link.lost is None:
                 return self._link
+            if self._failures > failures:  # in vain, while this one stood in the queue: once is enough
+                raise ConnectionFailed(f"{self.server.host}:{self.server.port} could not be reached again")
             if self._link is not None:
                 await self._link.close()
-            deadline = time.monotonic() + self.options.conn_timeout
-            # A server at its limit of half-open connections (MaxStartups) drops one and takes the next.
-            pause = 0.25
-            while True:
-                try:
-                    opened = await _connect(self.server, deadline - time.monotonic())
-                    break
-                except ConnectionFailed:
-                    if time.monotonic() + pause >= deadline:
-                        raise
-                except AuthenticationFailed as refused:
-                    if not self._opened:
-                        raise
-                    # The same credentials have worked a moment ago: it is the server that has changed its mind.
-                    raise ConnectionFailed(str(refused)) from None
-                await asyncio.sleep(pause)
-                pause *= 2
+            try:
+                opened = await self._open()
+            except ConnectionFailed:
+                self._failures += 1
+                raise
             self._opened += 1
             self._link = _Link(self._opened, *opened, self.options.idle_timeout)
             return self._link
+
+    async def _open(self) -> tuple[asyncssh.SSHClientConnection, asyncssh.SFTPClient, _Events]:
+        deadline = time.monotonic() + self.options.conn_timeout
+        # A server at its limit of half-open connections (MaxStartups) drops one and takes the next.
+        pause = 0.25
+        while True:
+            try:
+                return await _connect(self.server, deadline - time.monotonic())
+            except ConnectionFailed:
+                if time.monotonic() + pause >= deadline:
+                    raise
+            except AuthenticationFailed as refused:
+                if not self._opened:
+                    raise
+                # The same credentials have worked a moment ago: it is the server that has changed its mind.
+                raise ConnectionFailed(str(refused)) from None
+            await asyncio.sleep(pause)
+            pause *= 2
 
     async def _ask(self, request: Callable[[asyncssh.SFTPClient], Awaitable[T]], path: bytes) -> T:
         link = await self._live()
@@ -490,16 +503,26 @@ class SftpSession:
             kind = _kind(await self._ask(lambda client: client.lstat(new), new))
             if kind != "file":
                 raise ServerRefused(f"{refused}; there is a {kind} in the way") from None
-        # Named like what it makes way for, so that a retry finds it.
-        name = posixpath.basename(old)
-        owner = paths.text(name[1:9]) if paths.is_temporary(name) else "0" * 8
-        aside = posixpath.join(posixpath.dirname(new), paths.temporary_name(owner))
-        await self.rename(new, aside)
+        # Not to be cancelled half-way, where the target is neither the old nor the new one.
+        await asyncio.shield(self.later(self._replace_in_steps(old, new)))
+
+    async def _replace_in_steps(self, old: bytes, new: bytes) -> None:
+        # Nobody's name: what a retry cleans up must not be the only copy of a file.
+        aside = posixpath.join(posixpath.dirname(new), paths.temporary_name("0" * 8))
+        try:
+            await self.rename(new, aside)
+        except ConnectionFailed:
+            if not await self.exists(aside):  # else it has worked, and only its answer was lost
+                raise
         try:
             await self.rename(old, new)
-        except BaseException:
-            await self.rename(aside, new)
-            raise
+        except (ConnectionFailed, ServerRefused):
+            if not await self.exists(new):
+                await self.rename(aside, new)
+                raise
+            if await self.exists(old):  # somebody else has put a newer one there
+                await self.remove(aside)
+                raise
         await self.remove(aside)
 
     @contextlib.asynccontextmanager
@@ -646,36 +669,47 @@ class ReadAhead:
         self._moved = moved
         self._next = 0
         self._asked: deque[tuple[int, asyncio.Task[bytes]]] = deque()
+        self._in_hand: asyncio.Task[bytes] | None = None
+        self._closed = False
         self.count = 0
 
     def __aiter__(self) -> ReadAhead:
         return self
 
     async def __anext__(self) -> bytes:
+        if self._closed:
+            raise FileError("was called off")
         while self._next < self._size and len(self._asked) < self._depth:
             step = min(self._step, self._size - self._next)
             self._asked.append((step, asyncio.ensure_future(self._read(self._next, step))))
             self._next += step
         if not self._asked:
             raise StopAsyncIteration
-        step, answer = self._asked.popleft()
+        step, self._in_hand = self._asked.popleft()
         try:
-            data = await answer
-        except BaseException:
-            answer.cancel()
+            data = await self._in_hand
+        except asyncio.CancelledError:
+            if self._closed:
+                raise FileError("was called off") from None
+            self._in_hand.cancel()
             raise
         self.count += len(data)
         self._moved(len(data))
         if len(data) < step:  # the file ends before its size: whoever counts will see
             self._next = self._size
-            self.close()
+            self._drop_asked()
         return data
 
     def close(self) -> None:
-        """Drop what was asked for and is not used."""
+        """Drop what was asked for and is not used; who waits for more fails."""
+        self._closed = True
+        self._drop_asked()
+        if self._in_hand is not None:
+            self._in_hand.cancel()
+
+    def _drop_asked(self) -> None:
         _drop(answer for _, answer in self._asked)
         self._asked.clear()
-        self._next = self._size
 
 
 class _Unsupported(Exception):

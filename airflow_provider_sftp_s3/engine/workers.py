@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError, ConnectionFailed, FileTimeout, SftpS3Error
 from airflow_provider_sftp_s3.engine.model import Outcome, Report
@@ -18,7 +18,7 @@ from airflow_provider_sftp_s3.engine.options import TransferOptions
 #: How often one file is begun again after the connection was lost under it.
 ATTEMPTS = 3
 #: How many connections in a row may be lost with nothing moved in between before the run gives up.
-LOSSES = 3
+LOSSES = 6
 #: Seconds between two lines of progress.
 PROGRESS_SECONDS = 30.0
 
@@ -172,7 +172,8 @@ class Run(Generic[T]):
     One run: takes items from a listing, transfers many of them at once, and fills a report.
 
     A file's error is its outcome. A lost connection begins the files that were in flight again, each at most 3
-    times, and ends the run when 3 connections in a row moved nothing, or when none can be opened any more.
+    times, but for the one whose request the server did not answer, which has failed. The run ends when 6 connections
+    in a row moved nothing, or when none can be opened any more.
     """
 
     def __init__(self, report: Report, observer: Observer, options: TransferOptions, caps: Caps) -> None:
@@ -185,6 +186,7 @@ class Run(Generic[T]):
         self._stop = False
         self._losses = 0
         self._last_lost = 0
+        self._end: ConnectionFailed | None = None
 
     @contextlib.asynccontextmanager
     async def lane(self, cost: int) -> AsyncIterator[None]:
@@ -246,6 +248,8 @@ class Run(Generic[T]):
             self.progress.settled_files += 1
             self.progress.settled_bytes += size
             self._settle(outcome)
+            if self._end is not None:
+                raise self._end
 
     async def _outcome_of(self, item: T, transfer: Callable[[T], Awaitable[Outcome]]) -> Outcome:
         started = time.monotonic()
@@ -263,7 +267,7 @@ class Run(Generic[T]):
             except ConnectionFailed as lost:
                 self._count_loss(lost)
                 error = lost
-                if attempt < ATTEMPTS:
+                if attempt < ATTEMPTS and self._end is None and not lost.culprit:
                     continue
             except Exception as failed:  # whatever befell this file, the others go on
                 error = failed
@@ -275,12 +279,12 @@ class Run(Generic[T]):
         return Outcome(item.label, "failed", reason=reason, seconds=time.monotonic() - started)
 
     def _count_loss(self, lost: ConnectionFailed) -> None:
-        """Raise `lost` where the run must end. All files in flight see the same loss, which counts once."""
+        """Take note of a lost connection. All files in flight see the same loss, which counts once."""
         if lost.connection != self._last_lost:
             self._last_lost = lost.connection
             self._losses += 1
         if not lost.connection or self._losses >= LOSSES:
-            raise lost
+            self._end = lost
 
     def _settle(self, outcome: Outcome) -> None:
         self.report.add(outcome)
@@ -290,6 +294,12 @@ class Run(Generic[T]):
         while True:
             await asyncio.sleep(PROGRESS_SECONDS)
             self.observer.progress(self.progress)
+
+
+def retrieve(done: asyncio.Future[Any]) -> None:
+    """Take note of a task's error that nobody may have waited for: asyncio logs a traceback otherwise."""
+    if not done.cancelled():
+        done.exception()
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

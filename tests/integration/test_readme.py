@@ -97,9 +97,3 @@ def test_the_tables_name_every_argument_and_option() -> None:
     assert set(re.findall(r"^\| `(\w+)`", options, re.MULTILINE)) == {
         field.name for field in dataclasses.fields(TransferOptions)
     }
-
-
-@pytest.mark.parametrize("path", re.findall(r"\]\(([^)#:]+)\)", README))
-def test_links_lead_somewhere(path: str) -> None:
-    """To a file or directory of the repository."""
-    assert (Path(__file__).parents[2] / path).exists()

@@ -154,7 +154,7 @@ async def test_a_lost_connection_begins_its_files_again() -> None:
 
 
 async def test_a_server_that_always_cuts_the_line_ends_the_run() -> None:
-    """After three connections in a row that moved nothing."""
+    """After six connections in a row that moved nothing; the file under which it happened is named."""
     connection = 0
 
     async def cut(thing: Thing) -> Outcome:
@@ -162,9 +162,28 @@ async def test_a_server_that_always_cuts_the_line_ends_the_run() -> None:
         connection += 1
         raise ConnectionFailed(f"cut {connection}", connection)
 
-    with pytest.raises(ConnectionFailed, match="cut 3"):
-        await run_of(concurrency=1).all(things(*(Thing(str(n)) for n in range(1000))), cut)
-    assert connection == 3
+    run = run_of(concurrency=1)
+    with pytest.raises(ConnectionFailed, match="cut 6"):
+        await run.all(things(*(Thing(str(n)) for n in range(1000))), cut)
+    assert connection == 6
+    assert [failure["source"] for failure in run.report.failures] == ["0", "1"]
+
+
+async def test_a_file_that_the_server_hangs_on_fails_alone() -> None:
+    """It is the culprit, and is not begun again; the innocents in flight are."""
+    tried: dict[str, int] = {}
+
+    async def hangs(thing: Thing) -> Outcome:
+        tried[thing.label] = tried.get(thing.label, 0) + 1
+        await asyncio.sleep(0)
+        if thing.label == "hangs" or tried[thing.label] == 1:
+            raise ConnectionFailed("silent", connection=1, culprit=thing.label == "hangs")
+        return await moved(thing)
+
+    run = run_of()
+    await run.all(things(Thing("hangs"), *(Thing(str(n)) for n in range(3))), hangs)
+    assert (run.report.transferred, run.report.failed) == (3, 1)
+    assert tried == {"hangs": 1, "0": 2, "1": 2, "2": 2}
 
 
 async def test_no_connection_at_all_ends_the_run() -> None:

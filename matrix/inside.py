@@ -1,0 +1,151 @@
+"""What is tried under each Airflow: run by its venv's own Python, which has nothing but Airflow and the wheel.
+
+    python -I inside.py REPOSITORY RESULTS < connections.json
+
+Writes a JSON line to the file RESULTS for each check: its name, and what is wrong, or null.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+PROVIDER = "airflow-provider-sftp-s3"
+PACKAGE = "airflow_provider_sftp_s3"
+REPOSITORY = Path(sys.argv[1])
+DAGS = REPOSITORY / "dags"
+
+# The one module of the tests that is used here; it imports nothing but the standard library and, later, Airflow.
+sys.path.append(str(REPOSITORY / "tests" / "support"))
+import airflow_env  # noqa: E402
+
+#: Task instances of the operators' Dags, for the check that comes last.
+ran: dict[str, Any] = {}
+
+
+def listed() -> None:
+    """`airflow providers list` shows the wheel's version, and what it says of itself passes Airflow's own schema."""
+    import airflow
+    import jsonschema
+
+    from airflow_provider_sftp_s3.get_provider_info import get_provider_info
+
+    here = sysconfig.get_path("purelib")
+    assert get_provider_info.__code__.co_filename.startswith(here), "the package was not imported from the wheel"
+    # Airflow 3 splits `airflow` over two packages; the schema lies in the core's.
+    (schema,) = (found for place in airflow.__path__ if (found := Path(place, "provider_info.schema.json")).exists())
+    jsonschema.validate(get_provider_info(), json.loads(schema.read_text()))
+    command = [str(Path(sys.executable).with_name("airflow")), "providers", "list", "--output", "json"]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    print(answer.stdout, answer.stderr)
+    assert not answer.returncode, f"airflow providers list ended with {answer.returncode}"
+    providers = json.loads(answer.stdout[answer.stdout.index("[{") :])  # Airflow 2 logs in front of it
+    shown = {provider["package_name"]: provider["version"] for provider in providers}.get(PROVIDER)
+    assert shown == version(PROVIDER), f"airflow providers list shows {shown}"
+
+
+def parsed() -> None:
+    """The example Dags have no import error, and nothing warns about a line of ours."""
+    import yaml
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        bag = _example_dags()
+    assert not bag.import_errors, bag.import_errors
+    wanted = {flow["name"] for flow in yaml.safe_load((DAGS / "flows.yaml").read_text())}
+    assert set(bag.dags) == wanted, f"found the Dags {sorted(bag.dags)}"
+    for warning in caught:
+        print(f"{warning.filename}:{warning.lineno}: {warning.category.__name__}: {warning.message}")
+    ours = [str(warning.message) for warning in caught if PACKAGE in warning.filename or str(DAGS) in warning.filename]
+    assert not ours, ours
+
+
+def pull() -> None:
+    """SftpTreeToS3Operator in a Dag, whose first try fails."""
+    from airflow_provider_sftp_s3.transfers.sftp_tree_to_s3 import SftpTreeToS3Operator
+
+    _run_operator("pull", SftpTreeToS3Operator, sftp_path="/pull", s3_bucket="pull")
+
+
+def push() -> None:
+    """S3ToSftpOperator in a Dag, whose first try fails."""
+    from airflow_provider_sftp_s3.transfers.s3_to_sftp import S3ToSftpOperator
+
+    _run_operator("push", S3ToSftpOperator, s3_bucket="push", s3_prefix="out", sftp_path="/push")
+
+
+def retry() -> None:
+    """The first try of both failed, and the second mended it."""
+    tries = {name: instance.try_number for name, instance in ran.items()}
+    assert tries == {"pull": 2, "push": 2}, f"tries: {tries}"
+
+
+def flows() -> None:
+    """The Dags of dags/flows.yaml: a pull, and a push with its sensor and its mapped task."""
+    bag = _example_dags()
+    for name in ("partner_pull", "partner_push"):
+        for task in bag.dags[name].tasks:
+            task.retries = 0  # what is broken should not wait for five minutes to show that it still is
+        state, instances = airflow_env.run_dag(bag.dags[name])
+        assert state == "success", f"{name}: {state}, {[(each.task_id, each.state) for each in instances.values()]}"
+
+
+def _example_dags() -> Any:
+    try:
+        from airflow.dag_processing.dagbag import DagBag  # 3.2
+    except ImportError:
+        from airflow.models.dagbag import DagBag
+    return DagBag(dag_folder=str(DAGS))
+
+
+def _run_operator(name: str, operator: Callable[..., Any], **arguments: Any) -> None:
+    try:
+        from airflow.sdk import DAG
+    except ImportError:
+        from airflow import DAG
+    with DAG(f"matrix_{name}", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC)) as dag:
+        operator(task_id=name, retries=2, retry_delay=timedelta(seconds=1), **arguments)
+    state, instances = airflow_env.run_dag(dag)
+    ran[name] = instances[name, -1]
+    assert state == "success", f"{state} after {ran[name].try_number} tries"
+
+
+@contextlib.contextmanager
+def reported(check: Callable[[], None], results: Path) -> Iterator[None]:
+    """Write down how the block ended; an exception ends the block and no more."""
+    print(f"\n=== {check.__name__}: {check.__doc__}", flush=True)
+    problem = None
+    try:
+        yield
+    except Exception as failed:
+        traceback.print_exc()
+        problem = f"{type(failed).__name__}: {failed}"
+    with results.open("a") as file:
+        file.write(json.dumps({"check": check.__name__, "problem": problem}) + "\n")
+
+
+def main() -> None:
+    """Run all checks, whatever becomes of the others."""
+    results = Path(sys.argv[2])
+    connections = json.load(sys.stdin)
+    os.chdir(airflow_env.configure())
+    airflow_env.make_database()
+    with airflow_env.airflow_connections(**connections):
+        # parsed() before the others, since a module warns when it is first imported.
+        for check in (parsed, listed, pull, push, retry, flows):
+            with reported(check, results):
+                check()
+
+
+main()

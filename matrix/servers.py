@@ -1,0 +1,103 @@
+"""What a row's Dags work on: an SFTP server and an S3 API in this process, filled, and looked at afterwards."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.support.faulty_sftp import OpenIsRefused
+from tests.support.s3_server import S3Server
+from tests.support.sftp_servers import AsyncsshServer
+
+PULLED = {"1.csv": b"one", "sub/2.csv": b"two", "sub/empty.csv": b""}
+PUSHED = {"a/3.bin": b"three", "a/b/4": b"four"}
+#: For the operators, and for `dags/flows.yaml`; the SFTP server's directories are named likewise.
+BUCKETS = ("pull", "push", "example-inbound", "example-outbound")
+
+
+class World:
+    """Files in two directories, objects in two buckets, and a server that refuses the operators' first file each."""
+
+    def __init__(self, sftp: AsyncsshServer, s3: S3Server, client: Any) -> None:
+        self._sftp, self._s3, self._client = sftp, s3, client
+        for bucket in BUCKETS:
+            where = {"LocationConstraint": self._client.meta.region_name}
+            self._client.create_bucket(Bucket=bucket, CreateBucketConfiguration=where)
+        for directory in ("push", "incoming"):
+            sftp.local(f"/{directory}").mkdir()
+        for name, content in PULLED.items():
+            self._put_file(f"/pull/{name}", content)
+            self._put_file(f"/outgoing/{name}", content)
+        for name, content in PUSHED.items():
+            self._client.put_object(Bucket="push", Key=f"out/{name}", Body=content)
+            self._client.put_object(Bucket="example-outbound", Key=f"partner/{name}", Body=content)
+        sftp.fault = OpenIsRefused(path=_OnceBeneath("/pull/", "/push/"))
+
+    @property
+    def connections(self) -> dict[str, Any]:
+        """The Airflow connections that lead here."""
+        return {"sftp_default": self._sftp.airflow_connection(), "aws_default": self._s3.airflow_connection()}
+
+    def problems(self) -> dict[str, str]:
+        """Return what is not as it has to be after the Dags have run, by the check that was to do it."""
+        return {
+            check: problem
+            for check, problem in {
+                "pull": self._pull_problem("pull", "/pull", ""),
+                "push": self._push_problem("push", "out/", "/push"),
+                "flows": self._pull_problem("example-inbound", "/outgoing", "partner/")
+                or self._push_problem("example-outbound", "partner/", "/incoming"),
+            }.items()
+            if problem
+        }
+
+    def _pull_problem(self, bucket: str, directory: str, prefix: str) -> str:
+        """Everything is in S3, and in `.done` and nowhere else on the SFTP server."""
+        paths = (Path(name) for name in PULLED)
+        done = {str(path.parent / ".done" / path.name): PULLED[str(path)] for path in paths}
+        return _difference(bucket, self._s3.objects(bucket), {prefix + name: PULLED[name] for name in PULLED}) or (
+            _difference(directory, self._files(directory), done)
+        )
+
+    def _push_problem(self, bucket: str, prefix: str, directory: str) -> str:
+        """Everything is on the SFTP server, with nothing half beside it, and marked in S3."""
+        metadata = [self._client.head_object(Bucket=bucket, Key=prefix + name)["Metadata"] for name in PUSHED]
+        if not all(each.get("synced") == "true" for each in metadata):
+            return f"not all objects of {bucket} are marked: {metadata}"
+        return _difference(directory, self._files(directory), PUSHED)
+
+    def _files(self, directory: str) -> dict[str, bytes]:
+        root = self._sftp.local(directory)
+        return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+    def _put_file(self, path: str, content: bytes) -> None:
+        local = self._sftp.local(path)
+        local.parent.mkdir(parents=True, exist_ok=True)
+        local.write_bytes(content)
+        os.utime(local, (1e9, 1e9))  # older than any min_age
+
+
+class _OnceBeneath:
+    """Says yes to the first path beneath each of the directories."""
+
+    def __init__(self, *directories: str) -> None:
+        self._left = set(directories)
+
+    def __call__(self, path: str) -> bool:
+        found = {directory for directory in self._left if path.startswith(directory)}
+        self._left -= found
+        return bool(found)
+
+
+def _difference(where: str, found: dict[str, bytes], wanted: dict[str, bytes]) -> str:
+    return "" if found == wanted else f"{where} has {found} instead of {wanted}"
+
+
+@contextmanager
+def world(directory: Path) -> Iterator[World]:
+    """A fresh :class:`World`; its files lie in `directory`."""
+    with AsyncsshServer(directory) as sftp, S3Server() as s3, closing(s3.client()) as client:
+        yield World(sftp, s3, client)

@@ -1,0 +1,373 @@
+"""One run of the engine against given servers, and the one question that follows every fault: was anything lost?"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import boto3
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.s3.models import s3_backends
+
+from airflow_provider_sftp_s3.engine.marks import SYNCED, TAG
+from airflow_provider_sftp_s3.engine.model import Outcome, Report
+from airflow_provider_sftp_s3.engine.options import MiB, TransferOptions
+from airflow_provider_sftp_s3.engine.pull import PullSettings, pull
+from airflow_provider_sftp_s3.engine.push import PushSettings, push
+from airflow_provider_sftp_s3.engine.s3 import Bucket
+from airflow_provider_sftp_s3.engine.sftp import SftpServer as Target
+from airflow_provider_sftp_s3.engine.sftp import SftpSession
+from airflow_provider_sftp_s3.engine.workers import Progress
+from tests.support.s3_server import ACCESS_KEY, REGION, SECRET_KEY, S3Endpoint, S3Server
+from tests.support.sftp_servers import AsyncsshServer, Fault, Proceed, Request, SftpServer
+
+TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.part")
+"""The names that the engine gives to unfinished files."""
+
+PATIENT: dict[str, Any] = {"conn_timeout": 20.0, "idle_timeout": 20.0, "part_size": 5 * MiB}
+"""Time limits that no healthy test comes near, however busy the machine is."""
+
+
+class Watcher:
+    """An observer that remembers everything it is told."""
+
+    def __init__(self) -> None:
+        self.outcomes: list[Outcome] = []
+        self.notices: list[str] = []
+
+    def outcome(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+
+    def progress(self, progress: Progress) -> None:
+        pass
+
+    def notice(self, message: str) -> None:
+        self.notices.append(message)
+
+
+@dataclass
+class Ran:
+    """What became of one run: its report, its error where it raised one, and what its observer saw."""
+
+    report: Report | None
+    error: BaseException | None
+    seconds: float
+    watcher: Watcher = field(repr=False)
+
+    @property
+    def outcomes(self) -> list[Outcome]:
+        return self.watcher.outcomes
+
+    @property
+    def transferred(self) -> list[Outcome]:
+        return [outcome for outcome in self.outcomes if outcome.status == "transferred"]
+
+    @property
+    def failures(self) -> dict[str, str]:
+        """Every failed source, by its last segment, and why."""
+        return {_last(outcome.source): outcome.reason for outcome in self.outcomes if outcome.status == "failed"}
+
+    def done(self) -> Report:
+        """Return the report of a run in which nothing failed."""
+        assert self.error is None, f"the run failed: {self.error!r}"
+        assert self.report is not None
+        assert self.report.failed == 0
+        return self.report
+
+    def same_report_as_outcomes(self) -> None:
+        """The counts of the report are those of the outcomes: none is made up, none forgotten."""
+        if self.report is not None:
+            assert self.report.transferred == len(self.transferred)
+            assert self.report.failed == len([o for o in self.outcomes if o.status == "failed"])
+            assert sum(self.report.skipped.values()) == len([o for o in self.outcomes if o.status == "skipped"])
+
+
+def _last(uri: str) -> str:
+    return uri.rstrip("/").rpartition("/")[2]
+
+
+def target_of(server: Any, **fields: Any) -> Target:
+    """Return how the engine reaches a test server, host key verified."""
+    known: dict[str, Any] = {"host": server.host, "port": server.port, "username": "user"}
+    if isinstance(server, SftpServer):
+        known |= {
+            "username": server.username,
+            "private_key": server.client_key_text,
+            "host_key": server.host_key,
+        }
+    else:
+        known |= {"verify_host_key": False, "password": "none"}
+    return Target(**(known | fields))
+
+
+def bucket_of(s3: S3Endpoint, name: str, options: TransferOptions, **config: Any) -> Bucket:
+    """Return the engine's view of a bucket on a test server; boto3 has retries, as Airflow's hook gives it."""
+    session = boto3.Session(aws_access_key_id=ACCESS_KEY, aws_secret_access_key=SECRET_KEY, region_name=REGION)
+    limits = {"connect_timeout": options.conn_timeout, "read_timeout": options.idle_timeout}
+    client = s3.client(**({"retries": {"total_max_attempts": 3}, "max_pool_connections": 32} | limits | config))
+    return Bucket(name, client, session, options)
+
+
+async def run(
+    settings: PullSettings | PushSettings,
+    server: Any,
+    s3: S3Endpoint,
+    bucket: str,
+    *,
+    login: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Ran:
+    """Run one pull or push from connect to hang-up; an error is part of the result, a cancellation is not.
+
+    :param login: fields of the engine's ``SftpServer`` that differ.
+    :param options: fields of ``TransferOptions`` that differ from :data:`PATIENT`.
+    """
+    chosen = TransferOptions(**(PATIENT | options))
+    watcher = Watcher()
+    started = time.monotonic()
+    report: Report | None = None
+    error: BaseException | None = None
+    try:
+        with bucket_of(s3, bucket, chosen) as place:
+            try:
+                async with SftpSession(target_of(server, **(login or {})), chosen) as session:
+                    if isinstance(settings, PullSettings):
+                        report = await pull(settings, session, place, chosen, watcher)
+                    else:
+                        report = await push(settings, session, place, chosen, watcher)
+            finally:
+                place.client.close()
+    except Exception as failed:
+        error = failed
+        report = getattr(failed, "report", None)
+    ran = Ran(report, error, time.monotonic() - started, watcher)
+    ran.same_report_as_outcomes()
+    return ran
+
+
+async def run_pull(server: Any, s3: S3Endpoint, bucket: str, path: str | None = None, **more: Any) -> Ran:
+    """Pull everything beneath ``path``, however young; keywords go to the settings or to the options, by their name."""
+    settings, options = _split(PullSettings, more)
+    settings = {"sftp_path": path or server.path(), "min_age": 0} | settings
+    return await run(PullSettings(**settings), server, s3, bucket, **options)
+
+
+async def run_push(server: Any, s3: S3Endpoint, bucket: str, path: str | None = None, **more: Any) -> Ran:
+    """Push every unmarked object to ``path``; keywords as in :func:`run_pull`."""
+    settings, options = _split(PushSettings, more)
+    settings = {"sftp_path": path or server.path(), "owner": "abcdef01"} | settings
+    return await run(PushSettings(**settings), server, s3, bucket, **options)
+
+
+def _split(kind: type[Any], more: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    names = set(kind.__dataclass_fields__)
+    return {k: v for k, v in more.items() if k in names}, {k: v for k, v in more.items() if k not in names}
+
+
+# ------------------------------------------------------------------------------------------------- what is where
+
+
+def write_tree(root: Path, files: Mapping[str, bytes], *, age: float = 3600.0) -> None:
+    """Put files beneath ``root``, ``age`` seconds old."""
+    for name, data in files.items():
+        place = root / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(data)
+        make_old(place, age)
+
+
+def make_old(place: Path, age: float = 3600.0) -> None:
+    """Set a file's mtime to ``age`` seconds ago."""
+    import os
+
+    when = int(time.time() - age)
+    os.utime(place, (when, when))
+
+
+def read_tree(root: Path) -> dict[str, bytes]:
+    """Return every regular file beneath ``root`` by its relative path."""
+    return {str(file.relative_to(root)): file.read_bytes() for file in sorted(root.rglob("*")) if file.is_file()}
+
+
+def put_objects(s3: S3Endpoint, bucket: str, objects: Mapping[str, bytes]) -> None:
+    """Store objects as a user does."""
+    client = s3.client()
+    for key, data in objects.items():
+        client.put_object(Bucket=bucket, Key=key, Body=data)
+    client.close()
+
+
+def marked_keys(bucket: str) -> set[str]:
+    """Return the keys that carry a valid mark of either kind, read behind the API."""
+    backend = s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
+    found = set()
+    for key, thing in backend.get_bucket(bucket).keys.items():
+        metadata = {name.lower().removeprefix("x-amz-meta-"): value for name, value in thing.metadata.items()}
+        tags = backend.tagger.get_tag_dict_for_resource(thing.arn)
+        if metadata.get(SYNCED) == "true" or tags.get(TAG, "").startswith(str(thing.etag).strip('"') + ":"):
+            found.add(key)
+    return found
+
+
+# ------------------------------------------------------------------------------------------------- nothing is lost
+
+
+def check_pull(
+    root: Path,
+    s3: S3Server,
+    bucket: str,
+    files: Mapping[str, bytes],
+    ran: Ran,
+    *,
+    prefix: str = "",
+    before: Mapping[str, bytes] | None = None,
+) -> set[str]:
+    """Check that a pull lost nothing and claims nothing that is not so; return the files that it moved.
+
+    Every file is at its source or in ``.done``, whole; what is in ``.done`` or reported is in S3, byte for byte.
+
+    :param before: what the done directories held already, by the names of the files that take its place.
+    """
+    tree = read_tree(root)
+    objects = s3.objects(bucket)
+    moved = set()
+    for name, data in files.items():
+        done = done_path(name)
+        here = [tree[where] for where in (name, done) if where in tree]
+        old = (before or {}).get(name)
+        if name in tree and old is not None:
+            assert tree.get(done) == old, f"what was in .done as {name} before is gone, and nothing took its place"
+            here.remove(old)
+        assert here == [data], f"{name} is not once and whole at its source or in .done"
+        if name not in tree:
+            moved.add(name)
+            assert objects.get(prefix + name) == data, f"{name} is in .done, and its bytes are not in S3"
+    reported = {outcome.target.removeprefix(f"s3://{bucket}/{prefix}") for outcome in ran.transferred}
+    assert reported <= set(files)
+    for name in reported:
+        assert objects.get(prefix + name) == files[name], f"{name} is reported as transferred and S3 has it not"
+        assert name in moved, f"{name} is reported as transferred and was not moved"
+    for key, data in objects.items():
+        assert data == files[key.removeprefix(prefix)], f"the object {key} is not the whole file"
+    assert leftovers(root) == []
+    return moved
+
+
+def check_push(
+    root: Path,
+    bucket: str,
+    objects: Mapping[str, bytes],
+    ran: Ran,
+    *,
+    old: Mapping[str, bytes] | None = None,
+    leavings: bool = False,
+) -> set[str]:
+    """Check that a push lost nothing and claims nothing that is not so; return the keys whose files it wrote.
+
+    What is marked or reported is at the SFTP server, byte for byte; a file that was there before is there still,
+    as the old one or the new one.
+
+    :param old: what the directory held before.
+    :param leavings: temporary files may remain, where the server does not let us remove them.
+    """
+    tree = read_tree(root)
+    written = {key for key, data in objects.items() if tree.get(key) == data}
+    for key in marked_keys(bucket):
+        assert key in written, f"{key} is marked, and its bytes are not at the server"
+    for outcome in ran.transferred:
+        key = outcome.source.removeprefix(f"s3://{bucket}/")
+        assert key in written, f"{key} is reported as transferred, and its bytes are not at the server"
+    for name, data in (old or {}).items():
+        assert name in tree, f"the partner's {name} is gone"
+        assert tree[name] in (data, objects.get(name)), f"the partner's {name} is neither the old file nor the new one"
+    if not leavings:
+        assert leftovers(root) == []
+    for name in tree:
+        assert name in objects or name in (old or {}) or TEMPORARY.fullmatch(Path(name).name), f"{name} was made up"
+    return written
+
+
+def done_path(name: str) -> str:
+    """Return where a pull moves the file of this relative path."""
+    place = Path(name)
+    return str(place.parent / ".done" / place.name)
+
+
+def leftovers(root: Path) -> list[str]:
+    """Return the temporary files of ours beneath ``root``."""
+    return [str(f.relative_to(root)) for f in root.rglob("*") if TEMPORARY.fullmatch(f.name)]
+
+
+async def settles(condition: Any, seconds: float = 5.0) -> bool:
+    """Wait until ``condition()`` holds, and say whether it did in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        await asyncio.sleep(0.02)
+    return True
+
+
+async def check_nothing_open(server: AsyncsshServer) -> None:
+    """The server has no handle and no connection left."""
+    assert await settles(lambda: not server.open_handles and not server.connections), (
+        f"{server.open_handles} handles and {server.connections} connections are open"
+    )
+
+
+# ------------------------------------------------------------------------------------------------- more faults
+
+
+class Together(Fault):
+    """Several misbehaviours at once: the first one sees each request first."""
+
+    def __init__(self, *faults: Fault) -> None:
+        self.faults: Sequence[Fault] = faults
+        self.withheld = frozenset().union(*(fault.withheld for fault in faults))
+
+    async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
+        def nested(rest: Sequence[Fault]) -> Proceed:
+            if not rest:
+                return proceed
+            return lambda: rest[0].answer(server, request, nested(rest[1:]))
+
+        return await nested(self.faults)()
+
+
+@dataclass
+class Acts(Fault):
+    """Calls a function before chosen requests: an event in the middle of a run, such as another writer.
+
+    :param act: called with the request, once, or each time with ``always``; may raise what a fault may raise.
+    :param names: which requests.
+    :param nth: which of them, counted from 1.
+    :param where: says whether a request counts.
+    """
+
+    act: Any
+    names: Iterable[str]
+    nth: int = 1
+    where: Any = None
+    always: bool = False
+    after: bool = False
+    acted: int = field(default=0, init=False)
+    _seen: int = field(default=0, init=False)
+
+    async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
+        due = False
+        if request.name in self.names and (self.where is None or self.where(request)):
+            self._seen += 1
+            due = self._seen == self.nth or (self.always and self._seen >= self.nth)
+        if due and not self.after:
+            self.acted += 1
+            self.act(request)
+        result = await proceed()
+        if due and self.after:
+            self.acted += 1
+            self.act(request)
+        return result

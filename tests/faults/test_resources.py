@@ -1,0 +1,250 @@
+"""Memory, handles and parts are bounded, whatever the files: by their bounds, not by time."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import math
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from airflow_provider_sftp_s3.engine.options import GiB, MiB, TransferOptions
+from airflow_provider_sftp_s3.engine.workers import Budget
+from tests.faults.harness import check_pull, check_push, put_objects, run_pull, run_push, write_tree
+from tests.faults.hollow_s3 import HollowS3
+from tests.support.s3_server import S3Server
+from tests.support.sftp_servers import AsyncsshServer, Fault, OpenSshServer, Proceed, Request, SftpServer
+
+pytestmark = pytest.mark.faults
+
+GROWTH = 200 * MiB
+WORKS = {
+    "one file of 1 GiB": {"large": GiB},
+    "200 files of 5 MiB": {f"{n:03}": 5 * MiB for n in range(200)},
+}
+
+
+@pytest.fixture
+def sftp(tmp_path: Path) -> Iterator[SftpServer]:
+    """A server whose memory is not that of the process that transfers."""
+    kind = OpenSshServer if OpenSshServer.available() else AsyncsshServer
+    with kind(tmp_path / "sftp") as server:
+        yield server
+
+
+class TestMemory:
+    """A process that transfers a GiB grows by no more than 200 MiB."""
+
+    @pytest.mark.parametrize("work", WORKS)
+    async def test_a_pull_is_bounded(self, sftp: SftpServer, work: str) -> None:
+        """Every byte arrives, and the memory stays within bounds."""
+        files = WORKS[work]
+        place = sftp.root / "work"
+        place.mkdir()
+        for name, size in files.items():
+            with (place / name).open("wb") as file:
+                file.write(name.encode())  # so that no two are the same
+                file.truncate(size)  # sparse: they cost no disk
+            os.utime(place / name, (10**9, 10**9))
+        write_tree(sftp.root, {"warm up/small": b"x" * 1000})
+        with HollowS3() as s3:
+            measured = await self._measure("pull", sftp, s3)
+        assert measured["report"]["transferred"] == len(files)
+        assert measured["growth"] <= GROWTH, f"grew by {measured['growth'] / MiB:.0f} MiB"
+        for name, size in files.items():
+            parts = s3.taken[name]
+            assert sum(part for part, _ in parts) == size
+            assert [digest for _, digest in parts] == _digests(place / ".done" / name, [part for part, _ in parts])
+            assert all(part >= 5 * MiB for part, _ in parts[:-1])
+        assert not s3._parts, "a multipart upload was not completed"
+
+    @pytest.mark.parametrize("work", WORKS)
+    async def test_a_push_is_bounded(self, sftp: SftpServer, work: str) -> None:
+        """Every byte arrives, and the memory stays within bounds."""
+        files = WORKS[work]
+        (sftp.root / "work").mkdir()
+        (sftp.root / "warm up").mkdir()
+        with HollowS3(files | {"small": 1000}) as s3:
+            measured = await self._measure("push", sftp, s3, keys=list(files))
+        assert measured["report"]["transferred"] == len(files)
+        assert measured["growth"] <= GROWTH, f"grew by {measured['growth'] / MiB:.0f} MiB"
+        for name, size in files.items():
+            place = sftp.root / "work" / name
+            assert place.stat().st_size == size
+            with place.open("rb") as file:
+                assert not any(any(piece) for piece in iter(lambda: file.read(MiB), b"") if piece != bytes(len(piece)))
+            place.unlink()
+
+    @staticmethod
+    async def _measure(direction: str, sftp: SftpServer, s3: HollowS3, keys: list[str] | None = None) -> dict[str, Any]:
+        job = {
+            "direction": direction,
+            "path": sftp.path("work"),
+            "warm_up": sftp.path("warm up"),
+            "keys": keys,
+            "warm_up_keys": ["small"],
+            "s3": s3.url,
+            "bucket": s3.bucket,
+            "sftp": {
+                "host": sftp.host,
+                "port": sftp.port,
+                "username": sftp.username,
+                "private_key": sftp.client_key_text,
+                "host_key": sftp.host_key,
+            },
+        }
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "tests.faults.measured_run"),
+            cwd=Path(__file__).parents[2],
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        try:
+            answer, _ = await asyncio.wait_for(process.communicate(json.dumps(job).encode()), 100)
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        assert process.returncode == 0
+        result: dict[str, Any] = json.loads(answer)
+        return result
+
+
+def _digests(place: Path, sizes: list[int]) -> list[str]:
+    with place.open("rb") as file:
+        return [hashlib.md5(file.read(size)).hexdigest() for size in sizes]
+
+
+class CountsFiles(Fault):
+    """Notes the most files, and the most bytes of files, that are open for transfer at once."""
+
+    def __init__(self, size: int, linger: float = 0.02) -> None:
+        self.size = size
+        self.linger = linger
+        self.open = 0
+        self.peak = 0
+
+    @property
+    def peak_bytes(self) -> int:
+        return self.peak * self.size
+
+    async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
+        if request.name == "OPEN":
+            self.open += 1
+            self.peak = max(self.peak, self.open)
+            await asyncio.sleep(self.linger)
+        result = await proceed()
+        # A directory's handle is closed too: it has no path that holds a file's name.
+        if request.name == "CLOSE" and ("file" in request.path or ".part" in request.path):
+            self.open -= 1
+        return result
+
+
+class TestBounds:
+    """What is in flight at once."""
+
+    FILES: ClassVar = {f"file{n}": bytes([n]) * 1000 for n in range(30)}
+
+    @pytest.mark.parametrize("concurrency", [1, 3, 10])
+    async def test_concurrency_is_never_exceeded(
+        self, sftp_server: AsyncsshServer, s3: S3Server, bucket: str, concurrency: int
+    ) -> None:
+        """The server sees as many open files as `concurrency`, and no more."""
+        write_tree(sftp_server.root, self.FILES)
+        sftp_server.fault = counter = CountsFiles(1000)
+        ran = await run_pull(sftp_server, s3, bucket, concurrency=concurrency)
+        assert check_pull(sftp_server.root, s3, bucket, self.FILES, ran) == set(self.FILES)
+        assert counter.peak == concurrency
+        out = sftp_server.root / "out"
+        out.mkdir()
+        sftp_server.fault = counter = CountsFiles(1000)
+        ran = await run_push(sftp_server, s3, bucket, "/out", mark="none", concurrency=concurrency)
+        assert len(ran.transferred) == len(self.FILES)
+        assert counter.peak == concurrency
+
+    @pytest.mark.parametrize("pulls", [True, False], ids=["pull", "push"])
+    async def test_the_byte_budget_is_never_exceeded(
+        self, sftp_server: AsyncsshServer, s3: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch, pulls: bool
+    ) -> None:
+        """20 files of 2 MiB under a budget of 16 MiB: never more than 8 are open, and the budget comes back whole."""
+        size, budget = 2 * MiB, 16 * MiB
+        files = {f"file{n}": bytes([n]) * size for n in range(20)}
+        budgets: list[Budget] = []
+        lowest: list[int] = []
+        take = Budget._take
+
+        async def watched(self: Budget, share: int) -> None:
+            await take(self, share)
+            if self not in budgets:
+                budgets.append(self)
+            lowest.append(self.free)
+
+        monkeypatch.setattr(Budget, "_take", watched)
+        sftp_server.fault = counter = CountsFiles(size)
+        options = {"memory_budget": budget, "concurrency": 20}
+        if pulls:
+            write_tree(sftp_server.root, files)
+            ran = await run_pull(sftp_server, s3, bucket, **options)
+            assert check_pull(sftp_server.root, s3, bucket, files, ran) == set(files)
+        else:
+            put_objects(s3, bucket, files)
+            ran = await run_push(sftp_server, s3, bucket, **options)
+            assert check_push(sftp_server.root, bucket, files, ran) == set(files)
+        assert counter.peak > 1, "several at once, as far as the budget goes"
+        assert counter.peak_bytes <= budget
+        assert min(lowest) >= 0
+        assert [each.free for each in budgets] == [budget]
+
+    async def test_a_file_larger_than_the_budget_goes_all_the_same(
+        self, sftp_server: AsyncsshServer, s3: S3Server, bucket: str
+    ) -> None:
+        """The smallest budget moves a file that is larger than it, beside small ones, in both directions."""
+        files = {"file large": os.urandom(18 * MiB), "file small": b"s"}
+        write_tree(sftp_server.root, files)
+        ran = await run_pull(sftp_server, s3, bucket, memory_budget=16 * MiB)
+        assert check_pull(sftp_server.root, s3, bucket, files, ran) == set(files)
+        (sftp_server.root / "out").mkdir()
+        ran = await run_push(sftp_server, s3, bucket, "/out", mark="none", memory_budget=16 * MiB)
+        assert check_push(sftp_server.root / "out", bucket, files, ran) == set(files)
+
+
+class TestParts:
+    """S3's bounds on multipart uploads: at most 10,000 parts, each but the last of 5 MiB or more."""
+
+    @pytest.mark.parametrize("part_size", [5 * MiB, 8 * MiB, 64 * MiB])
+    @pytest.mark.parametrize(
+        "size",
+        [
+            *(1, 5 * MiB, 8 * MiB + 1, 100 * GiB + 1, 1024 * GiB - 1, 5 * 1024 * GiB - 1, 5 * 1024 * GiB),
+            *(10_000 * 5 * MiB, *(10_000 * 8 * MiB + more for more in (-1, 0, 1, 9_999))),
+        ],
+    )
+    def test_part_sizes_hold_up_to_5_tib(self, size: int, part_size: int) -> None:
+        """Every size up to S3's largest object fits into 10,000 parts within S3's bounds, no smaller than was asked."""
+        options = TransferOptions(part_size=part_size, memory_budget=256 * MiB)
+        part = options.part_size_for(size)
+        assert part_size <= part <= 5 * GiB
+        assert math.ceil(size / part) <= 10_000
+
+    @pytest.mark.parametrize("extra", [-1, 0, 1])
+    async def test_parts_on_the_wire(self, sftp_server: AsyncsshServer, s3: S3Server, bucket: str, extra: int) -> None:
+        """About 15 MiB in parts of 5 MiB: each but the last has exactly the size, and the last is not empty."""
+        files = {"file": os.urandom(15 * MiB + extra)}
+        write_tree(sftp_server.root, files)
+        ran = await run_pull(sftp_server, s3, bucket)
+        assert check_pull(sftp_server.root, s3, bucket, files, ran) == set(files)
+        parts = {
+            int(request.query["partNumber"]): int(request.headers["content-length"])
+            for request in s3.requests
+            if request.operation == "UploadPart"
+        }
+        sizes = [parts[number] for number in sorted(parts)]
+        assert sum(sizes) == 15 * MiB + extra
+        assert all(size == 5 * MiB for size in sizes[:-1])
+        assert 0 < sizes[-1] <= 5 * MiB

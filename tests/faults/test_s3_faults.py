@@ -1,0 +1,530 @@
+"""S3 misbehaves, or somebody changes an object while it is pushed: nothing is lost, and no mark lies."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from airflow_provider_sftp_s3.engine.errors import ConfigurationError, SftpS3Error, TransferError
+from airflow_provider_sftp_s3.engine.marks import SYNCED, TAG
+from airflow_provider_sftp_s3.engine.options import MiB, TransferOptions
+from airflow_provider_sftp_s3.engine.push import PushSettings, unsynced
+from tests.faults.harness import (
+    PATIENT,
+    Acts,
+    bucket_of,
+    check_nothing_open,
+    check_pull,
+    check_push,
+    leftovers,
+    marked_keys,
+    put_objects,
+    read_tree,
+    run_pull,
+    run_push,
+    write_tree,
+)
+from tests.support.s3_server import S3Request, S3Server
+from tests.support.sftp_servers import AsyncsshServer, Fault
+
+pytestmark = pytest.mark.faults
+
+VICTIM = "sub/victim"
+FILES = {
+    "a": b"first",
+    "empty": b"",
+    "large": os.urandom(11 * MiB),
+    VICTIM: os.urandom(70_000),
+    "sub/sibling": b"sibling",
+}
+EVERY = set(FILES)
+MODES = ("metadata", "tag")
+IDLE = 2.0
+SLACK = 2.0
+
+
+def fails(
+    s3: S3Server,
+    answer: tuple[int, str] | None,
+    *,
+    operation: str | None = None,
+    key: str | None = None,
+    times: int | None = None,
+) -> list[S3Request]:
+    """Have requests fail, with an answer or a cut connection; return the list that they are noted in."""
+    failed: list[S3Request] = []
+
+    @s3.before
+    def hook(request: S3Request) -> tuple[int, str] | None:
+        if operation not in (None, request.operation) or key not in (None, request.key):
+            return None
+        if request.operation == "ListObjectsV2" and operation is None:
+            return None
+        if times is not None and len(failed) >= times:
+            return None
+        failed.append(request)
+        if answer is None:
+            raise ConnectionResetError
+        return answer
+
+    return failed
+
+
+class TestTrouble:
+    """S3 fails now and then, or for good."""
+
+    @pytest.mark.parametrize("answer", [(503, "SlowDown"), (500, "InternalError"), None], ids=["503", "500", "cut"])
+    @pytest.mark.parametrize(
+        "operation",
+        ["PutObject", "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload", "ListObjectsV2"],
+    )
+    async def test_a_pull_outlasts_trouble(
+        self, sftp_server: AsyncsshServer, s3: S3Server, bucket: str, operation: str, answer: tuple[int, str] | None
+    ) -> None:
+        """Two requests of a kind fail, the third one works: the run succeeds, and no upload is left over."""
+        write_tree(sftp_server.root, FILES)
+        failed = fails(s3, answer, operation=operation, times=2)
+        ran = await run_pull(sftp_server, s3, bucket)
+        assert len(failed) == 2
+        ran.done()
+        assert check_pull(sftp_server.root, s3, bucket, FILES, ran) == EVERY
+        assert s3.unfinished_uploads(bucket) == [] or answer is None
+
+    @pytest.mark.parametrize("mark", MODES)
+    @pytest.mark.parametrize("answer", [(503, "SlowDown"), (500, "InternalError"), None], ids=["503", "500", "cut"])
+    @pytest.mark.parametrize("operation", ["GetObject", "ListObjectsV2", "mark"])
+    async def test_a_push_outlasts_trouble(
+        self,
+        sftp_server: AsyncsshServer,
+        s3: S3Server,
+        bucket: str,
+        operation: str,
+        answer: tuple[int, str] | None,
+        mark: str,
+    ) -> None:
+        """Two requests of a kind fail, the third one works: the run succeeds, every object is marked."""
+        put_objects(s3, bucket, FILES)
+        marking = {"metadata": "CopyObject", "tag": "PutObjectTagging"}[mark]
+        failed = fails(s3, answer, operation=marking if operation == "mark" else operation, times=2)
+        ran = await run_push(sftp_server, s3, bucket, mark=mark)
+        assert len(failed) == 2
+        ran.done()
+        assert check_push(sftp_server.root, bucket, FILES, ran) == EVERY
+        assert marked_keys(bucket) == EVERY
+
+    @pytest.mark.parametrize(
+        "answer", [(503, "SlowDown"), (500, "InternalError"), (403, "AccessDenied"), None], ids=str
+    )
+    @pytest.mark.parametrize("key", [VICTIM, "large"])
+    async def test_a_pull_of_one_key_fails_for_good(
+        self, sftp_server: AsyncsshServer, s3: S3Server, bucket: str, key: str, answer: tuple[int, str] | None
+    ) -> None:
+        """The file stays where it is and is named; all others are moved; no wait beyond the limits; mended later."""
+        write_tree(sftp_server.root, FILES)
+        fails(s3, answer, key=key)
+        ran = await run_pull(sftp_server, s3, bucket, idle_timeout=IDLE)
+        assert isinstance(ran.error, TransferError)
+        assert check_pull(sftp_server.root, s3, bucket, FILES, ran) == EVERY - {key}
+        assert set(ran.failures) == {key.rpartition("/")[2]}
+        # One request is tried again for idle_timeout, and the abort of the upload likewise.
+        assert ran.seconds < 2 * IDLE + SLACK
+        s3._before.clear()
+        again = await run_pull(sftp_server, s3, bucket)
+        again.done()
+        assert check_pull(sftp_server.root, s3, bucket, FILES, again) == EVERY
+        await check_nothing_open(sftp_server)
+
+    @pytest.mark.parametrize(
+        ("mark", "operation"),
+        [
+            *(("metadata", "GetObject"), ("metadata", "CopyObject"), ("metadata", "HeadObject")),
+            *(("tag", "GetObject"), ("tag", "GetObjectTagging"), ("tag", "PutObjectTagging")),
+        ],
+    )
+    @pytest.mark.parametrize("answer", [(500, "InternalError"), (403, "AccessDenied"), None], ids=str)
+    async def test_a_push_of_one_key_fails_for_good(
+        self,
+        sftp_server: AsyncsshServer,
+        s3: S3Server,
+        bucket: str,
+        operation: str,
+        answer: tuple[int, str] | None,
+        mark: str,
+    ) -> None:
+        """It is named and not marked; all others are pushed and marked; mended later."""
+        put_objects(s3, bucket, FILES)
+        fails(s3, answer, operation=operation, key=VICTIM)
+        ran = await run_push(sftp_server, s3, bucket, idle_timeout=IDLE, mark=mark)
+        assert isinstance(ran.error, TransferError)
+        assert check_push(sftp_server.root, bucket, FILES, ran) >= EVERY - {VICTIM}
+        assert marked_keys(bucket) == EVERY - {VICTIM}
+        assert set(ran.failures) == {"victim"}
+        s3._before.clear()
+        again = await run_push(sftp_server, s3, bucket, mark=mark)
+        again.done()
+        assert check_push(sftp_server.root, bucket, FILES, again) == EVERY
+        assert marked_keys(bucket) == EVERY
+
+    async def test_a_request_is_done_and_its_answer_lost(
+        self, sftp_server: AsyncsshServer, s3: S3Server, bucket: str
+    ) -> None:
+        """500 or a cut after the change was applied, once to each operation: both directions get over it."""
+        seen: set[str] = set()
+
+        @s3.after
+        def lose(request: S3Request) -> tuple[int, str] | None:
+            if request.operation in seen or request.operation.startswith("List"):
+                return None
+            seen.add(request.operation)
+            if len(seen) % 2:
+                raise ConnectionResetError
+            return 500, "InternalError"
+
+        write_tree(sftp_server.root, FILES)
+        ran = await run_pull(sftp_server, s3, bucket)
+        check_pull(sftp_server.root, s3, bucket, FILES, ran)
+        again = await run_pull(sftp_server, s3, bucket)
+        again.done()
+        assert check_pull(sftp_server.root, s3, bucket, FILES, again) == EVERY
+        out = sftp_server.root / "out"
+        out.mkdir()
+        put_objects(s3, bucket, FILES)  # without marks
+        ran = await run_push(sftp_server, s3, bucket, "/out")
+        ran = await run_push(sftp_server, s3, bucket, "/out")
+        ran.done()
+        assert read_tree(out) == FILES
+        assert marked_keys(bucket) == EVERY
+        assert {"PutObject", "UploadPart", "CompleteMultipartUpload", "CopyObject", "GetObject"} <= seen
+
+    async def test_the_connection_breaks_in_the_middle_of_a_body(
+        self, sftp_server: AsyncsshServer, s3: S3Server, bucket: str
+    ) -> None:
+        """Half an object and then nothing: never published as a whole, pushed by the next try or run."""
+        put_objects(s3, bucket, FILES)
+        write_tree(sftp_server.root, {"large": b"the old one"})
+        answer, cuts = s3._answer, 0
+
+        def halved(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+            nonlocal cuts
+            body = answer(environ, start_response)
+            if environ["REQUEST_METHOD"] == "GET" and environ["PATH_INFO"].endswith("/large"):
+                cuts += 1
+                whole = b"".join(body)
+                return [whole[: len(whole) // 2]]  # the Content-Length says twice as much
+            return body
+
+        s3.stop()
+        s3._answer = halved  # type: ignore[method-assign]
+        s3.start()
+        try:
+            ran = await run_push(sftp_server, s3, bucket, idle_timeout=IDLE)
+        finally:
+            s3.stop()
+            s3._answer = answer  # type: ignore[method-assign]
+            s3.start()
+        assert cuts > 0
+        assert check_push(sftp_server.root, bucket, FILES, ran, old={"large": b"the old one"}) == EVERY - {"large"}
+        assert set(ran.failures) == {"large"}
+        assert marked_keys(bucket) == EVERY - {"large"}
+        again = await run_push(sftp_server, s3, bucket)
+        again.done()
+        assert check_push(sftp_server.root, bucket, FILES, again) == EVERY
+
+    @pytest.mark.parametrize("pulls", [True, False], ids=["pull", "push"])
+    async def test_slow_answers_are_waited_for(
+        self, sftp_server: AsyncsshServer, s3: S3Server, bucket: str, pulls: bool
+    ) -> None:
+        """Every answer takes a while, each less than ``idle_timeout``, all together more: the run succeeds."""
+
+        def slow(request: S3Request) -> None:
+            time.sleep(0.4)
+
+        if pulls:
+            write_tree(sftp_server.root, FILES)
+            s3.before(slow)
+            ran = await run_pull(sftp_server, s3, bucket, idle_timeout=IDLE, concurrency=1)
+            assert check_pull(sftp_server.root, s3, bucket, FILES, ran) == EVERY
+        else:
+            put_objects(s3, bucket, FILES)
+            s3.before(slow)
+            ran = await run_push(sftp_server, s3, bucket, idle_timeout=IDLE, concurrency=1)
+            assert check_push(sftp_server.root, bucket, FILES, ran) == EVERY
+        ran.done()
+        assert ran.seconds > IDLE, "this test wants to outlast idle_timeout"
+
+    @pytest.mark.parametrize("pulls", [True, False], ids=["pull", "push"])
+    async def test_an_answer_that_never_comes_ends_in_time(
+        self, sftp_server: AsyncsshServer, s3: S3Server, bucket: str, pulls: bool
+    ) -> None:
+        """S3 hangs on one key: it fails in time, the others go on."""
+        released = threading.Event()
+
+        @s3.before
+        def hangs(request: S3Request) -> None:
+            if request.key == VICTIM and request.method in ("GET", "PUT") and not released.is_set():
+                released.wait(30)
+                raise ConnectionResetError
+
+        try:
+            if pulls:
+                write_tree(sftp_server.root, FILES)
+                ran = await run_pull(sftp_server, s3, bucket, idle_timeout=1.0)
+                assert check_pull(sftp_server.root, s3, bucket, FILES, ran) == EVERY - {VICTIM}
+            else:
+                client_files = {key: data for key, data in FILES.items() if key != VICTIM}
+                put_objects(s3, bucket, client_files)
+                released.set()
+                put_objects(s3, bucket, {VICTIM: FILES[VICTIM]})
+                released.clear()
+                ran = await run_push(sftp_server, s3, bucket, idle_timeout=1.0)
+                assert check_push(sftp_server.root, bucket, FILES, ran) == EVERY - {VICTIM}
+            assert set(ran.failures) == {"victim"}
+            # The first try may begin just before the time for tries is over: one more read timeout.
+            assert ran.seconds < 2 * 1.0 + SLACK
+        finally:
+            released.set()
+
+    @pytest.mark.parametrize("pulls", [True, False], ids=["pull", "push"])
+    async def test_a_bucket_that_vanishes(
+        self, sftp_server: AsyncsshServer, s3: S3Server, bucket: str, pulls: bool
+    ) -> None:
+        """Gone after the first look: an error that names the bucket and is not retried; every file is where it was."""
+        write_tree(sftp_server.root, FILES if pulls else {})
+
+        @s3.before
+        def vanished(request: S3Request) -> tuple[int, str] | None:
+            return None if request.operation == "ListObjectsV2" else (404, "NoSuchBucket")
+
+        if pulls:
+            ran = await run_pull(sftp_server, s3, bucket)
+            assert read_tree(sftp_server.root) == FILES
+        else:
+            put_objects_behind = {"a": b"x"}
+            s3._before.clear()
+            put_objects(s3, bucket, put_objects_behind)
+            s3.before(vanished)
+            ran = await run_push(sftp_server, s3, bucket)
+            assert read_tree(sftp_server.root) == {}
+        assert isinstance(ran.error, ConfigurationError)
+        assert bucket in str(ran.error)
+        await check_nothing_open(sftp_server)
+
+    async def test_a_multipart_upload_of_a_file_that_changes_is_aborted(
+        self, sftp_server: AsyncsshServer, s3: S3Server, bucket: str
+    ) -> None:
+        """A file that grows between two parts: the upload is aborted, not left over, and S3 has nothing of it."""
+        write_tree(sftp_server.root, {"large": FILES["large"]})
+        place = sftp_server.root / "large"
+
+        def grow(*_: object) -> None:
+            with place.open("ab") as file:
+                file.write(b"more")
+
+        sftp_server.fault = Acts(grow, ("READ",), nth=2)
+        ran = await run_pull(sftp_server, s3, bucket)
+        assert "changed while reading" in ran.failures["large"]
+        assert s3.counts()["POST", "CreateMultipartUpload"] == 1
+        assert s3.unfinished_uploads(bucket) == []
+        assert s3.objects(bucket) == {}
+        assert read_tree(sftp_server.root) == {"large": FILES["large"] + b"more"}
+
+
+# --------------------------------------------------------------------------------------- somebody changes an object
+
+#: The requests of a push of one object at which somebody else acts, just before and just after: by kind of mark.
+STEPS = {
+    "metadata": [
+        *(("before", "GetObject"), ("after", "GetObject"), ("before", "HeadObject"), ("after", "HeadObject")),
+        *(("before", "CopyObject"), ("after", "CopyObject")),
+    ],
+    "tag": [
+        *(("before", "GetObject"), ("after", "GetObject"), ("before", "GetObjectTagging")),
+        *(("before", "PutObjectTagging"), ("after", "PutObjectTagging")),
+    ],
+    "none": [("before", "GetObject"), ("after", "GetObject")],
+}
+ON_THE_WAY = ("OPEN", "WRITE", "FSTAT", "FSYNC", "CLOSE", "POSIX-RENAME")
+
+
+def _newer(s3: S3Server, bucket: str, key: str, data: bytes) -> Callable[[], None]:
+    def overwrite() -> None:
+        client = s3.client()
+        client.put_object(Bucket=bucket, Key=key, Body=data, Metadata={"by": "the user"})
+        client.close()
+
+    return overwrite
+
+
+def _deleted(s3: S3Server, bucket: str, key: str) -> Callable[[], None]:
+    def delete() -> None:
+        client = s3.client()
+        client.delete_object(Bucket=bucket, Key=key)
+        client.close()
+
+    return delete
+
+
+class TestUser:
+    """A user overwrites or deletes an object while it is pushed."""
+
+    @pytest.mark.parametrize("what", ["overwrite", "overwrite with as many", "delete", "delete and create"])
+    @pytest.mark.parametrize(
+        ("mark", "when", "operation", "size"),
+        [
+            *((mark, when, operation, 1000) for mark, steps in STEPS.items() for when, operation in steps),
+            *(("metadata", "sftp", name, 1000) for name in ON_THE_WAY),
+            *(("metadata", "after", "GetObject", 11 * MiB), ("metadata", "sftp", "WRITE", 11 * MiB)),
+            ("metadata", "before", "CopyObject", 11 * MiB),
+        ],
+    )
+    async def test_an_object_changes_while_it_is_pushed(
+        self,
+        sftp_server: AsyncsshServer,
+        s3: S3Server,
+        bucket: str,
+        mark: str,
+        when: str,
+        operation: str,
+        what: str,
+        size: int,
+    ) -> None:
+        """No mark on bytes that were not sent, no newer bytes undone; the newest arrive with this run or the next."""
+        old, new = os.urandom(size), os.urandom(size if what == "overwrite with as many" else size - 1)
+        put_objects(s3, bucket, {"k": old, "sibling": b"s"})
+        (sftp_server.root / "k").write_bytes(b"an old one of theirs")
+        overwrite, delete = _newer(s3, bucket, "k", new), _deleted(s3, bucket, "k")
+        acted = 0
+
+        def act(*_: object) -> None:
+            nonlocal acted
+            acted += 1
+            if what.startswith("delete"):
+                delete()
+            if what != "delete":
+                overwrite()
+
+        if when == "sftp":
+            sftp_server.fault = Acts(act, (operation,), where=lambda r: r.path != "/" and _is_of(r, old))
+        else:
+
+            def hook(request: S3Request) -> None:
+                if (request.operation, request.key, acted) == (operation, "k", 0):
+                    act()
+
+            (s3.before if when == "before" else s3.after)(hook)
+        await run_push(sftp_server, s3, bucket, mark=mark, concurrency=1)
+        assert acted == 1, "the run did not come by this step"
+        sftp_server.fault = Fault()
+        s3._before.clear()
+        s3._after.clear()
+
+        objects = s3.objects(bucket)
+        assert objects.get("k") == (None if what == "delete" else new), "the user's own bytes were undone"
+        there = (sftp_server.root / "k").read_bytes()
+        assert there in (b"an old one of theirs", old, new)
+        assert leftovers(sftp_server.root) == []
+        if "k" in marked_keys(bucket):
+            assert there == new, "marked, and its bytes were not sent"
+        assert (sftp_server.root / "sibling").read_bytes() == b"s"
+        if mark == "none" and what != "delete":
+            return  # every run pushes everything again
+        again = await run_push(sftp_server, s3, bucket, mark=mark)
+        again.done()
+        if what != "delete":
+            assert (sftp_server.root / "k").read_bytes() == new, "the newest bytes have not arrived"
+            assert marked_keys(bucket) == {"k", "sibling"}
+            head = s3.client().head_object(Bucket=bucket, Key="k")
+            assert head["Metadata"]["by"] == "the user"
+        await check_nothing_open(sftp_server)
+
+    @pytest.mark.parametrize("mark", MODES)
+    async def test_an_object_that_is_always_overwritten(
+        self, sftp_server: AsyncsshServer, s3: S3Server, bucket: str, mark: str
+    ) -> None:
+        """Overwritten under every try: the run ends, nothing is marked, and the newest bytes come with the next run."""
+        put_objects(s3, bucket, {"k": b"version 0", "sibling": b"s"})
+        versions = 0
+
+        @s3.after
+        def overwrite(request: S3Request) -> None:
+            nonlocal versions
+            if request.operation == "GetObject" and request.key == "k":
+                versions += 1
+                _newer(s3, bucket, "k", b"version %d" % versions)()
+
+        ran = await run_push(sftp_server, s3, bucket, mark=mark)
+        assert versions < 10
+        assert marked_keys(bucket) == {"sibling"}
+        s3._after.clear()
+        again = await run_push(sftp_server, s3, bucket, mark=mark)
+        again.done()
+        assert read_tree(sftp_server.root) == {"k": b"version %d" % versions, "sibling": b"s"}
+        assert marked_keys(bucket) == {"k", "sibling"}
+        assert ran.report is not None
+
+    async def test_a_copy_takes_its_mark_along_and_is_pushed_all_the_same(
+        self, sftp_server: AsyncsshServer, s3: S3Server, bucket: str
+    ) -> None:
+        """Metadata travels when a user copies a marked object: the copy is another object."""
+        put_objects(s3, bucket, {"k": b"x"})
+        (await run_push(sftp_server, s3, bucket)).done()
+        client = s3.client()
+        client.copy_object(Bucket=bucket, Key="copy", CopySource={"Bucket": bucket, "Key": "k"})
+        client.close()
+        ran = await run_push(sftp_server, s3, bucket)
+        assert ran.done().transferred == 1
+        assert read_tree(sftp_server.root) == {"k": b"x", "copy": b"x"}
+
+    def test_the_names_of_the_marks(self) -> None:
+        """What other tools may look for stays what it is."""
+        assert (SYNCED, TAG) == ("synced", "sftp-s3-synced")
+
+
+def _is_of(request: Any, old: bytes) -> bool:
+    return ".part" in request.path and (request.length or len(old)) > 1
+
+
+class TestListing:
+    """One key that S3 will not tell about."""
+
+    @pytest.mark.parametrize("settings", [{}, {"max_bytes": 10**6}], ids=["plain", "max_bytes"])
+    async def test_a_given_key_that_is_forbidden_leaves_the_others_alone(
+        self, sftp_server: AsyncsshServer, s3: S3Server, bucket: str, settings: dict[str, Any]
+    ) -> None:
+        """Of three keys given, the one that is forbidden fails by name; the other two are pushed."""
+        put_objects(s3, bucket, {"a": b"a", "b": b"b", "c": b"c"})
+        fails(s3, (403, "AccessDenied"), key="b")
+        ran = await run_push(sftp_server, s3, bucket, s3_keys=["a", "b", "c"], **settings)
+        assert isinstance(ran.error, SftpS3Error), ran.error
+        assert set(ran.failures) == {"b"}
+        assert read_tree(sftp_server.root) == {"a": b"a", "c": b"c"}
+
+    @pytest.mark.parametrize("settings", [{}, {"max_bytes": 10**6}], ids=["plain", "max_bytes"])
+    async def test_a_given_key_that_is_refused_leaves_the_others_alone(
+        self, sftp_server: AsyncsshServer, s3: S3Server, bucket: str, settings: dict[str, Any]
+    ) -> None:
+        """Of three keys given, the one that is no path fails by name; the other two are pushed."""
+        put_objects(s3, bucket, {"a": b"a", "c": b"c"})
+        ran = await run_push(sftp_server, s3, bucket, s3_keys=["a", "x//b", "c"], **settings)
+        assert isinstance(ran.error, SftpS3Error), ran.error
+        assert set(ran.failures) == {"b"}
+        assert read_tree(sftp_server.root) == {"a": b"a", "c": b"c"}
+
+    @pytest.mark.parametrize("answer", [(403, "AccessDenied"), (500, "InternalError")], ids=str)
+    async def test_what_is_unsynced_is_found_though_one_object_cannot_be_looked_at(
+        self, s3: S3Server, bucket: str, answer: tuple[int, str]
+    ) -> None:
+        """A key whose HEAD fails is left to the push, which says so; the others are found."""
+        put_objects(s3, bucket, {"a": b"a", "b": b"b", "c": b"c"})
+        fails(s3, answer, key="b")
+        options = PATIENT | {"idle_timeout": 1.0}
+        chosen = TransferOptions(**options)
+        with bucket_of(s3, bucket, chosen) as place:
+            found = [entry.key async for entry in unsynced(PushSettings(sftp_path="/"), place, chosen)]
+            place.client.close()
+        assert found == ["a", "b", "c"]

@@ -1,0 +1,824 @@
+"""The operators inside Dags: what they return, how they fail, what Airflow retries, and what they log."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import count
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import asyncssh
+import pytest
+
+from airflow_provider_sftp_s3._compat import DAG, AirflowFailException, AirflowTaskTimeout, BaseOperator
+from airflow_provider_sftp_s3.engine import workers
+from airflow_provider_sftp_s3.engine.errors import ConnectionFailed, SftpS3Error, TransferError
+from airflow_provider_sftp_s3.transfers.s3_to_sftp import S3ToSftpOperator
+from airflow_provider_sftp_s3.transfers.sftp_tree_to_s3 import SftpTreeToS3Operator
+from tests.support.airflow_env import airflow_connections, run_dag, warnings_of_ours_only, xcom
+from tests.support.faulty_sftp import NeverAnswers, OpenIsRefused, ReadsTrickle, RenameIsRefused
+from tests.support.s3_server import SECRET_KEY, S3Server
+from tests.support.sftp_servers import AsyncsshServer, Fault
+
+pytestmark = pytest.mark.integration
+
+DIRECTIONS = ("pull", "push")
+REPORT = {
+    *("direction", "transferred", "bytes", "seconds", "skipped"),
+    *("failed", "failures", "targets", "purged"),
+}
+"""The report's fields, as documented: users' Dags read them."""
+
+
+# ------------------------------------------------------------------------------------------------------------- support
+
+
+@dataclass
+class Ended:
+    """A Dag run with one task that matters, when it is over."""
+
+    state: str
+    instances: dict[tuple[str, int], Any]
+    errors: list[BaseException]
+    """What each failed try ended with."""
+
+    @property
+    def task(self) -> Any:
+        return self.instances["transfer", -1]
+
+    @property
+    def report(self) -> Any:
+        """What the task returned."""
+        return xcom(self.task)
+
+    @property
+    def failed_report(self) -> Any:
+        """What the task left under the key ``report``."""
+        return xcom(self.task, "report")
+
+
+_DAGS = count(1)
+
+
+@dataclass
+class World:
+    """A server with the directories ``in`` and ``out``, a bucket, and Airflow connections to both."""
+
+    sftp: AsyncsshServer
+    s3: S3Server
+    bucket: str
+
+    def __post_init__(self) -> None:
+        self.client = self.s3.client()
+        for name in ("in", "out"):
+            (self.sftp.root / name).mkdir()
+
+    # --- files at both ends
+
+    def file(self, name: str, contents: bytes = b"contents") -> Path:
+        """Make a file to pull."""
+        file = self.sftp.root / "in" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(contents)
+        return file
+
+    def object(self, key: str, contents: bytes = b"contents") -> None:
+        """Make an object to push."""
+        self.client.put_object(Bucket=self.bucket, Key=key, Body=contents)
+
+    def source(self, direction: str, name: str, contents: bytes = b"contents") -> None:
+        """Make a file or an object, as the direction wants it."""
+        if direction == "pull":
+            self.file(name, contents)
+        else:
+            self.object(f"from/{name}", contents)
+
+    def arrived(self, direction: str) -> dict[str, bytes]:
+        """Return what stands at the other end by name."""
+        if direction == "pull":
+            return {key.removeprefix("to/"): body for key, body in self.s3.objects(self.bucket).items()}
+        out = self.sftp.root / "out"
+        return {str(file.relative_to(out)): file.read_bytes() for file in out.rglob("*") if file.is_file()}
+
+    # --- operators
+
+    def operator(self, direction: str, **arguments: Any) -> BaseOperator:
+        """Return a pull of ``in`` to ``to/``, or a push of ``from/`` to ``out``; arguments win over these."""
+        if direction == "pull":
+            places = {"sftp_path": "/in", "s3_prefix": "to/", "min_age": 0}
+            return SftpTreeToS3Operator(**{"task_id": "transfer", "s3_bucket": self.bucket} | places | arguments)
+        places = {"sftp_path": "/out", "s3_prefix": "from/"}
+        return S3ToSftpOperator(**{"task_id": "transfer", "s3_bucket": self.bucket} | places | arguments)
+
+    def run(self, direction: str, *, dag: dict[str, Any] | None = None, **arguments: Any) -> Ended:
+        """
+        Run one operator in a Dag of its own.
+
+        :param dag: arguments of the Dag.
+        """
+        errors: list[BaseException] = []
+        after_a_failure = arguments.pop("on_retry_callback", lambda context: None)
+
+        def failed(context: Any) -> None:
+            errors.append(context["exception"])
+            if context["ti"].state != "failed":
+                after_a_failure(context)
+
+        with new_dag(**dag or {}) as made:
+            self.operator(
+                direction,
+                **{"retry_delay": timedelta(0), "on_retry_callback": failed, "on_failure_callback": failed},
+                **arguments,
+            )
+        return Ended(*run_dag(made), errors)
+
+
+def new_dag(**arguments: Any) -> Any:
+    return DAG(f"operators_{next(_DAGS)}", **{"schedule": None, "start_date": datetime(2024, 1, 1), **arguments})
+
+
+@pytest.fixture
+def world(sftp_server: AsyncsshServer, s3: S3Server, bucket: str, airflow_home: Path) -> Iterator[World]:
+    with airflow_connections(
+        sftp_default=sftp_server.airflow_connection(), aws_default=s3.airflow_connection(config_kwargs={})
+    ):
+        yield World(sftp_server, s3, bucket)
+
+
+@dataclass
+class TaskLog(logging.Handler):
+    """What is logged, by Airflow 3's structlog and by the standard library."""
+
+    lines: list[tuple[str, str, str]] = field(default_factory=list)
+    """Level, logger, message."""
+
+    def __post_init__(self) -> None:
+        super().__init__(logging.DEBUG)
+
+    __hash__ = logging.Handler.__hash__
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append((record.levelname.lower(), record.name, record.getMessage()))
+
+    def processor(self, logger: Any, method: str, event: Any) -> Any:
+        """Take a line on its way through structlog."""
+        name = event.get("logger_name") or getattr(logger, "name", "")
+        self.lines.append((method, str(name), f"{event['event']} {event.get('exc_info') or ''}".strip()))
+        return event
+
+    def of_operators(self, level: str) -> list[str]:
+        """Return what the operators said at a level."""
+        return [text for of, name, text in self.lines if of == level and "airflow_provider_sftp_s3" in name]
+
+
+@pytest.fixture
+def task_log(airflow_home: Path) -> Iterator[TaskLog]:
+    """Everything that is logged during the test, at the levels that Airflow has by default."""
+    log = TaskLog()
+    loggers = [logging.getLogger(), logging.getLogger("airflow.task")]  # the second does not propagate on Airflow 2
+    try:
+        import structlog
+
+        processors = structlog.get_config()["processors"]
+    except ImportError:
+        processors = []
+    processors.insert(0, log.processor)
+    for logger in loggers:
+        logger.addHandler(log)
+    yield log
+    processors.remove(log.processor)
+    for logger in loggers:
+        logger.removeHandler(log)
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    """Wait until something is so that happens in another thread; fail where it never does."""
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+# ------------------------------------------------------------------------------------------------------------- reports
+
+
+def test_a_pull_returns_its_report(world: World) -> None:
+    """The return value has the documented fields and no others, survives JSON, and says what was done."""
+    world.file("a.txt", b"12345")
+    world.file("sub/b.txt", b"123")
+    ended = world.run("pull", exclude="*.tmp")
+    assert ended.state == "success"
+    report = ended.report
+    assert set(report) == REPORT
+    assert json.loads(json.dumps(report)) == report
+    assert report.pop("seconds") > 0
+    assert sorted(report.pop("targets")) == [f"s3://{world.bucket}/to/a.txt", f"s3://{world.bucket}/to/sub/b.txt"]
+    assert report == {
+        **{"direction": "pull", "transferred": 2, "bytes": 8},
+        **{"skipped": {}, "failed": 0, "failures": [], "purged": 0},
+    }
+    assert world.arrived("pull") == {"a.txt": b"12345", "sub/b.txt": b"123"}
+    assert sorted(str(f.relative_to(world.sftp.root)) for f in world.sftp.root.rglob("*") if f.is_file()) == [
+        "in/.done/a.txt",
+        "in/sub/.done/b.txt",
+    ]
+
+
+def test_a_push_returns_its_report(world: World) -> None:
+    """The return value has the documented fields and no others, survives JSON, and says what was done."""
+    world.object("from/a.txt", b"12345")
+    world.object("from/sub/b.txt", b"123")
+    world.object("from/sub/", b"")
+    ended = world.run("push")
+    assert ended.state == "success"
+    report = ended.report
+    assert set(report) == REPORT
+    assert json.loads(json.dumps(report)) == report
+    assert report.pop("seconds") > 0
+    server = f"sftp://{world.sftp.host}:{world.sftp.port}"
+    assert sorted(report.pop("targets")) == [f"{server}/out/a.txt", f"{server}/out/sub/b.txt"]
+    assert report == {
+        **{"direction": "push", "transferred": 2, "bytes": 8},
+        **{"skipped": {"folder marker": 1}, "failed": 0, "failures": [], "purged": 0},
+    }
+    assert world.arrived("push") == {"a.txt": b"12345", "sub/b.txt": b"123"}
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_a_run_with_nothing_to_do_succeeds(world: World, direction: str) -> None:
+    """No files is no failure: the report has zeros."""
+    report = world.run(direction).report
+    assert (report["transferred"], report["failed"], report["bytes"], report["targets"]) == (0, 0, 0, [])
+
+
+# --------------------------------------------------------------------------------------------------- files that fail
+
+
+def refusal(direction: str, name: str, times: int | None) -> Fault:
+    """Return a fault that refuses one file in the direction's own way, so many times."""
+    kind = OpenIsRefused if direction == "pull" else RenameIsRefused
+    return kind(path=lambda path: path.endswith(f"/{name}"), times=times)
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_a_failed_file_fails_the_task_and_not_its_siblings(world: World, direction: str) -> None:
+    """One refused file: the others arrive, the task fails and returns nothing, and the report in XCom names it."""
+    for name in ("a.txt", "bad.txt", "z.txt"):
+        world.source(direction, name)
+    world.sftp.fault = refusal(direction, "bad.txt", None)
+    ended = world.run(direction)
+    assert (ended.state, ended.task.state) == ("failed", "failed")
+    assert ended.report is None
+    (error,) = ended.errors
+    assert isinstance(error, TransferError)
+    assert not isinstance(error, AirflowFailException)
+    report = ended.failed_report
+    assert set(report) == REPORT
+    assert json.loads(json.dumps(report)) == report
+    assert (report["transferred"], report["failed"]) == (2, 1)
+    (failure,) = report["failures"]
+    assert set(failure) == {"source", "error"}
+    assert failure["source"].endswith("/bad.txt")
+    assert "refused by the test" in failure["error"]
+    assert failure["source"] in str(error)
+    assert set(world.arrived(direction)) == {"a.txt", "z.txt"}
+    if direction == "pull":
+        assert (world.sftp.root / "in/bad.txt").exists()
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_airflow_retries_what_failed_and_only_that(world: World, direction: str) -> None:
+    """Once the server has stopped refusing a file, the next try moves it and nothing else, and the task succeeds."""
+    for name in ("a.txt", "bad.txt", "z.txt"):
+        world.source(direction, name, name.encode())
+    world.sftp.fault = refusal(direction, "bad.txt", 2)
+    ended = world.run(direction, retries=5)
+    assert (ended.state, ended.task.try_number) == ("success", 3)
+    assert [type(error) for error in ended.errors] == [TransferError] * 2
+    assert ended.report["transferred"] == 1
+    assert ended.report["targets"][0].endswith("/bad.txt")
+    assert ended.failed_report is None
+    assert world.arrived(direction) == {name: name.encode() for name in ("a.txt", "bad.txt", "z.txt")}
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_a_server_that_is_down_is_tried_as_often_as_retries_say(world: World, direction: str) -> None:
+    """A refused connection is worth a retry, and there are no more tries than asked for."""
+    world.source(direction, "a.txt")
+    world.sftp.stop()
+    ended = world.run(direction, retries=2, options={"conn_timeout": 0.2})
+    assert (ended.state, ended.task.try_number) == ("failed", 3)
+    assert [type(error) for error in ended.errors] == [ConnectionFailed] * 3
+    assert f"127.0.0.1:{world.sftp.port} cannot be reached" in str(ended.errors[0])
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_an_s3_that_is_down_is_retried(world: World, direction: str) -> None:
+    """S3 that cannot be reached is an error of the network, not of a setting."""
+    world.source(direction, "a.txt")
+    port = world.s3.port
+    world.s3.stop()
+    try:
+        with airflow_connections(
+            aws_default=world.s3.airflow_connection(config_kwargs={"retries": {"total_max_attempts": 1}})
+        ):
+            ended = world.run(direction, retries=1, on_retry_callback=lambda context: world.s3.start())
+        assert world.s3.port == port
+    finally:
+        world.s3.stop()
+        world.s3.start()
+    assert (ended.state, ended.task.try_number) == ("success", 2)
+    assert [type(error) for error in ended.errors] == [ConnectionFailed]
+    assert "S3 cannot be reached" in str(ended.errors[0])
+    assert world.arrived(direction) == {"a.txt": b"contents"}
+
+
+# ----------------------------------------------------------------------------------------- what only a user can mend
+
+OTHER_KEY = " ".join(asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode().split()[:2])
+
+BOTH = [
+    ({"sftp_path": "/nowhere"}, ["sftp_path", "no directory", "'/nowhere'"]),
+    ({"sftp_path": "/in/file"}, ["sftp_path", "no directory", "'/in/file'"]),
+    ({"sftp_path": ""}, ["sftp_path", "path of a directory", "''"]),
+    ({"s3_bucket": "no-such-bucket-anywhere"}, ["s3_bucket", "no bucket", "'no-such-bucket-anywhere'"]),
+    ({"s3_bucket": "Not A Bucket!"}, ["s3_bucket", "'Not A Bucket!'"]),
+    ({"s3_prefix": "a//b"}, ["s3_prefix", "'a//b'", "two in a row", "'inbound/partner/'"]),
+    ({"s3_prefix": "/"}, ["s3_prefix", "leave it empty"]),
+    ({"include": [""]}, ["include", "glob", "'*.csv'"]),
+    ({"exclude": [1]}, ["exclude", "glob", "'*.csv'"]),
+    ({"max_files": 0}, ["max_files", "above 0", "None", "0"]),
+    ({"max_bytes": -1}, ["max_bytes", "above 0", "None", "-1"]),
+    ({"dry_run": "perhaps"}, ["dry_run", "true or false", "'perhaps'"]),
+    ({"sftp_conn_id": "nobody"}, ["sftp_conn_id", "nobody"]),
+    ({"options": {"concurrency": 0}}, ["options", "concurrency", "from 1 to 1024", "0"]),
+    ({"options": {"part_size": 1}}, ["options", "part_size", "5242880", "1"]),
+    ({"options": {"conn_timeout": "soon"}}, ["options", "conn_timeout", "seconds", "'soon'"]),
+    ({"options": {"concurency": 4}}, ["options", "'concurency'", "did you mean 'concurrency'?"]),
+    ({"options": {"nonsense": 4}}, ["options", "'nonsense'", "there are concurrency, memory_budget"]),
+    ({"options": 4}, ["options", "dict", "4"]),
+]
+PULL = [
+    ({"after_transfer": "burn"}, ["after_transfer", "move, delete, keep", "'burn'"]),
+    ({"done_dir": "done/today"}, ["done_dir", "a name", "'.done'", "not a path", "'done/today'"]),
+    ({"done_dir": ""}, ["done_dir", "a name", "''"]),
+    ({"retention": timedelta(days=-1)}, ["retention", "0 seconds or more", "-86400"]),
+    ({"retention": "7d"}, ["retention", "timedelta", "'7d'"]),
+    ({"min_age": -1}, ["min_age", "0 seconds or more", "-1"]),
+]
+PUSH = [
+    ({"mark": "sticker"}, ["mark", "metadata, tag, none", "'sticker'"]),
+    ({"strip_regex": "["}, ["strip_regex", "regular expression", "'['"]),
+    ({"s3_keys": ["from/a", 5]}, ["s3_keys", "a key or a list of keys", "5"]),
+]
+
+
+def _cases() -> Iterator[Any]:
+    for direction, cases in (("pull", BOTH + PULL), ("push", BOTH + PUSH)):
+        for arguments, words in cases:
+            yield pytest.param(direction, arguments, words, id=f"{direction}-{arguments}")
+
+
+@pytest.mark.parametrize(("direction", "arguments", "words"), list(_cases()))
+def test_a_wrong_setting_fails_at_once_and_says_what_to_change(
+    world: World, direction: str, arguments: dict[str, Any], words: list[str]
+) -> None:
+    """No retry, no file touched, and a message that names the argument, what it was, and what it may be."""
+    world.source(direction, "a.txt")
+    world.file("file")
+    ended = world.run(direction, retries=3, **arguments)
+    assert (ended.state, ended.task.state, ended.task.try_number) == ("failed", "failed", 1)
+    (error,) = ended.errors
+    assert isinstance(error, AirflowFailException)
+    for word in words:
+        assert word in str(error)
+    assert not {"a.txt", "file"} & set(world.arrived(direction))
+
+
+CONNECTIONS = [
+    ({"password": "wrong"}, {}, ["refused user 'user'", "Check login, password and private_key"]),
+    ({"login": "nobody"}, {}, ["refused user 'nobody'", "Check login"]),
+    ({}, {"host_key": OTHER_KEY}, ["is not the host_key of the connection", "fingerprint SHA256:"]),
+    ({}, {"host_key": None, "known_hosts": "/nowhere"}, ["is not known", "fingerprint SHA256:", '{"host_key": "ssh-']),
+    ({"host": ""}, {}, ["'sftp_default' has no host"]),
+]
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize(("fields", "extra", "words"), CONNECTIONS, ids=lambda value: str(value)[:40])
+def test_a_wrong_connection_fails_at_once_and_says_what_to_change(
+    world: World, direction: str, fields: dict[str, Any], extra: dict[str, Any], words: list[str]
+) -> None:
+    """Wrong credentials, or a host key that is not the expected one, are no reason to try again."""
+    world.source(direction, "a.txt")
+    connection = world.sftp.airflow_connection(**extra) | fields
+    with airflow_connections(sftp_default=connection):
+        ended = world.run(direction, retries=3)
+    assert (ended.state, ended.task.try_number) == ("failed", 1)
+    (error,) = ended.errors
+    assert isinstance(error, AirflowFailException)
+    for word in words:
+        assert word in str(error)
+    assert world.arrived(direction) == {}
+
+
+# ------------------------------------------------------------------------------------------------- templates and XCom
+
+
+def test_templates_are_rendered(world: World) -> None:
+    """Jinja works in every template field of both operators; a flag may come out of it as text."""
+    world.file("day-2024-02-03/sub/a.txt", b"pulled")
+    world.file("day-2024-02-03/sub/b.tmp", b"left")
+    dag = {
+        "params": {"day": "2024-02-03", "bucket": world.bucket, "conn": "sftp_default", "dry": "False", "no": "*.tmp"}
+    }
+    ended = world.run(
+        "pull",
+        dag=dag,
+        sftp_path="/in/day-{{ params.day }}",
+        s3_bucket="{{ params.bucket }}",
+        s3_prefix="to/{{ params.day }}/",
+        sftp_conn_id="{{ params.conn }}",
+        aws_conn_id="{{ 'aws_default' }}",
+        include=["{{ 'sub' }}/**"],
+        exclude="{{ params.no }}",
+        dry_run="{{ params.dry }}",
+    )
+    assert ended.report["targets"] == [f"s3://{world.bucket}/to/2024-02-03/sub/a.txt"]
+    world.object("from/2024-02-03/a/x.csv", b"pushed")
+    world.object("from/2024-02-03/a/x.tmp", b"left")
+    ended = world.run(
+        "push",
+        dag=dag,
+        s3_bucket="{{ params.bucket }}",
+        s3_prefix="from/{{ params.day }}",
+        sftp_path="/{{ 'out' }}",
+        strip_regex="^from/{{ params.day }}/a/",
+        sftp_conn_id="{{ params.conn }}",
+        aws_conn_id="{{ 'aws_default' }}",
+        include="{{ '*' }}",
+        exclude=["{{ params.no }}"],
+        dry_run="{{ params.dry }}",
+    )
+    assert ended.state == "success"
+    assert world.arrived("push") == {"x.csv": b"pushed"}
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("dry_run", [True, "{{ params.dry }}"])
+def test_a_dry_run_lists_and_touches_nothing(
+    world: World, direction: str, dry_run: bool | str, task_log: TaskLog
+) -> None:
+    """Nothing changes at either end; targets and log say what a real run would do."""
+    world.source(direction, "a.txt")
+    world.source(direction, "sub/b.txt")
+    world.s3.requests.clear()
+    ended = world.run(direction, dag={"params": {"dry": True}}, dry_run=dry_run)
+    report = ended.report
+    assert (report["transferred"], report["skipped"]) == (0, {"dry run": 2})
+    assert sorted(target.rpartition("/")[2] for target in report["targets"]) == ["a.txt", "b.txt"]
+    changes = {"OPEN", "WRITE", "RENAME", "POSIX-RENAME", "REMOVE", "MKDIR", "SETSTAT", "FSETSTAT"}
+    assert not changes & set(world.sftp.requests)
+    assert {request.method for request in world.s3.requests} <= {"GET", "HEAD"}
+    assert sum(line.startswith("dry run: ") for line in task_log.of_operators("info")) == 2
+    assert world.run(direction).report["transferred"] == 2
+
+
+class Keys(BaseOperator):
+    """Returns keys, as a task before the push does."""
+
+    def execute(self, context: Any) -> Any:
+        return ["from/a.txt", "from/ü, 'b'.txt"]
+
+
+def _xcom_forms(world: World, keys: Any) -> dict[str, Any]:
+    return {
+        "output": {"s3_keys": keys.output},
+        "text": {"s3_keys": "{{ ti.xcom_pull(task_ids='keys') }}"},
+        "one of them": {"s3_keys": "{{ ti.xcom_pull(task_ids='keys')[0] }}"},
+    }
+
+
+@pytest.mark.parametrize("native", [False, True])
+@pytest.mark.parametrize(
+    ("form", "arrives"),
+    [("output", {"a.txt", "ü, 'b'.txt"}), ("text", {"a.txt", "ü, 'b'.txt"}), ("one of them", {"a.txt"})],
+)
+def test_keys_come_from_xcom(world: World, form: str, arrives: set[str], native: bool) -> None:
+    """A list from a task before arrives as a list: by reference, and as text that Jinja has made of it."""
+    for key in ("from/a.txt", "from/ü, 'b'.txt", "from/other.txt"):
+        world.object(key)
+    with new_dag(render_template_as_native_obj=native) as dag:
+        keys = Keys(task_id="keys")
+        keys >> world.operator("push", **_xcom_forms(world, keys)[form])
+    state, _ = run_dag(dag)
+    assert state == "success"
+    assert set(world.arrived("push")) == arrives
+
+
+def test_keys_are_mapped_over(world: World) -> None:
+    """With expand, each key is a task instance of its own: one fails and is retried alone."""
+    for key in ("from/a.txt", "from/ü, 'b'.txt"):
+        world.object(key)
+    world.sftp.fault = refusal("push", "a.txt", 1)
+    with new_dag() as dag:
+        S3ToSftpOperator.partial(
+            task_id="transfer",
+            s3_bucket=world.bucket,
+            s3_prefix="from/",
+            sftp_path="/out",
+            retries=2,
+            retry_delay=timedelta(0),
+        ).expand(s3_keys=Keys(task_id="keys").output)
+    state, instances = run_dag(dag)
+    assert state == "success"
+    assert {index: ti.try_number for (task, index), ti in instances.items() if task == "transfer"} == {0: 2, 1: 1}
+    assert [xcom(instances["transfer", index])["transferred"] for index in (0, 1)] == [1, 1]
+    assert set(world.arrived("push")) == {"a.txt", "ü, 'b'.txt"}
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("cap", [{"max_files": 2}, {"max_bytes": 25}])
+def test_a_cap_leaves_the_rest_for_the_next_run(
+    world: World, direction: str, cap: dict[str, int], task_log: TaskLog
+) -> None:
+    """A run moves no more than it may, says so, and the runs after it move what is left."""
+    for number in range(5):
+        world.source(direction, f"{number}.txt", b"x" * 10)
+    moved = []
+    while report := world.run(direction, **cap).report["transferred"]:
+        moved.append(report)
+    assert moved == [2, 2, 1]
+    assert len(world.arrived(direction)) == 5
+    assert any("the rest waits for the next" in line for line in task_log.of_operators("warning"))
+
+
+# ---------------------------------------------------------------------------------------------------- ended from above
+
+
+HANGS = {"pull": NeverAnswers(("READ",)), "push": NeverAnswers(("WRITE",))}
+PATIENT = {"idle_timeout": 3600, "conn_timeout": 3600}
+"""With these no limit of ours ends anything during a test."""
+
+
+def unfinished(world: World) -> list[str]:
+    """Return the temporary files on the server."""
+    return [file.name for file in world.sftp.root.rglob("*.part")]
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_execution_timeout_ends_a_try_and_airflow_retries_it(world: World, direction: str) -> None:
+    """A server that hangs for ever: Airflow's own limit ends the try, the connection is closed, the retry succeeds
+    when the server is well, and nothing unfinished is left."""
+    world.source(direction, "a.txt", b"x" * 100_000)
+    world.sftp.fault = HANGS[direction]
+
+    def is_up_for_retry(context: Any) -> None:
+        eventually(lambda: world.sftp.connections == 0)
+        assert world.arrived(direction) == {}
+        world.sftp.fault = Fault()
+
+    ended = world.run(
+        direction,
+        retries=1,
+        execution_timeout=timedelta(seconds=2),
+        on_retry_callback=is_up_for_retry,
+        options=PATIENT,
+    )
+    assert [type(error) for error in ended.errors] == [AirflowTaskTimeout]
+    assert (ended.state, ended.task.try_number) == ("success", 2)
+    assert world.arrived(direction) == {"a.txt": b"x" * 100_000}
+    assert unfinished(world) == []
+    eventually(lambda: world.sftp.connections == 0)
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_execution_timeout_leaves_a_file_without_its_end_to_the_retry(world: World, direction: str) -> None:
+    """A server that answers nothing at all any more can be told to remove nothing: the retry does that."""
+    world.source(direction, "a.txt", b"x" * 100_000)
+    all_of_it = ("READ", "WRITE", "CLOSE", "REMOVE", "FSTAT")
+    world.sftp.fault = NeverAnswers(all_of_it)
+    left = []
+
+    def is_up_for_retry(context: Any) -> None:
+        left.extend(unfinished(world))
+        world.sftp.fault = Fault()
+
+    ended = world.run(
+        direction,
+        retries=1,
+        execution_timeout=timedelta(seconds=2),
+        on_retry_callback=is_up_for_retry,
+        options=PATIENT,
+    )
+    assert (ended.state, ended.task.try_number) == ("success", 2)
+    assert len(left) == (direction == "push")
+    assert unfinished(world) == []
+    assert world.arrived(direction) == {"a.txt": b"x" * 100_000}
+    assert world.s3.unfinished_uploads(world.bucket) == []
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_on_kill_ends_the_transfer(world: World, direction: str) -> None:
+    """Airflow's kill reaches a transfer that hangs: execute ends, connection and unfinished file are gone."""
+    world.source(direction, "a.txt", b"x" * 100_000)
+    world.sftp.fault = HANGS[direction]
+    operator = world.operator(direction, options=PATIENT)
+    main = threading.main_thread().ident
+    assert main is not None
+
+    def kill() -> None:
+        eventually(lambda: world.sftp.requests["READ"] + world.sftp.requests["WRITE"] > 0)
+        signal.pthread_kill(main, signal.SIGUSR1)
+
+    with kills(operator):
+        killer = threading.Thread(target=kill)
+        killer.start()
+        with pytest.raises(SftpS3Error, match="stopped from outside"), warnings_of_ours_only():
+            operator.execute({"ti": SimpleNamespace(**TI)})  # type: ignore[typeddict-item]
+        killer.join()
+    eventually(lambda: world.sftp.connections == 0)
+    assert unfinished(world) == []
+    assert world.arrived(direction) == {}
+    operator.on_kill()  # once more, with nothing to kill
+
+
+TI = {"dag_id": "dag", "task_id": "transfer", "run_id": "run", "map_index": -1, "try_number": 1}
+
+
+@contextmanager
+def kills(operator: BaseOperator) -> Iterator[None]:
+    """Have a signal do what Airflow's own handler of SIGTERM does."""
+    before = signal.signal(signal.SIGUSR1, lambda *_: operator.on_kill())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+# ---------------------------------------------------------------------------------------------------------------- logs
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_the_log_has_a_line_for_each_file_and_a_summary(world: World, direction: str, task_log: TaskLog) -> None:
+    """One INFO line per transferred file with source, target, bytes and seconds; one summary; an ERROR per failure."""
+    for name in ("a.txt", "bad.txt", "z.txt"):
+        world.source(direction, name, b"12345")
+    world.sftp.fault = refusal(direction, "bad.txt", None)
+    world.run(direction)
+    server, bucket = f"sftp://127.0.0.1:{world.sftp.port}", f"s3://{world.bucket}"
+    ends = (f"{server}/in", f"{bucket}/to") if direction == "pull" else (f"{bucket}/from", f"{server}/out")
+    lines = task_log.of_operators("info")
+    files = [line for line in lines if line.startswith("transferred ")]
+    expected = [
+        rf"transferred '{re.escape(ends[0])}/{name}' -> '{re.escape(ends[1])}/{name}', 5 bytes in \d+\.\d+ s"
+        for name in (r"a\.txt", r"z\.txt")
+    ]
+    assert len(files) == 2
+    assert all(re.fullmatch(pattern, line) for pattern, line in zip(expected, sorted(files), strict=True))
+    (summary,) = [line for line in lines if line.startswith(f"{direction}: ")]
+    assert re.match(rf"{direction}: 2 transferred \(10 bytes in \d+\.\d s, .* MiB/s\), .*, 1 failed", summary)
+    assert lines[-1] == summary
+    (error,) = task_log.of_operators("error")
+    assert error.startswith(f"failed '{ends[0]}/bad.txt': ")
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_long_work_logs_its_progress(
+    world: World, direction: str, task_log: TaskLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While nothing else is to be said, a line tells how far the run is: files, bytes, rate and ETA."""
+    assert workers.PROGRESS_SECONDS <= 30
+    monkeypatch.setattr(workers, "PROGRESS_SECONDS", 0.05)
+    world.source(direction, "a.txt", b"x" * 2_000)
+    world.sftp.fault = ReadsTrickle() if direction == "pull" else SlowWrites()
+    world.run(direction, options={"concurrency": 1})
+    pattern = r"\d of 1 files(?: and counting)?, \d+ bytes moved at \d+\.\d MiB/s, \d+\.\d files/s, ETA \d+ s"
+    progress = [line for line in task_log.of_operators("info") if re.fullmatch(pattern, line)]
+    assert progress
+    assert any(line.startswith("0 of 1 files") for line in progress)
+
+
+class SlowWrites(Fault):
+    """A WRITE takes its time."""
+
+    async def answer(self, server: AsyncsshServer, request: Any, proceed: Any) -> Any:
+        if request.name == "WRITE":
+            await asyncio.sleep(0.3)
+        return await proceed()
+
+
+NASTY = "red\x1b[31m\x9b\u202ealert.txt"
+"""Colours a terminal, in two ways, and turns its text around."""
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_names_cannot_write_into_a_terminal(world: World, direction: str, task_log: TaskLog) -> None:
+    """A name with control characters is refused, its siblings are not, and log, report and error spell it out."""
+    end = "\n" if direction == "pull" else ""  # moto stores no such key
+    world.source(direction, NASTY + end)
+    world.source(direction, "plain.txt")
+    world.source(direction, "\u202etxt.exe")
+    ended = world.run(direction)
+    report = ended.failed_report
+    assert (report["transferred"], report["failed"]) == (2, 1)
+    assert "control character" in report["failures"][0]["error"]
+    shown = [line for _, name, line in task_log.lines if "airflow_provider_sftp_s3" in name]
+    shown += [*map(str, ended.errors), *report["failures"][0].values()]
+    assert [text for text in shown if not text.isprintable()] == []
+    spelled_out = (NASTY + end).encode("unicode_escape").decode()
+    assert sum(spelled_out in text.replace(r"\\", "\\") for text in shown) >= 3
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_errors_cannot_write_into_a_terminal(world: World, direction: str, task_log: TaskLog) -> None:
+    """What S3 says about a file is spelled out too, where its name is odd and allowed."""
+    world.source(direction, "\u202ered.txt")
+    world.s3.before(lambda request: (403, "AccessDenied") if request.key.endswith("red.txt") else None)
+    ended = world.run(direction)
+    assert ended.failed_report["failed"] == 1
+    shown = [line for _, logger, line in task_log.lines if "airflow_provider_sftp_s3" in logger]
+    shown += [*map(str, ended.errors), *ended.failed_report["failures"][0].values()]
+    assert [text for text in shown if not text.isprintable()] == []
+
+
+def test_nothing_secret_is_logged_even_at_debug(world: World, tmp_path: Path) -> None:
+    """With the log at DEBUG, neither it nor XCom holds contents, passwords, keys, passphrases or tokens."""
+    world.sftp.password = "password-of-the-user"
+    key = world.sftp.client_key_text
+    encrypted = asyncssh.import_private_key(key).export_private_key(passphrase="passphrase-of-the-key").decode()
+    token = "token-of-the-session"
+    sftp = world.sftp.airflow_connection(private_key=encrypted, private_key_passphrase="passphrase-of-the-key")
+    for direction in DIRECTIONS:
+        world.source(direction, "small.txt", b"contents-of-a-small-file")
+        world.source(direction, "large.bin", b"contents-of-a-large-file" * 300_000)
+        world.source(direction, NASTY, b"contents-of-a-nasty-file")
+    script = tmp_path / "run.py"
+    script.write_text(IN_A_PROCESS_OF_ITS_OWN.format(bucket=world.bucket))
+    with airflow_connections(
+        sftp_default=sftp,
+        aws_default=world.s3.airflow_connection(aws_session_token=token),
+    ):
+        done = subprocess.run(
+            [sys.executable, str(script)],
+            env=os.environ | {"AIRFLOW__LOGGING__LOGGING_LEVEL": "DEBUG", "PYTHONPATH": str(Path(__file__).parents[2])},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+    # Under dag.test() Airflow itself logs what it is asked to mask.
+    log = "".join(line for line in done.stdout.splitlines(keepends=True) if "msg=MaskSecret(" not in line)
+    assert done.returncode == 0, log
+    assert "XCOM" in log
+    assert "DEBUG" in log.upper()
+    for file in ("small.txt", "large.bin"):
+        assert log.count(f"transferred 'sftp://127.0.0.1:{world.sftp.port}/in/{file}'") == 1
+    for secret in (
+        *("contents-of-a", b"contents-of-a".hex(), world.sftp.password, SECRET_KEY, "passphrase-of-the-key", token),
+        *key.splitlines()[1:-1],
+        *encrypted.splitlines()[1:-1],
+    ):
+        assert secret not in log, secret
+    assert "\x1b[31m" not in log
+
+
+IN_A_PROCESS_OF_ITS_OWN = """
+import logging
+from datetime import datetime
+from airflow_provider_sftp_s3._compat import DAG
+from airflow_provider_sftp_s3.transfers.s3_to_sftp import S3ToSftpOperator
+from airflow_provider_sftp_s3.transfers.sftp_tree_to_s3 import SftpTreeToS3Operator
+from tests.support.airflow_env import run_dag, xcom
+
+with DAG("nothing_to_hide", schedule=None, start_date=datetime(2024, 1, 1)) as dag:
+    SftpTreeToS3Operator(
+        task_id="pull",
+        sftp_path="/in",
+        s3_bucket="{bucket}",
+        s3_prefix="to/",
+        min_age=0,
+        options=dict(part_size=5 << 20),
+    )
+    S3ToSftpOperator(task_id="push", s3_bucket="{bucket}", s3_prefix="from/", sftp_path="/out")
+# It logs the headers of its requests, and with them the session token, which Airflow's own log masks.
+logging.getLogger("botocore").setLevel("INFO")
+state, instances = run_dag(dag)
+for instance in instances.values():
+    report = xcom(instance, "report")
+    assert report["transferred"] == 2 and report["failed"] == 1, report
+    print("XCOM", report, xcom(instance))
+"""

@@ -1,0 +1,47 @@
+"""What `make matrix` promises of itself; that the provider works under each Airflow is for the matrix to tell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+from matrix import __main__ as matrix
+from matrix.rows import CONSTRAINTS, MWAA, ROWS, Row
+from matrix.venvs import floor, pins, without
+
+pytestmark = pytest.mark.unit
+
+
+def test_each_constraints_file_has_its_row() -> None:
+    assert {row.constraints for row in MWAA} == set(CONSTRAINTS.glob("*.txt"))
+    assert len({row.name for row in ROWS}) == len(ROWS)
+
+
+def test_a_missing_python_fails_its_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says what to do, and is not skipped."""
+    monkeypatch.setattr(matrix, "SCRATCH", tmp_path)
+    result = matrix.run(Row("future", "3.99"), tmp_path / "no.whl", keep=False)
+    assert not result.green
+    assert "Python 3.99 is not installed: pyenv install" in str(result.problems["install"])
+    assert matrix.table([result]).splitlines()[1].split()[:9] == ["future", "3.99", *"------", "FAIL"]
+
+
+def test_a_row_is_green_only_if_everything_was_tried() -> None:
+    result = matrix.Result(ROWS[0], dict.fromkeys(matrix.CHECKS.values()))
+    assert result.green
+    result.problems.pop("retry")
+    assert not result.green
+
+
+def test_pins_are_read_by_normalised_name(tmp_path: Path) -> None:
+    file = tmp_path / "constraints.txt"
+    file.write_text("# a comment\nPyYAML==6.0.2\nzope.event==5.0  # another\n\n")
+    assert pins(file) == {"pyyaml": Version("6.0.2"), "zope-event": Version("5.0")}
+    assert without(file, {"pyyaml"}) == "zope-event==5.0\n"
+
+
+def test_a_floor_is_the_lowest_version_allowed() -> None:
+    assert floor(Requirement("obstore>=0.11,<2")) == Version("0.11")

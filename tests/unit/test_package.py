@@ -1,0 +1,150 @@
+"""What is published: the wheel, its metadata, and what Airflow shows of the provider."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import re
+import subprocess
+import sys
+import tarfile
+import zipfile
+from email.message import Message
+from email.parser import Parser
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from packaging.requirements import Requirement
+
+import airflow_provider_sftp_s3
+from airflow_provider_sftp_s3.get_provider_info import get_provider_info
+
+pytestmark = pytest.mark.unit
+
+REPOSITORY = Path(__file__).parents[2]
+README = (REPOSITORY / "README.md").read_text()
+NAME = "airflow_provider_sftp_s3"
+
+
+@pytest.fixture(scope="module")
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the wheel and the sdist, as built from this checkout."""
+    directory = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "hatchling", "build", "--directory", str(directory)]
+    subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def wheel(dist: Path) -> Path:
+    (path,) = dist.glob("*.whl")
+    return path
+
+
+@pytest.fixture(scope="module")
+def metadata(wheel: Path) -> Message:
+    """The wheel's METADATA."""
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+        return Parser().parsestr(archive.read(name).decode())
+
+
+def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
+    """All modules and `py.typed`; no tests, demo, Dags or matrix."""
+    with zipfile.ZipFile(wheel) as archive:
+        names = [name for name in archive.namelist() if ".dist-info/" not in name]
+    package = REPOSITORY / NAME
+    files = {path.relative_to(REPOSITORY).as_posix() for path in package.rglob("*") if path.suffix in (".py", ".typed")}
+    assert set(names) == files
+    assert f"{NAME}/py.typed" in names
+
+
+def test_the_licence_is_in_both(wheel: Path, dist: Path) -> None:
+    licence = (REPOSITORY / "LICENSE").read_bytes()
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith("/licenses/LICENSE")]
+        assert archive.read(name) == licence
+    (sdist,) = dist.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        assert f"{sdist.name.removesuffix('.tar.gz')}/LICENSE" in archive.getnames()
+
+
+def test_the_version_has_one_source(metadata: Message) -> None:
+    """`__version__`; nothing else in the repository spells it but the changelog."""
+    version = airflow_provider_sftp_s3.__version__
+    assert metadata["Version"] == version
+    assert f'version = "{version}"' not in (REPOSITORY / "pyproject.toml").read_text()
+    assert version not in json.dumps(get_provider_info())
+
+
+def test_the_metadata_say_what_is_true(metadata: Message) -> None:
+    """Licence, Pythons, and the README as description."""
+    assert metadata["License-Expression"] == "Apache-2.0"
+    assert metadata["Requires-Python"] == ">=3.11"
+    assert metadata["Description-Content-Type"] == "text/markdown"
+    assert metadata.get_payload() == README
+
+
+def test_requirements_have_floors_and_no_ceilings(metadata: Message) -> None:
+    """A ceiling would keep users from what MWAA's constraints, or the next Airflow, bring."""
+    requirements = [Requirement(text) for text in metadata.get_all("Requires-Dist", [])]
+    operators = {each.name: [specifier.operator for specifier in each.specifier] for each in requirements}
+    assert operators == {each.name: [">="] for each in requirements}
+    assert metadata.get_all("Provides-Extra") is None
+
+
+def test_twine_finds_nothing_to_complain_of(dist: Path) -> None:
+    files = [str(path) for path in dist.iterdir() if path.suffix in (".whl", ".gz")]
+    checked = subprocess.run(
+        [sys.executable, "-m", "twine", "check", "--strict", *files], capture_output=True, text=True
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_airflow_finds_the_provider(wheel: Path) -> None:
+    """By its entry point, of the installed package and of the wheel alike."""
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith("entry_points.txt")]
+        assert f"provider_info = {NAME}.get_provider_info:get_provider_info" in archive.read(name).decode()
+    loaded = [found.load() for found in entry_points(group="apache_airflow_provider") if NAME in found.value]
+    assert loaded == [get_provider_info]
+
+
+def test_the_provider_info_passes_airflows_schema() -> None:
+    """That of the installed Airflow; `make matrix` tries the others."""
+    import airflow
+
+    (schema,) = (found for place in airflow.__path__ if (found := Path(place, "provider_info.schema.json")).exists())
+    jsonschema.validate(get_provider_info(), json.loads(schema.read_text()))
+
+
+def test_the_provider_info_says_only_what_is_true() -> None:
+    """Modules that are there, and integrations that the providers we need describe."""
+    from airflow.providers.amazon.get_provider_info import get_provider_info as amazon
+    from airflow.providers.sftp.get_provider_info import get_provider_info as sftp
+
+    info = get_provider_info()
+    known = {each["integration-name"] for other in (amazon, sftp) for each in other()["integrations"]}
+    for transfer in info["transfers"]:
+        assert {transfer["source-integration-name"], transfer["target-integration-name"]} <= known
+        assert _classes(transfer["python-module"], "Operator")
+    for hook in info["hooks"]:
+        assert hook["integration-name"] in known
+        assert all(_classes(module, "Hook") for module in hook["python-modules"])
+
+
+@pytest.mark.parametrize("anchor", sorted(set(re.findall(r"\]\(#([^)]+)\)", README))))
+def test_links_within_the_readme_lead_to_a_heading(anchor: str) -> None:
+    """As the package index and GitHub make anchors of headings."""
+    headings = re.findall(r"^#+ (.+)$", README, re.MULTILINE)
+    assert anchor in {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def _classes(module: str, suffix: str) -> list[Any]:
+    """Return the classes that a module defines under names that end with `suffix`."""
+    members = inspect.getmembers(importlib.import_module(module), inspect.isclass)
+    return [each for name, each in members if name.endswith(suffix) and each.__module__ == module]
