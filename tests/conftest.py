@@ -13,7 +13,6 @@ import hypothesis
 import pytest
 
 from tests.support import airflow_env
-
 from tests.support.sftp_servers import AsyncsshServer, OpenSshServer, SftpServer
 
 if TYPE_CHECKING:

@@ -120,12 +120,18 @@ class Bucket:
         if proxy := proxies.get("https") or proxies.get("http"):
             network["proxy_url"] = proxy
         region = client.meta.region_name or "us-east-1"
+        try:
+            credentials = Boto3CredentialProvider(session, ttl=timedelta(minutes=5))
+        except ValueError:
+            raise AuthenticationFailed(
+                "the aws connection gives no credentials, and neither does the environment"
+            ) from None
         self._store = S3Store(
             name,
             endpoint=client.meta.endpoint_url,
             region=region if region != "aws-global" else "us-east-1",
             virtual_hosted_style_request=False,
-            credential_provider=Boto3CredentialProvider(session, ttl=timedelta(minutes=5)),
+            credential_provider=credentials,
             client_options=network,
             retry_config={"max_retries": 8, "retry_timeout": idle},
         )

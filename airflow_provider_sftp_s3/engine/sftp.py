@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import logging
 import posixpath
+import re
 import stat as stat_module
 import time
 from collections import deque
@@ -135,12 +136,13 @@ def _credentials(server: SftpServer) -> dict[str, Any]:
             else:
                 key_path = str(Path(str(server.key_file)).expanduser())
                 key = asyncssh.read_private_key(key_path, server.passphrase)
-        except asyncssh.KeyEncryptionError:
-            raise AuthenticationFailed(
-                "the private key is encrypted and the passphrase does not open it: "
-                "set private_key_passphrase in the connection's Extra"
-            ) from None
-        except (asyncssh.KeyImportError, OSError, ValueError) as wrong:
+        except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError, OSError, ValueError) as wrong:
+            # asyncssh has a KeyImportError for a passphrase that is missing, and for most keys in PEM.
+            if isinstance(wrong, asyncssh.KeyEncryptionError) or re.search("(?i)passphrase|decrypt", str(wrong)):
+                raise AuthenticationFailed(
+                    "the private key is encrypted and the passphrase does not open it: "
+                    "set private_key_passphrase in the connection's Extra"
+                ) from None
             where = "private_key" if server.private_key else f"key_file {server.key_file!r}"
             raise AuthenticationFailed(f"{where} cannot be used: {wrong}") from None
         return {"client_keys": [key], "agent_path": None, "password": server.password}
@@ -318,6 +320,7 @@ class _Link:
     async def close(self) -> None:
         """End the connection: politely where the server goes along, at once where it does not. Never raises."""
         self._watchdog.cancel()
+        proxy = self.connection.get_extra_info("subprocess")
         if self.lost is None:
             self.client.exit()
             self.connection.close()
@@ -325,6 +328,11 @@ class _Link:
                 await asyncio.wait_for(self.connection.wait_closed(), 1.0)
         self.connection.abort()
         self._given_up = self.lost or "closed"
+        if proxy is not None:  # asyncssh kills it, and only a loop that lives on sees to its end
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1.0):
+                    while proxy.returncode is None:  # noqa: ASYNC110 - asyncio has no public event for it
+                        await asyncio.sleep(0.01)
 
 
 class SftpSession:

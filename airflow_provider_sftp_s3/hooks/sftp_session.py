@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from typing import Any
 
 from airflow.providers.sftp.hooks.sftp import SFTPHookAsync
@@ -56,7 +57,7 @@ class SftpSessionHook(SFTPHookAsync):
             disabled_algorithms=extra.algorithms("disabled_algorithms"),
             # SSHHook compresses unless told not to. That makes a transfer four times slower, so here it is asked for.
             compress=extra.flag("compress", False),
-            proxy_command=extra.text("host_proxy_cmd"),
+            proxy_command=extra.command("host_proxy_cmd"),
             keepalive_seconds=extra.seconds("keepalive_interval", SftpServer.keepalive_seconds),
         )
         if options.conn_timeout == TransferOptions.conn_timeout:
@@ -81,6 +82,12 @@ class _Extra:
             raise self.wrong(name, f"a {type(value).__name__}, and must be a string")
         return value or None
 
+    def command(self, name: str) -> str | None:
+        try:
+            return self.text(name) if shlex.split(self.text(name) or "") else None
+        except ValueError as wrong:
+            raise self.wrong(name, f"no command line: {wrong}") from None
+
     def flag(self, name: str, default: bool) -> bool:
         value = str(self._extra.get(name, default)).lower()
         if value not in ("true", "false"):
@@ -104,6 +111,6 @@ class _Extra:
 
     def algorithms(self, name: str) -> dict[str, tuple[str, ...]]:
         value = self._extra.get(name) or {}
-        if not isinstance(value, dict):
+        if not isinstance(value, dict) or not all(isinstance(names, (list, tuple)) for names in value.values()):
             raise self.wrong(name, f'{value!r}, and must be like {{"pubkeys": ["rsa-sha2-256"]}}')
         return {str(kind): tuple(names) for kind, names in value.items()}

@@ -45,7 +45,7 @@ FILES = {
 EVERY = set(FILES)
 MODES = ("metadata", "tag")
 IDLE = 2.0
-SLACK = 2.0
+SLACK = 10.0
 
 
 def fails(
