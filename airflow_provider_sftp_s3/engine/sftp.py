@@ -135,7 +135,8 @@ def _credentials(server: SftpServer) -> dict[str, Any]:
                 key = asyncssh.import_private_key(server.private_key, server.passphrase)
             else:
                 key_path = str(Path(str(server.key_file)).expanduser())
-                key = asyncssh.read_private_key(key_path, server.passphrase)
+                # The password opens a key file, too, as it does for paramiko, and so for Airflow's own hooks.
+                key = asyncssh.read_private_key(key_path, server.passphrase or server.password)
         except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError, OSError, ValueError) as wrong:
             # asyncssh has a KeyImportError for a passphrase that is missing, and for most keys in PEM.
             if isinstance(wrong, asyncssh.KeyEncryptionError) or re.search("(?i)passphrase|decrypt", str(wrong)):

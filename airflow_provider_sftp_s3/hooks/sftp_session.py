@@ -45,7 +45,7 @@ class SftpSessionHook(SFTPHookAsync):
             host=connection.host,
             port=connection.port or 22,
             username=connection.login or None,
-            password=connection.password or None,
+            password=(connection.password or "").strip() or None,  # as SSHHook does
             private_key=extra.text("private_key"),
             key_file=extra.text("key_file"),
             passphrase=extra.text("private_key_passphrase") or extra.text("passphrase"),

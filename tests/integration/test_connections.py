@@ -141,6 +141,16 @@ def test_private_keys(
     assert log_in(server.airflow_connection(**extra))["username"] == "user"
 
 
+def test_the_password_opens_a_key_file(
+    server_of: Callable[[str], AsyncsshServer], user_keys: dict[str, asyncssh.SSHKey], tmp_path: Path
+) -> None:
+    """As with Airflow's own hooks, where paramiko tries it; white space around a password never counts there."""
+    server = server_of("ssh-ed25519")
+    (tmp_path / "home/key").write_text(exported(user_keys["ssh-ed25519"], "openssh", "open sesame"))
+    connection = server.airflow_connection(private_key=None, key_file="~/key")
+    assert log_in({**connection, "password": "open sesame\n"})["username"] == "user"
+
+
 @pytest.mark.parametrize("given", ["wrong", None])
 @pytest.mark.parametrize(("algorithm", "form", "passphrase"), ENCRYPTED)
 def test_a_passphrase_that_is_wrong_or_missing_is_named(
