@@ -16,7 +16,7 @@ MAX_KEY_BYTES = 1024
 MAX_NAME_BYTES = 255
 
 _TEMPORARY = re.compile(rb"\.[0-9a-f]{16}\.part")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def temporary_name(owner: str) -> bytes:
