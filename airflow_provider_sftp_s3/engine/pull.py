@@ -30,15 +30,14 @@ from airflow_provider_sftp_s3.engine.errors import (
     ConnectionFailed,
     FileError,
     NotFound,
-    PlaceMissing,
     ServerRefused,
-    TransferError,
 )
 from airflow_provider_sftp_s3.engine.listing import Tree
 from airflow_provider_sftp_s3.engine.model import Outcome, Report, SourceFile, Stat
 from airflow_provider_sftp_s3.engine.options import MAX_OBJECT_SIZE, KiB, MiB, TransferOptions
 from airflow_provider_sftp_s3.engine.s3 import Bucket
 from airflow_provider_sftp_s3.engine.sftp import ReadAhead, RemoteFile, SftpSession
+from airflow_provider_sftp_s3.engine.transfer import Transfer, check_caps, check_sftp_path
 from airflow_provider_sftp_s3.engine.workers import Caps, Observer, Run, retrieve
 
 AfterTransfer = Literal["move", "delete", "keep"]
@@ -88,24 +87,6 @@ class PullSettings:
             ) from None
 
 
-def check_sftp_path(path: object) -> None:
-    """Raise ConfigurationError where `path` cannot be a directory's path."""
-    if not isinstance(path, str) or not path or "\0" in path:
-        raise ConfigurationError(f"sftp_path must be the path of a directory on the server, not {path!r}")
-
-
-def root_of(sftp_path: str) -> bytes:
-    """Return `sftp_path` as the engine uses it: bytes, with no slash at its end."""
-    return (sftp_path.rstrip("/") or "/").encode()
-
-
-def check_caps(max_files: int | None, max_bytes: int | None) -> None:
-    """Raise ConfigurationError where a cap is not None or a whole number above 0."""
-    for name, cap in (("max_files", max_files), ("max_bytes", max_bytes)):
-        if cap is not None and (isinstance(cap, bool) or not isinstance(cap, int) or cap < 1):
-            raise ConfigurationError(f"{name} must be a whole number above 0, or None for no cap, not {cap!r}")
-
-
 @dataclass(frozen=True)
 class PulledFile:
     """A file to pull, with what a report calls it."""
@@ -121,17 +102,11 @@ class PulledFile:
 async def pull(
     settings: PullSettings, session: SftpSession, bucket: Bucket, options: TransferOptions, observer: Observer
 ) -> Report:
-    """
-    Pull a tree once.
-
-    :raises ConfigurationError: nothing can work until somebody changes something.
-    :raises ConnectionFailed: the server or S3 cannot be reached; nothing was moved.
-    :raises TransferError: something failed; the error has the report of what was done all the same.
-    """
+    """Pull a tree once. Returns and raises what :meth:`Transfer.run` does."""
     return await Pull(settings, session, bucket, options, observer).run()
 
 
-class Pull:
+class Pull(Transfer[PulledFile]):
     """One run of a pull."""
 
     def __init__(
@@ -142,46 +117,31 @@ class Pull:
         options: TransferOptions,
         observer: Observer,
     ) -> None:
+        caps = Caps(settings.max_files, settings.max_bytes)
+        super().__init__("pull", settings.sftp_path, settings.s3_prefix, caps, session, bucket, options, observer)
         self.settings = settings
-        self.session = session
-        self.bucket = bucket
-        self.options = options
-        self.observer = observer
-        self.prefix = paths.directory_prefix(settings.s3_prefix)
         self.done_name = settings.done_dir.encode()
         self.tree = Tree(
             session,
-            root_of(settings.sftp_path),
+            self.root,
             globs=paths.Globs(settings.include, settings.exclude),
             done_name=self.done_name,
             min_age=settings.min_age,
         )
-        self.report = Report("pull")
-        self._run: Run[PulledFile] = Run(self.report, observer, options, Caps(settings.max_files, settings.max_bytes))
         self._done_made: dict[bytes, asyncio.Task[None]] = {}
         #: files that S3 has and whose move has not been answered yet
         self._uploaded: dict[bytes, Stat] = {}
         self._unstamped = False
 
-    async def run(self) -> Report:
-        """Do what :func:`pull` says."""
-        if not await self.session.is_directory(self.tree.root):
-            raise PlaceMissing(f"sftp_path: there is no directory {self.settings.sftp_path!r} on the server")
-        await self.bucket.check()
-        try:
-            async with contextlib.aclosing(self._files()) as files:
-                await self._run.all(files, self.transfer)
-            if self.settings.retention:
-                purging: Run[PulledFile] = Run(self.report, self.observer, self.options, Caps(None, None))
-                async with contextlib.aclosing(self._old_done_files(self.settings.retention)) as old:
-                    await purging.all(old, self._purge)
-        except ConnectionFailed as lost:
-            raise TransferError(f"{lost}; {self.report.summary()}", self.report) from lost
+    async def _work(self) -> None:
+        async with contextlib.aclosing(self._files()) as files:
+            await self._run.all(files, self.transfer)
+        if self.settings.retention:
+            purging: Run[PulledFile] = Run(self.report, self.observer, self.options, Caps(None, None))
+            async with contextlib.aclosing(self._old_done_files(self.settings.retention)) as old:
+                await purging.all(old, self._purge)
         if self.settings.after_transfer == "delete":
             await self._remove_empty_done_directories()
-        if self.report.failed:
-            raise TransferError(failure_message(self.report), self.report)
-        return self.report
 
     async def _files(self) -> AsyncGenerator[PulledFile | Outcome]:
         async with contextlib.aclosing(self.tree.walk()) as walk:
@@ -402,9 +362,6 @@ class Pull:
             return Outcome(old.label, "skipped", reason="gone")
         return Outcome(old.label, "purged")
 
-    def _moved(self, count: int) -> None:
-        self._run.progress.moved_bytes += count
-
 
 class _CheckedAtTheEnd:
     """Chunks of a file, and at their end a check that fails the upload while S3 can still drop it."""
@@ -427,9 +384,3 @@ class _CheckedAtTheEnd:
 def _check_unchanged(before: Stat, counted: int, after: Stat) -> None:
     if not before.size == counted == after.size or before.mtime != after.mtime:
         raise ChangedWhileReading(f"changed while reading: before {before}, counted {counted} bytes, after {after}")
-
-
-def failure_message(report: Report) -> str:
-    """Return what a run with failures fails with: how many, and the first of them."""
-    first = report.failures[0]
-    return f"{report.failed} failed, the first: {first['source']}: {first['error']}; {report.summary()}"

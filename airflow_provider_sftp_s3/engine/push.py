@@ -24,20 +24,17 @@ from typing import Any
 from airflow_provider_sftp_s3.engine import marks, paths
 from airflow_provider_sftp_s3.engine.errors import (
     ConfigurationError,
-    ConnectionFailed,
     FileError,
     NotFound,
-    PlaceMissing,
     ServerRefused,
     StorageError,
-    TransferError,
 )
 from airflow_provider_sftp_s3.engine.model import ObjectEntry, Outcome, Report
 from airflow_provider_sftp_s3.engine.options import KiB, MiB, TransferOptions
-from airflow_provider_sftp_s3.engine.pull import check_caps, check_sftp_path, failure_message, root_of
 from airflow_provider_sftp_s3.engine.s3 import Bucket, Download
 from airflow_provider_sftp_s3.engine.sftp import SftpSession
-from airflow_provider_sftp_s3.engine.workers import Caps, Observer, Run, retrieve
+from airflow_provider_sftp_s3.engine.transfer import Transfer, check_caps, check_sftp_path
+from airflow_provider_sftp_s3.engine.workers import Caps, Observer, retrieve
 
 #: Bytes of one file that are written and not yet acknowledged. asyncssh copies each on its way out.
 WRITE_WINDOW = 4 * MiB
@@ -110,17 +107,11 @@ class PushedObject:
 async def push(
     settings: PushSettings, session: SftpSession, bucket: Bucket, options: TransferOptions, observer: Observer
 ) -> Report:
-    """
-    Push objects once.
-
-    :raises ConfigurationError: nothing can work until somebody changes something.
-    :raises ConnectionFailed: the server or S3 cannot be reached; nothing was moved.
-    :raises TransferError: something failed; the error has the report of what was done all the same.
-    """
+    """Push objects once. Returns and raises what :meth:`Transfer.run` does."""
     return await Push(settings, session, bucket, options, observer).run()
 
 
-class Push:
+class Push(Transfer[PushedObject]):
     """One run of a push."""
 
     def __init__(
@@ -131,33 +122,17 @@ class Push:
         options: TransferOptions,
         observer: Observer,
     ) -> None:
+        caps = Caps(settings.max_files, settings.max_bytes)
+        super().__init__("push", settings.sftp_path, settings.s3_prefix, caps, session, bucket, options, observer)
         self.settings = settings
-        self.session = session
-        self.bucket = bucket
-        self.options = options
-        self.observer = observer
-        self.root = root_of(settings.sftp_path)
-        self.prefix = paths.directory_prefix(settings.s3_prefix)
         self.strip = re.compile(settings.strip_regex) if settings.strip_regex else None
         self.globs = paths.Globs(settings.include, settings.exclude)
         self.marks = marks.Marks(bucket, marks.check_mode(settings.mark))
-        self.report = Report("push")
-        self._run: Run[PushedObject] = Run(self.report, observer, options, Caps(settings.max_files, settings.max_bytes))
         self._directories = _Directories(session, self.root, settings.owner if settings.clean_up else "")
 
-    async def run(self) -> Report:
-        """Do what :func:`push` says."""
-        if not await self.session.is_directory(self.root):
-            raise PlaceMissing(f"sftp_path: there is no directory {self.settings.sftp_path!r} on the server")
-        await self.bucket.check()
-        try:
-            async with contextlib.aclosing(self._objects()) as objects:
-                await self._run.all(objects, self.transfer)
-        except ConnectionFailed as lost:
-            raise TransferError(f"{lost}; {self.report.summary()}", self.report) from lost
-        if self.report.failed:
-            raise TransferError(failure_message(self.report), self.report)
-        return self.report
+    async def _work(self) -> None:
+        async with contextlib.aclosing(self._objects()) as objects:
+            await self._run.all(objects, self.transfer)
 
     async def _objects(self) -> AsyncGenerator[PushedObject | Outcome]:
         async with contextlib.aclosing(self._entries()) as entries:
@@ -238,9 +213,6 @@ class Push:
             await file.sync()
             await file.close()
             await self.session.replace(temporary, path)
-
-    def _moved(self, count: int) -> None:
-        self._run.progress.moved_bytes += count
 
 
 class _Directories:

@@ -1,0 +1,90 @@
+"""What both directions share: the settings that are checked alike, and how a run begins and ends."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Generic, Literal, TypeVar
+
+from airflow_provider_sftp_s3.engine import paths
+from airflow_provider_sftp_s3.engine.errors import ConfigurationError, ConnectionFailed, PlaceMissing, TransferError
+from airflow_provider_sftp_s3.engine.model import Report
+from airflow_provider_sftp_s3.engine.options import TransferOptions
+from airflow_provider_sftp_s3.engine.s3 import Bucket
+from airflow_provider_sftp_s3.engine.sftp import SftpSession
+from airflow_provider_sftp_s3.engine.workers import Caps, Item, Observer, Run
+
+
+def check_sftp_path(path: object) -> None:
+    """Raise ConfigurationError where `path` cannot be a directory's path."""
+    if not isinstance(path, str) or not path or "\0" in path:
+        raise ConfigurationError(f"sftp_path must be the path of a directory on the server, not {path!r}")
+
+
+def check_caps(max_files: int | None, max_bytes: int | None) -> None:
+    """Raise ConfigurationError where a cap is not None or a whole number above 0."""
+    for name, cap in (("max_files", max_files), ("max_bytes", max_bytes)):
+        if cap is not None and (isinstance(cap, bool) or not isinstance(cap, int) or cap < 1):
+            raise ConfigurationError(f"{name} must be a whole number above 0, or None for no cap, not {cap!r}")
+
+
+T = TypeVar("T", bound=Item)
+
+
+class Transfer(ABC, Generic[T]):
+    """
+    One run in one direction.
+
+    :param sftp_path: the directory on the server that it works in.
+    :param s3_prefix: the directory in the bucket.
+    :raises ConfigurationError: `s3_prefix` is no directory.
+    """
+
+    def __init__(
+        self,
+        direction: Literal["pull", "push"],
+        sftp_path: str,
+        s3_prefix: str,
+        caps: Caps,
+        session: SftpSession,
+        bucket: Bucket,
+        options: TransferOptions,
+        observer: Observer,
+    ) -> None:
+        self.root = (sftp_path.rstrip("/") or "/").encode()
+        self.prefix = paths.directory_prefix(s3_prefix)
+        self.session = session
+        self.bucket = bucket
+        self.options = options
+        self.observer = observer
+        self.report = Report(direction)
+        self._run: Run[T] = Run(self.report, observer, options, caps)
+
+    async def run(self) -> Report:
+        """
+        Make sure that both places are there, do the work, and return the report.
+
+        :raises ConfigurationError: nothing can work until somebody changes something.
+        :raises ConnectionFailed: the server or S3 cannot be reached; nothing was moved.
+        :raises TransferError: something failed; the error has the report of what was done all the same.
+        """
+        if not await self.session.is_directory(self.root):
+            raise PlaceMissing(f"sftp_path: there is no directory {paths.printable(self.root)!r} on the server")
+        await self.bucket.check()
+        try:
+            await self._work()
+        except ConnectionFailed as lost:
+            raise TransferError(f"{lost}; {self.report.summary()}", self.report) from lost
+        if self.report.failed:
+            first = self.report.failures[0]
+            raise TransferError(
+                f"{self.report.failed} failed, the first: {first['source']}: {first['error']}; {self.report.summary()}",
+                self.report,
+            )
+        return self.report
+
+    @abstractmethod
+    async def _work(self) -> None:
+        """List and transfer."""
+
+    def _moved(self, count: int) -> None:
+        self._run.progress.moved_bytes += count
