@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from airflow_provider_sftp_s3.engine.model import ObjectEntry
     from airflow_provider_sftp_s3.engine.options import TransferOptions
 
+#: Keys in one list of unsynced objects: some megabytes of XCom, which lies in Airflow's database.
+MAX_KEYS = 100_000
+
 
 class S3ToSftpOperator(TransferOperator):
     """
@@ -153,7 +156,8 @@ class S3ListUnsyncedOperator(BaseOperator):
     :param mark: which mark says that an object is synced, as for S3ToSftpOperator.
     :param aws_conn_id: Airflow connection of type `aws`. (templated)
     :param batch_files: objects in a batch, at most.
-    :param max_batches: batches, at most; the rest waits for the next run. Airflow maps over 1,024 (`max_map_length`).
+    :param max_batches: batches, at most; Airflow maps over 1,024 (`max_map_length`). What is over that, or over 100,000
+        keys in all, since they live in XCom, waits for the next run.
     :return: a list of lists of keys.
     :raises AirflowFailException: at once, with no retries, where a setting, a credential or the bucket is wrong.
     """
@@ -188,7 +192,7 @@ class S3ListUnsyncedOperator(BaseOperator):
     def execute(self, context: Context) -> list[list[str]]:
         """Return the keys of the unsynced objects in batches."""
         keys = _unsynced_keys(
-            limit=self.batch_files * self.max_batches,
+            limit=min(self.batch_files * self.max_batches, MAX_KEYS),
             s3_bucket=self.s3_bucket,
             s3_prefix=self.s3_prefix,
             include=self.include,
