@@ -44,12 +44,16 @@ def printable(path: bytes | str) -> str:
     return shown if shown.isprintable() else repr(shown)[1:-1]
 
 
-def directory_prefix(prefix: str) -> str:
+def directory_prefix(prefix: str | None) -> str:
     """
     Return `prefix` as the directory it means: "" or ending in one slash.
 
-    :raises ConfigurationError: it holds an empty, `.` or `..` segment, or a control character.
+    :raises ConfigurationError: it is no text, or holds an empty, `.` or `..` segment, or a control character.
     """
+    if prefix is None:
+        return ""
+    if not isinstance(prefix, str):
+        raise ConfigurationError(f"s3_prefix must be a text like 'inbound/partner/', not {prefix!r}")
     bare = prefix.removesuffix("/")
     if not bare:
         if prefix:
@@ -139,8 +143,8 @@ class Globs:
     number of directories; one without against the name alone. Case counts.
     """
 
-    def __init__(self, include: str | Iterable[str] = "*", exclude: str | Iterable[str] | None = None) -> None:
-        self.include = _patterns("include", include)
+    def __init__(self, include: str | Iterable[str] | None = "*", exclude: str | Iterable[str] | None = None) -> None:
+        self.include = _patterns("include", "*" if include is None else include)
         self.exclude = _patterns("exclude", exclude or ())
 
     def reason_to_skip(self, relative: str) -> str | None:
@@ -153,10 +157,12 @@ class Globs:
 
 
 def _patterns(field: str, value: str | Iterable[str]) -> tuple[str, ...]:
-    patterns = (value,) if isinstance(value, str) else tuple(value)
+    patterns = (value,) if isinstance(value, str) or not isinstance(value, Iterable) else tuple(value)
     for pattern in patterns:
         if not isinstance(pattern, str) or not pattern:
-            raise ConfigurationError(f"{field} must be a glob such as '*.csv' or 'in/**/*.csv', or a list of them")
+            raise ConfigurationError(
+                f"{field} must be a glob such as '*.csv' or 'in/**/*.csv', or a list of them, and {pattern!r} is none"
+            )
     return patterns
 
 

@@ -58,8 +58,8 @@ class PullSettings:
     """
 
     sftp_path: str
-    s3_prefix: str = ""
-    include: str | Iterable[str] = "*"
+    s3_prefix: str | None = ""
+    include: str | Iterable[str] | None = "*"
     exclude: str | Iterable[str] | None = None
     min_age: float = 30.0
     after_transfer: AfterTransfer = "move"

@@ -17,7 +17,7 @@ import contextlib
 import posixpath
 import re
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,9 +55,9 @@ class PushSettings:
     """
 
     sftp_path: str
-    s3_prefix: str = ""
+    s3_prefix: str | None = ""
     s3_keys: str | Iterable[str] | None = None
-    include: str | Iterable[str] = "*"
+    include: str | Iterable[str] | None = "*"
     exclude: str | Iterable[str] | None = None
     strip_regex: str | None = None
     mark: str = "metadata"
@@ -72,8 +72,10 @@ class PushSettings:
         check_caps(self.max_files, self.max_bytes)
         marks.check_mode(self.mark)
         if self.s3_keys is not None and not isinstance(self.s3_keys, str):
-            object.__setattr__(self, "s3_keys", tuple(self.s3_keys))
-            for key in self.s3_keys:
+            lone = isinstance(self.s3_keys, Mapping) or not isinstance(self.s3_keys, Iterable)
+            keys = (self.s3_keys,) if lone else tuple(self.s3_keys)
+            object.__setattr__(self, "s3_keys", keys)
+            for key in keys:
                 if not isinstance(key, str):
                     raise ConfigurationError(f"s3_keys must be a key or a list of keys, and {key!r} is none")
         if self.strip_regex is not None:

@@ -43,7 +43,7 @@ class Transfer(ABC, Generic[T]):
         self,
         direction: Literal["pull", "push"],
         sftp_path: str,
-        s3_prefix: str,
+        s3_prefix: str | None,
         caps: Caps,
         session: SftpSession,
         bucket: Bucket,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from botocore.config import Config
 
+from airflow_provider_sftp_s3.engine.errors import ConfigurationError
 from airflow_provider_sftp_s3.engine.options import TransferOptions
 from airflow_provider_sftp_s3.engine.s3 import THREADS, Bucket
 
@@ -15,8 +16,12 @@ def bucket_of(aws_conn_id: str | None, name: str, options: TransferOptions) -> B
 
     What the connection's `config_kwargs` say of timeouts, retries and pools wins over our defaults.
 
+    :param name: the bucket's name.
     :param aws_conn_id: id of the connection; None: boto3's own way to find credentials, such as MWAA's execution role.
+    :raises ConfigurationError: `name` is none.
     """
+    if not isinstance(name, str) or not name:
+        raise ConfigurationError(f"s3_bucket must be the name of a bucket, not {name!r}")
     hook = S3Hook(aws_conn_id=aws_conn_id)
     defaults = Config(
         max_pool_connections=THREADS,

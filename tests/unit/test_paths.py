@@ -89,7 +89,9 @@ def test_strip_regex_that_leaves_a_way_out_is_refused() -> None:
         paths.path_for(b"/root", "all", strip=re.compile("all"))
 
 
-@pytest.mark.parametrize(("prefix", "directory"), [("", ""), ("in", "in/"), ("in/", "in/"), ("a/b", "a/b/")])
+@pytest.mark.parametrize(
+    ("prefix", "directory"), [("", ""), (None, ""), ("in", "in/"), ("in/", "in/"), ("a/b", "a/b/")]
+)
 def test_a_prefix_is_a_directory(prefix: str, directory: str) -> None:
     """With or without the slash at its end it means the same."""
     assert paths.directory_prefix(prefix) == directory
