@@ -433,7 +433,7 @@ class SftpSession:
             # One request brings many names; asked for one by one, so that the watchdog sees each answer.
             while (name := await link.ask(anext(names, None), path)) is not None:
                 if name.filename not in (b".", b".."):
-                    entries.append(Entry(_name(name), _kind(name.attrs), _stat(name.attrs)))
+                    entries.append(Entry(_name(name), _kind(name.attrs, name.longname), _stat(name.attrs)))
 
         # A scan that is cancelled waits for the server to close the handle: that must not hold up who cancels it.
         scanning = self.later(scan())
@@ -459,9 +459,11 @@ class SftpSession:
     async def is_directory(self, path: bytes) -> bool:
         """Say whether a path is a directory, or a link to one. False where there is nothing."""
         try:
-            return _kind(await self._ask(lambda client: client.stat(path), path)) == "directory"
+            attrs = await self._ask(lambda client: client.stat(path), path)
         except NotFound:
             return False
+        # A server that does not say what it is, is believed: listing it, or writing into it, will tell.
+        return attrs.permissions is None or _kind(attrs) == "directory"
 
     async def make_directory(self, path: bytes) -> None:
         """Make a directory. One that is there already, made by another writer meanwhile, is as good."""
@@ -747,9 +749,17 @@ def _name(entry: asyncssh.SFTPName) -> bytes:
     return entry.filename if isinstance(entry.filename, bytes) else entry.filename.encode()
 
 
-def _kind(attrs: asyncssh.SFTPAttrs) -> str:
-    """Return "file", "directory", "link" or "special", by the attributes that the server gives."""
-    mode = attrs.permissions or 0
+def _kind(attrs: asyncssh.SFTPAttrs, longname: bytes | str | None = None) -> str:
+    """
+    Return "file", "directory", "link" or "special", by the attributes that the server gives.
+
+    :param longname: the entry as ``ls -l`` shows it, for servers that give no permissions.
+    """
+    mode = attrs.permissions
+    if mode is None:
+        first = (longname or b"?")[:1]
+        letter = first if isinstance(first, str) else first.decode("latin-1")
+        return {"-": "file", "d": "directory", "l": "link"}.get(letter, "special")
     if stat_module.S_ISREG(mode):
         return "file"
     if stat_module.S_ISDIR(mode):

@@ -13,6 +13,7 @@ import pytest
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError, PlaceMissing, TransferError
 from airflow_provider_sftp_s3.engine.options import MiB, TransferOptions
 from tests.support.engine import Engine
+from tests.support.faulty_sftp import ListingHasOtherAttributes
 from tests.support.s3_server import S3Server
 from tests.support.sftp_servers import AsyncsshServer, SftpServer
 
@@ -251,6 +252,18 @@ async def test_a_done_that_is_no_directory_is_not_used(engine: Engine, inbox: Pa
     assert list(elsewhere.iterdir()) == []
     assert (inbox / "bad" / "a.txt").read_bytes() == b"a"
     assert set(engine.s3.objects(engine.bucket)) == {"good/b.txt"}
+
+
+async def test_a_server_that_gives_no_permissions_is_read_by_its_long_names(
+    sftp_server: AsyncsshServer, s3: S3Server, bucket: str
+) -> None:
+    """As `ls -l` would show them: some servers on Windows give nothing else."""
+    put(sftp_server.root, {"in/a.txt": b"a", "in/sub/b.txt": b"b"})
+    (sftp_server.root / "in/link").symlink_to("a.txt")
+    sftp_server.fault = ListingHasOtherAttributes(lambda name: {"permissions": None})
+    report = await Engine(sftp_server, s3, bucket).pull()
+    assert s3.objects(bucket) == {"a.txt": b"a", "sub/b.txt": b"b"}
+    assert report.skipped == {"link": 1}
 
 
 async def test_a_name_that_is_not_utf8_fails_alone(engine: Engine, inbox: Path) -> None:
