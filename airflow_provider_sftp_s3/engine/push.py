@@ -177,8 +177,7 @@ class Push(Transfer[PushedObject]):
         for attempt in range(VERSIONS):
             download = await self.bucket.get(key)
             if download is None:
-                reason = "deleted"
-                return Outcome(pushed.label, "skipped", reason=reason)
+                return Outcome(pushed.label, "skipped", reason="deleted")
             try:
                 # After a first attempt the server has bytes that were overwritten in S3 while they were sent: they
                 # have to be replaced, even where another run has pushed and marked the newer ones meanwhile.

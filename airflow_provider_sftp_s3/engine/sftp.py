@@ -35,6 +35,7 @@ from airflow_provider_sftp_s3.engine.errors import (
 )
 from airflow_provider_sftp_s3.engine.model import Stat
 from airflow_provider_sftp_s3.engine.options import KiB, MiB, TransferOptions
+from airflow_provider_sftp_s3.engine.workers import retrieve
 
 #: Requests that every server takes: the protocol asks for packets of 34,000 bytes
 #: (draft-ietf-secsh-filexfer-02, section 3). asyncssh falls back to half of it.
@@ -414,13 +415,8 @@ class SftpSession:
         """Let a request go on by itself: who ends early must not wait for a hung server. The end of the run does."""
         task = asyncio.create_task(request)
         self._farewells.add(task)
-
-        def forget(done: asyncio.Task[Any]) -> None:
-            self._farewells.discard(done)
-            if not done.cancelled():
-                done.exception()
-
-        task.add_done_callback(forget)
+        task.add_done_callback(self._farewells.discard)
+        task.add_done_callback(retrieve)
         return task
 
     async def list_directory(self, path: bytes) -> list[Entry]:
@@ -439,10 +435,6 @@ class SftpSession:
         scanning = self.later(scan())
         await asyncio.shield(scanning)
         return sorted(entries)
-
-    async def stat(self, path: bytes) -> Stat:
-        """Return size and mtime of a path, links followed."""
-        return _stat(await self._ask(lambda client: client.stat(path), path))
 
     async def lstat(self, path: bytes) -> Stat:
         """Return size and mtime of a path itself. Some servers follow links all the same."""
@@ -509,9 +501,10 @@ class SftpSession:
         except NotFound:
             raise
         except ServerRefused as refused:
-            if not await self.exists(new):
-                raise
-            kind = _kind(await self._ask(lambda client: client.lstat(new), new))
+            try:
+                kind = _kind(await self._ask(lambda client: client.lstat(new), new))
+            except NotFound:
+                raise refused from None
             if kind != "file":
                 raise ServerRefused(f"{refused}; there is a {kind} in the way") from None
         # Not to be cancelled half-way, where the target is neither the old nor the new one.
@@ -742,7 +735,7 @@ def _drop(tasks: Iterable[asyncio.Future[Any]]) -> None:
     """Cancel tasks whose result nobody will look at."""
     for task in tasks:
         task.cancel()
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        task.add_done_callback(retrieve)
 
 
 def _name(entry: asyncssh.SFTPName) -> bytes:

@@ -158,7 +158,7 @@ class Item(Protocol):
 
     @property
     def size(self) -> int:
-        """Bytes, as the listing says."""
+        """Bytes, as the listing says; 0 where it does not know."""
 
 
 T = TypeVar("T", bound=Item)
@@ -237,16 +237,15 @@ class Run(Generic[T]):
         while (item := await queue.get()) is not None:
             if self._stop:
                 continue
-            size = max(item.size, 0)
-            if not await self.caps.admit(size):
+            if not await self.caps.admit(item.size):
                 if not self._stop:
                     self._stop = True
                     self.observer.notice("max_files or max_bytes of this run is reached: the rest waits for the next")
                 continue
             outcome = await self._outcome_of(item, transfer)
-            await self.caps.settle(size, outcome.status == "transferred")
+            await self.caps.settle(item.size, outcome.status == "transferred")
             self.progress.settled_files += 1
-            self.progress.settled_bytes += size
+            self.progress.settled_bytes += item.size
             self._settle(outcome)
             if self._end is not None:
                 raise self._end

@@ -22,7 +22,7 @@ from airflow_provider_sftp_s3.engine.push import PushSettings, push
 from airflow_provider_sftp_s3.engine.s3 import Bucket
 from airflow_provider_sftp_s3.engine.sftp import SftpServer as Target
 from airflow_provider_sftp_s3.engine.sftp import SftpSession
-from airflow_provider_sftp_s3.engine.workers import Progress
+from tests.support.engine import Recorder
 from tests.support.s3_server import ACCESS_KEY, REGION, SECRET_KEY, S3Endpoint, S3Server
 from tests.support.sftp_servers import AsyncsshServer, Fault, Proceed, Request, SftpServer
 
@@ -33,23 +33,6 @@ PATIENT: dict[str, Any] = {"conn_timeout": 20.0, "idle_timeout": 20.0, "part_siz
 """Time limits that no healthy test comes near, however busy the machine is."""
 
 
-class Watcher:
-    """An observer that remembers everything it is told."""
-
-    def __init__(self) -> None:
-        self.outcomes: list[Outcome] = []
-        self.notices: list[str] = []
-
-    def outcome(self, outcome: Outcome) -> None:
-        self.outcomes.append(outcome)
-
-    def progress(self, progress: Progress) -> None:
-        pass
-
-    def notice(self, message: str) -> None:
-        self.notices.append(message)
-
-
 @dataclass
 class Ran:
     """What became of one run: its report, its error where it raised one, and what its observer saw."""
@@ -57,7 +40,7 @@ class Ran:
     report: Report | None
     error: BaseException | None
     seconds: float
-    watcher: Watcher = field(repr=False)
+    watcher: Recorder = field(repr=False)
 
     @property
     def outcomes(self) -> list[Outcome]:
@@ -128,7 +111,7 @@ async def run(
     :param options: fields of ``TransferOptions`` that differ from :data:`PATIENT`.
     """
     chosen = TransferOptions(**(PATIENT | options))
-    watcher = Watcher()
+    watcher = Recorder()
     started = time.monotonic()
     report: Report | None = None
     error: BaseException | None = None
