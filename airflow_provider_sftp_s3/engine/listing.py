@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.errors import ConnectionFailed, NameRefused, NotFound, ServerRefused
 from airflow_provider_sftp_s3.engine.model import DoneState, Outcome, SourceFile
-from airflow_provider_sftp_s3.engine.sftp import Entry, SftpSession
+from airflow_provider_sftp_s3.engine.sftp import SftpSession
+from airflow_provider_sftp_s3.engine.sftp_protocol import Entry
 from airflow_provider_sftp_s3.engine.workers import ATTEMPTS, LOSSES
 
 #: Directories listed at once: enough that a far-away server does not leave the transfers waiting for names.

@@ -373,7 +373,7 @@ class _CheckedAtTheEnd:
     def __aiter__(self) -> _CheckedAtTheEnd:
         return self
 
-    async def __anext__(self) -> bytes:
+    async def __anext__(self) -> bytes | memoryview:
         try:
             return await anext(self._ahead)
         except StopAsyncIteration:

@@ -204,7 +204,7 @@ class Bucket:
     async def put_stream(
         self,
         key: str,
-        chunks: AsyncIterator[bytes],
+        chunks: AsyncIterator[bytes | memoryview],
         metadata: Mapping[str, str],
         *,
         part_size: int,

@@ -20,8 +20,8 @@ from airflow_provider_sftp_s3.engine.options import MiB, TransferOptions
 from airflow_provider_sftp_s3.engine.pull import PullSettings, pull
 from airflow_provider_sftp_s3.engine.push import PushSettings, push
 from airflow_provider_sftp_s3.engine.s3 import Bucket
-from airflow_provider_sftp_s3.engine.sftp import SftpServer as Target
 from airflow_provider_sftp_s3.engine.sftp import SftpSession
+from airflow_provider_sftp_s3.engine.ssh import SftpServer as Target
 from tests.support.engine import Recorder
 from tests.support.s3_server import ACCESS_KEY, REGION, SECRET_KEY, S3Endpoint, S3Server
 from tests.support.sftp_servers import AsyncsshServer, Fault, Proceed, Request, SftpServer

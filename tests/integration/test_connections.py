@@ -55,7 +55,7 @@ def log_in(connection: dict[str, Any], **options: Any) -> dict[str, str]:
     async def look() -> dict[str, str]:
         async with SftpSession(server, read) as session:
             assert await session.is_directory(b"/")
-            connected = session._link.connection if session._link else None
+            connected = session._link._channel._connection if session._link else None
             assert connected is not None
             return {
                 name: str(connected.get_extra_info(name))

@@ -16,8 +16,8 @@ PACKAGE = Path(airflow_provider_sftp_s3.__file__).parent
 MODULES = sorted(path.relative_to(PACKAGE).with_suffix("").as_posix() for path in PACKAGE.rglob("*.py"))
 
 #: The floors of the engine. A module may import from lower floors, and from its own.
-FLOORS = {"errors": 0, "model": 0, "options": 0, "paths": 0, "listing": 1, "sftp": 1, "s3": 1, "marks": 1, "workers": 1}
-FLOORS |= {"transfer": 2, "pull": 3, "push": 3}
+FLOORS = {"errors": 0, "model": 0, "options": 0, "paths": 0, "listing": 1, "s3": 1, "marks": 1, "workers": 1}
+FLOORS |= {"ssh": 1, "sftp": 1, "sftp_protocol": 1, "transfer": 2, "pull": 3, "push": 3}
 ADAPTERS = ("transfers/", "hooks/", "flows", "_compat")
 
 
@@ -40,7 +40,7 @@ def test_only_adapters_import_airflow(module: str) -> None:
         assert not {name for name in imports_of(module) if name.split(".")[0] == "airflow"}
 
 
-@pytest.mark.parametrize(("library", "owner"), [("asyncssh", "engine/sftp"), ("obstore", "engine/s3")])
+@pytest.mark.parametrize(("library", "owner"), [("asyncssh", "engine/ssh"), ("obstore", "engine/s3")])
 def test_a_library_has_one_importer(library: str, owner: str) -> None:
     """asyncssh and obstore can be looked at, and replaced, in one place."""
     assert [module for module in MODULES if {name.split(".")[0] for name in imports_of(module)} & {library}] == [owner]
@@ -59,8 +59,8 @@ def test_the_engine_imports_downwards(module: str) -> None:
         other = parts[1]
         assert FLOORS[other] <= FLOORS[name], f"{module} imports {other}, which is above it"
         assert {name, other} != {"pull", "push"}
-    assert "sftp" not in name or not any(found.startswith("engine.s3") for found in inner)
-    assert name != "s3" or not any(found.startswith("engine.sftp") for found in inner)
+    assert name not in ("ssh", "sftp", "sftp_protocol") or not any(found.startswith("engine.s3") for found in inner)
+    assert name != "s3" or not any(found.startswith(("engine.sftp", "engine.ssh")) for found in inner)
 
 
 @pytest.mark.parametrize("module", MODULES)

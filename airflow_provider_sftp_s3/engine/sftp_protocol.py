@@ -1,0 +1,413 @@
+"""
+SFTP version 3, the client's side: bytes in, bytes out, and what is awaited in between.
+
+Written here because it decides the speed: the requests of all files in flight are sent together, in as few packets of
+the SSH connection as they fit into. On a small file asyncssh's own SFTP client spends several times as much on each
+request as on its encryption.
+
+The protocol is draft-ietf-secsh-filexfer-02, its extensions those of OpenSSH's PROTOCOL file, section 4.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import stat as stat_module
+import struct
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from airflow_provider_sftp_s3.engine import paths
+from airflow_provider_sftp_s3.engine.errors import ConnectionFailed, NotFound, ServerRefused
+from airflow_provider_sftp_s3.engine.model import Stat
+from airflow_provider_sftp_s3.engine.options import KiB, MiB
+from airflow_provider_sftp_s3.engine.workers import retrieve
+
+VERSION = 3
+#: Requests and answers that every server takes: the protocol asks for packets of 34,000 bytes (section 3).
+SAFE_REQUEST = 32 * KiB
+#: A larger request gains nothing, whatever the server would take. OpenSSH takes 255 KiB.
+MAX_REQUEST = 256 * KiB
+#: No server has a reason to send a larger packet.
+MAX_PACKET = 16 * MiB
+
+_INIT, _OPEN, _CLOSE, _READ, _WRITE, _LSTAT, _FSTAT, _SETSTAT = 1, 3, 4, 5, 6, 7, 8, 9
+_OPENDIR, _READDIR, _REMOVE, _MKDIR, _RMDIR, _STAT, _RENAME, _EXTENDED = 11, 12, 13, 14, 15, 17, 18, 200
+_STATUS, _HANDLE, _DATA, _NAME, _ATTRS, _EXTENDED_REPLY = 101, 102, 103, 104, 105, 201
+
+READ, CREATE_NEW = 0x01, 0x02 | 0x08 | 0x20  # flags of OPEN: READ; WRITE, CREAT and EXCL
+
+_OK, _EOF, _NO_SUCH_FILE, _NO_SUCH_PATH, _UNSUPPORTED = 0, 1, 2, 10, 8
+_REASONS = {3: "permission denied", 4: "failure", 5: "bad message", 6: "no connection", 8: "operation unsupported"}
+
+_HAS_SIZE, _HAS_OWNER, _HAS_MODE, _HAS_TIMES, _HAS_MORE = 0x01, 0x02, 0x04, 0x08, 0x80000000
+
+_KINDS_BY_MODE = {stat_module.S_IFREG: "file", stat_module.S_IFDIR: "directory", stat_module.S_IFLNK: "link"}
+_KINDS_BY_LETTER = {b"-": "file", b"d": "directory", b"l": "link"}
+
+_UINT32 = struct.Struct(">I")
+_UINT64 = struct.Struct(">Q")
+_HEADER = struct.Struct(">IBI")
+
+
+class Unsupported(ServerRefused):
+    """The server lacks an extension."""
+
+
+class Attributes(NamedTuple):
+    """What a server says of a file: bytes, mode bits, seconds since 1970. None: it does not say."""
+
+    size: int | None = None
+    mode: int | None = None
+    mtime: int | None = None
+
+    @property
+    def stat(self) -> Stat:
+        return Stat(self.size or 0, self.mtime or 0)
+
+    def kind(self, longname: bytes = b"?") -> str:
+        """
+        Return "file", "directory", "link" or "special".
+
+        :param longname: the entry as ``ls -l`` shows it, for servers that give no mode.
+        """
+        if self.mode is None:
+            return _KINDS_BY_LETTER.get(longname[:1], "special")
+        return _KINDS_BY_MODE.get(stat_module.S_IFMT(self.mode), "special")
+
+
+class Entry(NamedTuple):
+    """One line of a directory listing, as the server gives it."""
+
+    name: bytes
+    kind: str
+    stat: Stat
+
+
+class _Nonsense(Exception):
+    """A packet that is not what the protocol says it is."""
+
+
+class _Packet:
+    """One packet, read field by field."""
+
+    __slots__ = ("_at", "_data", "type")
+
+    def __init__(self, data: bytearray, at: int) -> None:
+        self.type = data[0]
+        self._data = data
+        self._at = at
+
+    def uint32(self) -> int:
+        value: int = _UINT32.unpack_from(self._data, self._at)[0]
+        self._at += 4
+        return value
+
+    def uint64(self) -> int:
+        value: int = _UINT64.unpack_from(self._data, self._at)[0]
+        self._at += 8
+        return value
+
+    def view(self) -> memoryview:
+        start = self._at + 4
+        end = start + self.uint32()
+        if end > len(self._data):
+            raise _Nonsense
+        self._at = end
+        return memoryview(self._data)[start:end]
+
+    def string(self) -> bytes:
+        return bytes(self.view())
+
+    def attributes(self) -> Attributes:
+        flags = self.uint32()
+        size = self.uint64() if flags & _HAS_SIZE else None
+        if flags & _HAS_OWNER:
+            self._at += 8
+        mode = self.uint32() if flags & _HAS_MODE else None
+        mtime = None
+        if flags & _HAS_TIMES:
+            self._at += 4
+            mtime = self.uint32()
+        if flags & _HAS_MORE:
+            for _ in range(self.uint32()):
+                self.view(), self.view()
+        return Attributes(size, mode, mtime)
+
+    def left(self) -> bool:
+        return self._at < len(self._data)
+
+
+class _Awaited(NamedTuple):
+    """A request that was sent, and what its answer should be."""
+
+    answer: asyncio.Future[Any]
+    expected: int
+    read: Callable[[_Packet], Any]
+    path: bytes
+    sent: float
+
+
+class SftpProtocol:
+    """
+    One SFTP session. Each method sends one request and returns the future of its answer.
+
+    The future raises :class:`NotFound`, :class:`Unsupported` or another :class:`ServerRefused` where the server says
+    so, and :class:`ConnectionFailed` where the connection is lost.
+
+    :param send: takes the bytes to send to the server.
+    :param number: serial number of the connection, for the errors.
+    """
+
+    def __init__(self, send: Callable[[bytes], None], number: int) -> None:
+        self.number = number
+        #: why this session is of no more use, None while it is
+        self.lost: str | None = None
+        self.read_size = SAFE_REQUEST
+        self.write_size = SAFE_REQUEST
+        self.last_answer = time.monotonic()
+        #: when the youngest of the requests was sent that have their answer
+        self.newest_answered = 0.0
+        self._send = send
+        self._loop = asyncio.get_running_loop()
+        self._extensions: set[bytes] = set()
+        self._greeting: asyncio.Future[None] = self._loop.create_future()
+        self._awaited: dict[int, _Awaited] = {}  # oldest first
+        self._requests = 0
+        self._outgoing: list[bytes] = []
+        self._incoming = bytearray()
+
+    # -- The session ---------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Agree on the version with the server, and ask how large requests may be."""
+        self._send(struct.pack(">IBI", 5, _INIT, VERSION))
+        await self._greeting
+        if b"limits@openssh.com" in self._extensions:
+            # packet, read, write, handles; 0 stands for no limit
+            limits = self._ask(_EXTENDED, _string(b"limits@openssh.com"), _EXTENDED_REPLY, _limits)
+            with contextlib.suppress(ServerRefused):
+                _, read, write, _ = await limits
+                self.read_size = max(SAFE_REQUEST, min(read, MAX_REQUEST))
+                self.write_size = max(SAFE_REQUEST, min(write, MAX_REQUEST))
+
+    def received(self, data: bytes) -> None:
+        """Take bytes from the server."""
+        incoming = self._incoming
+        incoming += data
+        start, end = 0, len(incoming)
+        try:
+            while end - start >= 4:
+                length = _UINT32.unpack_from(incoming, start)[0]
+                if not 5 <= length <= MAX_PACKET:
+                    raise _Nonsense
+                stop = start + 4 + length
+                if stop > end:
+                    break
+                self._take(incoming[start + 4 : stop])
+                start = stop
+        except (_Nonsense, struct.error):
+            self.lose("the server does not speak SFTP")
+            return
+        del incoming[:start]
+
+    def _take(self, data: bytearray) -> None:
+        number = _UINT32.unpack_from(data, 1)[0]
+        if not self._greeting.done():
+            self._greet(_Packet(data, 5), number)
+            return
+        awaited = self._awaited.pop(number, None)
+        if awaited is None:
+            raise _Nonsense
+        self.last_answer = time.monotonic()
+        self.newest_answered = max(self.newest_answered, awaited.sent)
+        packet = _Packet(data, 5)
+        if awaited.answer.done():  # nobody waits any more, but what was opened has to be closed
+            if packet.type == _HANDLE:
+                self.close(packet.string()).add_done_callback(retrieve)
+            return
+        try:
+            if packet.type == awaited.expected != _STATUS:
+                awaited.answer.set_result(awaited.read(packet))
+            elif packet.type == _STATUS:
+                self._take_status(awaited, packet)
+            else:
+                raise _Nonsense
+        except (_Nonsense, struct.error):
+            awaited.answer.set_exception(_refused(awaited.path, "what makes no sense"))
+
+    def _take_status(self, awaited: _Awaited, packet: _Packet) -> None:
+        code = packet.uint32()
+        if code == _OK and awaited.expected == _STATUS:
+            awaited.answer.set_result(None)
+        elif code == _EOF and awaited.expected == _DATA:
+            awaited.answer.set_result(b"")
+        elif code == _EOF and awaited.expected == _NAME:
+            awaited.answer.set_result([])
+        elif code in (_NO_SUCH_FILE, _NO_SUCH_PATH):
+            awaited.answer.set_exception(NotFound(f"{paths.printable(awaited.path)!r}: no such file"))
+        elif code == _OK:
+            raise _Nonsense
+        else:
+            said = packet.string() if packet.left() else b""
+            reason = said.decode(errors="backslashreplace") or _REASONS.get(code, f"error {code}")
+            error = Unsupported if code == _UNSUPPORTED else ServerRefused
+            awaited.answer.set_exception(_refused(awaited.path, reason, error))
+
+    def _greet(self, packet: _Packet, version: int) -> None:
+        if packet.type != 2 or version < VERSION:
+            raise _Nonsense
+        while packet.left():
+            name, version_of_it = packet.string(), packet.string()
+            if version_of_it == b"1":
+                self._extensions.add(name)
+        self._greeting.set_result(None)
+
+    def lose(self, reason: str, culprit: int = 0) -> None:
+        """
+        Fail everything that is awaited, once.
+
+        :param culprit: number of the request that the server did not answer; 0: it is not known.
+        """
+        if self.lost is not None:
+            return
+        self.lost = reason
+        awaited, self._awaited = self._awaited, {}
+        for number, request in awaited.items():
+            if not request.answer.done():
+                request.answer.set_exception(self._loss(number == culprit))
+        if not self._greeting.done():
+            self._greeting.set_exception(self._loss())
+
+    def _loss(self, culprit: bool = False) -> ConnectionFailed:
+        return ConnectionFailed(f"the SFTP connection was lost: {self.lost}", self.number, culprit)
+
+    def oldest_awaited(self) -> tuple[int, float] | None:
+        """Return number and time of the oldest request that somebody waits for."""
+        for number, request in self._awaited.items():
+            if not request.answer.done():
+                return number, request.sent
+        return None
+
+    def _ask(
+        self,
+        kind: int,
+        body: bytes,
+        expected: int = _STATUS,
+        read: Callable[[_Packet], Any] = lambda _: None,
+        path: bytes = b"",
+    ) -> asyncio.Future[Any]:
+        answer: asyncio.Future[Any] = self._loop.create_future()
+        if self.lost is not None:
+            answer.set_exception(self._loss())
+            return answer
+        self._requests = number = (self._requests + 1) & 0xFFFFFFFF
+        self._awaited[number] = _Awaited(answer, expected, read, path, time.monotonic())
+        if not self._outgoing:
+            self._loop.call_soon(self._flush)
+        self._outgoing.append(_HEADER.pack(5 + len(body), kind, number))
+        self._outgoing.append(body)
+        return answer
+
+    def _flush(self) -> None:
+        outgoing, self._outgoing = self._outgoing, []
+        if self.lost is None:
+            self._send(b"".join(outgoing))
+
+    # -- The requests --------------------------------------------------------------------------------------------------
+
+    def open(self, path: bytes, flags: int) -> asyncio.Future[bytes]:
+        """Open a file: :data:`READ` or :data:`CREATE_NEW`. The answer is a handle, to be closed."""
+        body = _string(path) + struct.pack(">II", flags, 0)
+        return self._ask(_OPEN, body, _HANDLE, _Packet.string, path)
+
+    def close(self, handle: bytes, path: bytes = b"") -> asyncio.Future[None]:
+        return self._ask(_CLOSE, _string(handle), path=path)
+
+    def read(self, handle: bytes, offset: int, size: int, path: bytes) -> asyncio.Future[bytes | memoryview]:
+        """Read up to `size` bytes from `offset`: fewer where the server likes, none at the end of the file."""
+
+        def data(packet: _Packet) -> memoryview:
+            read = packet.view()
+            if not 0 < len(read) <= size:
+                raise _Nonsense
+            return read
+
+        return self._ask(_READ, _string(handle) + struct.pack(">QI", offset, size), _DATA, data, path)
+
+    def write(self, handle: bytes, offset: int, data: bytes | memoryview, path: bytes) -> asyncio.Future[None]:
+        """Write all of `data` at `offset`."""
+        body = b"".join((_string(handle), _UINT64.pack(offset), _UINT32.pack(len(data)), data))
+        return self._ask(_WRITE, body, path=path)
+
+    def fstat(self, handle: bytes, path: bytes) -> asyncio.Future[Attributes]:
+        """Ask for the attributes of an open file, whatever its name stands for by now."""
+        return self._ask(_FSTAT, _string(handle), _ATTRS, _Packet.attributes, path)
+
+    def lstat(self, path: bytes) -> asyncio.Future[Attributes]:
+        """Ask for the attributes of a path itself."""
+        return self._ask(_LSTAT, _string(path), _ATTRS, _Packet.attributes, path)
+
+    def stat(self, path: bytes) -> asyncio.Future[Attributes]:
+        """Ask for the attributes of what a path leads to."""
+        return self._ask(_STAT, _string(path), _ATTRS, _Packet.attributes, path)
+
+    def set_times(self, path: bytes, atime: int, mtime: int) -> asyncio.Future[None]:
+        return self._ask(_SETSTAT, _string(path) + struct.pack(">III", _HAS_TIMES, atime, mtime), path=path)
+
+    def open_directory(self, path: bytes) -> asyncio.Future[bytes]:
+        """Open a directory for listing. The answer is a handle, to be closed."""
+        return self._ask(_OPENDIR, _string(path), _HANDLE, _Packet.string, path)
+
+    def read_directory(self, handle: bytes, path: bytes) -> asyncio.Future[list[Entry]]:
+        """Ask for the next entries of a directory, ``.`` and ``..`` among them. None: that was all."""
+        return self._ask(_READDIR, _string(handle), _NAME, _entries, path)
+
+    def make_directory(self, path: bytes) -> asyncio.Future[None]:
+        return self._ask(_MKDIR, _string(path) + _UINT32.pack(0), path=path)
+
+    def remove(self, path: bytes) -> asyncio.Future[None]:
+        return self._ask(_REMOVE, _string(path), path=path)
+
+    def remove_directory(self, path: bytes) -> asyncio.Future[None]:
+        return self._ask(_RMDIR, _string(path), path=path)
+
+    def rename(self, old: bytes, new: bytes) -> asyncio.Future[None]:
+        """Rename `old` to `new`. Most servers refuse where `new` is there already; some replace it."""
+        return self._ask(_RENAME, _string(old) + _string(new), path=old)
+
+    def posix_rename(self, old: bytes, new: bytes) -> asyncio.Future[None]:
+        """Rename `old` to `new`, replacing what is there. :raises Unsupported: the server cannot."""
+        return self._extended(b"posix-rename@openssh.com", _string(old) + _string(new), old)
+
+    def fsync(self, handle: bytes, path: bytes) -> asyncio.Future[None]:
+        """Have an open file's contents put on the disk. :raises Unsupported: the server cannot."""
+        return self._extended(b"fsync@openssh.com", _string(handle), path)
+
+    def _extended(self, name: bytes, body: bytes, path: bytes) -> asyncio.Future[None]:
+        if name not in self._extensions:
+            answer: asyncio.Future[None] = self._loop.create_future()
+            answer.set_exception(_refused(path, f"nothing of {name.decode()}", Unsupported))
+            return answer
+        return self._ask(_EXTENDED, _string(name) + body, path=path)
+
+
+def _string(value: bytes) -> bytes:
+    return _UINT32.pack(len(value)) + value
+
+
+def _limits(packet: _Packet) -> tuple[int, int, int, int]:
+    return packet.uint64(), packet.uint64(), packet.uint64(), packet.uint64()
+
+
+def _entries(packet: _Packet) -> list[Entry]:
+    entries = []
+    for _ in range(packet.uint32()):
+        name, longname, attributes = packet.string(), packet.string(), packet.attributes()
+        entries.append(Entry(name, attributes.kind(longname), attributes.stat))
+    return entries
+
+
+def _refused(path: bytes, said: str, error: type[ServerRefused] = ServerRefused) -> ServerRefused:
+    return error(f"{paths.printable(path)!r}: the server says {paths.printable(said)!r}")
