@@ -14,6 +14,7 @@ The errors of the engine. An error's type answers "what now?", its message says 
     │   ├── ChangedWhileReading   before, counted and after disagree
     │   ├── FileTimeout           `file_timeout` is over
     │   ├── StorageError          S3 refused or failed a request
+    │   │   └── Overwritten       ... since the object is another version by now
     │   └── ServerRefused         the SFTP server answered with an error
     │       └── NotFound          ... namely that there is no such file
     └── TransferError             the run is over and something in it failed
@@ -79,6 +80,10 @@ class FileTimeout(FileError):
 
 class StorageError(FileError):
     """S3 refused or failed a request."""
+
+
+class Overwritten(StorageError):
+    """The version of the object that was asked for is no more."""
 
 
 class ServerRefused(FileError):

@@ -12,16 +12,19 @@ Both name the key too, since metadata and tags travel along when a user copies t
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import html
+import re
 import urllib.parse
-from collections.abc import Mapping
-from typing import Any, Literal, get_args
-
-import botocore.exceptions
+from typing import Literal, get_args
 
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError, StorageError
 from airflow_provider_sftp_s3.engine.options import MAX_PARTS, GiB, MiB
 from airflow_provider_sftp_s3.engine.s3 import Bucket, Version
+from airflow_provider_sftp_s3.engine.s3_requests import Refused
+
+_XMLNS = "http://s3.amazonaws.com/doc/2006-03-01/"
 
 Mode = Literal["metadata", "tag", "none"]
 Marked = Literal["marked", "overwritten", "gone"]
@@ -37,26 +40,6 @@ TAG = "sftp-s3-synced"
 #: CopyObject's bound; above it the copy goes part by part.
 #: https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html
 MAX_COPY = 5 * GiB
-
-#: What HeadObject calls a thing, and CopyObject wants it called: all that `MetadataDirective=REPLACE` drops.
-_KEPT = {
-    "CacheControl": "CacheControl",
-    "ContentDisposition": "ContentDisposition",
-    "ContentEncoding": "ContentEncoding",
-    "ContentLanguage": "ContentLanguage",
-    "ContentType": "ContentType",
-    "Expires": "Expires",
-    "WebsiteRedirectLocation": "WebsiteRedirectLocation",
-    "StorageClass": "StorageClass",
-    "ServerSideEncryption": "ServerSideEncryption",
-    "SSEKMSKeyId": "SSEKMSKeyId",
-    "BucketKeyEnabled": "BucketKeyEnabled",
-    "ObjectLockMode": "ObjectLockMode",
-    "ObjectLockRetainUntilDate": "ObjectLockRetainUntilDate",
-    "ObjectLockLegalHoldStatus": "ObjectLockLegalHoldStatus",
-}
-_GONE = {"NoSuchKey", "NoSuchVersion", "404", "NoSuchUpload"}
-_OVERWRITTEN = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}
 
 
 def check_mode(mode: str) -> Mode:
@@ -87,7 +70,8 @@ class Marks:
     def __init__(self, bucket: Bucket, mode: Mode) -> None:
         self.bucket = bucket
         self.mode = mode
-        _teach_if_match(bucket.client)
+        # S3 says with every object how many tags it has; a server that does not is found out by the first that has some
+        self._tags_are_counted = True
 
     async def is_synced(self, key: str, version: Version) -> bool:
         """Say whether this version of the object has been pushed, by this provider or by sftp-lambda."""
@@ -97,9 +81,12 @@ class Marks:
             return True
         if version.metadata.get(SYNCED) == "true" and version.metadata.get(SYNCED_KEY) == self._hash(key):
             return True
-        if self.mode == "tag":
-            tags = await self._tags(key)
-            return tags is not None and tags.get(TAG) == self._tag_value(key, version.etag)
+        if self.mode == "tag" and (version.tags or not self._tags_are_counted):
+            try:
+                return (await self._tags(key)).get(TAG) == self._tag_value(key, version.etag)
+            except Refused as refused:
+                if refused.status != 404:
+                    raise
         return False
 
     async def mark(self, key: str, version: Version) -> Marked:
@@ -109,114 +96,83 @@ class Marks:
         :return: "overwritten" when it is another version by now, "gone" when there is none: nothing was marked then.
         :raises StorageError: S3 refused.
         """
-        if self.mode == "none":
-            return "marked"
-        with self.bucket.errors(key):
-            try:
-                return await (self._mark_by_tag if self.mode == "tag" else self._mark_by_metadata)(key, version)
-            except botocore.exceptions.ClientError as answer:
-                code = answer.response.get("Error", {}).get("Code", "")
-                if code in _GONE:
-                    return "gone"
-                if code in _OVERWRITTEN:
-                    return "overwritten"
-                raise
-
-    async def _mark_by_metadata(self, key: str, version: Version) -> Marked:
-        client, name = self.bucket.client, self.bucket.name
-        head = await self.bucket.call(client.head_object, Bucket=name, Key=key, IfMatch=version.etag)
-        kept = {to: head[of] for of, to in _KEPT.items() if head.get(of) is not None}
-        kept["Metadata"] = {**head["Metadata"], **metadata_mark(name, key)}
-        source = {"CopySource": {"Bucket": name, "Key": key}, "CopySourceIfMatch": version.etag}
-        if head["ContentLength"] > MAX_COPY:
-            await self._copy_by_parts(key, version, kept, source)
-        else:
-            await self.bucket.call(
-                client.copy_object,
-                Bucket=name,
-                Key=key,
-                IfMatch=version.etag,
-                MetadataDirective="REPLACE",
-                **source,
-                **kept,
-            )
+        try:
+            if self.mode == "tag":
+                await self._mark_by_tag(key, version)
+            elif self.mode == "metadata":
+                await self._mark_by_metadata(key, version)
+        except Refused as refused:
+            if refused.status == 404:
+                return "gone"
+            if refused.status in (409, 412):
+                return "overwritten"
+            raise
         return "marked"
 
+    async def _mark_by_metadata(self, key: str, version: Version) -> None:
+        metadata = {**version.metadata, **metadata_mark(self.bucket.name, key)}
+        headers = {**version.headers, **{f"x-amz-meta-{name}": value for name, value in metadata.items()}}
+        source = {
+            "x-amz-copy-source": urllib.parse.quote(f"{self.bucket.name}/{key}"),
+            "x-amz-copy-source-if-match": version.etag,
+        }
+        target = {"If-Match": version.etag}
+        if version.size > MAX_COPY:
+            await self._copy_by_parts(key, version, headers, source, target)
+        else:
+            replace = {"x-amz-metadata-directive": "REPLACE"}
+            await self.bucket.requests.ask("PUT", key, headers={**headers, **source, **target, **replace})
+
     async def _copy_by_parts(
-        self, key: str, version: Version, kept: Mapping[str, Any], source: Mapping[str, Any]
+        self,
+        key: str,
+        version: Version,
+        headers: dict[str, str],
+        source: dict[str, str],
+        target: dict[str, str],
     ) -> None:
         """Copy an object over CopyObject's bound onto itself. Its tags have to be sent along."""
-        client, target = self.bucket.client, {"Bucket": self.bucket.name, "Key": key}
-        tags = await self._tags(key) or {}
-        tagging = urllib.parse.urlencode(tags, quote_via=urllib.parse.quote)
-        begun = await self.bucket.call(
-            client.create_multipart_upload, **target, **kept, **({"Tagging": tagging} if tagging else {})
-        )
-        upload = {**target, "UploadId": begun["UploadId"]}
+        ask = self.bucket.requests.ask
+        if tags := await self._tags(key):
+            headers["x-amz-tagging"] = urllib.parse.urlencode(tags, quote_via=urllib.parse.quote)
+        upload = (await ask("POST", key, "uploads=", headers)).element("UploadId")
+        which = f"uploadId={urllib.parse.quote(upload, safe='')}"
         step = max(512 * MiB, -(-version.size // MAX_PARTS))
         try:
             parts = []
             for number, start in enumerate(range(0, version.size, step), 1):
-                end = min(start + step, version.size) - 1
-                copied = await self.bucket.call(
-                    client.upload_part_copy,
-                    **upload,
-                    **source,
-                    PartNumber=number,
-                    CopySourceRange=f"bytes={start}-{end}",
-                )
-                parts.append({"PartNumber": number, "ETag": copied["CopyPartResult"]["ETag"]})
-            await self.bucket.call(
-                client.complete_multipart_upload, **upload, IfMatch=version.etag, MultipartUpload={"Parts": parts}
-            )
+                part = {"x-amz-copy-source-range": f"bytes={start}-{min(start + step, version.size) - 1}"}
+                copied = await ask("PUT", key, f"partNumber={number}&{which}", {**source, **part})
+                etag = html.escape(copied.element("ETag"))
+                parts.append(f"<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>")
+            body = f'<CompleteMultipartUpload xmlns="{_XMLNS}">{"".join(parts)}</CompleteMultipartUpload>'
+            await ask("POST", key, which, target, body.encode())
         except BaseException:
-            await self.bucket.call(client.abort_multipart_upload, **upload)
+            await ask("DELETE", key, which)
             raise
 
-    async def _mark_by_tag(self, key: str, version: Version) -> Marked:
+    async def _mark_by_tag(self, key: str, version: Version) -> None:
         tags = await self._tags(key)
-        if tags is None:
-            return "gone"
+        if tags and not version.tags:
+            self._tags_are_counted = False
         tags[TAG] = self._tag_value(key, version.etag)
         if len(tags) > 10:
             raise StorageError(f"{self.bucket.uri_of(key)} has 10 tags, S3's limit: use mark='metadata'")
-        pairs = [{"Key": tag, "Value": value} for tag, value in tags.items()]
-        await self.bucket.call(
-            self.bucket.client.put_object_tagging, Bucket=self.bucket.name, Key=key, Tagging={"TagSet": pairs}
+        pairs = "".join(
+            f"<Tag><Key>{html.escape(tag)}</Key><Value>{html.escape(value)}</Value></Tag>"
+            for tag, value in tags.items()
         )
-        return "marked"
+        body = f'<Tagging xmlns="{_XMLNS}"><TagSet>{pairs}</TagSet></Tagging>'.encode()
+        digest = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
+        await self.bucket.requests.ask("PUT", key, "tagging=", {"Content-MD5": digest}, body)
 
-    async def _tags(self, key: str) -> dict[str, str] | None:
-        with self.bucket.errors(key):
-            try:
-                answer = await self.bucket.call(self.bucket.client.get_object_tagging, Bucket=self.bucket.name, Key=key)
-            except botocore.exceptions.ClientError as refused:
-                if refused.response.get("Error", {}).get("Code", "") in _GONE:
-                    return None
-                raise
-        return {pair["Key"]: pair["Value"] for pair in answer["TagSet"]}
+    async def _tags(self, key: str) -> dict[str, str]:
+        answer = await self.bucket.requests.ask("GET", key, "tagging=")
+        pairs = re.findall(r"<Key>(.*?)</Key>\s*<Value>(.*?)</Value>", answer.body.decode(), re.DOTALL)
+        return {html.unescape(tag): html.unescape(value) for tag, value in pairs}
 
     def _hash(self, key: str) -> str:
         return key_hash(self.bucket.name, key)
 
     def _tag_value(self, key: str, etag: str) -> str:
         return f"{etag.strip(chr(34))}:{self._hash(key)}"
-
-
-def _teach_if_match(client: Any) -> None:
-    """
-    Have `client` send ``IfMatch`` with the calls that overwrite an object, whatever its version.
-
-    botocore knows the parameter of CopyObject since 1.40.61; S3 takes the header from all.
-    """
-
-    def take(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
-        context["sftp_s3_if_match"] = params.pop("IfMatch", None)
-
-    def send(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
-        if etag := context.get("sftp_s3_if_match"):
-            params["headers"]["If-Match"] = etag
-
-    for operation in ("CopyObject", "CompleteMultipartUpload"):
-        client.meta.events.register(f"before-parameter-build.s3.{operation}", take, unique_id=f"take-{operation}")
-        client.meta.events.register(f"before-call.s3.{operation}", send, unique_id=f"send-{operation}")

@@ -26,6 +26,7 @@ from airflow_provider_sftp_s3.engine.errors import (
     ConfigurationError,
     FileError,
     NotFound,
+    Overwritten,
     ServerRefused,
     StorageError,
 )
@@ -175,7 +176,7 @@ class Push(Transfer[PushedObject]):
         parent = posixpath.dirname(path)
         await self._directories.clean_up(parent)
         for attempt in range(VERSIONS):
-            download = await self.bucket.get(key)
+            download = await self.bucket.get(key, pushed.size)
             if download is None:
                 return Outcome(pushed.label, "skipped", reason="deleted")
             try:
@@ -187,6 +188,8 @@ class Push(Transfer[PushedObject]):
                     return Outcome(pushed.label, "skipped", target, "dry run")
                 await self._directories.ensure(parent)
                 await self._publish(download, path)
+            except Overwritten:
+                continue
             except ServerRefused as refused:
                 raise ServerRefused(f"{paths.printable(path)!r} cannot be written: {refused}") from None
             finally:

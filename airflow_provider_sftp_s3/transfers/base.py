@@ -149,21 +149,21 @@ class TransferOperator(BaseOperator):
 
         server, options = SftpSessionHook(self.sftp_conn_id).read(TransferOptions.of(self.options))
         observer = LogObserver(self.log)
-        with bucket_of(self.aws_conn_id, self.s3_bucket, options) as bucket:
+        bucket = bucket_of(self.aws_conn_id, self.s3_bucket, options)
 
-            async def session_and_work() -> Report:
-                async with SftpSession(server, options) as session:
-                    return await work(session, bucket, options, observer)
+        async def session_and_work() -> Report:
+            async with bucket, SftpSession(server, options) as session:
+                return await work(session, bucket, options, observer)
 
-            self._engine = EngineThread()
-            try:
-                report = self._engine.run(session_and_work)
-            except TransferError as failed:
-                self.log.info("%s", failed.report.summary())
-                context["ti"].xcom_push(key="report", value=failed.report.as_dict())
-                raise
-            finally:
-                self._engine = None
+        self._engine = EngineThread()
+        try:
+            report = self._engine.run(session_and_work)
+        except TransferError as failed:
+            self.log.info("%s", failed.report.summary())
+            context["ti"].xcom_push(key="report", value=failed.report.as_dict())
+            raise
+        finally:
+            self._engine = None
         self.log.info("%s", report.summary())
         return report.as_dict()
 

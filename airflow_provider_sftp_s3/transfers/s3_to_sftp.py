@@ -247,17 +247,17 @@ def _unsynced_keys(
 
     settings = PushSettings(sftp_path="/", s3_prefix=s3_prefix, include=include, exclude=exclude, mark=mark)
     options = TransferOptions()
-    with bucket_of(aws_conn_id, s3_bucket, options) as bucket:
+    bucket = bucket_of(aws_conn_id, s3_bucket, options)
 
-        async def first() -> list[str]:
+    async def first() -> list[str]:
+        keys: list[str] = []
+        found: AsyncGenerator[ObjectEntry]
+        async with bucket, contextlib.aclosing(unsynced(settings, bucket, options)) as found:
             await bucket.check()
-            keys: list[str] = []
-            found: AsyncGenerator[ObjectEntry]
-            async with contextlib.aclosing(unsynced(settings, bucket, options)) as found:
-                async for entry in found:
-                    keys.append(entry.key)
-                    if len(keys) >= limit:
-                        break
-            return keys
+            async for entry in found:
+                keys.append(entry.key)
+                if len(keys) >= limit:
+                    break
+        return keys
 
-        return EngineThread().run(first)
+    return EngineThread().run(first)

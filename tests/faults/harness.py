@@ -116,15 +116,14 @@ async def run(
     report: Report | None = None
     error: BaseException | None = None
     try:
-        with bucket_of(s3, bucket, chosen) as place:
-            try:
-                async with SftpSession(target_of(server, **(login or {})), chosen) as session:
-                    if isinstance(settings, PullSettings):
-                        report = await pull(settings, session, place, chosen, watcher)
-                    else:
-                        report = await push(settings, session, place, chosen, watcher)
-            finally:
-                place.client.close()
+        async with (
+            bucket_of(s3, bucket, chosen) as place,
+            SftpSession(target_of(server, **(login or {})), chosen) as session,
+        ):
+            if isinstance(settings, PullSettings):
+                report = await pull(settings, session, place, chosen, watcher)
+            else:
+                report = await push(settings, session, place, chosen, watcher)
     except Exception as failed:
         error = failed
         report = getattr(failed, "report", None)

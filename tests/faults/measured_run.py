@@ -38,13 +38,15 @@ async def transfer(job: dict[str, Any], path: str, prefix: str) -> dict[str, Any
     client = session.client("s3", endpoint_url=job["s3"], config=Config(s3={"addressing_style": "path"}))
     ignore = lambda *_: None  # noqa: E731
     watcher: Any = SimpleNamespace(outcome=ignore, progress=ignore, notice=ignore)
-    with Bucket(job["bucket"], client, session, options) as bucket:
-        async with SftpSession(SftpServer(**job["sftp"]), options) as sftp:
-            if job["direction"] == "pull":
-                settings = PullSettings(sftp_path=path, s3_prefix=prefix, min_age=0)
-                return (await pull(settings, sftp, bucket, options, watcher)).as_dict()
-            push_settings = PushSettings(sftp_path=path, s3_prefix=prefix, s3_keys=job["keys"] or None, mark="none")
-            return (await push(push_settings, sftp, bucket, options, watcher)).as_dict()
+    async with (
+        Bucket(job["bucket"], client, session, options) as bucket,
+        SftpSession(SftpServer(**job["sftp"]), options) as sftp,
+    ):
+        if job["direction"] == "pull":
+            settings = PullSettings(sftp_path=path, s3_prefix=prefix, min_age=0)
+            return (await pull(settings, sftp, bucket, options, watcher)).as_dict()
+        push_settings = PushSettings(sftp_path=path, s3_prefix=prefix, s3_keys=job["keys"] or None, mark="none")
+        return (await push(push_settings, sftp, bucket, options, watcher)).as_dict()
 
 
 def main() -> None:

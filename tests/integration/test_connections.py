@@ -471,12 +471,15 @@ def put_and_get(aws_conn_id: str | None, bucket: str) -> None:
         opened = bucket_of(aws_conn_id, bucket, TransferOptions())
 
     async def both() -> None:
-        await opened.check()
-        await opened.put("key", bytearray(b"contents"), {})
-        assert [entry.key async for entry in opened.list("")] == ["key"]
+        async with opened:
+            await opened.check()
+            await opened.put("key", bytearray(b"contents"), {})
+            assert [entry.key async for entry in opened.list("")] == ["key"]
+            download = await opened.get("key")
+            assert download is not None
+            assert [chunk async for chunk in download.chunks(1)] == [b"contents"]
 
-    with opened:
-        asyncio.run(both())
+    asyncio.run(both())
 
 
 def credentials(s3: S3Server) -> set[tuple[str, str, str | None]]:
@@ -496,7 +499,7 @@ def test_an_aws_connection(s3: S3Server, bucket: str) -> None:
     with airflow_connections(aws_here=s3.airflow_connection()):
         put_and_get("aws_here", bucket)
     assert credentials(s3) == {(ACCESS_KEY, REGION, None)}
-    assert {request.operation for request in s3.requests} == {"ListObjectsV2", "PutObject"}
+    assert {request.operation for request in s3.requests} == {"ListObjectsV2", "PutObject", "GetObject"}
     assert s3.objects(bucket) == {"key": b"contents"}
 
 
@@ -526,7 +529,7 @@ def test_a_role_is_assumed(s3: S3Server, bucket: str) -> None:
     s3.requests[:] = [request for request in s3.requests if request.bucket]
     assert asked
     assert all(key.startswith("ASIA") and region == REGION and token for key, region, token in credentials(s3))
-    assert {request.operation for request in s3.requests} == {"ListObjectsV2", "PutObject"}
+    assert {request.operation for request in s3.requests} == {"ListObjectsV2", "PutObject", "GetObject"}
 
 
 @pytest.mark.parametrize("conn_id", [None, "aws_without_keys"])

@@ -247,7 +247,7 @@ async def test_the_newest_bytes_win_over_a_mark_that_another_run_has_set(fast: E
 
     def another_run(request: S3Request) -> None:
         nonlocal done
-        if request.operation == "HeadObject" and not done:
+        if request.operation == "CopyObject" and not done:
             done = True
             metadata = marks.metadata_mark(fast.bucket, "a.txt")
             store(fast, {"a.txt": b"newer"}, Metadata=metadata)
@@ -263,7 +263,7 @@ async def test_a_deletion_during_the_push_is_no_failure(fast: Engine) -> None:
     store(fast, {"a.txt": b"a"})
 
     def delete(request: S3Request) -> None:
-        if request.operation == "HeadObject":
+        if request.operation == "CopyObject":
             fast.s3.client().delete_object(Bucket=fast.bucket, Key="a.txt")
 
     fast.s3.before(delete)
@@ -390,7 +390,7 @@ async def test_unsynced_lists_what_a_push_would_take(fast: Engine, mark: str) ->
     store(fast, {"p/a": b"", "p/b": b"", "p/dir/": b"", "p/c//odd": b""})
     await fast.push(s3_keys=["p/a"], mark=mark)
     settings = PushSettings(sftp_path="/", s3_prefix="p", mark=mark)
-    with fast.opened_bucket() as bucket:
+    async with fast.opened_bucket() as bucket:
         assert [entry.key async for entry in unsynced(settings, bucket, fast.options)] == ["p/b", "p/c//odd"]
 
 

@@ -17,7 +17,7 @@ MODULES = sorted(path.relative_to(PACKAGE).with_suffix("").as_posix() for path i
 
 #: The floors of the engine. A module may import from lower floors, and from its own.
 FLOORS = {"errors": 0, "model": 0, "options": 0, "paths": 0, "listing": 1, "s3": 1, "marks": 1, "workers": 1}
-FLOORS |= {"ssh": 1, "sftp": 1, "sftp_protocol": 1, "transfer": 2, "pull": 3, "push": 3}
+FLOORS |= {"ssh": 1, "sftp": 1, "sftp_protocol": 1, "s3_requests": 1, "transfer": 2, "pull": 3, "push": 3}
 ADAPTERS = ("transfers/", "hooks/", "flows", "_compat")
 
 
@@ -40,7 +40,9 @@ def test_only_adapters_import_airflow(module: str) -> None:
         assert not {name for name in imports_of(module) if name.split(".")[0] == "airflow"}
 
 
-@pytest.mark.parametrize(("library", "owner"), [("asyncssh", "engine/ssh"), ("obstore", "engine/s3")])
+@pytest.mark.parametrize(
+    ("library", "owner"), [("asyncssh", "engine/ssh"), ("obstore", "engine/s3"), ("aiohttp", "engine/s3_requests")]
+)
 def test_a_library_has_one_importer(library: str, owner: str) -> None:
     """asyncssh and obstore can be looked at, and replaced, in one place."""
     assert [module for module in MODULES if {name.split(".")[0] for name in imports_of(module)} & {library}] == [owner]

@@ -1,0 +1,223 @@
+"""
+Single requests to S3's REST API: the only importer of aiohttp. botocore signs them.
+
+boto3's client takes 1.8 ms of CPU for a request, four times as much as this; a push makes two for every object. And
+what GetObject answers in its headers has to be sent again with a mark, header by header: obstore does not show them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import html
+import random
+import re
+import ssl
+import time
+import urllib.parse
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+import aiohttp
+import botocore.httpsession
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from yarl import URL
+
+from airflow_provider_sftp_s3.engine import paths
+from airflow_provider_sftp_s3.engine.errors import AuthenticationFailed, PlaceMissing, StorageError
+from airflow_provider_sftp_s3.engine.options import TransferOptions
+
+if TYPE_CHECKING:
+    import boto3
+
+T = TypeVar("T")
+
+#: How often a request is sent that S3 does not answer, or wants to be sent again: as often as obstore does.
+ATTEMPTS = 9
+#: Seconds before the second time, at most; each pause is twice as long as the one before.
+PAUSE = 0.2
+MAX_PAUSE = 10.0
+
+_PASSING = {429, 500, 502, 503, 504}
+_PASSING_CODES = {"InternalError", "RequestTimeout", "ServiceUnavailable", "SlowDown"}
+
+
+class Refused(StorageError):
+    """
+    S3 answered a request with an error.
+
+    :param status: of HTTP.
+    :param code: S3's word for it, such as ``NoSuchKey``. The answer to a HEAD has none.
+    """
+
+    def __init__(self, message: str, status: int, code: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+    @property
+    def passes(self) -> bool:
+        """Whether the same request may succeed later."""
+        return self.status in _PASSING or self.code in _PASSING_CODES
+
+
+class Answer(NamedTuple):
+    """What S3 answered. Header names are matched in any case."""
+
+    headers: Mapping[str, str]
+    body: bytes
+
+    def element(self, name: str) -> str:
+        """Return the text of the first element `name` of an XML body, "" where there is none."""
+        found = re.search(f"<{name}>(.*?)</{name}>", self.body.decode(errors="replace"), re.DOTALL)
+        return html.unescape(found[1]) if found else ""
+
+
+class Contents:
+    """An object that is being read: the headers are there. To be read to its end, or closed."""
+
+    def __init__(self, requests: S3Requests, key: str, response: aiohttp.ClientResponse) -> None:
+        self.headers: Mapping[str, str] = response.headers
+        self._requests = requests
+        self._key = key
+        self._response = response
+
+    async def read(self) -> bytes:
+        """Return all bytes, of this version. Begins again where the line is cut; raises as :meth:`S3Requests.ask`."""
+        try:
+            return await self._response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            condition = {"If-Match": self.headers["ETag"]}
+            return (await self._requests.ask("GET", self._key, headers=condition)).body
+
+    def close(self) -> None:
+        """Drop what has not been read."""
+        self._response.close()
+
+
+class S3Requests:
+    """
+    Sends signed requests for the objects of one bucket, over connections that are kept. To be closed in the end.
+
+    :param endpoint: URL of S3's API.
+    :param session: the boto3 session that the credentials come from, and are renewed by.
+    :param proxy: URL of a proxy, if there is one.
+    :param verify: False: any TLS certificate will do; a path: a file of CA certificates to trust instead of certifi's.
+    :raises AuthenticationFailed: there are no credentials.
+    """
+
+    def __init__(
+        self,
+        bucket: str,
+        endpoint: str,
+        region: str,
+        session: boto3.Session,
+        options: TransferOptions,
+        proxy: str | None,
+        verify: bool | str | None,
+    ) -> None:
+        credentials = session.get_credentials()
+        if credentials is None:
+            raise AuthenticationFailed("the aws connection gives no credentials, and neither does the environment")
+        self._bucket = bucket
+        self._credentials = credentials
+        self._root = f"{endpoint.rstrip('/')}/{bucket}/"
+        self._region = region
+        self._proxy = proxy
+        self._patience = options.idle_timeout
+        self._timeout = aiohttp.ClientTimeout(
+            total=None, sock_connect=options.conn_timeout, sock_read=options.idle_timeout
+        )
+        self._tls: ssl.SSLContext | bool = verify is not False
+        if self._tls and endpoint.startswith("https://"):
+            self._tls = ssl.create_default_context(cafile=botocore.httpsession.get_cert_path(verify or True))
+        self._http: aiohttp.ClientSession | None = None
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._http is not None:
+            await self._http.close()
+            self._http = None
+
+    async def ask(
+        self, method: str, key: str, query: str = "", headers: Mapping[str, str] | None = None, body: bytes = b""
+    ) -> Answer:
+        """
+        Send a request, again where it fails for a reason that passes, and return S3's answer.
+
+        :param query: of the URL, encoded.
+        :raises Refused: S3 answered with an error.
+        :raises StorageError: S3 did not answer.
+        :raises PlaceMissing: there is no such bucket.
+        """
+
+        async def attempt() -> Answer:
+            async with await self._send(method, key, query, headers or {}, body) as response:
+                answer = Answer(response.headers, await response.read())
+            # S3 begins to answer before a copy is done, and can fail all the same.
+            if method != "GET" and b"<Error>" in answer.body:
+                raise self._refused(key, response.status, answer.body)
+            return answer
+
+        return await self._retrying(key, attempt)
+
+    async def open(self, key: str) -> Contents:
+        """Begin to read an object; raises as :meth:`ask` does."""
+        return Contents(self, key, await self._retrying(key, lambda: self._send("GET", key, "", {}, b"")))
+
+    async def _retrying(self, key: str, attempt: Callable[[], Awaitable[T]]) -> T:
+        pause = PAUSE
+        deadline = time.monotonic() + self._patience
+        for left in reversed(range(ATTEMPTS)):
+            over = not left or time.monotonic() + pause > deadline
+            try:
+                return await attempt()
+            except Refused as refused:
+                if over or not refused.passes:
+                    raise
+            except (aiohttp.ClientError, TimeoutError, OSError) as failed:
+                if over or time.monotonic() > deadline:
+                    raise self._error(key, str(failed) or type(failed).__name__) from None
+            await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - many must not come back at once
+            pause = min(pause * 2, MAX_PAUSE)
+        raise AssertionError("unreachable")
+
+    async def _send(
+        self, method: str, key: str, query: str, headers: Mapping[str, str], body: bytes
+    ) -> aiohttp.ClientResponse:
+        if self._http is None:
+            self._http = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, ssl=self._tls),
+                timeout=self._timeout,
+                auto_decompress=False,
+                skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
+            )
+        refreshing = getattr(self._credentials, "refresh_needed", None)
+        if refreshing and refreshing():  # asks a server
+            await asyncio.to_thread(self._credentials.get_frozen_credentials)
+        url = self._root + urllib.parse.quote(key, safe="/~") + (f"?{query}" if query else "")
+        request = AWSRequest(method, url, headers=dict(headers), data=body)
+        S3SigV4Auth(self._credentials.get_frozen_credentials(), "s3", self._region).add_auth(request)
+        response = await self._http.request(
+            method,
+            URL(url, encoded=True),
+            headers=dict(request.headers.items()),
+            data=body or None,
+            proxy=self._proxy,
+            allow_redirects=False,
+        )
+        if response.status < 300:
+            return response
+        async with response:
+            raise self._refused(key, response.status, await response.read())
+
+    def _refused(self, key: str, status: int, body: bytes) -> StorageError | PlaceMissing:
+        answer = Answer({}, body)
+        code = answer.element("Code")
+        if code == "NoSuchBucket":
+            return PlaceMissing(f"s3_bucket: there is no bucket {self._bucket!r}")
+        reason = " ".join(filter(None, (f"{status}", code, answer.element("Message"))))
+        return Refused(str(self._error(key, f"S3 answered {reason}")), status, code)
+
+    def _error(self, key: str, reason: str) -> StorageError:
+        return StorageError(paths.printable(f"s3://{self._bucket}/{key}: {reason}"))
