@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: test lint demo matrix package clean
+.PHONY: test lint demo bench matrix package clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else None'
@@ -23,6 +23,11 @@ lint: $(STAMP)
 
 demo: $(STAMP)  ## the main job, with no docker and no account; ONCE=1 ends by itself
 	$(BIN)/python -m demo $(if $(ONCE),--once)
+
+bench: $(STAMP)  ## this project beside rclone and Airflow's own operators; SHORT=1 ends in 10 minutes
+	command -v sshd >/dev/null || [ -x /usr/sbin/sshd ] || (apt-get update -qq && apt-get install -y -qq openssh-server)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --group bench
+	$(BIN)/python -m benchmarks $(if $(SHORT),--short)
 
 matrix: $(STAMP)  ## every Airflow from the lowest to the newest, installed from the wheel; ROWS="lowest ..." for some
 	$(BIN)/python -m matrix $(ROWS)
