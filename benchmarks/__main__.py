@@ -10,14 +10,15 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import subprocess
 import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks import report
-from benchmarks.peers import LftpS5cmd, Official, OfficialDefault, Ours, Peer, Rclone, RcloneTuned, Took
-from benchmarks.servers import Place, place
+from benchmarks import growth, report
+from benchmarks.peers import LftpS5cmd, Official, OfficialDefault, Ours, Peer, Rclone, RcloneTuned, Took, run
+from benchmarks.servers import Place, ceiling, place
 from benchmarks.work import ROWS, Scene, Work
 
 MEMORY_DISK = Path("/dev/shm")
@@ -30,17 +31,27 @@ def main() -> int:
     rows = [row for row in ROWS if not options.only or any(part in row.name for part in options.only)]
     if not rows:
         sys.exit("no such row; there are:\n  " + "\n  ".join(row.name for row in ROWS))
+    if options.short:
+        rows = [row.shortened() for row in rows]
     began = time.monotonic()
     found: list[report.Check] = []
     with place(options.root / f"sftp-s3-benchmark-{os.getpid()}", options.s3) as where:
-        print(
-            f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, S3 server: {options.s3}"
-        )
-        print(f"Airflow {version('apache-airflow')}, Amazon provider {version('apache-airflow-providers-amazon')}\n")
-        for row in rows:
-            results = _row(row, where, options)
+        print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+        print(f"Airflow {version('apache-airflow')}, Amazon provider {version('apache-airflow-providers-amazon')}")
+        print(f"{_said('rclone', 'version')}, {_said('ssh', '-V')}")
+        if not LftpS5cmd.available():
+            print("lftp and s5cmd are not both installed, and do not take part")
+        print(f"S3 server ({options.s3}), its ceiling: {ceiling(where.s3)}\n", flush=True)
+        if options.plot:
+            growth.plot(where)
+            return 0
+        for number, row in enumerate(rows):
+            left = options.minutes * 60 - (time.monotonic() - began) if options.minutes else float("inf")
+            results = _row(row, where, options, left / (len(rows) - number))
             print(report.show(row, results) + "\n", flush=True)
             found += report.checks(row, results)
+        if not options.only:
+            _whole_task(rows[0], where)
     for check in found:
         print(check)
     print(f"\n{time.monotonic() - began:.0f} s")
@@ -51,56 +62,72 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="This project beside its peers.")
     parser.add_argument("--only", action="append", metavar="TEXT", help="rows whose name holds this; may be repeated")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--minutes", type=float, help="begin no further round of a row once its share is used up")
+    parser.add_argument("--short", action="store_true", help="less of each, in 10 minutes")
     parser.add_argument("--ours", action="store_true", help="this project alone")
     parser.add_argument("--ours-and-rclone", action="store_true", help="without the slow ones")
     parser.add_argument("--s3", choices=("memory", "rclone"), default="memory", help="which S3 server")
     parser.add_argument("--root", type=Path, default=MEMORY_DISK, help="where the files lie; 4 GiB are needed")
     parser.add_argument("--check", action="store_true", help="exit status 1 where a floor is not met")
-    return parser.parse_args()
+    parser.add_argument("--plot", action="store_true", help="make growth.png instead, in 5 minutes")
+    options = parser.parse_args()
+    if options.short:
+        options.rounds, options.minutes = min(options.rounds, 3), options.minutes or 8.5
+    return options
 
 
-def _row(work: Work, where: Place, options: argparse.Namespace) -> dict[str, report.Result]:
-    """Run one row, all peers in each round."""
+def _said(*command: str) -> str:
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    return (ran.stdout or ran.stderr).splitlines()[0]
+
+
+def _row(work: Work, where: Place, options: argparse.Namespace, seconds: float) -> dict[str, report.Result]:
+    """Run one row, all peers in each round; at least one round, and no further one that `seconds` does not hold."""
     every: list[Peer] = [Ours()]
     if not options.ours:
         every += [Rclone(), RcloneTuned()]
-    rare: list[Peer] = []
+    rare: list[Official] = []
     if not (options.ours or options.ours_and_rclone) and work.sample:
-        rare = [Official(), OfficialDefault()]
+        rare = [Official()] if options.short else [Official(), OfficialDefault()]
         if LftpS5cmd.available():
             every.append(LftpS5cmd())
     results: dict[str, report.Result] = {}
+    began = time.monotonic()
     scene = Scene(work, where)
     try:
         with where.at_distance(work.round_trip) as port:
-            for number in range(options.rounds):
-                for peer in every:
-                    took = _run(peer, scene, where, port)
-                    results.setdefault(peer.name, report.Result(work, peer.name)).runs.append(took)
-                    _progress(work, number, peer, took)
             for peer in rare:
-                count = work.part(work.sample).files
-                took = _run(peer, scene, where, port, count)
+                count = min(peer.sample_of(work), work.files)
+                took = run(peer, scene, where, port, count)
                 results[peer.name] = report.Result(work, peer.name, [took], work.files / count)
                 _progress(work, 0, peer, took)
+            for number in range(options.rounds):
+                round_began = time.monotonic()
+                for peer in every:
+                    took = run(peer, scene, where, port)
+                    results.setdefault(peer.name, report.Result(work, peer.name)).runs.append(took)
+                    _progress(work, number, peer, took)
+                now = time.monotonic()
+                if now - began + (now - round_began) > seconds:
+                    break
     finally:
         scene.close()
-    return results
+    return {peer.name: results[peer.name] for peer in [*every, *rare]}
 
 
-def _run(peer: Peer, scene: Scene, where: Place, port: int, count: int | None = None) -> Took:
-    scene.prepare(count)
+def _whole_task(work: Work, where: Place) -> None:
+    """Print what a whole task takes: one Dag run, the operator in it, and Airflow's import apart."""
+    scene = Scene(work, where)
     try:
-        took = peer.run(scene, where, port, count)
-        keeps = scene.work.arguments.get("after_transfer") == "keep"
-        scene.verify(
-            done=peer.moves and scene.work.direction == "pull" and not keeps,
-            marked=peer.marks and scene.work.marks,
-            count=count,
-        )
-    finally:
+        scene.prepare()
+        took = Ours().result(scene, where, where.sftp.port, whole_task=True)
         scene.clean_up()
-    return took
+    finally:
+        scene.close()
+    print(
+        f"{work.name} as a whole task: {took['seconds']:.1f} s in dag.test(), {took['execute']:.1f} s of them the "
+        f"transfer; before that {took['imported']:.1f} s to import Airflow and its providers\n"
+    )
 
 
 def _progress(work: Work, number: int, peer: Peer, took: Took) -> None:

@@ -99,14 +99,14 @@ def _ti(task_id: str) -> Any:
 
 def _whole_task(operator: Any, airflow_env: Any) -> dict[str, Any]:
     """Run the operator as the one task of a Dag, with a database of its own."""
-    from datetime import datetime, timezone
+    from datetime import UTC, datetime
 
     try:
         from airflow.sdk import DAG
     except ImportError:
         from airflow import DAG
     airflow_env.make_database()
-    dag = DAG("benchmark", start_date=datetime(2026, 1, 1, tzinfo=timezone.utc), schedule=None)
+    dag = DAG("benchmark", start_date=datetime(2026, 1, 1, tzinfo=UTC), schedule=None)
     operator.dag = dag
     before = time.perf_counter()
     state, instances = airflow_env.run_dag(dag)

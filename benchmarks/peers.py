@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -16,10 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.servers import Place
-from benchmarks.work import MiB, Scene
+from benchmarks.work import MiB, Scene, Work
 from tests.support.s3_server import ACCESS_KEY, REGION, SECRET_KEY
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+#: Seconds that one run of one peer may take.
+TIMEOUT = 900.0
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,7 @@ class _Operators(Peer):
             capture_output=True,
             text=True,
             cwd=REPOSITORY,
+            timeout=TIMEOUT,
         )
         if ran.returncode:
             raise RuntimeError(f"{self.name} failed:\n{ran.stdout[-2000:]}\n{ran.stderr[-4000:]}")
@@ -126,6 +130,10 @@ class Official(_Operators):
                 (scene.tree / name).parent.mkdir(parents=True, exist_ok=True)
         return super().run(scene, place, port, count)
 
+    def sample_of(self, work: Work) -> int:
+        """Return how many files to move: the time is scaled to all."""
+        return work.sample
+
     @staticmethod
     def _push(scene: Scene, key: str, path: str, **more: Any) -> dict[str, Any]:
         return {"s3_bucket": scene.bucket, "s3_key": key, "sftp_path": path, "sftp_conn_id": "sftp_default", **more}
@@ -140,6 +148,9 @@ class OfficialDefault(Official):
 
     name = "Amazon provider, default"
     extra = {}  # noqa: RUF012
+
+    def sample_of(self, work: Work) -> int:
+        return max(1, work.sample // 10)  # each has a connection of its own: few tell as much
 
     def job(self, scene: Scene, count: int | None) -> tuple[str, list[dict[str, Any]]]:
         names = scene.work.names(count)
@@ -160,7 +171,10 @@ class Process(Peer):
                 process = subprocess.Popen(
                     command, stdout=output, stderr=output, env=os.environ | environment, cwd=tempfile.gettempdir()
                 )
+                alarm = threading.Timer(TIMEOUT, process.kill)
+                alarm.start()
                 _, status, used = os.wait4(process.pid, 0)
+                alarm.cancel()
                 seconds += time.perf_counter() - before
                 process.returncode = os.waitstatus_to_exitcode(status)
                 if process.returncode:
@@ -256,3 +270,19 @@ open -u {place.sftp.username},x -p {port} sftp://127.0.0.1; {verb} -P 16 {sides[
             if scene.work.direction == "push":
                 return self.timed([*s5cmd, f"s3://{scene.bucket}/*", f"{local}/"], lftp, environment=environment)
             return self.timed(lftp, [*s5cmd, f"{local}/", f"s3://{scene.bucket}/"], environment=environment)
+
+
+def run(peer: Peer, scene: Scene, where: Place, port: int, count: int | None = None) -> Took:
+    """Have one peer do the work, from its laying out to its verification, which are not in its time."""
+    scene.prepare(count)
+    try:
+        took = peer.run(scene, where, port, count)
+        keeps = scene.work.arguments.get("after_transfer") == "keep"
+        scene.verify(
+            done=peer.moves and scene.work.direction == "pull" and not keeps,
+            marked=peer.marks and scene.work.marks,
+            count=count,
+        )
+    finally:
+        scene.clean_up()
+    return took

@@ -13,10 +13,12 @@ import sys
 import time
 import xml.etree.ElementTree as ET
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from itertools import count
+from types import MappingProxyType
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, quote, unquote
 from xml.sax.saxutils import escape
@@ -77,8 +79,8 @@ class Request(NamedTuple):
 
 class Answer(NamedTuple):
     status: str = "200 OK"
-    headers: Mapping[str, str] = {}
-    body: list[bytes] | list[memoryview] = []
+    headers: Mapping[str, str] = MappingProxyType({})
+    body: Sequence[bytes | memoryview] = ()
 
 
 class Failed(Exception):
@@ -254,8 +256,6 @@ class S3:
 
 def _page(bucket: Bucket, prefix: str, delimiter: str, after: str) -> Iterator[tuple[str, Object | None]]:
     """Yield what a listing shows: keys with their objects, common prefixes with none."""
-    from bisect import bisect_left, bisect_right
-
     keys = bucket.keys
     index = bisect_right(keys, after) if after >= prefix else bisect_left(keys, prefix)
     if delimiter and after.endswith(delimiter) and after > prefix:

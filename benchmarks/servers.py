@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import shutil
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.s3_server import RcloneS3Server, S3Endpoint
+import obstore
+from obstore.store import S3Store
+
+from tests.support.s3_server import ACCESS_KEY, REGION, SECRET_KEY, RcloneS3Server, S3Endpoint
 from tests.support.sftp_servers import OpenSshServer, free_port
 
-#: rclone opens a connection for each transfer at once; sshd's defaults would turn most of them away. An account for SFTP
-#: has no shell: with one, rclone's default is to run `md5sum` in it for every file, which takes many times as long.
+#: rclone opens a connection for each transfer at once; sshd's defaults would turn most of them away. An account for
+#: SFTP has no shell: with one, rclone's default is to run `md5sum` in it for every file, which takes far longer.
 SSHD_CONFIG = "MaxStartups 1000\nMaxSessions 1000\nForceCommand internal-sftp"
 
 
@@ -88,6 +92,45 @@ def place(root: Path, s3: str) -> Iterator[Place]:
             yield Place(root, sftp, store)
     finally:
         shutil.rmtree(root, ignore_errors=True)
+
+
+def ceiling(server: S3Endpoint) -> str:
+    """Return how fast the S3 server is when a client does nothing else."""
+    bucket, small, large = server.new_bucket(), bytes(4096), bytes(64 << 20)
+    store = S3Store(
+        bucket,
+        endpoint=server.url,
+        region=REGION,
+        access_key_id=ACCESS_KEY,
+        secret_access_key=SECRET_KEY,
+        client_options={"allow_http": True},
+    )
+
+    async def per_second(times: int, at_once: int, request: Callable[[int], Awaitable[object]]) -> float:
+        todo = iter(range(times))
+
+        async def worker() -> None:
+            for number in todo:
+                await request(number)
+
+        before = time.perf_counter()
+        await asyncio.gather(*(worker() for _ in range(at_once)))
+        return times / (time.perf_counter() - before)
+
+    async def get(key: str) -> None:
+        async for _ in (await obstore.get_async(store, key)).stream():
+            pass
+
+    async def measure() -> str:
+        put = await per_second(
+            3000, 32, lambda number: obstore.put_async(store, f"s{number}", small, use_multipart=False)
+        )
+        got = await per_second(3000, 32, lambda number: get(f"s{number}"))
+        put_large = 64 * await per_second(8, 1, lambda number: obstore.put_async(store, f"l{number}", large))
+        got_large = 64 * await per_second(8, 1, lambda number: get(f"l{number}"))
+        return f"{put:,.0f} PUT/s and {got:,.0f} GET/s of 4 KiB, {put_large:,.0f} and {got_large:,.0f} MiB/s of 64 MiB"
+
+    return asyncio.run(measure())
 
 
 def _python(module: str, *arguments: object) -> subprocess.Popen[bytes]:

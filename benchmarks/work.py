@@ -53,7 +53,7 @@ class Work:
     arguments: dict[str, Any] = field(default_factory=dict)
     floor: Floor = Floor()
     sample: int = 0
-    #: a file's path by its number, where it is not ``d<directory>/f<number>``
+    #: a file's path by its number, where it is not ``d<directory>/f<number>.dat``
     path_of: Callable[[int], str] | None = None
 
     @property
@@ -74,9 +74,13 @@ class Work:
         """Return the relative paths of the files that have been moved before."""
         return [f"d{number % self.directories:03}/old{number:06}.dat" for number in range(self.old)]
 
-    def part(self, files: int) -> Work:
-        """Return the same work with fewer files."""
-        return replace(self, files=min(files, self.files))
+    def shortened(self) -> Work:
+        """Return less of the same: a fifth of the files, a tenth of the old ones, a quarter of a lone file."""
+        if self.files == 1:
+            return replace(self, name=f"1/4 of {self.name}", size=self.size // 4)
+        files = self.files if self.old else self.files // 5
+        share = "1/10" if self.old else "1/5"
+        return replace(self, name=f"{share} of {self.name}", files=files, old=self.old // 10, sample=self.sample // 5)
 
 
 def _deep(number: int) -> str:
@@ -93,16 +97,16 @@ TAG = {"mark": "tag"}
 KEEP = {"after_transfer": "keep"}
 
 ROWS = [
-    Work("5,000 x 4 KiB, pull", "pull", 5000, 4 * KiB, 50, floor=Floor(1.5, 20), sample=200),
-    Work("5,000 x 4 KiB, push marked", "push", 5000, 4 * KiB, 50, floor=Floor(1.0, 10), sample=200),
-    Work("5,000 x 4 KiB, push tagged", "push", 5000, 4 * KiB, 50, arguments=TAG, sample=200),
-    Work("5,000 x 4 KiB, push mark=none", "push", 5000, 4 * KiB, 50, arguments=NONE, floor=Floor(1.5, 20), sample=200),
+    Work("5,000 x 4 KiB, pull", "pull", 5000, 4 * KiB, 50, floor=Floor(1.5, 20), sample=500),
+    Work("5,000 x 4 KiB, push marked", "push", 5000, 4 * KiB, 50, floor=Floor(1.0, 10), sample=500),
+    Work("5,000 x 4 KiB, push tagged", "push", 5000, 4 * KiB, 50, arguments=TAG, sample=500),
+    Work("5,000 x 4 KiB, push mark=none", "push", 5000, 4 * KiB, 50, arguments=NONE, floor=Floor(1.5, 20), sample=500),
     Work("200 x 5 MiB, pull", "pull", 200, 5 * MiB, 4, floor=Floor(1.0, 3), sample=20),
     Work("200 x 5 MiB, push", "push", 200, 5 * MiB, 4, floor=Floor(0.8, 3), sample=20),
     Work("1 GiB, pull", "pull", 1, GiB, floor=Floor(1.2, 2), sample=1),
     Work("1 GiB, push", "push", 1, GiB, floor=Floor(0.8, 2), sample=1),
-    Work("500 x 4 KiB at 40 ms, pull", "pull", 500, 4 * KiB, 5, round_trip=0.04, floor=Floor(8, 50), sample=20),
-    Work("500 x 4 KiB at 40 ms, push", "push", 500, 4 * KiB, 5, round_trip=0.04, floor=Floor(5, 50), sample=20),
+    Work("500 x 4 KiB at 40 ms, pull", "pull", 500, 4 * KiB, 5, round_trip=0.04, floor=Floor(8, 50), sample=100),
+    Work("500 x 4 KiB at 40 ms, push", "push", 500, 4 * KiB, 5, round_trip=0.04, floor=Floor(5, 50), sample=100),
     Work("200 MiB at 40 ms, pull", "pull", 1, 200 * MiB, round_trip=0.04, floor=Floor(3), sample=1),
     Work("200 MiB at 40 ms, push", "push", 1, 200 * MiB, round_trip=0.04, floor=Floor(3), sample=1),
     Work("100 new of 100,000, pull keep", "pull", 100, 4 * KiB, 100, 99_900, arguments=KEEP, floor=Floor(1.0)),

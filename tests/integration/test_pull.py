@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError, PlaceMissing, TransferError
-from airflow_provider_sftp_s3.engine.options import MiB, TransferOptions
+from airflow_provider_sftp_s3.engine.options import MiB
 from tests.support.engine import Engine
 from tests.support.faulty_sftp import ListingHasOtherAttributes
 from tests.support.s3_server import S3Server
@@ -323,23 +323,3 @@ async def test_a_wrong_setting_is_named(
     (sftp_server.root / "in").mkdir()
     with pytest.raises(ConfigurationError, match=message):
         await Engine(sftp_server, s3, bucket).pull(**settings)
-
-
-@pytest.fixture
-def small_file(sftp_server: AsyncsshServer, s3: S3Server, bucket: str) -> Engine:
-    put(sftp_server.root / "in", {"a.txt": b"x" * 4096, ".done/before.txt": b""})
-    return Engine(sftp_server, s3, bucket, TransferOptions(concurrency=1))
-
-
-async def test_a_small_file_costs_nine_requests_at_most(small_file: Engine) -> None:
-    """And one request to S3: this is what the speed is made of."""
-    server = small_file.sftp
-    assert isinstance(server, AsyncsshServer)
-    await small_file.pull()
-    one = sum(server.requests.values())
-    puts = small_file.s3.counts()["PUT", "PutObject"]  # type: ignore[attr-defined]
-    put(server.root / "in", {"b.txt": b"x" * 4096, "c.txt": b"x" * 4096, "d.txt": b"x" * 4096})
-    server.requests.clear()
-    await small_file.pull()
-    assert (sum(server.requests.values()) - one) / 2 <= 9
-    assert puts == 1

@@ -12,7 +12,7 @@ import pytest
 
 from airflow_provider_sftp_s3.engine import marks, paths
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError, PlaceMissing, TransferError
-from airflow_provider_sftp_s3.engine.options import MiB, TransferOptions
+from airflow_provider_sftp_s3.engine.options import MiB
 from airflow_provider_sftp_s3.engine.push import PushSettings, unsynced
 from tests.support.engine import Engine
 from tests.support.s3_server import S3Request, S3Server
@@ -405,16 +405,3 @@ async def test_many_objects_over_several_pages(fast: Engine) -> None:
     )
     assert (await fast.push(mark="none")).transferred == 1005
     assert len(tree(fast.sftp.root / "out")) == 1005
-
-
-async def test_a_small_object_costs_seven_requests_at_most(fast: Engine) -> None:
-    """Of the SFTP server, directories apart: this is what the speed is made of."""
-    assert isinstance(fast.sftp, AsyncsshServer)
-    fast.options = TransferOptions(concurrency=1)
-    store(fast, {"a": b"x" * 4096})
-    await fast.push()
-    one = sum(fast.sftp.requests.values())
-    store(fast, dict.fromkeys("bcd", b"x" * 4096))
-    fast.sftp.requests.clear()
-    await fast.push(s3_keys=["b", "c", "d"])
-    assert (sum(fast.sftp.requests.values()) - one) / 2 <= 7
