@@ -8,8 +8,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -164,25 +162,21 @@ class Process(Peer):
 
     def timed(self, *commands: Sequence[str], environment: dict[str, str]) -> Took:
         """Run the commands one after another. :raises RuntimeError: one failed."""
-        seconds, cpu, memory = 0.0, 0.0, 0
+        took = []
         for command in commands:
-            with tempfile.TemporaryFile() as output:
-                before = time.perf_counter()
-                process = subprocess.Popen(
-                    command, stdout=output, stderr=output, env=os.environ | environment, cwd=tempfile.gettempdir()
-                )
-                alarm = threading.Timer(TIMEOUT, process.kill)
-                alarm.start()
-                _, status, used = os.wait4(process.pid, 0)
-                alarm.cancel()
-                seconds += time.perf_counter() - before
-                process.returncode = os.waitstatus_to_exitcode(status)
-                if process.returncode:
-                    output.seek(0)
-                    raise RuntimeError(f"{self.name} failed: {output.read()[-4000:].decode(errors='replace')}")
-            cpu += used.ru_utime + used.ru_stime
-            memory = max(memory, used.ru_maxrss * 1024)
-        return Took(seconds, cpu, memory)
+            ran = subprocess.run(
+                [sys.executable, "-S", REPOSITORY / "benchmarks" / "timed.py", str(TIMEOUT), *command],
+                capture_output=True,
+                text=True,
+                errors="replace",
+                env=os.environ | environment,
+            )
+            if ran.returncode:
+                raise RuntimeError(f"{self.name} failed: {ran.stderr[-4000:]}")
+            took.append(Took(**json.loads(ran.stdout)))
+        return Took(
+            sum(each.seconds for each in took), sum(each.cpu for each in took), max(each.memory for each in took)
+        )
 
 
 class Rclone(Process):
