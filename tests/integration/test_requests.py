@@ -82,17 +82,7 @@ async def test_pull_of_a_file_that_s3_has(engine: Engine) -> None:
     assert sum(s3.values()) <= 1, s3
 
 
-TOO_MANY = pytest.mark.xfail(strict=True, reason="to be mended: the tags are read twice")
-
-
-@pytest.mark.parametrize(
-    ("mark", "s3_requests"),
-    [
-        ("metadata", 2),
-        pytest.param("tag", 3, marks=TOO_MANY),
-        ("none", 1),
-    ],
-)
+@pytest.mark.parametrize(("mark", "s3_requests"), [("metadata", 2), ("tag", 3), ("none", 1)])
 async def test_s3_requests_of_a_push(engine: Engine, mark: str, s3_requests: int) -> None:
     """The GET of the object, and what its mark takes."""
     _, s3 = await each_costs(engine, pushing(engine, mark))
