@@ -37,8 +37,8 @@ from airflow_provider_sftp_s3.engine.sftp import SftpSession
 from airflow_provider_sftp_s3.engine.transfer import Transfer, check_caps, check_sftp_path
 from airflow_provider_sftp_s3.engine.workers import Caps, Observer, retrieve
 
-#: Bytes of one file that are written and not yet acknowledged. asyncssh copies each on its way out.
-WRITE_WINDOW = 4 * MiB
+#: Bytes of one file that are written and not yet acknowledged.
+WRITE_WINDOW = 8 * MiB
 #: How large the pieces are that S3 is asked to hand over.
 CHUNK = 1 * MiB
 #: How often an object that is overwritten while it is pushed is taken again.
@@ -203,14 +203,13 @@ class Push(Transfer[PushedObject]):
         """Write the object beside `path`, make sure that it is whole, and rename it over `path`."""
         size = download.version.size
         temporary = posixpath.join(posixpath.dirname(path), paths.temporary_name(self.settings.owner))
-        window = min(WRITE_WINDOW, self.options.memory_budget // 4)
         async with (
-            # Measured: a write is held by us, by asyncssh, and encrypted by the transport, besides what S3 hands over.
-            self._run.lane(4 * min(max(size, 32 * KiB), window + CHUNK)),
+            # Measured: what S3 hands over is held by obstore, by us, and by the connection until it is sent.
+            self._run.lane(4 * min(max(size, 16 * KiB), CHUNK)),
             self.session.creating(temporary) as file,
         ):
             async with contextlib.aclosing(download.chunks(CHUNK)) as chunks:
-                written = await file.write_all(chunks, window, self._moved)
+                written = await file.write_all(chunks, WRITE_WINDOW, self._moved)
             stored = (await file.stat()).size
             if not size == written == stored:
                 raise FileError(f"sizes differ: S3 has {size} bytes, {written} were read, the server has {stored}")

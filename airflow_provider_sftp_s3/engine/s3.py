@@ -35,7 +35,7 @@ from airflow_provider_sftp_s3.engine.errors import (
     StorageError,
 )
 from airflow_provider_sftp_s3.engine.model import ObjectEntry
-from airflow_provider_sftp_s3.engine.options import TransferOptions
+from airflow_provider_sftp_s3.engine.options import MiB, TransferOptions
 from airflow_provider_sftp_s3.engine.s3_requests import Contents, Refused, S3Requests
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ T = TypeVar("T")
 
 #: Threads for boto3's blocking calls. Each holds one HTTP connection.
 THREADS = 32
+#: Bytes up to which an object is read in one request, its headers included. obstore takes less CPU for a larger one.
+SMALL = 1 * MiB
 #: Seconds that an upload which is called off has to abort itself on the server.
 ABORT_SECONDS = 5.0
 
@@ -165,7 +167,6 @@ class Bucket:
     ) -> None:
         self.name = name
         self.client = client
-        self._part_size = options.part_size
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="s3")
         idle = timedelta(seconds=options.idle_timeout)
         network: ClientConfig = {
@@ -330,7 +331,7 @@ class Bucket:
 
         :param size: its bytes, as far as is known: a large one is not asked for before its first chunk is.
         """
-        if size <= self._part_size:
+        if size <= SMALL:
             try:
                 contents = await self.requests.open(key)
             except Refused as refused:
@@ -338,7 +339,7 @@ class Bucket:
                     return None
                 raise
             version = Version.of(contents.headers)
-            if version.size <= self._part_size:
+            if version.size <= SMALL:
                 return Download(self, key, version, contents)
             contents.close()
         found = await self.head(key)

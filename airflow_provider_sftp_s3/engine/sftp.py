@@ -316,13 +316,16 @@ class RemoteFile:
 
         :param moved: called with the bytes of each answer.
         """
-        buffer = bytearray()
+        buffer = bytearray(size)
+        filled = 0
         ahead = self.read_ahead(size, size, moved)
         try:
             async for data in ahead:
-                buffer += data
+                buffer[filled : filled + len(data)] = data
+                filled += len(data)
         finally:
             ahead.close()
+        del buffer[filled:]
         return buffer
 
     def read_ahead(self, size: int, window: int, moved: Callable[[int], None]) -> ReadAhead:
@@ -350,6 +353,7 @@ class RemoteFile:
                 for start in range(0, len(view), step):
                     if len(unanswered) >= depth:
                         await _acknowledged(unanswered, moved)
+                    await self._sftp.writable.wait()
                     piece = view[start : start + step]
                     unanswered.append((len(piece), self._sftp.write(self._handle, offset, piece, self._path)))
                     offset += len(piece)

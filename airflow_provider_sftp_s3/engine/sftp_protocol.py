@@ -164,6 +164,9 @@ class SftpProtocol:
         self.number = number
         #: why this session is of no more use, None while it is
         self.lost: str | None = None
+        #: set while there is room for more to be sent; whoever sends much waits for it
+        self.writable = asyncio.Event()
+        self.writable.set()
         self.read_size = SAFE_REQUEST
         self.write_size = SAFE_REQUEST
         self.last_answer = time.monotonic()
@@ -175,7 +178,7 @@ class SftpProtocol:
         self._greeting: asyncio.Future[None] = self._loop.create_future()
         self._awaited: dict[int, _Awaited] = {}  # oldest first
         self._requests = 0
-        self._outgoing: list[bytes] = []
+        self._outgoing: list[bytes | memoryview] = []
         self._incoming = bytearray()
 
     # -- The session ---------------------------------------------------------------------------------------------------
@@ -273,6 +276,7 @@ class SftpProtocol:
         if self.lost is not None:
             return
         self.lost = reason
+        self.writable.set()
         awaited, self._awaited = self._awaited, {}
         for number, request in awaited.items():
             if not request.answer.done():
@@ -297,6 +301,7 @@ class SftpProtocol:
         expected: int = _STATUS,
         read: Callable[[_Packet], Any] = lambda _: None,
         path: bytes = b"",
+        data: bytes | memoryview = b"",
     ) -> asyncio.Future[Any]:
         answer: asyncio.Future[Any] = self._loop.create_future()
         if self.lost is not None:
@@ -306,13 +311,14 @@ class SftpProtocol:
         self._awaited[number] = _Awaited(answer, expected, read, path, time.monotonic())
         if not self._outgoing:
             self._loop.call_soon(self._flush)
-        self._outgoing.append(_HEADER.pack(5 + len(body), kind, number))
-        self._outgoing.append(body)
+        self._outgoing += (_HEADER.pack(5 + len(body) + len(data), kind, number), body, data)
+        if len(data) > SAFE_REQUEST:
+            self._flush()
         return answer
 
     def _flush(self) -> None:
         outgoing, self._outgoing = self._outgoing, []
-        if self.lost is None:
+        if outgoing and self.lost is None:
             self._send(b"".join(outgoing))
 
     # -- The requests --------------------------------------------------------------------------------------------------
@@ -338,8 +344,8 @@ class SftpProtocol:
 
     def write(self, handle: bytes, offset: int, data: bytes | memoryview, path: bytes) -> asyncio.Future[None]:
         """Write all of `data` at `offset`."""
-        body = b"".join((_string(handle), _UINT64.pack(offset), _UINT32.pack(len(data)), data))
-        return self._ask(_WRITE, body, path=path)
+        head = _string(handle) + struct.pack(">QI", offset, len(data))
+        return self._ask(_WRITE, head, path=path, data=data)
 
     def fstat(self, handle: bytes, path: bytes) -> asyncio.Future[Attributes]:
         """Ask for the attributes of an open file, whatever its name stands for by now."""

@@ -29,6 +29,10 @@ from airflow_provider_sftp_s3.engine.sftp_protocol import SftpProtocol
 
 #: Bytes on the way from the server before it has to wait for us; asyncssh's default of 2 MiB idles far-away lines.
 WINDOW = 16 * MiB
+#: Bytes that wait to be sent before whoever writes a file waits, too.
+WRITE_BUFFER = 1 * MiB
+#: RFC 4253, section 12.
+MSG_IGNORE = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +92,13 @@ class Channel(asyncssh.SSHClientSession[bytes]):
 
     def connection_made(self, chan: asyncssh.SSHClientChannel[bytes]) -> None:
         self._channel = chan
+        chan.set_write_buffer_limits(WRITE_BUFFER)
+
+    def pause_writing(self) -> None:
+        self.sftp.writable.clear()
+
+    def resume_writing(self) -> None:
+        self.sftp.writable.set()
 
     def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
         if datatype is None:  # else it is what the server writes to its standard error
@@ -223,6 +234,7 @@ async def connect(server: SftpServer, timeout: float, number: int) -> Channel:
         async with asyncio.timeout(timeout):
             connection = await asyncssh.connect(server.host, server.port, **arguments)
             try:
+                _send_no_empty_packets(connection)
                 channel = Channel(connection, number)
                 await connection.create_session(lambda: channel, subsystem="sftp", encoding=None)
                 await channel.sftp.start()
@@ -250,6 +262,23 @@ async def connect(server: SftpServer, timeout: float, number: int) -> Channel:
     except ValueError as wrong:  # asyncssh's word for an algorithm that it does not know
         error = ConfigurationError(f"sftp connection: {wrong}")
     raise error
+
+
+def _send_no_empty_packets(connection: asyncssh.SSHClientConnection) -> None:
+    """
+    Keep asyncssh from sending an empty packet before every other one, which costs a third of the CPU of an upload.
+
+    They protect ciphers in CBC mode (RFC 4251, section 9.3.1), and no others.
+    """
+    if connection.get_extra_info("send_cipher", "-cbc").endswith("-cbc"):
+        return
+    send = connection.send_packet
+
+    def send_packet(pkttype: int, *args: Any, **kwargs: Any) -> None:
+        if pkttype != MSG_IGNORE:
+            send(pkttype, *args, **kwargs)
+
+    connection.send_packet = send_packet  # type: ignore[method-assign]
 
 
 def _host_key_advice(server: SftpServer, offered: asyncssh.SSHKey | None, reason: str) -> str:
