@@ -87,7 +87,15 @@ class Overwritten(StorageError):
 
 
 class ServerRefused(FileError):
-    """The SFTP server answered a request with an error."""
+    """
+    The SFTP server answered a request with an error.
+
+    :param vague: with "failure" and nothing more, which stands for all that the protocol has no word for.
+    """
+
+    def __init__(self, message: str, vague: bool = False) -> None:
+        super().__init__(message)
+        self.vague = vague
 
 
 class NotFound(ServerRefused):

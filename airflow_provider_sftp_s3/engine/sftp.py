@@ -24,9 +24,17 @@ from airflow_provider_sftp_s3.engine.errors import (
     NotFound,
     ServerRefused,
 )
+from airflow_provider_sftp_s3.engine.handles import Handles
 from airflow_provider_sftp_s3.engine.model import Stat
 from airflow_provider_sftp_s3.engine.options import TransferOptions
-from airflow_provider_sftp_s3.engine.sftp_protocol import CREATE_NEW, READ, Entry, SftpProtocol, Unsupported
+from airflow_provider_sftp_s3.engine.sftp_protocol import (
+    CREATE_NEW,
+    READ,
+    SAFE_REQUEST,
+    Entry,
+    SftpProtocol,
+    Unsupported,
+)
 from airflow_provider_sftp_s3.engine.ssh import Channel, SftpServer, connect
 from airflow_provider_sftp_s3.engine.workers import retrieve
 
@@ -90,6 +98,17 @@ class SftpSession:
         self._farewells: set[asyncio.Future[Any]] = set()
         self._posix_rename = True
         self._fsync = True
+        #: takes what was adapted to the server, in words for the user
+        self.notice: Callable[[str], None] = lambda message: None
+        self.handles = Handles(
+            lambda limit: self.notice(f"the server lets us open no more than {limit} files at once: others wait")
+        )
+
+    @property
+    def short_requests(self) -> int | None:
+        """The bytes of one request, where the server takes fewer than the protocol asks of every server."""
+        sizes = (self._link.sftp.read_size, self._link.sftp.write_size) if self._link is not None else ()
+        return min((size for size in sizes if size < SAFE_REQUEST), default=None)
 
     async def __aenter__(self) -> SftpSession:
         await self._live()
@@ -157,8 +176,12 @@ class SftpSession:
 
     async def list_directory(self, path: bytes) -> list[Entry]:
         """Return all entries of a directory but ``.`` and ``..``, sorted by name, names as the server gives them."""
-        sftp = await self._live()
-        handle = await sftp.open_directory(path)
+
+        async def open_it() -> tuple[SftpProtocol, bytes]:
+            sftp = await self._live()
+            return sftp, await sftp.open_directory(path)
+
+        sftp, handle = await self.handles.open(open_it)
         entries: list[Entry] = []
         asked: deque[asyncio.Future[list[Entry]]] = deque()
         depth, at_end = 2, False
@@ -173,7 +196,9 @@ class SftpSession:
                 entries += found
         finally:
             _drop(asked)
-            self._farewell(sftp.close(handle, path))
+            closing = sftp.close(handle, path)
+            closing.add_done_callback(lambda _: self.handles.closed())
+            self._farewell(closing)
         return sorted(entry for entry in entries if entry.name not in (b".", b".."))
 
     async def lstat(self, path: bytes) -> Stat:
@@ -286,8 +311,11 @@ class SftpSession:
 
     @contextlib.asynccontextmanager
     async def _opened_file(self, path: bytes, flags: int) -> AsyncIterator[RemoteFile]:
-        sftp = await self._live()
-        file = RemoteFile(self, sftp, await sftp.open(path, flags), path)
+        async def open_it() -> RemoteFile:
+            sftp = await self._live()
+            return RemoteFile(self, sftp, await sftp.open(path, flags), path)
+
+        file = await self.handles.open(open_it)
         try:
             yield file
             await file.close()
@@ -375,7 +403,10 @@ class RemoteFile:
         """Close the handle, once."""
         if not self.closed:
             self.closed = True
-            await self._sftp.close(self._handle, self._path)
+            try:
+                await self._sftp.close(self._handle, self._path)
+            finally:
+                self._session.handles.closed()
 
 
 async def _acknowledged(unanswered: deque[tuple[int, asyncio.Future[None]]], moved: Callable[[int], None]) -> None:

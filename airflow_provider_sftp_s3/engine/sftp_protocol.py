@@ -29,6 +29,8 @@ VERSION = 3
 SAFE_REQUEST = 32 * KiB
 #: A larger request gains nothing, whatever the server would take. OpenSSH takes 255 KiB.
 MAX_REQUEST = 256 * KiB
+#: The shortest request that a server can make us use, so that those of one file can be counted.
+LEAST_REQUEST = 1 * KiB
 #: No server has a reason to send a larger packet.
 MAX_PACKET = 16 * MiB
 
@@ -38,7 +40,7 @@ _STATUS, _HANDLE, _DATA, _NAME, _ATTRS, _EXTENDED_REPLY = 101, 102, 103, 104, 10
 
 READ, CREATE_NEW = 0x01, 0x02 | 0x08 | 0x20  # flags of OPEN: READ; WRITE, CREAT and EXCL
 
-_OK, _EOF, _NO_SUCH_FILE, _NO_SUCH_PATH, _UNSUPPORTED = 0, 1, 2, 10, 8
+_OK, _EOF, _NO_SUCH_FILE, _NO_SUCH_PATH, _FAILURE, _UNSUPPORTED = 0, 1, 2, 10, 4, 8
 _REASONS = {3: "permission denied", 4: "failure", 5: "bad message", 6: "no connection", 8: "operation unsupported"}
 
 _HAS_SIZE, _HAS_OWNER, _HAS_MODE, _HAS_TIMES, _HAS_MORE = 0x01, 0x02, 0x04, 0x08, 0x80000000
@@ -192,8 +194,8 @@ class SftpProtocol:
             limits = self._ask(_EXTENDED, _string(b"limits@openssh.com"), _EXTENDED_REPLY, _limits)
             with contextlib.suppress(ServerRefused):
                 _, read, write, _ = await limits
-                self.read_size = max(SAFE_REQUEST, min(read, MAX_REQUEST))
-                self.write_size = max(SAFE_REQUEST, min(write, MAX_REQUEST))
+                self.read_size = _request_size(read)
+                self.write_size = _request_size(write)
 
     def received(self, data: bytes) -> None:
         """Take bytes from the server."""
@@ -256,7 +258,9 @@ class SftpProtocol:
             said = packet.string() if packet.left() else b""
             reason = said.decode(errors="backslashreplace") or _REASONS.get(code, f"error {code}")
             error = Unsupported if code == _UNSUPPORTED else ServerRefused
-            awaited.answer.set_exception(_refused(awaited.path, reason, error))
+            refused = _refused(awaited.path, reason, error)
+            refused.vague = code == _FAILURE
+            awaited.answer.set_exception(refused)
 
     def _greet(self, packet: _Packet, version: int) -> None:
         if packet.type != 2 or version < VERSION:
@@ -413,6 +417,10 @@ def _entries(packet: _Packet) -> list[Entry]:
         name, longname, attributes = packet.string(), packet.string(), packet.attributes()
         entries.append(Entry(name, attributes.kind(longname), attributes.stat))
     return entries
+
+
+def _request_size(limit: int) -> int:
+    return max(LEAST_REQUEST, min(limit, MAX_REQUEST)) if limit else SAFE_REQUEST
 
 
 def _refused(path: bytes, said: str, error: type[ServerRefused] = ServerRefused) -> ServerRefused:

@@ -53,6 +53,7 @@ class Transfer(ABC, Generic[T]):
         self.root = (sftp_path.rstrip("/") or "/").encode()
         self.prefix = paths.directory_prefix(s3_prefix)
         self.session = session
+        session.notice = observer.notice
         self.bucket = bucket
         self.options = options
         self.observer = observer
@@ -70,6 +71,8 @@ class Transfer(ABC, Generic[T]):
         if not await self.session.is_directory(self.root):
             raise PlaceMissing(f"sftp_path: there is no directory {paths.printable(self.root)!r} on the server")
         await self.bucket.check()
+        if limit := self.session.short_requests:
+            self.observer.notice(f"the server takes requests of no more than {limit} bytes: large files will be slow")
         try:
             await self._work()
         except ConnectionFailed as lost:

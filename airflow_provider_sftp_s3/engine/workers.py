@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
@@ -165,6 +165,19 @@ T = TypeVar("T", bound=Item)
 
 #: The time limit of the file that the current asyncio task is moving; it has no end before the first share of memory.
 _clock: ContextVar[asyncio.Timeout] = ContextVar("clock")
+
+
+@contextlib.contextmanager
+def off_the_clock() -> Iterator[None]:
+    """Stop the time of the file that the current task is moving within the block: it waits for others."""
+    clock = _clock.get(None)
+    if clock is None or (when := clock.when()) is None:
+        yield
+        return
+    time_left = when - asyncio.get_running_loop().time()
+    clock.reschedule(None)
+    yield
+    clock.reschedule(asyncio.get_running_loop().time() + time_left)
 
 
 class Run(Generic[T]):

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import asyncssh
 import pytest
@@ -117,13 +117,17 @@ PULLS: dict[str, Case] = {
         lambda: faulty.MkdirIsRefused(path=lambda p: p == "/sub/.done"), EVERY - {VICTIM, "sub/sibling"}
     ),
     "open of one refused": fails(lambda: faulty.OpenIsRefused(path=at_victim), ALL_BUT_VICTIM),
+    "open of one fails vaguely": fails(
+        lambda: Acts(_fail, ("OPEN",), where=lambda r: at_victim(r.path), always=True), ALL_BUT_VICTIM
+    ),
     "read of one refused": fails(lambda: faulty.Refuses(("READ",), path=at_victim), ALL_BUT_VICTIM),
     "fstat of one refused": fails(lambda: faulty.Refuses(("FSTAT",), path=at_victim), ALL_BUT_VICTIM),
     "listing of one directory refused": fails(
         lambda: faulty.Refuses(("OPENDIR",), path=lambda p: p == "/sub/deep"), EVERY - {"sub/deep/z"}
     ),
-    "10 handles, asked for 4": Case(lambda: faulty.AtMostOpenHandles(10), options={"concurrency": 4}),
-    "2 handles": fails(lambda: faulty.AtMostOpenHandles(2), None),
+    "10 handles": Case(lambda: faulty.AtMostOpenHandles(10)),
+    "2 handles": Case(lambda: faulty.AtMostOpenHandles(2)),
+    "1 handle": Case(lambda: faulty.AtMostOpenHandles(1)),
     "cut while reading": Case(lambda: faulty.ConnectionCutAfterReading(after=2 * MiB)),
     "cut twice while reading": Case(lambda: faulty.ConnectionCutAfterReading(after=2 * MiB, times=2)),
     "cut before anything": Case(lambda: faulty.ConnectionCutBefore(("STAT",)), frozenset(), ConnectionFailed),
@@ -178,8 +182,15 @@ PUSHES: dict[str, Case] = {
     "remove and rename refused": fails(lambda: faulty.Refuses(("REMOVE", *faulty.RENAMES)), frozenset(), leavings=True),
     "mkdir refused": fails(faulty.MkdirIsRefused, EVERY - {"sub/deep/z"}),
     "open of all refused": fails(faulty.OpenIsRefused),
-    "2 handles": fails(lambda: faulty.AtMostOpenHandles(2), None),
-    "10 handles, asked for 4": Case(lambda: faulty.AtMostOpenHandles(10), options={"concurrency": 4}),
+    "10 handles": Case(lambda: faulty.AtMostOpenHandles(10)),
+    "2 handles": Case(lambda: faulty.AtMostOpenHandles(2)),
+    "1 handle": Case(lambda: faulty.AtMostOpenHandles(1)),
+    "no handle": fails(lambda: faulty.AtMostOpenHandles(0)),
+    "cut at open, 1 handle": Case(lambda: Together(faulty.ConnectionCutBefore(("OPEN",)), faulty.AtMostOpenHandles(1))),
+    "open of one fails vaguely": fails(
+        lambda: Acts(_fail, ("OPEN",), where=lambda r: r.path.startswith("/sub/deep/"), always=True),
+        EVERY - {"sub/deep/z"},
+    ),
     "cut while writing": Case(lambda: faulty.ConnectionCutAfterWriting(after=2 * MiB)),
     "cut twice while writing": Case(lambda: faulty.ConnectionCutAfterWriting(after=2 * MiB, times=2)),
     "cut before anything": Case(lambda: faulty.ConnectionCutBefore(("STAT",)), frozenset(), ConnectionFailed),
@@ -339,6 +350,60 @@ def _check_outcome(case: Case, moved: set[str], ran: Any) -> None:
         assert ran.report.failed > 0
         for name in EVERY - moved:  # each is named, or a directory above it that could not be listed
             assert set(Path(name).parts) & set(ran.failures), f"nothing says that {name} failed"
+
+
+class TestLimits:
+    """What a server limits is adapted to, and the user is told, once."""
+
+    MANY: ClassVar = {f"{number % 20}/{number}": b"x" * number for number in range(200)}
+
+    @pytest.mark.parametrize("limit", [1, 10])
+    @pytest.mark.parametrize("pulls", [True, False], ids=["pull", "push"])
+    async def test_a_limit_of_open_handles_is_kept(
+        self, sftp_server: AsyncsshServer, s3: S3Server, bucket: str, limit: int, pulls: bool
+    ) -> None:
+        """200 files, 64 of them at once, on a server with few handles: none fails, none waits for ever, one notice."""
+        sftp_server.fault = faulty.AtMostOpenHandles(limit)
+        if pulls:
+            write_tree(sftp_server.root, self.MANY)
+            ran = await run_pull(sftp_server, s3, bucket)
+            assert check_pull(sftp_server.root, s3, bucket, self.MANY, ran) == set(self.MANY)
+        else:
+            put_objects(s3, bucket, self.MANY)
+            ran = await run_push(sftp_server, s3, bucket, mark="none")
+            assert check_push(sftp_server.root, bucket, self.MANY, ran) == set(self.MANY)
+        ran.done()
+        assert sftp_server.peak_handles == limit
+        assert len(ran.watcher.notices) == 1
+        assert f"no more than {limit} files at once" in ran.watcher.notices[0]
+        refused = sftp_server.requests["OPEN"] + sftp_server.requests["OPENDIR"] - sftp_server.requests["CLOSE"]
+        assert 0 < refused <= 64 + 16, "the limit is found once, and kept from then on"
+        await check_nothing_open(sftp_server)
+
+    async def test_a_file_that_cannot_be_opened_is_no_limit(
+        self, sftp_server: AsyncsshServer, s3: S3Server, bucket: str
+    ) -> None:
+        """Files that fail with no reason given fail by name, and the others go on as many at once as before."""
+        bad = {name for name in self.MANY if name.endswith("3")}
+        write_tree(sftp_server.root, self.MANY)
+        sftp_server.fault = Acts(_fail, ("OPEN",), where=lambda r: r.path.endswith("3"), always=True)
+        ran = await run_pull(sftp_server, s3, bucket)
+        assert check_pull(sftp_server.root, s3, bucket, self.MANY, ran) == set(self.MANY) - bad
+        assert len(ran.failures) == len(bad)
+        assert ran.watcher.notices == []
+        await check_nothing_open(sftp_server)
+
+    async def test_the_time_that_a_file_waits_for_a_handle_is_not_its_own(
+        self, sftp_server: AsyncsshServer, s3: S3Server, bucket: str
+    ) -> None:
+        """20 files of half a second each, one after another, under a ``file_timeout`` of 5 s."""
+        files = {f"{number}": b"x" * 100 for number in range(20)}
+        write_tree(sftp_server.root, files)
+        sftp_server.fault = Together(faulty.AtMostOpenHandles(1), faulty.ReadsTrickle(seconds=0.5))
+        ran = await run_pull(sftp_server, s3, bucket, file_timeout=5.0)
+        ran.done()
+        assert ran.seconds > 5.0, "this test wants to outlast file_timeout"
+        assert check_pull(sftp_server.root, s3, bucket, files, ran) == set(files)
 
 
 IDLE = 1.5

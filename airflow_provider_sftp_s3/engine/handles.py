@@ -1,0 +1,93 @@
+"""How many files and directories are open on the server at once: no more than it lets us."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from airflow_provider_sftp_s3.engine.errors import ServerRefused
+from airflow_provider_sftp_s3.engine.workers import off_the_clock
+
+T = TypeVar("T")
+
+
+class Handles:
+    """
+    The open handles of one session.
+
+    SFTP has no word for "too many open files": the server says that it failed, and nothing more. Whether that was the
+    reason shows when the same file is asked for again after one of ours is closed and none is opened in its place.
+
+    :param limit_found: called once, with the number that the server allows.
+    """
+
+    def __init__(self, limit_found: Callable[[int], None]) -> None:
+        self._limit_found = limit_found
+        self._open = 0
+        self._asked = 0
+        #: how many the server is known to have allowed at once
+        self._allowed = 0
+        self._suspects = 0
+        self._found = False
+        self._changed = asyncio.Event()
+
+    async def open(self, request: Callable[[], Awaitable[T]]) -> T:
+        """
+        Return what `request` returns once it has opened a handle; :meth:`closed` is to be called when that is closed.
+
+        :param request: opens one handle; called a second time where the first one met the server's limit.
+        :raises ServerRefused: `request` has raised it, and not for the limit's sake.
+        """
+        await self._room()
+        try:
+            return await self._try(request)
+        except ServerRefused as refused:
+            if not refused.vague or not (self._open or self._asked):
+                raise
+        before, self._allowed = self._allowed, max(self._open, 1)
+        self._suspects += 1
+        try:
+            await self._room()
+            handle = await self._try(request)
+        except ServerRefused:
+            self._allowed = max(self._allowed, before)  # it was the file's own fault
+            raise
+        finally:
+            self._suspects -= 1
+            self._wake()
+        if not self._found:
+            self._found = True
+            self._limit_found(self._allowed)
+        return handle
+
+    def closed(self) -> None:
+        """Take note that a handle is closed, or gone with its connection."""
+        self._open -= 1
+        self._wake()
+
+    async def _room(self) -> None:
+        if not self._is_full():
+            return
+        with off_the_clock():
+            while self._is_full():
+                await self._changed.wait()
+
+    def _is_full(self) -> bool:
+        limited = self._found or self._suspects > 0
+        return limited and self._open + self._asked >= max(self._allowed, 1)
+
+    async def _try(self, request: Callable[[], Awaitable[T]]) -> T:
+        self._asked += 1
+        try:
+            handle = await request()
+            self._open += 1
+            self._allowed = max(self._allowed, self._open)
+            return handle
+        finally:
+            self._asked -= 1
+            self._wake()
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
