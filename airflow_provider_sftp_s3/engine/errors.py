@@ -14,7 +14,8 @@ The errors of the engine. An error's type answers "what now?", its message says 
     │   ├── ChangedWhileReading   before, counted and after disagree
     │   ├── FileTimeout           `file_timeout` is over
     │   ├── StorageError          S3 refused or failed a request
-    │   │   └── Overwritten       ... since the object is another version by now
+    │   │   ├── Overwritten         ... since the object is another version by now
+    │   │   └── CredentialsExpired  ... since its credentials are out of date: renewed ones may be there by now
     │   └── ServerRefused         the SFTP server answered with an error
     │       └── NotFound          ... namely that there is no such file
     └── TransferError             the run is over and something in it failed
@@ -84,6 +85,10 @@ class StorageError(FileError):
 
 class Overwritten(StorageError):
     """The version of the object that was asked for is no more."""
+
+
+class CredentialsExpired(StorageError):
+    """S3 says that the credentials are out of date. Where something renews them, another try has the new ones."""
 
 
 class ServerRefused(FileError):

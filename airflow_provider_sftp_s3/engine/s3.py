@@ -29,6 +29,7 @@ from airflow_provider_sftp_s3.engine.errors import (
     AuthenticationFailed,
     ConfigurationError,
     ConnectionFailed,
+    CredentialsExpired,
     Overwritten,
     PlaceMissing,
     SftpS3Error,
@@ -36,7 +37,7 @@ from airflow_provider_sftp_s3.engine.errors import (
 )
 from airflow_provider_sftp_s3.engine.model import ObjectEntry
 from airflow_provider_sftp_s3.engine.options import MiB, TransferOptions
-from airflow_provider_sftp_s3.engine.s3_requests import Contents, Refused, S3Requests
+from airflow_provider_sftp_s3.engine.s3_requests import EXPIRED, Contents, Refused, S3Requests
 
 if TYPE_CHECKING:
     import boto3
@@ -58,6 +59,7 @@ _BAD_CREDENTIALS = {
     "InvalidToken",
     "AuthorizationHeaderMalformed",
     "InvalidClientTokenId",
+    "ExpiredToken",
 }
 
 
@@ -194,6 +196,8 @@ class Bucket:
             endpoint=client.meta.endpoint_url,
             region=region,
             virtual_hosted_style_request=False,
+            # With no more than five minutes to live obstore asks for them again and again, ten times a second at most:
+            # when to renew them is left to the session.
             credential_provider=Boto3CredentialProvider(session, ttl=timedelta(minutes=5)),
             client_options=network,
             retry_config={"max_retries": 8, "retry_timeout": idle},
@@ -213,7 +217,14 @@ class Bucket:
 
     async def call(self, operation: Callable[..., T], **arguments: Any) -> T:
         """Run one blocking call of the boto3 client in a thread and return its answer."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: operation(**arguments))
+        run = asyncio.get_running_loop().run_in_executor
+        try:
+            return await run(self._threads, lambda: operation(**arguments))
+        except botocore.exceptions.ClientError as refused:
+            if refused.response.get("Error", {}).get("Code") != "ExpiredToken":
+                raise
+        # The session may have renewed its credentials since it signed this.
+        return await run(self._threads, lambda: operation(**arguments))
 
     async def check(self) -> None:
         """
@@ -375,6 +386,8 @@ class Bucket:
         ) as failed:
             if "NoSuchBucket" in str(failed):
                 raise PlaceMissing(f"s3_bucket: there is no bucket {self.name!r}") from None
+            if "ExpiredToken" in str(failed):
+                raise CredentialsExpired(paths.printable(f"{self.uri_of(key)}: {EXPIRED}")) from None
             # obstore appends its whole inner state to the first line, and quotes names as they are.
             reason = str(failed).partition("\n")[0] or type(failed).__name__
             raise StorageError(paths.printable(f"{self.uri_of(key)}: {reason}")) from None

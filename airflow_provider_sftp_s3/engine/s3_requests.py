@@ -24,7 +24,7 @@ from botocore.awsrequest import AWSRequest
 from yarl import URL
 
 from airflow_provider_sftp_s3.engine import paths
-from airflow_provider_sftp_s3.engine.errors import AuthenticationFailed, PlaceMissing, StorageError
+from airflow_provider_sftp_s3.engine.errors import AuthenticationFailed, CredentialsExpired, PlaceMissing, StorageError
 from airflow_provider_sftp_s3.engine.options import TransferOptions
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ ATTEMPTS = 9
 #: Seconds before the second time, at most; each pause is twice as long as the one before.
 PAUSE = 0.2
 MAX_PAUSE = 10.0
+#: What a file fails with that meets ExpiredToken.
+EXPIRED = "the aws connection's credentials have expired (ExpiredToken)"
 
 _PASSING = {429, 500, 502, 503, 504}
 _PASSING_CODES = {"InternalError", "RequestTimeout", "ServiceUnavailable", "SlowDown"}
@@ -216,6 +218,8 @@ class S3Requests:
         code = answer.element("Code")
         if code == "NoSuchBucket":
             return PlaceMissing(f"s3_bucket: there is no bucket {self._bucket!r}")
+        if code == "ExpiredToken":
+            return CredentialsExpired(str(self._error(key, EXPIRED)))
         reason = " ".join(filter(None, (f"{status}", code, answer.element("Message"))))
         return Refused(str(self._error(key, f"S3 answered {reason}")), status, code)
 

@@ -11,14 +11,22 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
-from airflow_provider_sftp_s3.engine.errors import ConfigurationError, ConnectionFailed, FileTimeout, SftpS3Error
+from airflow_provider_sftp_s3.engine.errors import (
+    ConfigurationError,
+    ConnectionFailed,
+    CredentialsExpired,
+    FileTimeout,
+    SftpS3Error,
+)
 from airflow_provider_sftp_s3.engine.model import Outcome, Report
 from airflow_provider_sftp_s3.engine.options import TransferOptions
 
-#: How often one file is begun again after the connection was lost under it.
+#: How often one file is begun at most, where the connection was lost under it.
 ATTEMPTS = 3
 #: How many connections in a row may be lost with nothing moved in between before the run gives up.
 LOSSES = 6
+#: Seconds after which a file is begun again that met expired credentials.
+RENEWAL_SECONDS = 0.5
 #: Seconds between two lines of progress.
 PROGRESS_SECONDS = 30.0
 
@@ -280,6 +288,11 @@ class Run(Generic[T]):
                 self._count_loss(lost)
                 error = lost
                 if attempt < ATTEMPTS and self._end is None and not lost.culprit:
+                    continue
+            except CredentialsExpired as expired:
+                error = expired
+                if attempt < ATTEMPTS:
+                    await asyncio.sleep(RENEWAL_SECONDS)
                     continue
             except Exception as failed:  # whatever befell this file, the others go on
                 error = failed

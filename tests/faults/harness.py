@@ -88,11 +88,15 @@ def target_of(server: Any, **fields: Any) -> Target:
     return Target(**(known | fields))
 
 
-def bucket_of(s3: S3Endpoint, name: str, options: TransferOptions, **config: Any) -> Bucket:
+def bucket_of(
+    s3: S3Endpoint, name: str, options: TransferOptions, session: boto3.Session | None = None, **config: Any
+) -> Bucket:
     """Return the engine's view of a bucket on a test server; boto3 has retries, as Airflow's hook gives it."""
-    session = boto3.Session(aws_access_key_id=ACCESS_KEY, aws_secret_access_key=SECRET_KEY, region_name=REGION)
     limits = {"connect_timeout": options.conn_timeout, "read_timeout": options.idle_timeout}
-    client = s3.client(**({"retries": {"total_max_attempts": 3}, "max_pool_connections": 32} | limits | config))
+    config = {"retries": {"total_max_attempts": 3}, "max_pool_connections": 32} | limits | config
+    client = s3.client(session, **config)
+    if session is None:
+        session = boto3.Session(aws_access_key_id=ACCESS_KEY, aws_secret_access_key=SECRET_KEY, region_name=REGION)
     return Bucket(name, client, session, options)
 
 
@@ -103,11 +107,13 @@ async def run(
     bucket: str,
     *,
     login: Mapping[str, Any] | None = None,
+    session: boto3.Session | None = None,
     **options: Any,
 ) -> Ran:
     """Run one pull or push from connect to hang-up; an error is part of the result, a cancellation is not.
 
     :param login: fields of the engine's ``SftpServer`` that differ.
+    :param session: where the credentials come from; none: the fixed ones.
     :param options: fields of ``TransferOptions`` that differ from :data:`PATIENT`.
     """
     chosen = TransferOptions(**(PATIENT | options))
@@ -119,13 +125,13 @@ async def run(
     error: BaseException | None = None
     try:
         async with (
-            bucket_of(s3, bucket, chosen) as place,
-            SftpSession(target_of(server, **(login or {})), chosen) as session,
+            bucket_of(s3, bucket, chosen, session) as place,
+            SftpSession(target_of(server, **(login or {})), chosen) as sftp,
         ):
             if isinstance(settings, PullSettings):
-                report = await pull(settings, session, place, chosen, watcher)
+                report = await pull(settings, sftp, place, chosen, watcher)
             else:
-                report = await push(settings, session, place, chosen, watcher)
+                report = await push(settings, sftp, place, chosen, watcher)
     except Exception as failed:
         error = failed
         report = getattr(failed, "report", None)

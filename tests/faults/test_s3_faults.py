@@ -6,11 +6,20 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import boto3
+import botocore.session
 import pytest
+from botocore.credentials import RefreshableCredentials
 
-from airflow_provider_sftp_s3.engine.errors import ConfigurationError, SftpS3Error, TransferError
+from airflow_provider_sftp_s3.engine.errors import (
+    AuthenticationFailed,
+    ConfigurationError,
+    SftpS3Error,
+    TransferError,
+)
 from airflow_provider_sftp_s3.engine.marks import SYNCED, TAG
 from airflow_provider_sftp_s3.engine.options import MiB, TransferOptions
 from airflow_provider_sftp_s3.engine.push import PushSettings, unsynced
@@ -29,7 +38,7 @@ from tests.faults.harness import (
     run_push,
     write_tree,
 )
-from tests.support.s3_server import S3Request, S3Server
+from tests.support.s3_server import ACCESS_KEY, REGION, S3Request, S3Server
 from tests.support.sftp_servers import AsyncsshServer, Fault
 
 pytestmark = pytest.mark.faults
@@ -332,6 +341,88 @@ class TestTrouble:
         assert s3.unfinished_uploads(bucket) == []
         assert s3.objects(bucket) == {}
         assert read_tree(sftp_server.root) == {"large": FILES["large"] + b"more"}
+
+
+class Rotation:
+    """Credentials that are renewed in the middle of a run: from then on S3 answers the old ones with ExpiredToken.
+
+    :param after: how many requests the old ones are good for.
+    """
+
+    def __init__(self, s3: S3Server, after: int, *, renewed: bool = True) -> None:
+        self.renewed = renewed
+        self.left = after
+        s3.before(self._check)
+
+    def _check(self, request: S3Request) -> tuple[int, str] | None:
+        authorization = request.headers["authorization"]
+        if "Credential=AKIDNEW/" in authorization or ACCESS_KEY in authorization:  # the test's own client
+            return None
+        self.left -= 1
+        if self.left >= 0:
+            return None
+        return 400, "ExpiredToken"
+
+    def _now(self) -> dict[str, str]:
+        name = "AKIDNEW" if self.left < 0 and self.renewed else "AKIDOLD"
+        # Always about to expire, so that each look at them asks again.
+        soon = datetime.now(UTC) + timedelta(minutes=1)
+        return {"access_key": name, "secret_key": "s" * 40, "token": "t" * 40, "expiry_time": soon.isoformat()}
+
+    def session(self) -> boto3.Session:
+        """Return a session as an assumed role gives it."""
+        source = botocore.session.get_session()
+        source._credentials = RefreshableCredentials.create_from_metadata(self._now(), self._now, "test")
+        return boto3.Session(botocore_session=source, region_name=REGION)
+
+
+class TestExpiredCredentials:
+    """Credentials that run out while a run is under way."""
+
+    @pytest.mark.parametrize("after", [1, 2, 4, 7])
+    @pytest.mark.parametrize("pulls", [True, False], ids=["pull", "push"])
+    async def test_they_are_renewed_half_way(
+        self, sftp_server: AsyncsshServer, s3: S3Server, bucket: str, pulls: bool, after: int
+    ) -> None:
+        """What was signed with the old ones is asked again: the run succeeds, obstore's part and boto3's."""
+        if pulls:
+            write_tree(sftp_server.root, FILES)
+        else:
+            put_objects(s3, bucket, FILES)
+        rotation = Rotation(s3, after)
+        run_one = run_pull if pulls else run_push
+        ran = await run_one(sftp_server, s3, bucket, session=rotation.session(), concurrency=2)
+        ran.done()
+        assert rotation.left < 0, "the old ones were good for the whole run"
+        check = check_pull(sftp_server.root, s3, bucket, FILES, ran) if pulls else None
+        assert (check or check_push(sftp_server.root, bucket, FILES, ran)) == EVERY
+        assert s3.unfinished_uploads(bucket) == [] or pulls
+        await check_nothing_open(sftp_server)
+
+    @pytest.mark.parametrize("pulls", [True, False], ids=["pull", "push"])
+    async def test_nothing_renews_them(
+        self, sftp_server: AsyncsshServer, s3: S3Server, bucket: str, pulls: bool
+    ) -> None:
+        """What was not sent stays where it is, the report says why; the next try ends at once, and is not retried."""
+        if pulls:
+            write_tree(sftp_server.root, FILES)
+        else:
+            put_objects(s3, bucket, FILES)
+        rotation = Rotation(s3, 4, renewed=False)
+        run_one = run_pull if pulls else run_push
+        ran = await run_one(sftp_server, s3, bucket, session=rotation.session(), concurrency=1)
+        assert isinstance(ran.error, TransferError)
+        assert ran.report is not None
+        assert ran.failures
+        assert all("credentials have expired" in reason for reason in ran.failures.values())
+        if pulls:
+            check_pull(sftp_server.root, s3, bucket, FILES, ran)
+        else:
+            check_push(sftp_server.root, bucket, FILES, ran)
+        again = await run_one(sftp_server, s3, bucket, session=rotation.session())
+        assert isinstance(again.error, AuthenticationFailed)
+        assert "ExpiredToken" in str(again.error)
+        await check_nothing_open(sftp_server)
 
 
 # --------------------------------------------------------------------------------------- somebody changes an object

@@ -48,17 +48,18 @@ class S3Endpoint:
         """The endpoint's URL."""
         return f"http://{self.host}:{self.port}"
 
-    def client(self, **config: Any) -> Any:
+    def client(self, session: boto3.Session | None = None, **config: Any) -> Any:
         """Return a boto3 client, with no retries unless told.
 
+        :param session: where its credentials come from; none: the fixed ones.
         :param config: fields of ``botocore.config.Config``.
         """
-        return boto3.client(
+        fixed = {"aws_access_key_id": ACCESS_KEY, "aws_secret_access_key": SECRET_KEY}
+        return (session or boto3).client(
             "s3",
             endpoint_url=self.url,
             region_name=REGION,
-            aws_access_key_id=ACCESS_KEY,
-            aws_secret_access_key=SECRET_KEY,
+            **({} if session else fixed),
             config=Config(**{"retries": {"total_max_attempts": 1}, "s3": {"addressing_style": "path"}, **config}),
         )
 
