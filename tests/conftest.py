@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import hypothesis
 import pytest
 
-from tests.support import airflow_env
+from tests.support import airflow_env, secrets
 from tests.support.sftp_servers import REAL_SERVERS, AsyncsshServer, OpenSshServer, SftpServer
 
 if TYPE_CHECKING:
@@ -34,16 +34,34 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("filterwarnings", "error:::airflow_provider_sftp_s3")
 
 
+_watcher = secrets.Watcher()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Look through all that is logged from now on, at DEBUG."""
+    _watcher.begin()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, Any, Any]:
-    """Collect no garbage while a failure is written up.
+    """Fail a test that has logged or printed a secret; collect no garbage while a failure is written up.
 
     A broken connection leaves futures that log a traceback when they are collected. On Python 3.11 that kills pytest
     with a SystemError if it is parsing source, for a traceback of its own, at that moment.
     """
     gc.disable()
     try:
-        return (yield)
+        report = yield
+        printed = [
+            text for name, text in report.sections if name.endswith((f"out {report.when}", f"err {report.when}"))
+        ]
+        leaks = [*_watcher.leaks, *(f"{each!r} was printed" for text in printed for each in secrets.found_in(text))]
+        _watcher.leaks.clear()
+        if leaks and report.passed:
+            report.outcome = "failed"
+            report.longrepr = "\n".join(leaks)
+        return report
     finally:
         gc.enable()
 
@@ -108,10 +126,14 @@ def bucket(s3: S3Server) -> str:
 
 
 @pytest.fixture(scope="session")
-def airflow_home() -> Path:
-    """Airflow's home with its database made: whatever runs a Dag needs it, and nothing else should pay for it."""
+def airflow_home() -> Iterator[Path]:
+    """Airflow's home with its database made: whatever runs a Dag needs it, and nothing else should pay for it.
+
+    In the end neither XCom, nor the task logs, nor anything else in it may hold a secret.
+    """
     airflow_env.make_database()
-    return AIRFLOW_HOME
+    yield AIRFLOW_HOME
+    assert secrets.files_with_secrets(AIRFLOW_HOME) == []
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import urllib.parse
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -81,6 +82,12 @@ KEPT_HEADERS = (
     "x-amz-object-lock-legal-hold",
 )
 _METADATA = "x-amz-meta-"
+
+
+def keep_secrets_out_of_logs() -> None:
+    """Silence botocore's DEBUG log, which shows the headers of requests, and with them session tokens, and answers."""
+    log = logging.getLogger("botocore")
+    log.setLevel(max(log.getEffectiveLevel(), logging.INFO))
 
 
 class Version(NamedTuple):
@@ -167,6 +174,7 @@ class Bucket:
         options: TransferOptions,
         verify: bool | str | None = None,
     ) -> None:
+        keep_secrets_out_of_logs()
         self.name = name
         self.client = client
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="s3")

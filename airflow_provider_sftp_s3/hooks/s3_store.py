@@ -7,7 +7,7 @@ from botocore.config import Config
 
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError
 from airflow_provider_sftp_s3.engine.options import TransferOptions
-from airflow_provider_sftp_s3.engine.s3 import THREADS, Bucket
+from airflow_provider_sftp_s3.engine.s3 import THREADS, Bucket, keep_secrets_out_of_logs
 
 
 def bucket_of(aws_conn_id: str | None, name: str, options: TransferOptions) -> Bucket:
@@ -22,6 +22,7 @@ def bucket_of(aws_conn_id: str | None, name: str, options: TransferOptions) -> B
     """
     if not isinstance(name, str) or not name:
         raise ConfigurationError(f"s3_bucket must be the name of a bucket, not {name!r}")
+    keep_secrets_out_of_logs()  # already now: a role is assumed next
     hook = S3Hook(aws_conn_id=aws_conn_id)
     defaults = Config(
         max_pool_connections=THREADS,

@@ -22,8 +22,9 @@ from airflow_provider_sftp_s3.engine.push import PushSettings, push
 from airflow_provider_sftp_s3.engine.s3 import Bucket
 from airflow_provider_sftp_s3.engine.sftp import SftpSession
 from airflow_provider_sftp_s3.engine.ssh import SftpServer as Target
+from tests.support import secrets
 from tests.support.engine import Recorder
-from tests.support.s3_server import ACCESS_KEY, REGION, SECRET_KEY, S3Endpoint, S3Server
+from tests.support.s3_server import S3Endpoint, S3Server
 from tests.support.sftp_servers import AsyncsshServer, Fault, Proceed, Request, SftpServer
 
 TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.part")
@@ -94,10 +95,8 @@ def bucket_of(
     """Return the engine's view of a bucket on a test server; boto3 has retries, as Airflow's hook gives it."""
     limits = {"connect_timeout": options.conn_timeout, "read_timeout": options.idle_timeout}
     config = {"retries": {"total_max_attempts": 3}, "max_pool_connections": 32} | limits | config
-    client = s3.client(session, **config)
-    if session is None:
-        session = boto3.Session(aws_access_key_id=ACCESS_KEY, aws_secret_access_key=SECRET_KEY, region_name=REGION)
-    return Bucket(name, client, session, options)
+    session = session or s3.session()
+    return Bucket(name, s3.client(session, **config), session, options)
 
 
 async def run(
@@ -168,6 +167,7 @@ def write_tree(root: Path, files: Mapping[str, bytes], *, age: float = 3600.0) -
         place = root / name
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(data)
+        secrets.contents(data)
         make_old(place, age)
 
 
@@ -189,6 +189,7 @@ def put_objects(s3: S3Endpoint, bucket: str, objects: Mapping[str, bytes]) -> No
     client = s3.client()
     for key, data in objects.items():
         client.put_object(Bucket=bucket, Key=key, Body=data)
+        secrets.contents(data)  # only now: botocore logs what this client sends
     client.close()
 
 

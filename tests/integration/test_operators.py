@@ -797,7 +797,6 @@ def test_nothing_secret_is_logged_even_at_debug(world: World, tmp_path: Path) ->
 
 
 IN_A_PROCESS_OF_ITS_OWN = """
-import logging
 from datetime import datetime
 from airflow_provider_sftp_s3._compat import DAG
 from airflow_provider_sftp_s3.transfers.s3_to_sftp import S3ToSftpOperator
@@ -814,8 +813,6 @@ with DAG("nothing_to_hide", schedule=None, start_date=datetime(2024, 1, 1)) as d
         options=dict(part_size=5 << 20),
     )
     S3ToSftpOperator(task_id="push", s3_bucket="{bucket}", s3_prefix="from/", sftp_path="/out")
-# It logs the headers of its requests, and with them the session token, which Airflow's own log masks.
-logging.getLogger("botocore").setLevel("INFO")
 state, instances = run_dag(dag)
 for instance in instances.values():
     report = xcom(instance, "report")

@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import boto3
-
 from airflow_provider_sftp_s3.engine.model import Outcome, Report
 from airflow_provider_sftp_s3.engine.options import TransferOptions
 from airflow_provider_sftp_s3.engine.pull import PullSettings, pull
@@ -74,6 +72,5 @@ class Engine:
             return await push(wanted, session, bucket, self.options, self.seen)
 
     def opened_bucket(self) -> Bucket:
-        connection = self.s3.airflow_connection()
-        session = boto3.Session(connection["login"], connection["password"], region_name="us-east-1")
-        return Bucket(self.bucket, self.s3.client(), session, self.options)
+        session = self.s3.session()
+        return Bucket(self.bucket, self.s3.client(session), session, self.options)

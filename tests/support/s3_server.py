@@ -30,10 +30,13 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoReque
 from moto.s3.models import FakeKey, s3_backends
 from werkzeug.serving import BaseWSGIServer, make_server
 
+from tests.support.secrets import secret
 from tests.support.sftp_servers import START_TIMEOUT, free_port, rclone
 
 ACCESS_KEY = "AKIAIOSFODNN7EXAMPLE"
-SECRET_KEY = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
+SECRET_KEY = secret("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
+SESSION_TOKEN = secret("IQoJb3JpZ2luX2VjEXAMPLETOKEN")
+"""Of what the engine is given. These servers do not ask for it, and the tests' own clients do without."""
 REGION = "eu-central-1"
 
 
@@ -47,6 +50,10 @@ class S3Endpoint:
     def url(self) -> str:
         """The endpoint's URL."""
         return f"http://{self.host}:{self.port}"
+
+    def session(self) -> boto3.Session:
+        """Return a boto3 session as Airflow makes one of :meth:`airflow_connection`."""
+        return boto3.Session(ACCESS_KEY, SECRET_KEY, SESSION_TOKEN, region_name=REGION)
 
     def client(self, session: boto3.Session | None = None, **config: Any) -> Any:
         """Return a boto3 client, with no retries unless told.
@@ -80,7 +87,7 @@ class S3Endpoint:
             "conn_type": "aws",
             "login": ACCESS_KEY,
             "password": SECRET_KEY,
-            "extra": {"endpoint_url": self.url, "region_name": REGION, **extra},
+            "extra": {"endpoint_url": self.url, "region_name": REGION, "aws_session_token": SESSION_TOKEN, **extra},
         }
 
 

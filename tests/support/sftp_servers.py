@@ -40,6 +40,8 @@ from asyncssh.packet import SSHPacket
 from asyncssh.sftp import SFTPServerHandler
 from asyncssh.stream import SSHReader, SSHServerStreamSession, SSHWriter
 
+from tests.support.secrets import secret
+
 START_TIMEOUT = 10.0
 """Seconds a server may take to come up, or down: far more than any of them needs."""
 
@@ -75,10 +77,11 @@ class SftpServer(ABC):
         self.home = Path(tempfile.mkdtemp(prefix="sftp-server-"))
         """Keys, configuration and logs: out of the clients' sight."""
         self._host_key = asyncssh.generate_private_key("ssh-ed25519")
+        secret(self._host_key.export_private_key().decode())
         key = asyncssh.generate_private_key("ssh-ed25519")
         self.client_key = self.home / "client_key"
         """An unencrypted ed25519 private key that the server accepts."""
-        self.client_key_text = key.export_private_key().decode()
+        self.client_key_text = secret(key.export_private_key().decode())
         self.client_public_key = key.export_public_key().decode().strip()
         self.client_key.write_text(self.client_key_text)
         self.client_key.chmod(0o600)
@@ -228,12 +231,13 @@ class AsyncsshServer(SftpServer):
         *,
         sftp_factory: Callable[..., asyncssh.SFTPServer] = asyncssh.SFTPServer,
         fault: Fault | None = None,
-        password: str | None = "secret",
+        password: str | None = "password-of-the-user",
         **listen_options: Any,
     ) -> None:
         super().__init__(root)
         self.port = 0
         self.password = password
+        secret(password or "")
         self.fault = fault or Fault()
         self.requests: Counter[str] = Counter()
         """How often each request was made, by :attr:`Request.name`; clear it to count from here."""
