@@ -51,7 +51,7 @@ THREADS = 32
 #: Bytes up to which an object is read in one request, its headers included. obstore takes less CPU for a larger one.
 SMALL = 1 * MiB
 #: Seconds that an upload which is called off has to abort itself on the server.
-ABORT_SECONDS = 5.0
+ABORT_SECONDS = 1.5
 
 #: S3's words for credentials that will not get better by themselves.
 _BAD_CREDENTIALS = {

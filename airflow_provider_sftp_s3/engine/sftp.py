@@ -38,8 +38,9 @@ from airflow_provider_sftp_s3.engine.sftp_protocol import (
 from airflow_provider_sftp_s3.engine.ssh import Channel, SftpServer, connect
 from airflow_provider_sftp_s3.engine.workers import retrieve
 
-#: How long the requests that clean up after a failure may take at the end of a run.
-FAREWELL_SECONDS = 5.0
+#: How long the requests that clean up after a failure may take at the end of a run. With the watchdog's delay and the
+#: time that the connection has to end no wait is longer than its limit and two seconds.
+FAREWELL_SECONDS = 1.0
 #: Requests for more names of one directory that are on the way at once.
 MAX_LISTINGS_AHEAD = 16
 
@@ -64,7 +65,7 @@ class _Link:
         """
         limit = self._idle_timeout
         while True:
-            await asyncio.sleep(min(1.0, limit / 4))
+            await asyncio.sleep(min(0.25, limit / 4))
             if (awaited := self.sftp.oldest_awaited()) is None:
                 continue
             number, sent = awaited

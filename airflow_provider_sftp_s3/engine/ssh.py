@@ -128,7 +128,7 @@ class Channel(asyncssh.SSHClientSession[bytes]):
             self._channel.close()
             self._connection.close()
             with contextlib.suppress(TimeoutError, asyncssh.Error, OSError):
-                await asyncio.wait_for(self._connection.wait_closed(), 1.0)
+                await asyncio.wait_for(self._connection.wait_closed(), 0.5)
         self._connection.abort()
         self.sftp.lose("closed")
         if proxy is not None:  # asyncssh kills it, and only a loop that lives on sees to its end

@@ -105,6 +105,9 @@ def _handler(hollow: HollowS3) -> type[BaseHTTPRequestHandler]:
                 '<ETag>"0-1"</ETag></CompleteMultipartUploadResult>'
             )
 
+        def do_HEAD(self) -> None:
+            self._say(status=404)
+
         def do_GET(self) -> None:
             key, _ = self._target()
             if not key:

@@ -1,23 +1,16 @@
-"""A process of its own that runs one transfer and says how much its memory grew: started by ``test_resources.py``."""
+"""A process of its own that runs transfers and says what they cost and what they left: see ``test_resources.py``."""
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import resource
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-
-import boto3
-from botocore.config import Config
-
-from airflow_provider_sftp_s3.engine.options import TransferOptions
-from airflow_provider_sftp_s3.engine.pull import PullSettings, pull
-from airflow_provider_sftp_s3.engine.push import PushSettings, push
-from airflow_provider_sftp_s3.engine.s3 import Bucket
-from airflow_provider_sftp_s3.engine.sftp import SftpServer, SftpSession
 
 
 def peak() -> int:
@@ -30,8 +23,19 @@ def peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-async def transfer(job: dict[str, Any], path: str, prefix: str) -> dict[str, Any]:
-    """Run one pull or push of what is beneath ``path`` or under ``prefix``."""
+async def transfer(job: dict[str, Any]) -> dict[str, Any]:
+    """Run one pull or push, and return its report."""
+    # Imported here, as the operators do it: what that costs is part of the measure.
+    import boto3
+    from botocore.config import Config
+
+    from airflow_provider_sftp_s3.engine.options import TransferOptions
+    from airflow_provider_sftp_s3.engine.pull import PullSettings, pull
+    from airflow_provider_sftp_s3.engine.push import PushSettings, push
+    from airflow_provider_sftp_s3.engine.s3 import Bucket
+    from airflow_provider_sftp_s3.engine.sftp import SftpSession
+    from airflow_provider_sftp_s3.engine.ssh import SftpServer
+
     options = TransferOptions()
     login = {"aws_access_key_id": "key", "aws_secret_access_key": "secret", "region_name": "eu-central-1"}
     session = boto3.Session(**login)
@@ -43,20 +47,40 @@ async def transfer(job: dict[str, Any], path: str, prefix: str) -> dict[str, Any
         SftpSession(SftpServer(**job["sftp"]), options) as sftp,
     ):
         if job["direction"] == "pull":
-            settings = PullSettings(sftp_path=path, s3_prefix=prefix, min_age=0)
-            return (await pull(settings, sftp, bucket, options, watcher)).as_dict()
-        push_settings = PushSettings(sftp_path=path, s3_prefix=prefix, s3_keys=job["keys"] or None, mark="none")
-        return (await push(push_settings, sftp, bucket, options, watcher)).as_dict()
+            settings = PullSettings(sftp_path=job["path"], min_age=0, after_transfer=job["after_transfer"])
+            report = await pull(settings, sftp, bucket, options, watcher)
+        else:
+            push_settings = PushSettings(sftp_path=job["path"], s3_keys=job["keys"], mark="none")
+            report = await push(push_settings, sftp, bucket, options, watcher)
+    left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    assert not left, f"tasks are left: {left}"
+    return report.as_dict()
+
+
+def held() -> dict[str, int]:
+    """Return what this process holds now: file descriptors, threads, and bytes of memory."""
+    gc.collect()
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return {
+        "descriptors": len(list(Path("/proc/self/fd").iterdir())),
+        "threads": threading.active_count(),
+        "memory": pages * resource.getpagesize(),
+    }
 
 
 def main() -> None:
-    """Read the job from stdin; print the report and the growth as JSON."""
+    """Read the job from stdin; print its last report, the growth, and what was held after each tenth of the runs."""
     job = json.load(sys.stdin)
-    warm_up = {**job, "keys": job["warm_up_keys"]}
-    asyncio.run(transfer(warm_up, job["warm_up"], ""))
+    import airflow_provider_sftp_s3.transfers.s3_to_sftp
+    import airflow_provider_sftp_s3.transfers.sftp_tree_to_s3  # noqa: F401 - Airflow is not what is measured
+
     before = peak()
-    report = asyncio.run(transfer(job, job["path"], ""))
-    print(json.dumps({"report": report, "before": before, "growth": peak() - before}))  # noqa: T201
+    holding = []
+    for number in range(1, job["runs"] + 1):
+        report = asyncio.run(transfer(job))
+        if number % max(job["runs"] // 10, 1) == 0:
+            holding.append(held())
+    print(json.dumps({"report": report, "growth": peak() - before, "holding": holding}))  # noqa: T201
 
 
 if __name__ == "__main__":

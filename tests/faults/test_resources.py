@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import hashlib
 import json
 import math
 import os
+import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -24,9 +28,12 @@ from tests.support.sftp_servers import AsyncsshServer, Fault, OpenSshServer, Pro
 pytestmark = pytest.mark.faults
 
 GROWTH = 200 * MiB
+"""What a process may take at its peak beyond an interpreter with Airflow imported."""
 WORKS = {
-    "one file of 1 GiB": {"large": GiB},
+    "10,000 small files": {f"{n:05}": 1000 + n for n in range(10_000)},
+    "64 files of 100 MiB": {f"{n:02}": 100 * MiB for n in range(64)},
     "200 files of 5 MiB": {f"{n:03}": 5 * MiB for n in range(200)},
+    "one file of 20 GiB": {"large": 20 * GiB},
 }
 
 
@@ -38,8 +45,43 @@ def sftp(tmp_path: Path) -> Iterator[SftpServer]:
         yield server
 
 
+async def measure(direction: str, sftp: SftpServer, s3: HollowS3, runs: int = 1, **job: Any) -> dict[str, Any]:
+    """Run transfers of the directory ``work`` in a process of their own, and return what it says of them."""
+    job = {
+        "direction": direction,
+        "runs": runs,
+        "path": sftp.path("work"),
+        "after_transfer": "move",
+        "keys": None,
+        "s3": s3.url,
+        "bucket": s3.bucket,
+        "sftp": {
+            "host": sftp.host,
+            "port": sftp.port,
+            "username": sftp.username,
+            "private_key": sftp.client_key_text,
+            "host_key": sftp.host_key,
+        },
+    } | job
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-W", "ignore", "-m", "tests.faults.measured_run"),
+        cwd=Path(__file__).parents[2],
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        answer, _ = await asyncio.wait_for(process.communicate(json.dumps(job).encode()), 1800)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode == 0
+    result: dict[str, Any] = json.loads(answer.splitlines()[-1])
+    return result
+
+
 class TestMemory:
-    """A process that transfers a GiB grows by no more than 200 MiB."""
+    """A process that transfers takes no more than 200 MiB for it, whatever it transfers."""
 
     @pytest.mark.parametrize("work", WORKS)
     async def test_a_pull_is_bounded(self, sftp: SftpServer, work: str) -> None:
@@ -52,73 +94,75 @@ class TestMemory:
                 file.write(name.encode())  # so that no two are the same
                 file.truncate(size)  # sparse: they cost no disk
             os.utime(place / name, (10**9, 10**9))
-        write_tree(sftp.root, {"warm up/small": b"x" * 1000})
         with HollowS3() as s3:
-            measured = await self._measure("pull", sftp, s3)
+            measured = await measure("pull", sftp, s3)
         assert measured["report"]["transferred"] == len(files)
-        assert measured["growth"] <= GROWTH, f"grew by {measured['growth'] / MiB:.0f} MiB"
+        assert measured["growth"] <= GROWTH, f"took {measured['growth'] / MiB:.0f} MiB"
         for name, size in files.items():
             parts = s3.taken[name]
             assert sum(part for part, _ in parts) == size
-            assert [digest for _, digest in parts] == _digests(place / ".done" / name, [part for part, _ in parts])
+            starts = [name.encode(), *[b""] * (len(parts) - 1)]
+            assert parts == [(part, _digest(start, part)) for start, (part, _) in zip(starts, parts, strict=True)]
             assert all(part >= 5 * MiB for part, _ in parts[:-1])
+            assert (place / ".done" / name).stat().st_size == size
         assert not s3._parts, "a multipart upload was not completed"
 
     @pytest.mark.parametrize("work", WORKS)
     async def test_a_push_is_bounded(self, sftp: SftpServer, work: str) -> None:
         """Every byte arrives, and the memory stays within bounds."""
         files = WORKS[work]
-        (sftp.root / "work").mkdir()
-        (sftp.root / "warm up").mkdir()
-        with HollowS3(files | {"small": 1000}) as s3:
-            measured = await self._measure("push", sftp, s3, keys=list(files))
+        place = sftp.root / "work"
+        place.mkdir()
+        with HollowS3(files) as s3, kept_sparse(place):
+            measured = await measure("push", sftp, s3, keys=list(files))
         assert measured["report"]["transferred"] == len(files)
-        assert measured["growth"] <= GROWTH, f"grew by {measured['growth'] / MiB:.0f} MiB"
-        for name, size in files.items():
-            place = sftp.root / "work" / name
-            assert place.stat().st_size == size
-            with place.open("rb") as file:
-                assert not any(any(piece) for piece in iter(lambda: file.read(MiB), b"") if piece != bytes(len(piece)))
-            place.unlink()
-
-    @staticmethod
-    async def _measure(direction: str, sftp: SftpServer, s3: HollowS3, keys: list[str] | None = None) -> dict[str, Any]:
-        job = {
-            "direction": direction,
-            "path": sftp.path("work"),
-            "warm_up": sftp.path("warm up"),
-            "keys": keys,
-            "warm_up_keys": ["small"],
-            "s3": s3.url,
-            "bucket": s3.bucket,
-            "sftp": {
-                "host": sftp.host,
-                "port": sftp.port,
-                "username": sftp.username,
-                "private_key": sftp.client_key_text,
-                "host_key": sftp.host_key,
-            },
-        }
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tests.faults.measured_run"),
-            cwd=Path(__file__).parents[2],
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-        )
-        try:
-            answer, _ = await asyncio.wait_for(process.communicate(json.dumps(job).encode()), 100)
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        assert process.returncode == 0
-        result: dict[str, Any] = json.loads(answer)
-        return result
+        assert measured["growth"] <= GROWTH, f"took {measured['growth'] / MiB:.0f} MiB"
+        assert {file.name: file.stat().st_size for file in place.iterdir()} == files
 
 
-def _digests(place: Path, sizes: list[int]) -> list[str]:
-    with place.open("rb") as file:
-        return [hashlib.md5(file.read(size)).hexdigest() for size in sizes]
+@functools.cache
+def _digest(start: bytes, size: int) -> str:
+    """Return the MD5 of ``size`` bytes: ``start`` and zeros."""
+    digest = hashlib.md5(start)
+    for offset in range(len(start), size, MiB):
+        digest.update(bytes(min(MiB, size - offset)))
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def kept_sparse(place: Path) -> Iterator[None]:
+    """Turn what is written into the files of a directory, zeros all of them, into holes: gigabytes cost no disk."""
+    over = threading.Event()
+
+    def punch() -> None:
+        while not over.wait(0.5):
+            for file in place.iterdir():
+                subprocess.run(["fallocate", "--dig-holes", file], stderr=subprocess.DEVNULL)
+
+    thread = threading.Thread(target=punch)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+class TestEndurance:
+    """Runs without number in one process, as a worker has them."""
+
+    @pytest.mark.parametrize("direction", ["pull", "push"])
+    async def test_500_runs_leak_nothing(self, sftp: SftpServer, direction: str) -> None:
+        """As many descriptors and threads after 250 runs each way as after 25, and at most 16 MiB more of memory."""
+        files = {f"{n}": 1000 for n in range(3)}
+        write_tree(sftp.root, {f"work/{name}": bytes(size) for name, size in files.items()})
+        with HollowS3(files) as s3:
+            measured = await measure(direction, sftp, s3, 250, keys=list(files), after_transfer="keep")
+        first, *_, last = measured["holding"]
+        assert measured["report"]["transferred"] == len(files), "each run has as much to do as the first one"
+        assert last["descriptors"] <= first["descriptors"]
+        assert last["threads"] <= first["threads"]
+        assert last["memory"] - first["memory"] <= 16 * MiB
 
 
 class CountsFiles(Fault):

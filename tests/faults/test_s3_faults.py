@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -243,6 +244,41 @@ class TestTrouble:
         again = await run_push(sftp_server, s3, bucket)
         again.done()
         assert check_push(sftp_server.root, bucket, FILES, again) == EVERY
+
+    @pytest.mark.parametrize("times", [2, None], ids=["twice", "always"])
+    async def test_the_connection_breaks_in_the_middle_of_a_part(
+        self, sftp_server: AsyncsshServer, s3: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch, times: int | None
+    ) -> None:
+        """S3 hangs up after half a part: sent again; where that goes on, the file stays where it is, and is named."""
+        write_tree(sftp_server.root, FILES)
+        answer, cuts = s3._answer, 0
+
+        def halved(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+            nonlocal cuts
+            if "partNumber=" in environ.get("QUERY_STRING", "") and (times is None or cuts < times):
+                cuts += 1
+                environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]) // 2)
+                environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+                raise ConnectionResetError
+            return answer(environ, start_response)
+
+        s3.stop()
+        monkeypatch.setattr(s3, "_answer", halved)
+        s3.start()
+        try:
+            ran = await run_pull(sftp_server, s3, bucket, idle_timeout=IDLE if times is None else 20.0)
+        finally:
+            s3.stop()
+            monkeypatch.undo()
+            s3.start()
+        assert cuts >= 2
+        moved = EVERY if times else EVERY - {"large"}
+        assert check_pull(sftp_server.root, s3, bucket, FILES, ran) == moved
+        assert set(ran.failures) == EVERY - moved
+        assert s3.unfinished_uploads(bucket) == []
+        again = await run_pull(sftp_server, s3, bucket)
+        again.done()
+        assert check_pull(sftp_server.root, s3, bucket, FILES, again) == EVERY
 
     @pytest.mark.parametrize("pulls", [True, False], ids=["pull", "push"])
     async def test_slow_answers_are_waited_for(

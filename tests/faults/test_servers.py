@@ -625,8 +625,7 @@ class TestCancellation:
         """A cancelled pull ends soon, leaves no handle, no connection and no multipart upload, and loses nothing."""
         write_tree(sftp_server.root, FILES)
         sftp_server.fault = fault = Acts(_no_answer, (phase,), always=True)
-        # The farewell to a server that does not answer is bounded by 5 s.
-        assert await self._cancelled(sftp_server, s3, bucket, True, lambda: fault.acted > 0) < 5.0 + 1.0 + SLACK
+        assert await self._cancelled(sftp_server, s3, bucket, True, lambda: fault.acted > 0) < 2.0 + SLACK
         await check_nothing_open(sftp_server)
         assert s3.unfinished_uploads(bucket) == []
         sftp_server.fault = Fault()
@@ -643,7 +642,7 @@ class TestCancellation:
         (sftp_server.root / "sub").mkdir()
         write_tree(sftp_server.root, OLD)
         sftp_server.fault = fault = Acts(_no_answer, (phase,), always=True)
-        assert await self._cancelled(sftp_server, s3, bucket, False, lambda: fault.acted > 0) < 5.0 + 1.0 + SLACK
+        assert await self._cancelled(sftp_server, s3, bucket, False, lambda: fault.acted > 0) < 2.0 + SLACK
         await check_nothing_open(sftp_server)
         assert leftovers(sftp_server.root) == []
         tree = read_tree(sftp_server.root)
