@@ -170,10 +170,16 @@ class S3Requests:
     async def _retrying(self, key: str, attempt: Callable[[], Awaitable[T]]) -> T:
         pause = PAUSE
         deadline = time.monotonic() + self._patience
+        expired = False
         for left in reversed(range(ATTEMPTS)):
             over = not left or time.monotonic() + pause > deadline
             try:
                 return await attempt()
+            except CredentialsExpired:
+                if expired or not left:
+                    raise
+                expired = True
+                continue  # signed anew: the session may have renewed its credentials meanwhile
             except Refused as refused:
                 if over or not refused.passes:
                     raise
@@ -220,6 +226,9 @@ class S3Requests:
             return PlaceMissing(f"s3_bucket: there is no bucket {self._bucket!r}")
         if code == "ExpiredToken":
             return CredentialsExpired(str(self._error(key, EXPIRED)))
+        if status == 400 and not body:  # a HEAD has no room for the reason
+            reason = "S3 answered 400, as it does where the aws connection's credentials have expired"
+            return CredentialsExpired(str(self._error(key, reason)))
         reason = " ".join(filter(None, (f"{status}", code, answer.element("Message"))))
         return Refused(str(self._error(key, f"S3 answered {reason}")), status, code)
 

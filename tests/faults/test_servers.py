@@ -393,6 +393,20 @@ class TestLimits:
         assert ran.watcher.notices == []
         await check_nothing_open(sftp_server)
 
+    async def test_short_requests_are_kept_to(self, sftp_server: AsyncsshServer, s3: S3Server, bucket: str) -> None:
+        """A server that takes 4 KiB at a time gets them, in both directions, and the user is told once."""
+        sftp_server.fault = faulty.ShortRequests()
+        files = {"empty": b"", "small": b"s", "large": os.urandom(200_001)}
+        write_tree(sftp_server.root, files)
+        ran = await run_pull(sftp_server, s3, bucket)
+        assert check_pull(sftp_server.root, s3, bucket, files, ran) == set(files)
+        assert len([notice for notice in ran.watcher.notices if "4096 bytes" in notice]) == 1
+        (sftp_server.root / "out").mkdir()
+        ran = await run_push(sftp_server, s3, bucket, "/out", mark="none")
+        ran.done()
+        assert read_tree(sftp_server.root / "out") == files
+        assert len([notice for notice in ran.watcher.notices if "4096 bytes" in notice]) == 1
+
     async def test_the_time_that_a_file_waits_for_a_handle_is_not_its_own(
         self, sftp_server: AsyncsshServer, s3: S3Server, bucket: str
     ) -> None:

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from asyncssh import SFTPAttrs, SFTPFailure, SFTPName, SFTPNoSpaceOnFilesystem, SFTPPermissionDenied
+from asyncssh import SFTPAttrs, SFTPFailure, SFTPLimits, SFTPName, SFTPNoSpaceOnFilesystem, SFTPPermissionDenied
 
 from tests.support.sftp_servers import AsyncsshServer, CutConnection, Fault, NoAnswer, Proceed, Request
 
@@ -50,6 +50,7 @@ __all__ = [
     "RenameIsRefused",
     "ReplyIsLost",
     "SetstatIsRefused",
+    "ShortRequests",
 ]
 
 RENAMES = ("RENAME", "POSIX-RENAME")
@@ -140,6 +141,20 @@ class AtMostOpenHandles(Fault):
     async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
         if request.name in ("OPEN", "OPENDIR") and server.open_handles >= self.limit:
             raise SFTPFailure("too many open handles")
+        return await proceed()
+
+
+@dataclass
+class ShortRequests(Fault):
+    """Says that it takes no requests beyond so many bytes, fewer than the protocol asks of it, and keeps to that."""
+
+    limit: int = 4096
+
+    async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
+        if request.name == "LIMITS":
+            return SFTPLimits(0, self.limit, self.limit, 0)
+        if request.name in ("READ", "WRITE") and request.length > self.limit:
+            raise SFTPFailure("request too long")
         return await proceed()
 
 
