@@ -213,14 +213,14 @@ class S3Server(S3Endpoint):
         try:
             for hook in tuple(self._before):
                 if fault := hook(request):
-                    return _error(start_response, *fault)
+                    return _error(request, start_response, *fault)
             with self._one_at_a_time:
                 if fault := _failed_condition(request):
-                    return _error(start_response, *fault)
+                    return _error(request, start_response, *fault)
                 answer = list(self._moto(environ, start_response))
             for hook in tuple(self._after):
                 if fault := hook(request):
-                    return _error(start_response, *fault)
+                    return _error(request, start_response, *fault)
         except ConnectionError:
             with contextlib.suppress(OSError):
                 environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
@@ -327,7 +327,7 @@ _MESSAGES = {
 }
 
 
-def _error(start_response: Callable[..., Any], status: int, code: str) -> list[bytes]:
+def _error(request: S3Request, start_response: Callable[..., Any], status: int, code: str) -> list[bytes]:
     """Answer as S3 does when a request fails."""
     text = (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
@@ -338,7 +338,7 @@ def _error(start_response: Callable[..., Any], status: int, code: str) -> list[b
         f"{int(status)} {HTTPStatus(status).phrase}",
         [("Content-Type", "application/xml"), ("Content-Length", str(len(text)))],
     )
-    return [text]
+    return [] if request.method == "HEAD" else [text]
 
 
 # ---------------------------------------------------------------------------------------------------- rclone's server
