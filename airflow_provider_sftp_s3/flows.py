@@ -131,9 +131,11 @@ PUSH_FIELDS = {
     "strip_regex": Field(values.regex, "a regular expression (in single quotes); a template, too"),
     "mark": Field(partial(values.choice, among=("metadata", "tag", "none")), "metadata, tag or none"),
 }
-#: Of the push Dag as a whole.
-PUSH_RUN_FIELDS = {
+#: Of the Dag as a whole.
+PARALLELISM = {
     "parallelism": Field(partial(values.count, low=1, high=1000), "a whole number from 1 to 1000", default=1),
+}
+PUSH_RUN_FIELDS = {
     "batch_files": Field(partial(values.count, low=1, high=10_000), "a whole number from 1 to 10000", default=1000),
     "poke_interval": Field(
         partial(values.duration, least=timedelta(seconds=1)),
@@ -143,8 +145,8 @@ PUSH_RUN_FIELDS = {
     "wait_timeout": Field(values.duration, DURATION),
 }
 FIELDS = {
-    "pull": RUN_FIELDS | TRANSFER_FIELDS | PULL_FIELDS,
-    "push": RUN_FIELDS | TRANSFER_FIELDS | PUSH_FIELDS | PUSH_RUN_FIELDS,
+    "pull": RUN_FIELDS | TRANSFER_FIELDS | PULL_FIELDS | PARALLELISM,
+    "push": RUN_FIELDS | TRANSFER_FIELDS | PUSH_FIELDS | PARALLELISM | PUSH_RUN_FIELDS,
 }
 ALL_FIELDS = FIELDS["pull"] | FIELDS["push"]
 
@@ -359,11 +361,19 @@ def _dag(flow: Mapping[str, Any]) -> DAG:
     )
     add_tasks = _add_pull if flow["direction"] == "pull" else _add_push
     add_tasks(dag, flow)
+    # Airflow's own limit, 16 unless configured, would be a lower parallelism than what the flow says.
+    dag.max_active_tasks = max(dag.max_active_tasks, flow["parallelism"])
     return dag
 
 
 def _add_pull(dag: DAG, flow: Mapping[str, Any]) -> None:
-    SftpTreeToS3Operator(task_id="pull", dag=dag, **_set(flow, *TRANSFER_FIELDS, *PULL_FIELDS))
+    shards, arguments = flow["parallelism"], _set(flow, *TRANSFER_FIELDS, *PULL_FIELDS)
+    if shards == 1:
+        SftpTreeToS3Operator(task_id="pull", dag=dag, **arguments)
+        return
+    SftpTreeToS3Operator.partial(task_id="pull", dag=dag, map_index_template="{{ task.shard }}", **arguments).expand(
+        shard=[f"{number}/{shards}" for number in range(1, shards + 1)]
+    )
 
 
 def _add_push(dag: DAG, flow: Mapping[str, Any]) -> None:

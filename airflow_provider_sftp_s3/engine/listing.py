@@ -35,17 +35,26 @@ class Tree:
     :param root: the directory, as it is given to the server.
     :param done_name: name of the done directories, which are never entered.
     :param min_age: seconds that a file must have been left alone; 0 takes all.
+    :param shard: the part of the tree to take; of what is in the others, nothing is told.
     """
 
     def __init__(
-        self, session: SftpSession, root: bytes, *, globs: paths.Globs, done_name: bytes, min_age: float
+        self,
+        session: SftpSession,
+        root: bytes,
+        *,
+        globs: paths.Globs,
+        done_name: bytes,
+        min_age: float,
+        shard: paths.Shard,
     ) -> None:
         self.session = session
         self.root = root
         self.globs = globs
         self.done_name = done_name
         self.min_age = min_age
-        #: the done directories that the walk came by
+        self.shard = shard
+        #: the done directories that the walk came by, relative to the root
         self.done_directories: list[bytes] = []
         self._from_the_future: list[SourceFile] = []
         self._losses = 0
@@ -106,7 +115,7 @@ class Tree:
         done = next((entry for entry in directory.entries if entry.name == self.done_name), None)
         done_state: DoneState = "absent" if done is None else "directory" if done.kind == "directory" else "other"
         if done_state == "directory":
-            self.done_directories.append(posixpath.join(directory.path, self.done_name))
+            self.done_directories.append(posixpath.join(directory.relative, self.done_name))
         now = time.time()
         previous: bytes | None = None
         for entry in directory.entries:
@@ -115,20 +124,23 @@ class Tree:
             previous = entry.name
             path = posixpath.join(directory.path, entry.name)
             relative = posixpath.join(directory.relative, entry.name)
+            mine = self.shard.holds(relative)
+            if not mine and entry.kind != "directory":
+                continue
             reason = self.globs.reason_to_skip(paths.text(relative))
             try:
                 paths.check_name(entry.name)
             except NameRefused as refused:
-                if reason == "excluded":
+                if mine and reason == "excluded":
                     yield Outcome(self.label(path), "skipped", reason=reason)
-                else:
+                elif mine:
                     yield Outcome(self.label(path), "failed", reason=str(refused))
                 continue
             if entry.kind == "directory":
-                if len(relative) > paths.MAX_KEY_BYTES:  # a server can go on for ever
-                    yield Outcome(self.label(path), "failed", reason="is too deep: nothing in it can be an S3 key")
-                else:
+                if len(relative) <= paths.MAX_KEY_BYTES:  # a server can go on for ever
                     yield path, relative
+                elif mine:
+                    yield Outcome(self.label(path), "failed", reason="is too deep: nothing in it can be an S3 key")
             elif entry.kind != "file":
                 yield Outcome(self.label(path), "skipped", reason="link" if entry.kind == "link" else "special file")
             elif paths.is_temporary(entry.name):

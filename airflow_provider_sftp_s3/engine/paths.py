@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import posixpath
 import re
 import secrets
 from collections.abc import Iterable
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError, NameRefused
@@ -133,6 +135,39 @@ def _check_segments(path: str) -> None:
             raise NameRefused(f"it has the segment {segment.decode()!r}")
         if len(segment) > MAX_NAME_BYTES:
             raise NameRefused(f"a name in it has {len(segment)} bytes, and file systems take {MAX_NAME_BYTES}")
+
+
+@dataclass(frozen=True)
+class Shard:
+    """
+    One of `count` parts of a tree, which tasks on several machines pull at the same time: each path is in exactly one.
+
+    :param number: which part, from 1.
+    """
+
+    number: int
+    count: int
+
+    @classmethod
+    def of(cls, value: str | None) -> Shard:
+        """
+        Return the shard that is written "2/8", the second of eight; None is the whole.
+
+        :raises ConfigurationError: it is written otherwise.
+        """
+        if value is None:
+            return cls(1, 1)
+        parts = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", value) if isinstance(value, str) else None
+        if parts is None or not 1 <= int(parts[1]) <= int(parts[2]):
+            raise ConfigurationError(f"shard must be like '2/8', the second of eight, or None, not {value!r}")
+        return cls(int(parts[1]), int(parts[2]))
+
+    def holds(self, path: bytes) -> bool:
+        """Say whether a path is in this part. Every machine and every version says the same."""
+        if self.count == 1:
+            return True
+        digest = hashlib.blake2b(path, digest_size=8).digest()
+        return int.from_bytes(digest, "big") % self.count == self.number - 1
 
 
 class Globs:

@@ -54,6 +54,9 @@ class PullSettings:
     """
     What a pull moves and where to; the operator's docstring explains each.
 
+    With a `shard`, each of several pulls lists the whole tree, takes only its own files and keeps to `max_files` and
+    `max_bytes` by itself. Their reports add up to that of one pull.
+
     :raises ConfigurationError: a value is not allowed; the message names the argument and what is.
     """
 
@@ -68,10 +71,12 @@ class PullSettings:
     max_files: int | None = None
     max_bytes: int | None = None
     dry_run: bool = False
+    shard: str | None = None
 
     def __post_init__(self) -> None:
         check_sftp_path(self.sftp_path)
         check_caps(self.max_files, self.max_bytes)
+        paths.Shard.of(self.shard)
         if self.after_transfer not in get_args(AfterTransfer):
             raise ConfigurationError(
                 f"after_transfer must be one of {', '.join(get_args(AfterTransfer))}, not {self.after_transfer!r}"
@@ -127,8 +132,10 @@ class Pull(Transfer[PulledFile]):
             globs=paths.Globs(settings.include, settings.exclude),
             done_name=self.done_name,
             min_age=settings.min_age,
+            shard=paths.Shard.of(settings.shard),
         )
         self._done_made: dict[bytes, asyncio.Task[None]] = {}
+        self._done_used: set[bytes] = set()
         #: files that S3 has and whose move has not been answered yet
         self._uploaded: dict[bytes, Stat] = {}
         self._unstamped = False
@@ -255,6 +262,7 @@ class Pull(Transfer[PulledFile]):
         """
         directory = posixpath.join(posixpath.dirname(file.path), self.done_name)
         done = posixpath.join(directory, posixpath.basename(file.path))
+        self._done_used.add(directory)
         moved = await self._rename_into(directory, file.path, done, make=file.done == "absent")
         try:
             for _ in range(LOOKS):
@@ -279,19 +287,21 @@ class Pull(Transfer[PulledFile]):
 
     async def _rename_into(self, directory: bytes, path: bytes, done: bytes, *, make: bool) -> bool:
         """Rename `path` to `done`; False where it is gone: moved by another run, or by us before a line was cut."""
-        if make:
-            await self._make_done_directory(directory)
-        try:
-            await self.session.replace(path, done)
-            return True
-        except NotFound:
-            if not await self.session.exists(path):
-                return False
-        # It is the done directory that is gone: somebody has tidied up.
-        self._done_made.pop(directory, None)
-        await self._make_done_directory(directory)
-        await self.session.replace(path, done)
-        return True
+        for look in range(1, LOOKS + 1):
+            if make:
+                await self._make_done_directory(directory)
+            try:
+                await self.session.replace(path, done)
+                return True
+            except NotFound:
+                if not await self.session.exists(path):
+                    return False
+                if look == LOOKS:
+                    raise
+            # It is the done directory that is gone: somebody, or another shard at its end, has tidied up.
+            self._done_made.pop(directory, None)
+            make = True
+        raise AssertionError("unreachable")
 
     async def _move_back(self, done: bytes, path: bytes) -> None:
         """Move a file out of the done directory, unless a newer one has its place: the next run replaces it then."""
@@ -328,20 +338,24 @@ class Pull(Transfer[PulledFile]):
             raise
 
     async def _remove_empty_done_directories(self) -> None:
-        for directory in self._done_made:
+        # Of those that another shard has made, too: it cannot remove what still holds a file of this one.
+        for directory in self._done_used:
             with contextlib.suppress(ServerRefused, ConnectionFailed):
                 await self.session.remove_directory(directory)
 
     async def _old_done_files(self, retention: float) -> AsyncGenerator[PulledFile | Outcome]:
         before = time.time() - retention
-        for directory in self.tree.done_directories:
+        for relative in self.tree.done_directories:
+            directory = posixpath.join(self.root, relative)
             try:
                 entries = await self.session.list_directory(directory)
             except ServerRefused as refused:
                 yield Outcome(self.tree.label(directory), "failed", reason=f"cannot be purged: {refused}")
                 continue
             for entry in entries:
-                if entry.kind == "file" and entry.stat.mtime < before and b"/" not in entry.name:
+                # By where it came from, since another shard may be about to stamp a file that it has just moved.
+                mine = self.tree.shard.holds(posixpath.join(posixpath.dirname(relative), entry.name))
+                if mine and entry.kind == "file" and entry.stat.mtime < before and b"/" not in entry.name:
                     path = posixpath.join(directory, entry.name)
                     yield PulledFile(SourceFile(path, b"", entry.stat, "directory"), self.tree.label(path))
 

@@ -45,9 +45,12 @@ class SftpTreeToS3Operator(TransferOperator):
         already has with the same size and ``mtime`` metadata.
     :param done_dir: name of the done directory inside each directory.
     :param retention: purge done files this long after their transfer, as a timedelta or in seconds. None or 0: never.
-    :param max_files: transfer at most so many files in one run; the rest waits for the next.
-    :param max_bytes: transfer at most so many bytes in one run. A larger file goes alone.
+    :param max_files: transfer at most so many files in one run; the rest waits for the next. Each shard counts its own.
+    :param max_bytes: transfer at most so many bytes in one run. A larger file goes alone. Each shard counts its own.
     :param dry_run: list what would be done, touch nothing. (templated)
+    :param shard: which part of the tree to pull, so that mapped tasks on several workers share a large one: ``2/8`` is
+        the second of eight. Each file, done ones too, is in exactly one. Every task lists the whole tree, over a
+        connection of its own. None: the whole tree. (templated)
     :param options: :class:`~airflow_provider_sftp_s3.engine.options.TransferOptions`, or a dict of its fields.
     :return: the report, JSON: direction, transferred, bytes, seconds, skipped, failed, failures, targets, purged.
     :raises AirflowFailException: at once, with no retries, where a setting, a credential or a directory is wrong.
@@ -63,6 +66,7 @@ class SftpTreeToS3Operator(TransferOperator):
         "include",
         "exclude",
         "dry_run",
+        "shard",
     )
     ui_color = "#d5e8f0"
 
@@ -83,6 +87,7 @@ class SftpTreeToS3Operator(TransferOperator):
         max_files: int | None = None,
         max_bytes: int | None = None,
         dry_run: bool | str = False,
+        shard: str | None = None,
         options: TransferOptions | dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -101,6 +106,7 @@ class SftpTreeToS3Operator(TransferOperator):
         self.max_files = max_files
         self.max_bytes = max_bytes
         self.dry_run = dry_run
+        self.shard = shard
         self.options = options
 
     @fails_for_good
@@ -120,5 +126,6 @@ class SftpTreeToS3Operator(TransferOperator):
             max_files=self.max_files,
             max_bytes=self.max_bytes,
             dry_run=truth("dry_run", self.dry_run),
+            shard=self.shard,
         )
         return self.transfer(context, lambda *places: pull(settings, *places))

@@ -81,6 +81,25 @@ def test_a_pull_flow_moves_a_tree_into_the_bucket(sftp_server: AsyncsshServer, s
     assert xcom(tasks["pull", -1])["transferred"] == 2
 
 
+def test_a_pull_flow_with_parallelism_shares_the_tree_among_its_tasks(
+    sftp_server: AsyncsshServer, s3: S3Server, bucket: str
+) -> None:
+    tree = sftp_server.local("/outgoing")
+    (tree / "sub").mkdir(parents=True)
+    content = {name: name.encode() for name in ("a", "b", "sub/c", "sub/{{ ds }}", "sub/ü 1", "f", "g", "h")}
+    for name, body in content.items():
+        (tree / name).write_bytes(body)
+
+    state, tasks = run_flow("pull", bucket, sftp_path="/outgoing", parallelism=3, min_age=0)
+
+    assert state == "success"
+    assert s3.objects(bucket) == content
+    reports = {tasks["pull", index].rendered_map_index: xcom(tasks["pull", index]) for index in range(3)}
+    assert sorted(reports) == ["1/3", "2/3", "3/3"]
+    assert sum(report["transferred"] for report in reports.values()) == len(content)
+    assert all(report["transferred"] for report in reports.values())
+
+
 @pytest.mark.parametrize("mark", ["metadata", "tag"])
 def test_a_push_flow_pushes_what_is_unsynced_and_the_next_run_finds_nothing(
     s3: S3Server, bucket: str, incoming: Path, mark: str

@@ -321,6 +321,7 @@ async def test_a_missing_bucket_is_a_wrong_setting(engine: Engine, inbox: Path) 
         ({"max_files": 0}, "max_files must be a whole number above 0"),
         ({"max_bytes": 1.5}, "max_bytes must be a whole number above 0"),
         ({"s3_prefix": "a//b"}, "s3_prefix"),
+        ({"shard": "9/8"}, "shard must be like '2/8'"),
         ({"include": ""}, "include must be a glob"),
     ],
 )

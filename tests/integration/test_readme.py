@@ -42,7 +42,7 @@ def dag_of(code: str) -> Any:
 
 def test_both_operators_run_as_pasted(airflow_home: Path, sftp_server: AsyncsshServer, s3: S3Server) -> None:
     """A tree goes one way, an object the other."""
-    pull, push = blocks("python")
+    pull, push, shards = blocks("python")
     for directory in ("outgoing/sub", "incoming"):
         (sftp_server.root / directory).mkdir(parents=True)
     (sftp_server.root / "outgoing/sub/a.csv").write_bytes(b"in")
@@ -53,7 +53,7 @@ def test_both_operators_run_as_pasted(airflow_home: Path, sftp_server: AsyncsshS
         client.create_bucket(Bucket=bucket, CreateBucketConfiguration=where)
     client.put_object(Bucket="example-outbound", Key="partner/b.csv", Body=b"out")
     with airflow_connections(sftp_default=sftp_server.airflow_connection(), aws_default=s3.airflow_connection()):
-        for code in (pull, push):
+        for code in (pull, push, shards):
             state, _ = run_dag(dag_of(code))
             assert state == "success"
     assert s3.objects("example-inbound") == {"partner/sub/a.csv": b"in"}

@@ -99,6 +99,7 @@ def problems_of(settings: Any) -> str:
         (PULL, "retention", "a month", "never, or seconds"),
         (PUSH, "strip_regex", "^(outbound", "a regular expression"),
         (PUSH, "mark", "etag", "metadata, tag or none"),
+        (PULL, "parallelism", "half", "a whole number from 1 to 1000"),
         (PUSH, "parallelism", 0, "a whole number from 1 to 1000"),
         (PUSH, "batch_files", "1e3", "a whole number from 1 to 10000"),
         (PUSH, "poke_interval", "0.5", "1 second or more"),
@@ -142,7 +143,7 @@ def test_a_field_unlike_any_other_gets_the_list() -> None:
 
 
 @pytest.mark.parametrize(
-    ("base", "field", "other"), [(PULL, "parallelism", "push"), (PUSH, "retention", "pull"), (PUSH, "min_age", "pull")]
+    ("base", "field", "other"), [(PULL, "batch_files", "push"), (PUSH, "retention", "pull"), (PUSH, "min_age", "pull")]
 )
 def test_a_field_of_the_other_direction_is_refused(base: dict[str, Any], field: str, other: str) -> None:
     assert f"{field}: only a {other} flow has this field. Allowed in a " in problems_of(base | {field: "1"})
@@ -314,6 +315,20 @@ def test_what_a_flow_does_not_say_is_left_to_the_operators() -> None:
     alone = SftpTreeToS3Operator(task_id="pull", sftp_path="/outgoing", s3_bucket="a-bucket")
     for name in set(FIELDS["pull"]) & set(vars(alone)) - {"retries", "retry_delay", "start_date"}:
         assert getattr(pull, name) == getattr(alone, name), name
+
+
+def test_a_pull_flow_with_parallelism_is_one_task_per_shard() -> None:
+    from airflow.configuration import conf
+
+    dag = flow_dag(PULL | {"parallelism": "20", "min_age": "2m", "retries": 1})
+    pull = dag.get_task("pull")
+    assert pull.expand_input.value == {"shard": [f"{number}/20" for number in range(1, 21)]}
+    assert pull.partial_kwargs["min_age"] == timedelta(minutes=2)
+    assert pull.partial_kwargs["sftp_path"] == "/outgoing"
+    assert pull.retries == 1
+    assert pull.map_index_template == "{{ task.shard }}"
+    assert dag.max_active_tasks == 20, "or Airflow would run fewer at a time"
+    assert flow_dag(PULL | {"parallelism": 2}).max_active_tasks == conf.getint("core", "max_active_tasks_per_dag")
 
 
 def test_a_push_flow_waits_lists_and_pushes_batches() -> None:

@@ -181,3 +181,38 @@ def test_printable_spells_out_what_a_terminal_would_obey() -> None:
     assert paths.printable(b"\x1b[2J") == "\\x1b[2J"
     assert paths.printable(b"\xff") == "\\xff"
     assert paths.printable("a\u202eb") == "a\\u202eb"
+
+
+@given(st.binary(max_size=300), st.integers(1, 1000))
+def test_a_path_is_in_exactly_one_shard(path: bytes, count: int) -> None:
+    """Whatever its bytes."""
+    assert sum(paths.Shard.of(f"{number}/{count}").holds(path) for number in range(1, count + 1)) == 1
+
+
+def test_a_path_is_in_the_same_shard_everywhere() -> None:
+    """On every machine, and after an upgrade in the middle of a run."""
+    assert [[n for n in range(1, 9) if paths.Shard(n, 8).holds(path)] for path in (b"", b"a.csv", b"sub/\xff")] == [
+        [5],
+        [3],
+        [6],
+    ]
+
+
+def test_shards_are_about_as_large_as_each_other() -> None:
+    """Of numbered files, too."""
+    sizes = [sum(paths.Shard(n, 8).holds(b"%d.csv" % file) for file in range(8000)) for n in range(1, 9)]
+    assert min(sizes) > 900
+    assert max(sizes) < 1100
+
+
+def test_no_shard_is_the_whole_tree() -> None:
+    assert paths.Shard.of(None).holds(b"anything")
+
+
+@pytest.mark.parametrize(
+    "shard", ["", "1", "0/2", "3/2", "1/0", "-1/2", "1/2/3", " 1/2", "1/2\n", "١/٢", "a/b", 1, (1, 2)]
+)
+def test_a_shard_that_is_none_is_a_wrong_setting(shard: object) -> None:
+    """The message shows one that is."""
+    with pytest.raises(ConfigurationError, match="shard must be like '2/8', the second of eight, or None, not "):
+        paths.Shard.of(shard)  # type: ignore[arg-type]
