@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: test lint demo bench matrix package clean
+.PHONY: test celery lint demo bench matrix package clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else None'
@@ -14,7 +14,10 @@ $(STAMP): pyproject.toml
 	touch $@
 
 test: $(STAMP) lint  ## everything that needs no more than pip
-	$(BIN)/python -m pytest --numprocesses auto
+	$(BIN)/python -m pytest --numprocesses auto --ignore tests/distributed
+
+celery: $(STAMP)  ## docker-compose.yaml as processes, one killed; needs PostgreSQL, Redis, sshd, docker-compose, Python 3.12
+	$(BIN)/python -m pytest tests/distributed
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

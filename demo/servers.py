@@ -93,16 +93,16 @@ class _Files(asyncssh.SFTPServer):
 class S3Server:
     """moto's S3, in this process's memory."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, host: str = HOST) -> None:
         self.url = f"http://{HOST}:{port}"
-        self._port = port
+        self._place = (host, port)
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._one_at_a_time = threading.Lock()
 
     def start(self) -> None:
         """Answer; until this process ends."""
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
-        server = make_server(HOST, self._port, self._answer, threaded=True, request_handler=MotoRequestHandler)
+        server = make_server(*self._place, self._answer, threaded=True, request_handler=MotoRequestHandler)
         threading.Thread(target=server.serve_forever, name="s3-server", daemon=True).start()
 
     def _answer(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

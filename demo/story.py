@@ -16,6 +16,7 @@ from demo.servers import REGION, S3Server, SftpServer
 from demo.standalone import Airflow
 
 PULL, PUSH = "demo_pull", "demo_push"
+BUCKET = "demo"
 #: Each Dag's task that moves the bytes.
 TASKS = {PULL: "pull", PUSH: "push"}
 
@@ -61,6 +62,23 @@ class Arrival:
         return self.source, self.target, f"{self.size:,}", self.mark, self.fault or "yes"
 
 
+def put_files(directory: Path) -> None:
+    """Put what is to be pulled into a directory of the SFTP server."""
+    an_hour_ago = time.time() - 3600
+    for name, content in OUTGOING.items():
+        path = directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        os.utime(path, (an_hour_ago, an_hour_ago))  # a young file is left alone: it may still be growing
+
+
+def put_objects(client: Any) -> None:
+    """Make the bucket, and put what is to be pushed into it, by a boto3 client."""
+    client.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
+    for name, content in OUTBOUND.items():
+        client.put_object(Bucket=BUCKET, Key=f"out/{name}", Body=content)
+
+
 class Story:
     """
     The two servers with their files, and what the Dags make of them.
@@ -69,10 +87,10 @@ class Story:
     """
 
     dags = tuple(TASKS)
-    bucket = "demo"
+    bucket = BUCKET
     plot = f"""\
-  {PULL} takes the SFTP server's /outgoing to s3://{bucket}/in/
-  {PUSH} takes s3://{bucket}/out/ to the SFTP server's /incoming, where the first file in /locked is refused"""
+  {PULL} takes the SFTP server's /outgoing to s3://{BUCKET}/in/
+  {PUSH} takes s3://{BUCKET}/out/ to the SFTP server's /incoming, where the first file in /locked is refused"""
 
     def __init__(self, state: Path, ports: Ports) -> None:
         self.sftp = SftpServer(state / "sftp", ports.sftp, REFUSED_ONCE)
@@ -90,15 +108,8 @@ class Story:
         """Start both servers and put the files where they come from."""
         self.sftp.start()
         self.s3.start()
-        an_hour_ago = time.time() - 3600
-        for name, content in OUTGOING.items():
-            path = self.sftp.root / "outgoing" / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-            os.utime(path, (an_hour_ago, an_hour_ago))  # a young file is left alone: it may still be growing
-        self._client.create_bucket(Bucket=self.bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
-        for name, content in OUTBOUND.items():
-            self._client.put_object(Bucket=self.bucket, Key=f"out/{name}", Body=content)
+        put_files(self.sftp.root / "outgoing")
+        put_objects(self._client)
 
     # -- While the Dags run
 
