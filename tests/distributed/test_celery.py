@@ -110,14 +110,14 @@ def test_the_demo_of_the_compose_file_runs(system: System) -> None:
     assert objects(client, BUCKET, "out/") == OUTBOUND
     assert system.api("GET", "importErrors")["import_errors"] == []
     client.close()
+    for dag in (PULL, PUSH):  # what follows is not to be disturbed by them
+        system.api("PATCH", f"dags/{dag}", is_paused=True)
 
 
 def test_init_leaves_what_is_there_alone(system: System) -> None:
     """As at the second `docker compose up`."""
     keys = {path: path.read_bytes() for path in system.keys.iterdir()}
     before = tree(system.sftp_root)
-    for dag in (PULL, PUSH):  # what follows is not to be disturbed by them
-        system.api("PATCH", f"dags/{dag}", is_paused=True)
     system.run("init", system.services["init"]["command"])
     assert {path: path.read_bytes() for path in system.keys.iterdir()} == keys
     assert tree(system.sftp_root) == before
