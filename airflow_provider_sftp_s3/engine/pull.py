@@ -287,18 +287,25 @@ class Pull(Transfer[PulledFile]):
 
     async def _rename_into(self, directory: bytes, path: bytes, done: bytes, *, make: bool) -> bool:
         """Rename `path` to `done`; False where it is gone: moved by another run, or by us before a line was cut."""
-        for look in range(1, LOOKS + 1):
-            if make:
-                await self._make_done_directory(directory)
+        # Somebody may tidy up meanwhile, and each other shard that deletes does so once, at its end.
+        others = self.tree.shard.count - 1
+        for left in range(others + 1, -1, -1):
+            try:
+                if make:
+                    await self._make_done_directory(directory)
+            except ServerRefused:
+                if not others or not left:
+                    raise
+                continue  # it was there when we made it, and gone when we looked
             try:
                 await self.session.replace(path, done)
                 return True
             except NotFound:
                 if not await self.session.exists(path):
                     return False
-                if look == LOOKS:
+                if not left:
                     raise
-            # It is the done directory that is gone: somebody, or another shard at its end, has tidied up.
+            # It is the done directory that is gone.
             self._done_made.pop(directory, None)
             make = True
         raise AssertionError("unreachable")

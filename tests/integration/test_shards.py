@@ -15,7 +15,7 @@ from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.errors import TransferError
 from airflow_provider_sftp_s3.engine.model import Report
 from tests.support.engine import Engine, Recorder
-from tests.support.faulty_sftp import OpenIsRefused
+from tests.support.faulty_sftp import MkdirIsRefused, OpenIsRefused
 from tests.support.s3_server import S3Server
 from tests.support.sftp_servers import AsyncsshServer, Fault, Proceed, Request, SftpServer
 
@@ -187,6 +187,15 @@ async def test_two_shards_make_the_same_done_directory_at_once(on_asyncssh: Shar
     reports = await on_asyncssh.pull_all(2)
     assert [report.transferred for report in reports] == [3, 3]
     assert fault.arrived == 2
+    assert tree(on_asyncssh.inbox) == done(files)
+
+
+async def test_a_done_directory_that_another_shard_removes_while_it_is_made_is_made_again(on_asyncssh: Shards) -> None:
+    """MKDIR says that it is there, and when it is looked at it is gone: as if it could not be made."""
+    files = some_of("2/2", 1)
+    put(on_asyncssh.inbox, files)
+    on_asyncssh.sftp.fault = MkdirIsRefused(times=1)  # type: ignore[attr-defined]
+    assert (await on_asyncssh.pull("2/2")).transferred == 1
     assert tree(on_asyncssh.inbox) == done(files)
 
 

@@ -15,13 +15,13 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 def available() -> bool:
-    """Say whether there is a compose: as a command (Debian's docker-compose), or as docker's plugin."""
+    """Say whether there is a compose: as a command, as Debian's docker-compose is, or as docker's plugin."""
     return _command() is not None
 
 
 def _command() -> list[str] | None:
-    if shutil.which("docker-compose"):
-        return ["docker-compose"]
+    if alone := shutil.which("docker-compose", path=f"{os.environ['PATH']}:/usr/libexec/docker/cli-plugins"):
+        return [alone]
     if shutil.which("docker") and not subprocess.run(["docker", "compose", "version"], capture_output=True).returncode:
         return ["docker", "compose"]
     return None
