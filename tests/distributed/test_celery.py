@@ -12,7 +12,6 @@ import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pytest
@@ -60,11 +59,8 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     require(postgres_tools() is not None, "PostgreSQL is not installed (apt-get install postgresql)")
     require(shutil.which("redis-server") is not None, "Redis is not installed (apt-get install redis-server)")
     require(OpenSshServer.available(), "sshd is not installed (apt-get install openssh-server)")
-
-    def end(number: int, _: FrameType | None) -> None:
-        pytest.exit(f"signal {number}", 128 + number)
-
-    before = signal.signal(signal.SIGTERM, end)  # else it would end this process alone, and leave the others behind
+    # As Ctrl-C does: else it would end this process alone, and leave the others behind.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     with System(tmp_path_factory.mktemp("system"), FLOWS) as system:
         yield system
     signal.signal(signal.SIGTERM, before)
