@@ -8,12 +8,24 @@ import with a deprecation warning, and the warning lands in the log of everybody
 from __future__ import annotations
 
 try:  # 3.0
-    from airflow.sdk import DAG, Asset, BaseOperator, Context
+    from airflow.sdk import DAG, Asset, AssetAlias, BaseOperator, Context, Param, PokeReturnValue
 except ImportError:
     from airflow.datasets import Dataset as Asset
+    from airflow.datasets import DatasetAlias as AssetAlias
     from airflow.models.baseoperator import BaseOperator
     from airflow.models.dag import DAG
+    from airflow.models.param import Param
+    from airflow.sensors.base import PokeReturnValue
     from airflow.utils.context import Context
+
+try:  # 3.2
+    from airflow.sdk import AssetOrTimeSchedule, AssetWatcher
+except ImportError:
+    try:  # 3.0
+        from airflow.sdk import AssetWatcher
+        from airflow.timetables.assets import AssetOrTimeSchedule
+    except ImportError:  # nothing outside of Airflow can start a run
+        AssetOrTimeSchedule = AssetWatcher = None
 
 try:  # 3.1
     from airflow.sdk import BaseHook
@@ -47,8 +59,13 @@ __all__ = [
     "AirflowSkipException",
     "AirflowTaskTimeout",
     "Asset",
+    "AssetAlias",
+    "AssetOrTimeSchedule",
+    "AssetWatcher",
     "BaseHook",
     "BaseOperator",
     "Context",
     "CronDataIntervalTimetable",
+    "Param",
+    "PokeReturnValue",
 ]

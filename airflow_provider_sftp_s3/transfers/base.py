@@ -7,10 +7,11 @@ import logging
 import threading
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
-from airflow_provider_sftp_s3._compat import AirflowFailException, BaseOperator
+from airflow_provider_sftp_s3._compat import AirflowFailException, Asset, AssetAlias, BaseOperator
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError, SftpS3Error, TransferError
+from airflow_provider_sftp_s3.transfers.lineage import Places
 
 if TYPE_CHECKING:
     from airflow_provider_sftp_s3._compat import Context
@@ -121,14 +122,22 @@ class TransferOperator(BaseOperator):
     Base of the operators: opens what the connections describe, runs the engine, and ends as Airflow expects.
 
     Errors that a retry cannot mend become AirflowFailException, which Airflow does not retry.
+
+    An asset alias among its outlets gets an event of the asset that was written to, if anything was moved:
+    ``s3://bucket/prefix`` of a pull, ``sftp://host:port/path`` of a push.
     """
 
+    direction: ClassVar[Literal["pull", "push"]]
     sftp_conn_id: str
+    sftp_path: str
     aws_conn_id: str | None
     s3_bucket: str
+    s3_prefix: str
+    dry_run: bool | str
     options: TransferOptions | dict[str, Any] | None
 
     _engine: EngineThread | None = None
+    _places: Places | None = None
 
     def transfer(
         self,
@@ -148,6 +157,7 @@ class TransferOperator(BaseOperator):
         from airflow_provider_sftp_s3.hooks.sftp_session import SftpSessionHook
 
         server, options = SftpSessionHook(self.sftp_conn_id).read(TransferOptions.of(self.options))
+        self._places = Places(self.direction, server, self.sftp_path, self.s3_bucket, self.s3_prefix or "")
         observer = LogObserver(self.log)
         bucket = bucket_of(self.aws_conn_id, self.s3_bucket, options)
 
@@ -165,7 +175,26 @@ class TransferOperator(BaseOperator):
         finally:
             self._engine = None
         self.log.info("%s", report.summary())
+        # Airflow takes events of the try that succeeds only, and what the tries before it moved cannot be known.
+        moved = report.transferred or (context["ti"].try_number > 1 and not truth("dry_run", self.dry_run))
+        if moved:
+            self._update_assets(context, self._places.target_uri())
         return report.as_dict()
+
+    def _update_assets(self, context: Context, uri: str) -> None:
+        for alias in self.outlets:
+            if isinstance(alias, AssetAlias):
+                try:
+                    context["outlet_events"][alias].add(Asset(uri))
+                except Exception as refused:  # such as too long a URI: the files have been moved all the same
+                    self.log.warning("no event for the asset %r: %s", uri, refused)
+
+    def get_openlineage_facets_on_complete(self, _: Any) -> Any:
+        """Return OpenLineage's inputs and outputs: the two directories; none where no connection was read."""
+        from airflow.providers.openlineage.extractors import OperatorLineage
+
+        inputs, outputs = self._places.datasets() if self._places else ([], [])
+        return OperatorLineage(inputs=inputs, outputs=outputs)
 
     def on_kill(self) -> None:
         """Stop the engine: files are closed, unfinished ones removed, connections ended."""

@@ -69,6 +69,7 @@ class SftpTreeToS3Operator(TransferOperator):
         "shard",
     )
     ui_color = "#d5e8f0"
+    direction = "pull"
 
     def __init__(
         self,
