@@ -1,0 +1,54 @@
+"""What docs/mwaa.md tells users to paste."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.airflow_env import airflow_connections
+
+pytestmark = pytest.mark.unit
+
+BLOCKS = re.findall(r"^```json\n(.*?)^```", (Path(__file__).parents[2] / "docs/mwaa.md").read_text(), re.M | re.S)
+DOCUMENTS: list[dict[str, Any]] = [json.loads(block) for block in BLOCKS]
+STATEMENTS = {
+    statement["Sid"]: statement
+    for document in DOCUMENTS
+    if "Statement" in document
+    for statement in document["Statement"]
+}
+ACTIONS = {
+    sid: {each["Action"]} if isinstance(each["Action"], str) else set(each["Action"])
+    for sid, each in STATEMENTS.items()
+}
+
+
+def test_every_policy_has_what_a_policy_needs() -> None:
+    policies = [document for document in DOCUMENTS if "Statement" in document]
+    assert len(policies) == 9
+    assert {policy["Version"] for policy in policies} == {"2012-10-17"}
+    for sid, statement in STATEMENTS.items():
+        assert statement["Effect"] == "Allow"
+        assert statement["Resource"].startswith("arn:aws:"), sid
+        assert "*" not in str(statement["Action"]), sid
+        # What is done to a bucket is allowed on the bucket, what is done to objects on objects.
+        about_the_bucket = ACTIONS[sid] == {"s3:ListBucket"}
+        assert about_the_bucket == (sid.endswith("Bucket") and "Pull" + sid != "PullFromTheBucket"), sid
+        if sid.endswith("Objects"):
+            assert statement["Resource"].endswith("/*"), sid
+
+
+def test_the_secret_is_a_connection_that_we_read() -> None:
+    from airflow_provider_sftp_s3.engine.options import TransferOptions
+    from airflow_provider_sftp_s3.hooks.sftp_session import SftpSessionHook
+
+    (secret,) = [document for document in DOCUMENTS if "conn_type" in document]
+    with airflow_connections(sftp_default=secret):
+        server, _ = SftpSessionHook("sftp_default").read(TransferOptions())
+    assert (server.host, server.port, server.username) == ("sftp.example.com", 22, "example")
+    assert (server.private_key or "").splitlines()[0] == "-----BEGIN OPENSSH PRIVATE KEY-----"
+    assert server.host_key == secret["extra"]["host_key"]
