@@ -20,25 +20,39 @@ from __future__ import annotations
 
 import difflib
 import logging
+import math
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from airflow.providers.amazon.aws.sensors.s3 import S3KeySensor
 
 from airflow_provider_sftp_s3 import _flow_values as values
-from airflow_provider_sftp_s3._compat import DAG, AirflowSkipException, Context, CronDataIntervalTimetable
+from airflow_provider_sftp_s3._compat import (
+    DAG,
+    AirflowSkipException,
+    Asset,
+    AssetAlias,
+    AssetOrTimeSchedule,
+    AssetWatcher,
+    Context,
+    CronDataIntervalTimetable,
+    Param,
+    PokeReturnValue,
+)
 from airflow_provider_sftp_s3._flow_values import CONTINUOUS, PRESETS
 from airflow_provider_sftp_s3._flow_yaml import EntryError, FlowsFileError, read_entries
 from airflow_provider_sftp_s3.engine.options import TransferOptions
 from airflow_provider_sftp_s3.transfers.base import fails_for_good
 from airflow_provider_sftp_s3.transfers.s3_to_sftp import (
-    S3ListUnsyncedOperator,
+    S3ListAnnouncedOperator,
     S3ToSftpOperator,
-    has_unsynced_objects,
+    unsynced_batches,
 )
 from airflow_provider_sftp_s3.transfers.sftp_tree_to_s3 import SftpTreeToS3Operator
 
@@ -137,6 +151,13 @@ PARALLELISM = {
 }
 PUSH_RUN_FIELDS = {
     "batch_files": Field(partial(values.count, low=1, high=10_000), "a whole number from 1 to 10000", default=1000),
+    "trigger": Field(
+        partial(values.choice, among=("sqs",)), "sqs: run on S3's own events, besides the schedule; or leave it out"
+    ),
+    "queue_url": Field(
+        partial(values.plain, pattern=r"https?://[^\s/]+/\S+"),
+        "the URL of the SQS queue that S3's events go to, such as https://sqs.eu-central-1.amazonaws.com/123456789012/in",
+    ),
     "poke_interval": Field(
         partial(values.duration, least=timedelta(seconds=1)),
         f"1 second or more: {DURATION}",
@@ -153,6 +174,10 @@ ALL_FIELDS = FIELDS["pull"] | FIELDS["push"]
 
 def _is_cron(schedule: str | None) -> bool:
     return schedule not in (None, "@once", CONTINUOUS)
+
+
+def _is_sqs(flow: Mapping[str, Any]) -> bool:
+    return flow.get("trigger") == "sqs"
 
 
 @dataclass(frozen=True)
@@ -191,6 +216,42 @@ RULES = (
         "dry_run",
         lambda flow: flow["schedule"] == CONTINUOUS and bool(flow.get("dry_run")),
         f"it leaves every object unsynced, and '{CONTINUOUS}' would start run after run. Allowed here: false",
+    ),
+    Rule(
+        "trigger",
+        lambda flow: _is_sqs(flow) and AssetWatcher is None,
+        "sqs needs Airflow 3.0 or newer. Allowed on this one: leave it out, and set the schedule to '@continuous'",
+    ),
+    Rule(
+        "trigger",
+        lambda flow: _is_sqs(flow) and AssetWatcher is not None and find_spec("aiobotocore") is None,
+        "sqs needs aiobotocore: install airflow-provider-sftp-s3[sqs]. Allowed without: leave it out",
+    ),
+    Rule(
+        "queue_url",
+        lambda flow: _is_sqs(flow) != ("queue_url" in flow),
+        "'trigger: sqs' and queue_url need each other. Allowed: both, or none",
+    ),
+    Rule(
+        "schedule",
+        lambda flow: _is_sqs(flow) and not _is_cron(flow["schedule"]),
+        "'trigger: sqs' needs times too: a message that is lost must not be an object that is lost. "
+        "Allowed here: a cron expression, or a preset such as '@hourly'",
+    ),
+    Rule(
+        "s3_prefix",
+        lambda flow: _is_sqs(flow) and values.is_template(flow.get("s3_prefix", "")),
+        "a run that was started by an event has no date. Allowed with 'trigger: sqs': a prefix with no template",
+    ),
+    Rule(
+        "aws_conn_id",
+        lambda flow: _is_sqs(flow) and values.is_template(flow.get("aws_conn_id") or ""),
+        "Airflow renders no templates in a trigger. Allowed with 'trigger: sqs': none, or the id of a connection",
+    ),
+    Rule(
+        "wait_timeout",
+        lambda flow: _is_sqs(flow) and "wait_timeout" in flow,
+        "with 'trigger: sqs' no run waits. Allowed here: leave it out",
     ),
 )
 
@@ -277,7 +338,7 @@ def _unknown_field(name: Any, direction: Any, fields: Mapping[str, Field]) -> Pr
 
 class S3UnsyncedSensor(S3KeySensor):  # type: ignore[misc]  # Airflow is untyped here
     """
-    Wait for an object under a prefix that is not marked as pushed: an S3KeySensor with another check.
+    Wait for objects under a prefix that are not marked as pushed, and list them: an S3KeySensor with another check.
 
     A plain S3KeySensor with a `check_fn` lists the whole prefix into memory before it asks, takes a `[` in the prefix
     for a pattern, and makes hours of retries of a bucket that does not exist.
@@ -287,6 +348,9 @@ class S3UnsyncedSensor(S3KeySensor):  # type: ignore[misc]  # Airflow is untyped
     :param mark: as for S3ToSftpOperator.
     :param include: as for S3ToSftpOperator. (templated)
     :param exclude: as for S3ToSftpOperator. (templated)
+    :param batch_files: as for S3ListUnsyncedOperator.
+    :param max_batches: as for S3ListUnsyncedOperator.
+    :return: a list of lists of keys, as S3ListUnsyncedOperator.
     :raises AirflowSkipException: nothing has come.
     :raises AirflowFailException: a setting, a credential or the bucket is wrong.
     """
@@ -300,6 +364,8 @@ class S3UnsyncedSensor(S3KeySensor):  # type: ignore[misc]  # Airflow is untyped
         mark: str = "metadata",
         include: str | list[str] = "*",
         exclude: str | list[str] | None = None,
+        batch_files: int = 1000,
+        max_batches: int = 1000,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -307,25 +373,34 @@ class S3UnsyncedSensor(S3KeySensor):  # type: ignore[misc]  # Airflow is untyped
         self.mark = mark
         self.include = include
         self.exclude = exclude
+        self.batch_files = batch_files
+        self.max_batches = max_batches
+
+    def execute(self, context: Context) -> Any:
+        """Poke until there is something, and return it."""
+        return super(S3KeySensor, self).execute(context)  # S3KeySensor itself drops what poke() has found
 
     @fails_for_good
-    def poke(self, context: Context) -> bool:
-        """Say whether there is an unsynced object, looking no further than the first."""
-        if has_unsynced_objects(
+    def poke(self, context: Context) -> PokeReturnValue:
+        """List the unsynced objects, if there are any."""
+        batches = unsynced_batches(
             s3_bucket=self.bucket_name,
             s3_prefix=self.bucket_key,
             mark=self.mark,
             include=self.include,
             exclude=self.exclude,
             aws_conn_id=self.aws_conn_id,
-        ):
-            return True
+            batch_files=self.batch_files,
+            max_batches=self.max_batches,
+        )
+        if batches:
+            return PokeReturnValue(is_done=True, xcom_value=batches)
         # A run that was started with no logical date has no interval.
         due = context.get("data_interval_end") or context["dag_run"].start_date
         if datetime.now(UTC) >= due + self.wait:
             place = f"s3://{self.bucket_name}/{self.bucket_key}"
             raise AirflowSkipException(f"no unsynced object under {place!r} within {self.wait} after {due}")
-        return False
+        return PokeReturnValue(is_done=False)
 
 
 def flow_dag(settings: Mapping[str, Any]) -> DAG:
@@ -344,13 +419,12 @@ def _dag(flow: Mapping[str, Any]) -> DAG:
     dag = DAG(
         dag_id=flow["name"],
         doc_md=_sentence(flow),
-        # Spelled out, since a bare cron expression means something else on Airflow 3 than on 2: there, the run that
-        # starts at midnight has the new day's `ds`, and would push what was there of that day at midnight.
-        schedule=CronDataIntervalTimetable(schedule, timezone="UTC") if _is_cron(schedule) else schedule,
+        schedule=_timetable(flow) if _is_cron(schedule) else schedule,
         start_date=flow["start_date"] or datetime(2024, 1, 1, tzinfo=UTC),
         catchup=flow["catchup"],
         max_active_runs=1,  # two at a time would transfer the same files
         tags=flow["tags"],
+        params=_params(flow),
         default_args={
             "retries": flow["retries"],
             "retry_delay": flow["retry_delay"],
@@ -360,29 +434,109 @@ def _dag(flow: Mapping[str, Any]) -> DAG:
         **limits,
     )
     add_tasks = _add_pull if flow["direction"] == "pull" else _add_push
-    add_tasks(dag, flow)
+    add_tasks(dag, {**flow, **_templates(flow)})
     # Airflow's own limit, 16 unless configured, would be a lower parallelism than what the flow says.
     dag.max_active_tasks = max(dag.max_active_tasks, flow["parallelism"])
     return dag
 
 
+def _timetable(flow: Mapping[str, Any]) -> Any:
+    # Spelled out, since a bare cron expression means something else on Airflow 3 than on 2: there, the run that
+    # starts at midnight has the new day's `ds`, and would push what was there of that day at midnight.
+    times = CronDataIntervalTimetable(flow["schedule"], timezone="UTC")
+    return AssetOrTimeSchedule(timetable=times, assets=[_queue(flow)]) if _is_sqs(flow) else times
+
+
+def _queue(flow: Mapping[str, Any]) -> Asset:
+    """Return the asset that has an event whenever there are messages in the queue. Flows may share a queue."""
+    from airflow.providers.amazon.aws.triggers.sqs import SqsSensorTrigger
+
+    region = re.match(r"https://sqs\.([a-z0-9-]+)\.amazonaws\.", flow["queue_url"])
+    trigger = SqsSensorTrigger(
+        sqs_queue=flow["queue_url"],
+        aws_conn_id=flow.get("aws_conn_id", "aws_default"),
+        region_name=region and region[1],
+        max_messages=10,  # all that SQS gives at a time
+        num_batches=10,
+        waiter_delay=math.ceil(flow["poke_interval"].total_seconds()),
+    )
+    return Asset(flow["queue_url"], watchers=[AssetWatcher(name=flow["queue_url"], trigger=trigger)])
+
+
+#: What can be changed for one run: field -> its name in the trigger form, and the value of a flow that does not set it.
+CHANGEABLE = {"s3_prefix": ("S3 prefix", ""), "sftp_path": ("SFTP directory", ""), "dry_run": ("Dry run", False)}
+
+
+def _params(flow: Mapping[str, Any]) -> dict[str, Param]:
+    """Return the fields of the Dag's trigger form, which begins with the flow's own values."""
+    params = {}
+    for name, (title, unset) in CHANGEABLE.items():
+        own = flow.get(name, unset)
+        if isinstance(own, bool):
+            touches_nothing = "List what would be done, touch nothing."
+            params[name] = Param(own, title=title, type="boolean", description=touches_nothing)
+            continue
+        # Whoever may start a run may not read every connection and variable: only the flow's own templates are
+        # rendered. Another one would be taken for the name of a directory, and find nothing.
+        allowed = r"^(?![\s\S]*\{[{%])"
+        params[name] = Param(
+            own,
+            title=title,
+            # With no null, the form would not take an empty prefix.
+            type=["null", "string", "boolean"] if name == "dry_run" else ["null", "string"],
+            pattern=rf"{allowed}|^{re.escape(own)}$" if values.is_template(own) else allowed,
+            description="For this run only. Empty: as the flow says. No templates but the flow's own.",
+        )
+    return params
+
+
+def _templates(flow: Mapping[str, Any]) -> dict[str, str]:
+    """Return templates of the fields in the trigger form: what the run was given, or else the flow's own value."""
+    templates = {}
+    for name, (_, unset) in CHANGEABLE.items():
+        own = flow.get(name, unset)
+        if isinstance(own, bool):
+            templates[name] = f"{{{{ params.{name} }}}}"
+        elif values.is_template(own):
+            unchanged = f"params.{name} in (none, '', {own!r})"
+            templates[name] = f"{{% if {unchanged} %}}{own}{{% else %}}{{{{ params.{name} }}}}{{% endif %}}"
+        else:
+            templates[name] = f"{{{{ params.{name} or {own!r} }}}}"
+    return templates
+
+
 def _add_pull(dag: DAG, flow: Mapping[str, Any]) -> None:
-    shards, arguments = flow["parallelism"], _set(flow, *TRANSFER_FIELDS, *PULL_FIELDS)
+    arguments = {"task_id": "pull", "dag": dag, "outlets": [AssetAlias(flow["name"])]}
+    arguments |= _set(flow, *TRANSFER_FIELDS, *PULL_FIELDS)
+    shards = flow["parallelism"]
     if shards == 1:
-        SftpTreeToS3Operator(task_id="pull", dag=dag, **arguments)
+        SftpTreeToS3Operator(**arguments)
         return
-    SftpTreeToS3Operator.partial(task_id="pull", dag=dag, map_index_template="{{ task.shard }}", **arguments).expand(
+    SftpTreeToS3Operator.partial(map_index_template="{{ task.shard }}", **arguments).expand(
         shard=[f"{number}/{shards}" for number in range(1, shards + 1)]
     )
 
 
 def _add_push(dag: DAG, flow: Mapping[str, Any]) -> None:
-    which_objects = _set(flow, "include", "exclude", "mark", "aws_conn_id")
+    # What lists must be the Dag's first task: Airflow 2's backfill never maps over the result of a later one
+    # (BackfillJobRunner looks for it under a try_number that it has since increased).
+    listed = _announced(dag, flow) if _is_sqs(flow) else _waited_for(dag, flow)
+    S3ToSftpOperator.partial(
+        task_id="push",
+        dag=dag,
+        outlets=[AssetAlias(flow["name"])],
+        max_active_tis_per_dag=flow["parallelism"],
+        map_index_template="{{ task.s3_keys | length }} from {{ task.s3_keys | first }}",
+        **_set(flow, *TRANSFER_FIELDS, *PUSH_FIELDS),
+    ).expand(s3_keys=listed.output)
+
+
+def _waited_for(dag: DAG, flow: Mapping[str, Any]) -> S3UnsyncedSensor:
     wait = flow.get("wait_timeout", timedelta(days=1) if flow["schedule"] == CONTINUOUS else timedelta(hours=1))
-    wait_for_objects = S3UnsyncedSensor(
+    return S3UnsyncedSensor(
         task_id="wait_for_objects",
         bucket_name=flow["s3_bucket"],
-        bucket_key=flow.get("s3_prefix", ""),
+        bucket_key=flow["s3_prefix"],
         wait=wait,
         mode="reschedule",
         poke_interval=flow["poke_interval"].total_seconds(),
@@ -390,19 +544,19 @@ def _add_push(dag: DAG, flow: Mapping[str, Any]) -> None:
         timeout=(wait + 2 * flow["poke_interval"]).total_seconds(),
         deferrable=False,  # whatever operators.default_deferrable says: the trigger would not know the check
         dag=dag,
-        **which_objects,
+        **_set(flow, *LISTING_FIELDS),
+        **_batches(flow),
     )
-    list_unsynced = S3ListUnsyncedOperator(
-        task_id="list_unsynced", dag=dag, **_set(flow, "s3_bucket", "s3_prefix"), **which_objects, **_batches(flow)
-    )
-    S3ToSftpOperator.partial(
-        task_id="push",
-        dag=dag,
-        max_active_tis_per_dag=flow["parallelism"],
-        map_index_template="{{ task.s3_keys | length }} from {{ task.s3_keys | first }}",
-        **_set(flow, *TRANSFER_FIELDS, *PUSH_FIELDS),
-    ).expand(s3_keys=list_unsynced.output)
-    wait_for_objects >> list_unsynced
+
+
+def _announced(dag: DAG, flow: Mapping[str, Any]) -> S3ListAnnouncedOperator:
+    """Return a task that does not wait: it would hold up the runs that events start."""
+    where = _set(flow, "s3_bucket", "s3_prefix", *LISTING_FIELDS)
+    return S3ListAnnouncedOperator(task_id="list_unsynced", dag=dag, **where, **_batches(flow))
+
+
+#: Which objects are there to push.
+LISTING_FIELDS = ("include", "exclude", "mark", "aws_conn_id")
 
 
 def _batches(flow: Mapping[str, Any]) -> dict[str, Any]:
@@ -422,6 +576,8 @@ def _sentence(flow: Mapping[str, Any]) -> str:
     schedule = flow["schedule"]
     others = {None: "When started by hand", "@once": "Once", CONTINUOUS: "As soon as an object lands"}
     when = others.get(schedule, f"On the schedule `{schedule}` (UTC)")
+    if _is_sqs(flow):
+        when += " and as S3's events come"
     server = f"`{flow['sftp_path']}` on the SFTP server of connection `{flow.get('sftp_conn_id', 'sftp_default')}`"
     bucket = f"`s3://{flow['s3_bucket']}/{flow.get('s3_prefix', '')}`"
     include = flow.get("include", ["*"])

@@ -88,6 +88,7 @@ class Airflow:
                     _kill(process)
             time.sleep(0.1)
             self._process.poll()
+        self._process.wait()
         _bury_orphans()
 
     def _processes(self) -> list[int]:

@@ -35,6 +35,9 @@ CHECKS = {
     "push": "push",
     "retry": "retry",
     "flows": "flows",
+    "form": "form",
+    "backfill": "backfill",
+    "assets": "assets",
 }
 VERSIONS = {
     "Airflow": "apache-airflow",

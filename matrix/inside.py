@@ -32,6 +32,8 @@ import airflow_env  # noqa: E402
 
 #: Task instances of the operators' Dags, for the check that comes last.
 ran: dict[str, Any] = {}
+#: The SFTP server's connection.
+SFTP: dict[str, Any] = {}
 
 
 def listed() -> None:
@@ -101,6 +103,63 @@ def flows() -> None:
         assert state == "success", f"{name}: {state}, {[(each.task_id, each.state) for each in instances.values()]}"
 
 
+def form() -> None:
+    """What a flow's trigger form says holds for one run; what it does not take is told."""
+    form = {"s3_prefix": "by-hand/", "sftp_path": "/by_hand"}
+    for conf in ({"dry_run": True}, {}):
+        state, _ = airflow_env.run_dag(_example_dags().dags["partner_push"], run_conf=form | conf)
+        assert state == "success", f"{conf}: {state}"
+    param = _example_dags().dags["partner_push_daily"].params.get_param("s3_prefix")
+    said = ""
+    try:
+        param.resolve("{{ conn.sftp_default.password }}")
+    except Exception as refused:
+        said = str(refused)
+    assert "does not match" in said, f"a template in the form is not refused: {said}"
+
+
+def backfill() -> None:
+    """Ten days of dags/flows.yaml's dated push; two of them have no objects.
+
+    Airflow 2's command runs them itself. Airflow 3's needs a scheduler: here, each day's run goes by itself.
+    """
+    if version("apache-airflow").startswith("2."):
+        _example_dags().dags["partner_push_daily"].sync_to_db()  # as a scheduler would have done
+        command = [str(Path(sys.executable).with_name("airflow")), "dags", "backfill", "partner_push_daily"]
+        command += ["--start-date", "2026-01-01", "--end-date", "2026-01-10", "--subdir", str(DAGS)]
+        # The executor that runs tasks in this process: a process for each would take minutes.
+        environment = os.environ | {"AIRFLOW__CORE__EXECUTOR": "DebugExecutor", "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS)}
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=200, env=environment)
+        print(answer.stdout, answer.stderr)
+        assert not answer.returncode, f"airflow dags backfill ended with {answer.returncode}"
+        return
+    for day in range(1, 11):
+        dag = _example_dags().dags["partner_push_daily"]
+        state, _ = airflow_env.run_dag(dag, logical_date=datetime(2026, 1, day, tzinfo=UTC))
+        assert state == "success", f"day {day}: {state}"
+
+
+def assets() -> None:
+    """The flows' assets have had their events: of what was moved, and of nothing else."""
+    from airflow.utils.session import create_session
+
+    try:
+        from airflow.models.asset import AssetEvent, AssetModel
+
+        of_event = AssetEvent.asset_id == AssetModel.id
+    except ImportError:  # 2.x
+        from airflow.models.dataset import DatasetEvent as AssetEvent
+        from airflow.models.dataset import DatasetModel as AssetModel
+
+        of_event = AssetEvent.dataset_id == AssetModel.id
+    with create_session() as session:
+        found = [uri for (uri,) in session.query(AssetModel.uri).join(AssetEvent, of_event)]
+    print(found)
+    server = f"sftp://{SFTP['host']}:{SFTP['port']}"
+    wanted = {"s3://example-inbound/partner": 1, f"{server}/incoming": 9, f"{server}/by_hand": 1}
+    assert {uri: found.count(uri) for uri in found} == wanted
+
+
 def _example_dags() -> Any:
     try:
         from airflow.dag_processing.dagbag import DagBag  # 3.2
@@ -139,11 +198,12 @@ def main() -> None:
     """Run all checks, whatever becomes of the others."""
     results = Path(sys.argv[2])
     connections = json.load(sys.stdin)
+    SFTP.update(connections["sftp_default"])
     os.chdir(airflow_env.configure())
     airflow_env.make_database()
     with airflow_env.airflow_connections(**connections):
         # parsed() before the others, since a module warns when it is first imported.
-        for check in (parsed, listed, pull, push, retry, flows):
+        for check in (parsed, listed, pull, push, retry, flows, form, backfill, assets):
             with reported(check, results):
                 check()
 

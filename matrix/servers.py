@@ -16,6 +16,9 @@ PULLED = {"1.csv": b"one", "sub/2.csv": b"two", "sub/empty.csv": b""}
 PUSHED = {"a/3.bin": b"three", "a/b/4": b"four"}
 #: For the operators, and for `dags/flows.yaml`; the SFTP server's directories are named likewise.
 BUCKETS = ("pull", "push", "example-inbound", "example-outbound")
+#: Of a dated push, by path beneath its target; two of the ten days have nothing.
+DATED = {f"2026-01-{day:02}/{name}": f"{name} {day}".encode() for day in (*range(1, 8), 9) for name in ("a", "b/c")}
+BY_HAND = {"form": b"once"}
 
 
 class World:
@@ -26,7 +29,7 @@ class World:
         for bucket in BUCKETS:
             where = {"LocationConstraint": self._client.meta.region_name}
             self._client.create_bucket(Bucket=bucket, CreateBucketConfiguration=where)
-        for directory in ("push", "incoming"):
+        for directory in ("push", "incoming", "by_hand"):
             sftp.local(f"/{directory}").mkdir()
         for name, content in PULLED.items():
             self._put_file(f"/pull/{name}", content)
@@ -34,6 +37,10 @@ class World:
         for name, content in PUSHED.items():
             self._client.put_object(Bucket="push", Key=f"out/{name}", Body=content)
             self._client.put_object(Bucket="example-outbound", Key=f"partner/{name}", Body=content)
+        for name, content in DATED.items():
+            self._client.put_object(Bucket="example-outbound", Key=f"daily/{name}", Body=content)
+        for name, content in BY_HAND.items():
+            self._client.put_object(Bucket="example-outbound", Key=f"by-hand/{name}", Body=content)
         sftp.fault = OpenIsRefused(path=_OnceBeneath("/pull/", "/push/"))
 
     @property
@@ -47,9 +54,11 @@ class World:
             check: problem
             for check, problem in {
                 "pull": self._pull_problem("pull", "/pull", ""),
-                "push": self._push_problem("push", "out/", "/push"),
+                "push": self._push_problem("push", "out/", PUSHED, "/push"),
                 "flows": self._pull_problem("example-inbound", "/outgoing", "partner/")
-                or self._push_problem("example-outbound", "partner/", "/incoming"),
+                or self._push_problem("example-outbound", "partner/", PUSHED, "/incoming"),
+                "form": self._push_problem("example-outbound", "by-hand/", BY_HAND, "/by_hand"),
+                "backfill": self._push_problem("example-outbound", "daily/", DATED, "/incoming"),
             }.items()
             if problem
         }
@@ -62,12 +71,18 @@ class World:
             _difference(directory, self._files(directory), done)
         )
 
-    def _push_problem(self, bucket: str, prefix: str, directory: str) -> str:
-        """Everything is on the SFTP server, with nothing half beside it, and marked in S3."""
-        metadata = [self._client.head_object(Bucket=bucket, Key=prefix + name)["Metadata"] for name in PUSHED]
+    def _push_problem(self, bucket: str, prefix: str, pushed: dict[str, bytes], directory: str) -> str:
+        """Everything is on the SFTP server, with nothing half beside it, marked in S3, and was so once."""
+        metadata = [self._client.head_object(Bucket=bucket, Key=prefix + name)["Metadata"] for name in pushed]
         if not all(each.get("synced") == "true" for each in metadata):
             return f"not all objects of {bucket} are marked: {metadata}"
-        return _difference(directory, self._files(directory), PUSHED)
+        copies = (request for request in self._s3.requests if request.operation == "CopyObject")
+        marks = sorted(copy.key for copy in copies if copy.bucket == bucket and copy.key.startswith(prefix))
+        if marks != sorted(prefix + name for name in pushed):
+            return f"not each object of {bucket} was marked once: {marks}"
+        tops = {Path(name).parts[0] for name in pushed}  # others push beside them
+        found = {name: content for name, content in self._files(directory).items() if Path(name).parts[0] in tops}
+        return _difference(directory, found, pushed)
 
     def _files(self, directory: str) -> dict[str, bytes]:
         root = self._sftp.local(directory)

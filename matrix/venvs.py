@@ -104,11 +104,11 @@ def install(row: Row, venv: Venv, wheel: Path) -> None:
 
 
 def requirements(wheel: Path) -> list[Requirement]:
-    """Return the direct dependencies that the wheel declares."""
+    """Return the direct dependencies that the wheel declares, without those of its extras."""
     with zipfile.ZipFile(wheel) as archive:
         (metadata,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
         declared = Parser().parsestr(archive.read(metadata).decode()).get_all("Requires-Dist", [])
-    return [Requirement(each) for each in declared]
+    return [requirement for requirement in map(Requirement, declared) if requirement.marker is None]
 
 
 def floor(requirement: Requirement) -> Version:

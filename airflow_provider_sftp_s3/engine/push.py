@@ -278,7 +278,7 @@ def reason_to_skip(key: str, prefix: str, globs: paths.Globs) -> str | None:
 
 async def unsynced(settings: PushSettings, bucket: Bucket, options: TransferOptions) -> AsyncGenerator[ObjectEntry]:
     """
-    Yield the objects under the prefix that a push would take, in the order of their keys, many of them asked at once.
+    Yield the objects under the prefix, or of the keys, that a push would take, in their order, many asked at once.
 
     One that is refused, or cannot be looked at, is yielded too: the push is where that is seen.
     """
@@ -294,9 +294,13 @@ async def unsynced(settings: PushSettings, bucket: Bucket, options: TransferOpti
         except FileError:
             return True
 
+    async def candidates() -> AsyncGenerator[ObjectEntry]:
+        for key in settings.keys or ():
+            yield ObjectEntry(key)
+
     asked: list[tuple[ObjectEntry, asyncio.Task[bool]]] = []
     try:
-        async with contextlib.aclosing(bucket.list(prefix)) as entries:
+        async with contextlib.aclosing(bucket.list(prefix) if settings.keys is None else candidates()) as entries:
             async for entry in entries:
                 if reason_to_skip(entry.key, prefix, globs):
                     continue

@@ -5,10 +5,12 @@ from __future__ import annotations
 import ast
 import contextlib
 import hashlib
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_sftp_s3._compat import BaseOperator
+from airflow_provider_sftp_s3._s3_events import Landed, landed
+from airflow_provider_sftp_s3.engine.paths import directory_prefix
 from airflow_provider_sftp_s3.transfers.base import EngineThread, TransferOperator, fails_for_good, truth
 
 if TYPE_CHECKING:
@@ -73,6 +75,7 @@ class S3ToSftpOperator(TransferOperator):
         "dry_run",
     )
     ui_color = "#f0e6d5"
+    direction = "push"
 
     def __init__(
         self,
@@ -191,62 +194,87 @@ class S3ListUnsyncedOperator(BaseOperator):
     @fails_for_good
     def execute(self, context: Context) -> list[list[str]]:
         """Return the keys of the unsynced objects in batches."""
-        keys = _unsynced_keys(
-            limit=min(self.batch_files * self.max_batches, MAX_KEYS),
+        return self._unsynced_in_batches(None)
+
+    def _unsynced_in_batches(self, s3_keys: list[str] | None) -> list[list[str]]:
+        batches = unsynced_batches(
             s3_bucket=self.s3_bucket,
             s3_prefix=self.s3_prefix,
+            s3_keys=s3_keys,
             include=self.include,
             exclude=self.exclude,
             mark=self.mark,
             aws_conn_id=self.aws_conn_id,
+            batch_files=self.batch_files,
+            max_batches=self.max_batches,
         )
-        self.log.info("%d unsynced objects under %r", len(keys), f"s3://{self.s3_bucket}/{self.s3_prefix}")
-        return [keys[start : start + self.batch_files] for start in range(0, len(keys), self.batch_files)]
+        place = f"s3://{self.s3_bucket}/{self.s3_prefix}"
+        self.log.info("%d unsynced objects under %r", sum(map(len, batches)), place)
+        return batches
 
 
-def has_unsynced_objects(
+class S3ListAnnouncedOperator(S3ListUnsyncedOperator):
+    """
+    List the unsynced objects that S3's own events tell of, where such events have started the run.
+
+    A run that was started by its schedule or by hand lists the prefix, and finds what no event told of: a message
+    is received once, and lost if Airflow ends in that moment.
+
+    Its Dag is scheduled on an asset whose watcher has the Amazon provider's ``SqsSensorTrigger``. Arguments, return
+    value and errors are those of :class:`S3ListUnsyncedOperator`.
+    """
+
+    @fails_for_good
+    def execute(self, context: Context) -> list[list[str]]:
+        """Return the keys of the unsynced objects in batches."""
+        if not context["triggering_asset_events"]:
+            return self._unsynced_in_batches(None)
+        prefix = directory_prefix(self.s3_prefix)
+        keys = dict.fromkeys(
+            found.key
+            for found in self._announced(context)
+            if found.bucket == self.s3_bucket and found.key.startswith(prefix)
+        )
+        self.log.info("S3's events tell of %d objects under %r", len(keys), f"s3://{self.s3_bucket}/{prefix}")
+        return self._unsynced_in_batches(list(keys))
+
+    def _announced(self, context: Context) -> Iterator[Landed]:
+        for events in context["triggering_asset_events"].values():
+            for event in events:
+                for message in (event.extra.get("payload") or {}).get("message_batch", ()):
+                    try:
+                        yield from landed(message["Body"])
+                    except ValueError as wrong:
+                        self.log.warning("message %r is left out: %s", message.get("MessageId"), wrong)
+
+
+def unsynced_batches(
     *,
     s3_bucket: str,
     s3_prefix: str = "",
+    s3_keys: list[str] | None = None,
     include: str | list[str] = "*",
     exclude: str | list[str] | None = None,
     mark: str = "metadata",
     aws_conn_id: str | None = "aws_default",
-) -> bool:
+    batch_files: int = 1000,
+    max_batches: int = 1000,
+) -> list[list[str]]:
     """
-    Say whether there is anything to push, and stop looking at the first: for a sensor's ``check_fn``.
+    Return the keys of unsynced objects in batches: what :class:`S3ListUnsyncedOperator` returns, with its arguments.
 
+    :param s3_keys: look at these keys only, with no listing.
     :raises ConfigurationError: a setting, a credential or the bucket is wrong.
     """
-    return bool(
-        _unsynced_keys(
-            limit=1,
-            s3_bucket=s3_bucket,
-            s3_prefix=s3_prefix,
-            include=include,
-            exclude=exclude,
-            mark=mark,
-            aws_conn_id=aws_conn_id,
-        )
-    )
-
-
-def _unsynced_keys(
-    *,
-    limit: int,
-    s3_bucket: str,
-    s3_prefix: str,
-    include: str | list[str],
-    exclude: str | list[str] | None,
-    mark: str,
-    aws_conn_id: str | None,
-) -> list[str]:
     from airflow_provider_sftp_s3.engine.options import TransferOptions
     from airflow_provider_sftp_s3.engine.push import PushSettings, unsynced
     from airflow_provider_sftp_s3.hooks.s3_store import bucket_of
 
-    settings = PushSettings(sftp_path="/", s3_prefix=s3_prefix, include=include, exclude=exclude, mark=mark)
+    settings = PushSettings(
+        sftp_path="/", s3_prefix=s3_prefix, s3_keys=s3_keys, include=include, exclude=exclude, mark=mark
+    )
     options = TransferOptions()
+    limit = min(batch_files * max_batches, MAX_KEYS)
     bucket = bucket_of(aws_conn_id, s3_bucket, options)
 
     async def first() -> list[str]:
@@ -260,4 +288,5 @@ def _unsynced_keys(
                     break
         return keys
 
-    return EngineThread().run(first)
+    keys = EngineThread().run(first)
+    return [keys[start : start + batch_files] for start in range(0, len(keys), batch_files)]

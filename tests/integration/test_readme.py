@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_sftp_s3.engine.ssh import SftpServer
+from airflow_provider_sftp_s3.transfers.lineage import Places
 from tests.support.airflow_env import airflow_connections, run_dag, warnings_of_ours_only
 from tests.support.s3_server import S3Server
 from tests.support.sftp_servers import AsyncsshServer
@@ -42,7 +44,7 @@ def dag_of(code: str) -> Any:
 
 def test_both_operators_run_as_pasted(airflow_home: Path, sftp_server: AsyncsshServer, s3: S3Server) -> None:
     """A tree goes one way, an object the other."""
-    pull, push, shards = blocks("python")
+    pull, push, _, shards = blocks("python")
     for directory in ("outgoing/sub", "incoming"):
         (sftp_server.root / directory).mkdir(parents=True)
     (sftp_server.root / "outgoing/sub/a.csv").write_bytes(b"in")
@@ -61,19 +63,28 @@ def test_both_operators_run_as_pasted(airflow_home: Path, sftp_server: AsyncsshS
     assert (sftp_server.root / "incoming/b.csv").read_bytes() == b"out"
 
 
+def test_the_dag_that_waits_for_the_pull_waits_for_its_asset() -> None:
+    """Which is the one that the example of a pull writes to."""
+    pull, _, after = (dag_of(code) for code in blocks("python"))
+    (task,) = pull.tasks
+    places = Places("pull", SftpServer(host="example"), task.sftp_path, task.s3_bucket, task.s3_prefix)
+    (asset,) = after.timetable.asset_condition.objects
+    assert asset.name == places.target_uri()
+
+
 def test_the_flows_become_dags(tmp_path: Path) -> None:
     """With the tasks that the text names."""
     from airflow_provider_sftp_s3.flows import load_flows
 
-    (text,) = blocks("yaml")
-    (tmp_path / "flows.yaml").write_text(text)
+    (tmp_path / "flows.yaml").write_text("\n".join(blocks("yaml")))
     with warnings_of_ours_only():
         flows = load_flows(tmp_path / "flows.yaml")
     assert flows.errors == []
     assert {name: sorted(dag.task_ids) for name, dag in flows.dags.items()} == {
         "partner_pull": ["pull"],
-        "partner_push": ["list_unsynced", "push", "wait_for_objects"],
-        "partner_push_daily": ["list_unsynced", "push", "wait_for_objects"],
+        "partner_push": ["push", "wait_for_objects"],
+        "partner_push_daily": ["push", "wait_for_objects"],
+        "partner_push_on_events": ["list_unsynced", "push"],
     }
 
 

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from airflow_provider_sftp_s3 import _flow_values as values
 from airflow_provider_sftp_s3.engine.options import TransferOptions
 from airflow_provider_sftp_s3.flows import (
+    CHANGEABLE,
     FIELDS,
     FlowError,
     FlowsError,
@@ -34,6 +35,16 @@ pytestmark = pytest.mark.unit
 DAGS = Path(__file__).parents[2] / "dags"
 PULL = {"name": "in", "direction": "pull", "sftp_path": "/outgoing", "s3_bucket": "a-bucket"}
 PUSH = {"name": "out", "direction": "push", "sftp_path": "/incoming", "s3_bucket": "a-bucket"}
+SQS = PUSH | {"trigger": "sqs", "queue_url": "https://sqs.eu-central-1.amazonaws.com/123456789012/in"}
+SQS |= {"schedule": "@hourly"}
+
+
+def rendered(dag: Any, field: str, **form: Any) -> Any:
+    """Return a field of the Dag's last task as Airflow renders it, with what is filled into the trigger form."""
+    task = dag.tasks[-1]
+    template = task.partial_kwargs[field] if hasattr(task, "partial_kwargs") else getattr(task, field)
+    params = {name: dag.params[name] for name in dag.params} | form
+    return dag.get_template_env().from_string(template).render(params=params, ds="2026-01-31")
 
 
 def problems_of(settings: Any) -> str:
@@ -104,6 +115,8 @@ def problems_of(settings: Any) -> str:
         (PUSH, "batch_files", "1e3", "a whole number from 1 to 10000"),
         (PUSH, "poke_interval", "0.5", "1 second or more"),
         (PUSH, "wait_timeout", "a while", "seconds, or numbers with units"),
+        (SQS, "trigger", "sns", "sqs: run on S3's own events"),
+        (SQS, "queue_url", "arn:aws:sqs:eu-central-1:123456789012:in", "the URL of the SQS queue"),
     ],
 )
 def test_a_wrong_value_is_named_with_its_flow_its_field_and_what_is_allowed(
@@ -161,6 +174,13 @@ def test_a_field_of_the_other_direction_is_refused(base: dict[str, Any], field: 
         (PULL | {"schedule": "@continuous"}, "schedule: '@continuous' would log in to the SFTP server again and again"),
         (PUSH | {"schedule": "@continuous", "mark": "none"}, "mark: none leaves every object unsynced"),
         (PUSH | {"schedule": "@continuous", "dry_run": "yes"}, "dry_run: it leaves every object unsynced"),
+        (PUSH | {"trigger": "sqs", "schedule": "@daily"}, "queue_url: 'trigger: sqs' and queue_url need each other"),
+        (PUSH | {"queue_url": "https://sqs/1/in"}, "queue_url: 'trigger: sqs' and queue_url need each other"),
+        (SQS | {"schedule": None}, "schedule: 'trigger: sqs' needs times too"),
+        (SQS | {"schedule": "@continuous"}, "schedule: 'trigger: sqs' needs times too"),
+        (SQS | {"s3_prefix": "out/{{ ds }}/"}, "s3_prefix: a run that was started by an event has no date"),
+        (SQS | {"aws_conn_id": "{{ var.value.aws }}"}, "aws_conn_id: Airflow renders no templates in a trigger"),
+        (SQS | {"wait_timeout": "1h"}, "wait_timeout: with 'trigger: sqs' no run waits"),
     ],
 )
 def test_fields_that_do_not_go_together_are_refused(settings: dict[str, Any], message: str) -> None:
@@ -295,10 +315,11 @@ def test_a_pull_flow_is_one_task_with_the_flows_arguments() -> None:
     )
     (pull,) = dag.tasks
     assert (dag.dag_id, pull.task_id, set(dag.tags)) == ("in", "pull", {"one"})
-    assert (pull.sftp_path, pull.s3_bucket, pull.s3_prefix) == ("/outgoing", "a-bucket", "in/")
+    assert pull.s3_bucket == "a-bucket"
+    assert [rendered(dag, name) for name in ("sftp_path", "s3_prefix", "dry_run")] == ["/outgoing", "in/", "True"]
     assert (pull.include, pull.exclude) == (["*.csv"], ["a*", "b*"])
     assert (pull.min_age, pull.retention) == (timedelta(minutes=2), timedelta(days=7))
-    assert (pull.after_transfer, pull.done_dir, pull.dry_run) == ("keep", ".got", True)
+    assert (pull.after_transfer, pull.done_dir) == ("keep", ".got")
     assert (pull.max_files, pull.max_bytes) == (10, 2**30)
     assert TransferOptions.of(pull.options) == TransferOptions(
         concurrency=8, memory_budget=64 * 2**20, part_size=8 * 2**20, conn_timeout=30.0
@@ -313,7 +334,7 @@ def test_what_a_flow_does_not_say_is_left_to_the_operators() -> None:
 
     (pull,) = flow_dag(PULL).tasks
     alone = SftpTreeToS3Operator(task_id="pull", sftp_path="/outgoing", s3_bucket="a-bucket")
-    for name in set(FIELDS["pull"]) & set(vars(alone)) - {"retries", "retry_delay", "start_date"}:
+    for name in set(FIELDS["pull"]) & set(vars(alone)) - {"retries", "retry_delay", "start_date", *CHANGEABLE}:
         assert getattr(pull, name) == getattr(alone, name), name
 
 
@@ -333,11 +354,10 @@ def test_a_pull_flow_with_parallelism_is_one_task_per_shard() -> None:
 
 def test_a_push_flow_waits_lists_and_pushes_batches() -> None:
     dag = flow_dag(PUSH | {"schedule": "@continuous", "parallelism": "3", "batch_files": 50, "poke_interval": "30s"})
-    wait, listing, push = (dag.get_task(name) for name in ("wait_for_objects", "list_unsynced", "push"))
-    assert wait.downstream_task_ids == {"list_unsynced"}
-    assert listing.downstream_task_ids == {"push"}
+    wait, push = (dag.get_task(name) for name in ("wait_for_objects", "push"))
+    assert wait.downstream_task_ids == {"push"}
     assert (wait.mode, wait.poke_interval, wait.deferrable) == ("reschedule", 30, False)
-    assert (listing.batch_files, listing.max_batches) == (50, 1000)
+    assert (wait.batch_files, wait.max_batches) == (50, 1000)
     assert push.max_active_tis_per_dag == 3
     assert push.retries == 5
     assert dag.max_active_runs == 1
@@ -361,14 +381,14 @@ def test_the_sensor_is_an_s3_key_sensor() -> None:
 def test_a_push_with_a_cap_is_one_task_so_that_the_cap_is_the_runs(
     capped: dict[str, Any], batches: tuple[int, int]
 ) -> None:
-    listing = flow_dag(PUSH | capped).get_task("list_unsynced")
+    listing = flow_dag(PUSH | capped).get_task("wait_for_objects")
     assert (listing.batch_files, listing.max_batches) == batches
 
 
 def test_there_are_never_more_batches_than_airflow_maps_over() -> None:
     from airflow.configuration import conf
 
-    listing = flow_dag(PUSH | {"batch_files": "1"}).get_task("list_unsynced")
+    listing = flow_dag(PUSH | {"batch_files": "1"}).get_task("wait_for_objects")
     assert listing.max_batches <= conf.getint("core", "max_map_length")
 
 
@@ -378,6 +398,73 @@ def test_how_long_a_push_waits_depends_on_its_schedule(schedule: str, wait: time
     assert sensor.wait == wait
     assert sensor.timeout > wait.total_seconds()
     assert flow_dag(PUSH | {"wait_timeout": "6h"}).get_task("wait_for_objects").wait == timedelta(hours=6)
+
+
+@pytest.mark.parametrize("base", [PULL, PUSH])
+def test_the_trigger_form_begins_with_the_flows_own_values(base: dict[str, Any]) -> None:
+    own = {"s3_prefix": "day/{{ ds }}/", "sftp_path": r"/it's\{{ ds }}\"ü", "dry_run": False}
+    dag = flow_dag(base | own)
+    assert {name: dag.params[name] for name in dag.params} == own
+    assert rendered(dag, "s3_prefix") == "day/2026-01-31/"
+    assert rendered(dag, "sftp_path") == r"/it's\2026-01-31\"ü"
+    assert rendered(dag, "dry_run") == "False"
+
+
+@pytest.mark.parametrize("own", ["in/", "in/{{ ds }}/", ""])
+def test_what_the_trigger_form_says_is_taken_as_it_is_and_nothing_is_the_flows_own(own: str) -> None:
+    dag = flow_dag(PULL | {"s3_prefix": own})
+    assert rendered(dag, "s3_prefix", s3_prefix="it's # other") == "it's # other"
+    for nothing in (None, ""):
+        assert dag.params.get_param("s3_prefix").resolve(nothing) == nothing
+        assert rendered(dag, "s3_prefix", s3_prefix=nothing) == own.replace("{{ ds }}", "2026-01-31")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("s3_prefix", "{{ conn.aws_default.password }}"),
+        ("s3_prefix", "in/{{ ds }}/deeper/"),
+        ("s3_prefix", "a\n{% x %}"),
+        ("sftp_path", "/{{ var.value.secret }}"),
+        ("sftp_path", 7),
+        ("dry_run", "yes"),
+        ("dry_run", None),
+    ],
+)
+def test_the_trigger_form_refuses_other_types_and_templates_that_are_not_the_flows(field: str, value: Any) -> None:
+    """Whoever may start a run may not read every connection."""
+    dag = flow_dag(PUSH | {"s3_prefix": "in/{{ ds }}/"})
+    with pytest.raises(ValueError, match=r"does not match|is not of type"):
+        dag.params.get_param(field).resolve(value)
+
+
+def test_a_templated_dry_run_can_be_overruled() -> None:
+    dag = flow_dag(PULL | {"dry_run": "{{ ds == '2026-01-31' }}"})
+    assert rendered(dag, "dry_run") == "True"
+    param = dag.params.get_param("dry_run")
+    assert rendered(dag, "dry_run", dry_run=param.resolve(False)) == "False"
+
+
+def test_a_flow_with_a_queue_runs_on_its_messages_and_on_its_schedule() -> None:
+    dag = flow_dag(SQS | {"poke_interval": "20s", "aws_conn_id": "none"})
+    assert sorted(dag.task_ids) == ["list_unsynced", "push"]
+    assert type(dag.timetable).__name__ == "AssetOrTimeSchedule"
+    assert type(dag.timetable.timetable).__name__ == "CronDataIntervalTimetable"
+    (asset,) = dag.timetable.asset_condition.objects
+    (watcher,) = asset.watchers
+    _, arguments = watcher.trigger.serialize()
+    wanted = {"sqs_queue": SQS["queue_url"], "aws_conn_id": None, "region_name": "eu-central-1", "waiter_delay": 20}
+    assert wanted.items() <= arguments.items()
+    assert dag.doc_md.startswith("On the schedule `@hourly` (UTC) and as S3's events come, pushes everything in")
+
+
+def test_a_queue_needs_airflow_3_and_aiobotocore(monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow_provider_sftp_s3 import flows
+
+    monkeypatch.setattr(flows, "find_spec", lambda _: None)
+    assert "trigger: sqs needs aiobotocore: install airflow-provider-sftp-s3[sqs]" in problems_of(SQS)
+    monkeypatch.setattr(flows, "AssetWatcher", None)
+    assert "flow 'out': trigger: sqs needs Airflow 3.0 or newer" in problems_of(SQS)
 
 
 def test_a_cron_schedule_has_the_data_intervals_of_airflow_2() -> None:
@@ -534,8 +621,9 @@ def test_plain_values_are_the_text_they_look_like(write: Callable[[str], Path]) 
     )
     flows = load_flows(path)
     assert flows.errors == []
-    (pull,) = flows.dags["1.10"].tasks
-    assert (pull.sftp_path, pull.s3_bucket, pull.s3_prefix) == ("2024-01-31", "0123", "1:30")
+    dag = flows.dags["1.10"]
+    assert dag.get_task("pull").s3_bucket == "0123"
+    assert (rendered(dag, "sftp_path"), rendered(dag, "s3_prefix")) == ("2024-01-31", "1:30")
     assert set(flows.dags["1.10"].tags) == {"on", "010"}
 
 
@@ -547,7 +635,7 @@ def test_flows_can_share_settings_by_yamls_merge_key(write: Callable[[str], Path
     )
     flows = load_flows(path)
     assert flows.errors == []
-    assert {name: dag.get_task("pull").sftp_path for name, dag in flows.dags.items()} == {
+    assert {name: rendered(dag, "sftp_path") for name, dag in flows.dags.items()} == {
         "one": "/a",
         "two": "/b",
         "three": "/a",
