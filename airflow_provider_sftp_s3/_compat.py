@@ -27,6 +27,8 @@ except ImportError:
     except ImportError:  # nothing outside of Airflow can start a run
         AssetOrTimeSchedule = AssetWatcher = None
 
+AIRFLOW_2 = AssetWatcher is None
+
 try:  # 3.1
     from airflow.sdk import BaseHook
 except ImportError:
@@ -52,6 +54,7 @@ except ImportError:
     from airflow.timetables.interval import CronDataIntervalTimetable
 
 __all__ = [
+    "AIRFLOW_2",
     "DAG",
     "AirflowException",
     "AirflowFailException",

@@ -34,6 +34,7 @@ from airflow.providers.amazon.aws.sensors.s3 import S3KeySensor
 
 from airflow_provider_sftp_s3 import _flow_values as values
 from airflow_provider_sftp_s3._compat import (
+    AIRFLOW_2,
     DAG,
     AirflowSkipException,
     Asset,
@@ -51,6 +52,7 @@ from airflow_provider_sftp_s3.engine.options import TransferOptions
 from airflow_provider_sftp_s3.transfers.base import fails_for_good
 from airflow_provider_sftp_s3.transfers.s3_to_sftp import (
     S3ListAnnouncedOperator,
+    S3ListUnsyncedOperator,
     S3ToSftpOperator,
     unsynced_batches,
 )
@@ -518,9 +520,18 @@ def _add_pull(dag: DAG, flow: Mapping[str, Any]) -> None:
 
 
 def _add_push(dag: DAG, flow: Mapping[str, Any]) -> None:
-    # What lists must be the Dag's first task: Airflow 2's backfill never maps over the result of a later one
-    # (BackfillJobRunner looks for it under a try_number that it has since increased).
-    listed = _announced(dag, flow) if _is_sqs(flow) else _waited_for(dag, flow)
+    batches = _batches(flow)
+    where = _set(flow, "s3_bucket", "s3_prefix", *LISTING_FIELDS)
+    if _is_sqs(flow):
+        # It does not wait: it would hold up the runs that events start.
+        listed = S3ListAnnouncedOperator(task_id="list_unsynced", dag=dag, **where, **batches)
+    elif AIRFLOW_2:
+        # What lists must be the Dag's first task: this backfill never maps over the result of a later one
+        # (BackfillJobRunner looks for it under a try_number that it has since increased).
+        listed = _waited_for(dag, flow, **batches)
+    else:
+        listed = S3ListUnsyncedOperator(task_id="list_unsynced", dag=dag, **where, **batches)
+        listed.set_upstream(_waited_for(dag, flow, batch_files=1, max_batches=1))
     S3ToSftpOperator.partial(
         task_id="push",
         dag=dag,
@@ -531,7 +542,7 @@ def _add_push(dag: DAG, flow: Mapping[str, Any]) -> None:
     ).expand(s3_keys=listed.output)
 
 
-def _waited_for(dag: DAG, flow: Mapping[str, Any]) -> S3UnsyncedSensor:
+def _waited_for(dag: DAG, flow: Mapping[str, Any], **batches: Any) -> S3UnsyncedSensor:
     wait = flow.get("wait_timeout", timedelta(days=1) if flow["schedule"] == CONTINUOUS else timedelta(hours=1))
     return S3UnsyncedSensor(
         task_id="wait_for_objects",
@@ -545,14 +556,8 @@ def _waited_for(dag: DAG, flow: Mapping[str, Any]) -> S3UnsyncedSensor:
         deferrable=False,  # whatever operators.default_deferrable says: the trigger would not know the check
         dag=dag,
         **_set(flow, *LISTING_FIELDS),
-        **_batches(flow),
+        **batches,
     )
-
-
-def _announced(dag: DAG, flow: Mapping[str, Any]) -> S3ListAnnouncedOperator:
-    """Return a task that does not wait: it would hold up the runs that events start."""
-    where = _set(flow, "s3_bucket", "s3_prefix", *LISTING_FIELDS)
-    return S3ListAnnouncedOperator(task_id="list_unsynced", dag=dag, **where, **_batches(flow))
 
 
 #: Which objects are there to push.

@@ -116,7 +116,7 @@ def test_a_push_flow_pushes_what_is_unsynced_and_the_next_run_finds_nothing(
 
     state, tasks = run_flow("push", bucket, wait_timeout=0, **flow)
     assert state == "success"
-    assert states(tasks) == {"wait_for_objects": {"skipped"}, "push": {"skipped"}}
+    assert states(tasks) == {"wait_for_objects": {"skipped"}, "list_unsynced": {"skipped"}, "push": {"skipped"}}
 
 
 def test_a_push_flow_waits_until_an_object_lands(s3: S3Server, bucket: str, incoming: Path) -> None:
@@ -157,7 +157,7 @@ def test_a_date_in_the_prefix_is_the_day_that_is_over(s3: S3Server, bucket: str,
     )
     assert state == "success"
     assert files(incoming) == {"2026-03-01/y": b"1"}
-    assert xcom(tasks["wait_for_objects", -1]) == [["out/2026-03-01/y"]]
+    assert xcom(tasks["list_unsynced", -1]) == [["out/2026-03-01/y"]]
 
 
 def test_a_day_long_past_with_no_objects_ends_at_once_as_skipped(s3: S3Server, bucket: str, incoming: Path) -> None:
@@ -167,7 +167,7 @@ def test_a_day_long_past_with_no_objects_ends_at_once_as_skipped(s3: S3Server, b
         "push", bucket, at=A_DAY, schedule="@daily", sftp_path="/incoming", s3_prefix="out/{{ ds }}/", wait_timeout="7d"
     )
     assert state == "success"
-    assert states(tasks) == {"wait_for_objects": {"skipped"}, "push": {"skipped"}}
+    assert states(tasks) == {"wait_for_objects": {"skipped"}, "list_unsynced": {"skipped"}, "push": {"skipped"}}
     assert datetime.now(UTC) - started < timedelta(seconds=60)
 
 

@@ -82,8 +82,8 @@ def test_the_flows_become_dags(tmp_path: Path) -> None:
     assert flows.errors == []
     assert {name: sorted(dag.task_ids) for name, dag in flows.dags.items()} == {
         "partner_pull": ["pull"],
-        "partner_push": ["push", "wait_for_objects"],
-        "partner_push_daily": ["push", "wait_for_objects"],
+        "partner_push": ["list_unsynced", "push", "wait_for_objects"],
+        "partner_push_daily": ["list_unsynced", "push", "wait_for_objects"],
         "partner_push_on_events": ["list_unsynced", "push"],
     }
 

@@ -345,7 +345,7 @@ def test_a_pull_flow_with_parallelism_is_one_task_per_shard() -> None:
     pull = dag.get_task("pull")
     assert pull.expand_input.value == {"shard": [f"{number}/20" for number in range(1, 21)]}
     assert pull.partial_kwargs["min_age"] == timedelta(minutes=2)
-    assert pull.partial_kwargs["sftp_path"] == "/outgoing"
+    assert pull.partial_kwargs["sftp_path"] == "{{ params.sftp_path or '/outgoing' }}"
     assert pull.retries == 1
     assert pull.map_index_template == "{{ task.shard }}"
     assert dag.max_active_tasks == 20, "or Airflow would run fewer at a time"
@@ -354,10 +354,12 @@ def test_a_pull_flow_with_parallelism_is_one_task_per_shard() -> None:
 
 def test_a_push_flow_waits_lists_and_pushes_batches() -> None:
     dag = flow_dag(PUSH | {"schedule": "@continuous", "parallelism": "3", "batch_files": 50, "poke_interval": "30s"})
-    wait, push = (dag.get_task(name) for name in ("wait_for_objects", "push"))
-    assert wait.downstream_task_ids == {"push"}
+    wait, listing, push = (dag.get_task(name) for name in ("wait_for_objects", "list_unsynced", "push"))
+    assert wait.downstream_task_ids == {"list_unsynced"}
+    assert listing.downstream_task_ids == {"push"}
     assert (wait.mode, wait.poke_interval, wait.deferrable) == ("reschedule", 30, False)
-    assert (wait.batch_files, wait.max_batches) == (50, 1000)
+    assert (wait.batch_files, wait.max_batches) == (1, 1), "one is enough to ring"
+    assert (listing.batch_files, listing.max_batches) == (50, 1000)
     assert push.max_active_tis_per_dag == 3
     assert push.retries == 5
     assert dag.max_active_runs == 1
@@ -381,14 +383,14 @@ def test_the_sensor_is_an_s3_key_sensor() -> None:
 def test_a_push_with_a_cap_is_one_task_so_that_the_cap_is_the_runs(
     capped: dict[str, Any], batches: tuple[int, int]
 ) -> None:
-    listing = flow_dag(PUSH | capped).get_task("wait_for_objects")
+    listing = flow_dag(PUSH | capped).get_task("list_unsynced")
     assert (listing.batch_files, listing.max_batches) == batches
 
 
 def test_there_are_never_more_batches_than_airflow_maps_over() -> None:
     from airflow.configuration import conf
 
-    listing = flow_dag(PUSH | {"batch_files": "1"}).get_task("wait_for_objects")
+    listing = flow_dag(PUSH | {"batch_files": "1"}).get_task("list_unsynced")
     assert listing.max_batches <= conf.getint("core", "max_map_length")
 
 
