@@ -4,7 +4,15 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: test celery lint demo bench matrix package clean
+# For the recipes of `faults`: another seed, or so many times as much.
+ifdef SEED
+export FAULTS_SEED := $(SEED)
+endif
+ifdef LONG
+export FAULTS_LONG := $(LONG)
+endif
+
+.PHONY: test faults mutants celery lint demo bench matrix package clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else None'
@@ -13,8 +21,14 @@ $(STAMP): pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable ".[sqs]" --group test
 	touch $@
 
-test: $(STAMP) lint  ## everything that needs no more than pip
-	$(BIN)/python -m pytest --numprocesses auto --ignore tests/distributed
+test: $(STAMP) lint  ## units and real servers; needs no more than pip
+	$(BIN)/python -m pytest --numprocesses auto --ignore tests/faults --ignore tests/distributed
+
+faults: $(STAMP)  ## crashes, races, lying servers, hostile names, and their table; SEED=1 repeats, LONG=10 does more
+	$(BIN)/python -m pytest --numprocesses auto tests/faults
+
+mutants: $(STAMP)  ## takes each guard out of the code, and shows which test notices
+	$(BIN)/python -m tests.faults.mutants
 
 celery: $(STAMP)  ## docker-compose.yaml as processes, one killed; needs PostgreSQL, Redis, sshd, docker-compose, Python 3.12
 	$(BIN)/python -m pytest tests/distributed

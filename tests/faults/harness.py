@@ -22,6 +22,7 @@ from airflow_provider_sftp_s3.engine.push import PushSettings, push
 from airflow_provider_sftp_s3.engine.s3 import Bucket
 from airflow_provider_sftp_s3.engine.sftp import SftpSession
 from airflow_provider_sftp_s3.engine.ssh import SftpServer as Target
+from tests.faults import table
 from tests.support import secrets
 from tests.support.engine import Recorder
 from tests.support.s3_server import S3Endpoint, S3Server
@@ -226,26 +227,22 @@ def check_pull(
     """
     tree = read_tree(root)
     objects = s3.objects(bucket)
-    moved = set()
-    for name, data in files.items():
-        done = done_path(name)
-        here = [tree[where] for where in (name, done) if where in tree]
-        old = (before or {}).get(name)
-        if name in tree and old is not None:
-            assert tree.get(done) == old, f"what was in .done as {name} before is gone, and nothing took its place"
-            here.remove(old)
-        assert here == [data], f"{name} is not once and whole at its source or in .done"
-        if name not in tree:
-            moved.add(name)
-            assert objects.get(prefix + name) == data, f"{name} is in .done, and its bytes are not in S3"
+    table.checked(len(files))
+    places = {name: [where for where in (name, done_path(name)) if where in tree] for name in files}
+    moved = {name for name in files if name not in tree}
+    for name, old in (before or {}).items():
+        if name not in moved:
+            assert tree.get(done_path(name)) == old, f"the old {name} is gone from .done, and nothing took its place"
+            places[name].remove(done_path(name))
     reported = {outcome.target.removeprefix(f"s3://{bucket}/{prefix}") for outcome in ran.transferred}
     assert reported <= set(files)
-    for name in reported:
-        assert objects.get(prefix + name) == files[name], f"{name} is reported as transferred and S3 has it not"
-        assert name in moved, f"{name} is reported as transferred and was not moved"
-    for key, data in objects.items():
-        assert data == files[key.removeprefix(prefix)], f"the object {key} is not the whole file"
-    assert leftovers(root) == []
+    table.none_is("lost", [name for name, where in places.items() if not where])
+    assert not [name for name, where in places.items() if len(where) > 1], "a file is both at its source and in .done"
+    table.none_is("wrong bytes", [name for name, (where,) in places.items() if tree[where] != files[name]])
+    table.none_is("wrong bytes", [key for key in objects if objects[key] != files[key.removeprefix(prefix)]])
+    table.none_is("wrong marks", [name for name in moved if prefix + name not in objects])
+    table.none_is("false successes", [name for name in reported if name not in moved])
+    table.none_is("left over", leftovers(root))
     return moved
 
 
@@ -267,19 +264,17 @@ def check_push(
     :param leavings: temporary files may remain, where the server does not let us remove them.
     """
     tree = read_tree(root)
+    table.checked(len(objects))
     written = {key for key, data in objects.items() if tree.get(key) == data}
-    for key in marked_keys(bucket):
-        assert key in written, f"{key} is marked, and its bytes are not at the server"
-    for outcome in ran.transferred:
-        key = outcome.source.removeprefix(f"s3://{bucket}/")
-        assert key in written, f"{key} is reported as transferred, and its bytes are not at the server"
-    for name, data in (old or {}).items():
-        assert name in tree, f"the partner's {name} is gone"
-        assert tree[name] in (data, objects.get(name)), f"the partner's {name} is neither the old file nor the new one"
+    reported = {outcome.source.removeprefix(f"s3://{bucket}/") for outcome in ran.transferred}
+    table.none_is("lost", [f"the partner's {name}" for name in old or {} if name not in tree])
+    allowed = {name: {(old or {}).get(name), objects.get(name)} for name in tree}
+    unknown = [name for name, data in tree.items() if data not in allowed[name]]
+    table.none_is("wrong bytes", [name for name in unknown if not TEMPORARY.fullmatch(Path(name).name)])
+    table.none_is("wrong marks", marked_keys(bucket) - written)
+    table.none_is("false successes", reported - written)
     if not leavings:
-        assert leftovers(root) == []
-    for name in tree:
-        assert name in objects or name in (old or {}) or TEMPORARY.fullmatch(Path(name).name), f"{name} was made up"
+        table.none_is("left over", leftovers(root))
     return written
 
 

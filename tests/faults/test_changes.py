@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_sftp_s3.engine.options import MiB
+from tests.faults import table
 from tests.faults.harness import (
     Acts,
     Ran,
@@ -202,7 +203,7 @@ class TestProducer:
             again = await run_pull(server, s3, bucket, **settings)
             again.done()
             self._nothing_is_lost(server, s3, bucket, again, newest, settings)
-            assert s3.unfinished_uploads(bucket) == []
+            table.none_is("left over", s3.unfinished_uploads(bucket))
             if newest:
                 assert s3.objects(bucket)[NAME] == newest, "the newest bytes are not in S3 after a second run"
         finally:
@@ -213,19 +214,19 @@ class TestProducer:
         server: AsyncsshServer, s3: S3Server, bucket: str, ran: Ran, newest: bytes, settings: dict[str, object]
     ) -> None:
         tree, objects = read_tree(server.root), s3.objects(bucket)
-        for name, data in SIBLINGS.items():
-            assert objects[name] == data
+        table.checked(1 + len(SIBLINGS))
+        table.none_is("lost", [name for name in SIBLINGS if name not in objects])
+        table.none_is("wrong bytes", [name for name, data in SIBLINGS.items() if objects[name] != data])
         done = tree.get(f".done/{NAME}")
-        if done is not None:
-            assert objects.get(NAME) == done, "a file is in .done whose bytes are not in S3"
+        if done is not None and objects.get(NAME) != done:
+            table.none_is("wrong marks", [f"{NAME} is in .done, and its bytes are not in S3"])
         if newest:
             kept = [tree.get(NAME), done]
             if settings.get("after_transfer") == "delete":
                 kept.append(objects.get(NAME))
-            assert newest in kept, "the newest bytes are nowhere"
-        for outcome in ran.transferred:
-            if outcome.target.endswith(f"/{NAME}"):
-                assert NAME in objects, "reported as transferred, and not in S3"
+            table.none_is("lost", [] if newest in kept else ["the newest bytes"])
+        reported = [outcome.source for outcome in ran.transferred if outcome.target.endswith(f"/{NAME}")]
+        table.none_is("false successes", [] if NAME in objects else reported)
         assert not any("fresh.tmp" in name for name in objects)
 
 

@@ -24,6 +24,7 @@ from airflow_provider_sftp_s3.engine.errors import (
 from airflow_provider_sftp_s3.engine.marks import SYNCED, TAG
 from airflow_provider_sftp_s3.engine.options import MiB, TransferOptions
 from airflow_provider_sftp_s3.engine.push import PushSettings, unsynced
+from tests.faults import table
 from tests.faults.harness import (
     PATIENT,
     Acts,
@@ -551,12 +552,13 @@ class TestUser:
         s3._after.clear()
 
         objects = s3.objects(bucket)
-        assert objects.get("k") == (None if what == "delete" else new), "the user's own bytes were undone"
+        table.checked(2)
+        undone = objects.get("k") != (None if what == "delete" else new)
+        table.none_is("lost", ["the user's own bytes were undone"] if undone else [])
         there = (sftp_server.root / "k").read_bytes()
-        assert there in (b"an old one of theirs", old, new)
-        assert leftovers(sftp_server.root) == []
-        if "k" in marked_keys(bucket):
-            assert there == new, "marked, and its bytes were not sent"
+        table.none_is("wrong bytes", [] if there in (b"an old one of theirs", old, new) else ["k"])
+        table.none_is("left over", leftovers(sftp_server.root))
+        table.none_is("wrong marks", marked_keys(bucket) & {"k"} if there != new else [])
         assert (sftp_server.root / "sibling").read_bytes() == b"s"
         if mark == "none" and what != "delete":
             return  # every run pushes everything again
