@@ -21,6 +21,7 @@ import posixpath
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal, get_args
 
 from airflow_provider_sftp_s3.engine import marks, paths
@@ -32,6 +33,7 @@ from airflow_provider_sftp_s3.engine.errors import (
     NotFound,
     ServerRefused,
 )
+from airflow_provider_sftp_s3.engine.leavings import LeftUploads
 from airflow_provider_sftp_s3.engine.listing import Tree
 from airflow_provider_sftp_s3.engine.model import Outcome, Report, SourceFile, Stat
 from airflow_provider_sftp_s3.engine.options import MAX_OBJECT_SIZE, KiB, MiB, TransferOptions
@@ -57,6 +59,8 @@ class PullSettings:
     With a `shard`, each of several pulls lists the whole tree, takes only its own files and keeps to `max_files` and
     `max_bytes` by itself. Their reports add up to that of one pull.
 
+    :param retried_since: on a retry, when the Dag run began: multipart uploads that earlier tries have left since then
+        are aborted.
     :raises ConfigurationError: a value is not allowed; the message names the argument and what is.
     """
 
@@ -72,6 +76,7 @@ class PullSettings:
     max_bytes: int | None = None
     dry_run: bool = False
     shard: str | None = None
+    retried_since: datetime | None = None
 
     def __post_init__(self) -> None:
         check_sftp_path(self.sftp_path)
@@ -139,6 +144,8 @@ class Pull(Transfer[PulledFile]):
         #: files that S3 has and whose move has not been answered yet
         self._uploaded: dict[bytes, Stat] = {}
         self._unstamped = False
+        since = settings.retried_since
+        self._left_uploads = LeftUploads(bucket, since, observer) if since else None
 
     async def _work(self) -> None:
         async with contextlib.aclosing(self._files()) as files:
@@ -175,6 +182,8 @@ class Pull(Transfer[PulledFile]):
             if file.path not in self._uploaded:
                 return Outcome(pulled.label, "skipped", reason="gone")
             read = self._uploaded[file.path]
+        if read is not None and read.size > self.options.part_size and self._left_uploads:
+            await self._left_uploads.abort(key)
         if read is not None and not keeps:
             self._uploaded[file.path] = read
             read = await self._move_to_done(file, key, read)

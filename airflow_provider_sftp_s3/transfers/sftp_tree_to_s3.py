@@ -128,5 +128,6 @@ class SftpTreeToS3Operator(TransferOperator):
             max_bytes=self.max_bytes,
             dry_run=truth("dry_run", self.dry_run),
             shard=self.shard,
+            retried_since=context["dag_run"].start_date if context["ti"].try_number > 1 else None,
         )
         return self.transfer(context, lambda *places: pull(settings, *places))

@@ -18,10 +18,12 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qsl, unquote
+from xml.sax.saxutils import escape
 
 import boto3
 from botocore.config import Config
@@ -125,11 +127,16 @@ class S3Server(S3Endpoint):
     def __init__(self) -> None:
         self.requests: list[S3Request] = []
         """Everything asked so far, in order of arrival; clear it to start anew."""
+        self.busy = 0
+        """Requests under way."""
+        self._begun: dict[str, datetime] = {}
+        """When each multipart upload was begun, by its id: moto says 2010 of all."""
         self._before: list[Hook] = []
         self._after: list[Hook] = []
         self._moto = DomainDispatcherApplication(create_backend_app)
         # moto's dictionaries are not made for threads, and a condition must be checked and used in one go.
         self._one_at_a_time = threading.Lock()
+        self._counting = threading.Lock()
         self._server: BaseWSGIServer | None = None
         self._thread: threading.Thread | None = None
         self.port = 0
@@ -194,15 +201,39 @@ class S3Server(S3Endpoint):
             keys = s3_backends[DEFAULT_ACCOUNT_ID]["aws"].get_bucket(bucket).keys
             return {name: bytes(key.value) for name, key in keys.items() if isinstance(key, FakeKey)}
 
+    def empty(self, bucket: str) -> None:
+        """Forget a bucket's objects and uploads, behind the API."""
+        with self._one_at_a_time:
+            forgotten = s3_backends[DEFAULT_ACCOUNT_ID]["aws"].get_bucket(bucket)
+            forgotten.keys.clear()
+            forgotten.multiparts.clear()
+
     def unfinished_uploads(self, bucket: str) -> list[str]:
         """Return the keys of multipart uploads neither completed nor aborted."""
         with self._one_at_a_time:
             multiparts = s3_backends[DEFAULT_ACCOUNT_ID]["aws"].get_bucket(bucket).multiparts
             return [upload.key_name for upload in multiparts.values()]
 
+    def let_uploads_age(self, bucket: str, seconds: float) -> None:
+        """Have multipart uploads, with all their parts, be so much older."""
+        with self._one_at_a_time:
+            for upload in s3_backends[DEFAULT_ACCOUNT_ID]["aws"].get_bucket(bucket).multiparts.values():
+                self._begun[upload.id] -= timedelta(seconds=seconds)
+                for part in upload.parts.values():
+                    part.last_modified -= timedelta(seconds=seconds)
+
     # --- WSGI
 
     def _answer(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        with self._counting:
+            self.busy += 1
+        try:
+            return self._answer_one(environ, start_response)
+        finally:
+            with self._counting:
+                self.busy -= 1
+
+    def _answer_one(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         # Read before anything else: a client that dies half-way through its body must not hold the lock.
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         if len(body) < int(environ.get("CONTENT_LENGTH") or 0):
@@ -217,7 +248,12 @@ class S3Server(S3Endpoint):
             with self._one_at_a_time:
                 if fault := _failed_condition(request):
                     return _error(request, start_response, *fault)
+                if request.operation == "ListMultipartUploads":
+                    return _xml(start_response, HTTPStatus.OK, self._list_uploads(request))
                 answer = list(self._moto(environ, start_response))
+                if request.operation == "CreateMultipartUpload":
+                    for upload in s3_backends[DEFAULT_ACCOUNT_ID]["aws"].get_bucket(request.bucket).multiparts:
+                        self._begun.setdefault(upload, datetime.now(UTC))
             for hook in tuple(self._after):
                 if fault := hook(request):
                     return _error(request, start_response, *fault)
@@ -226,6 +262,17 @@ class S3Server(S3Endpoint):
                 environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
             raise
         return answer
+
+    def _list_uploads(self, request: S3Request) -> str:
+        """Answer as S3 does: in the order of the keys, those under the prefix. moto lists all, in no order."""
+        uploads = s3_backends[DEFAULT_ACCOUNT_ID]["aws"].get_bucket(request.bucket).multiparts.values()
+        found = "".join(
+            f"<Upload><Key>{escape(upload.key_name)}</Key><UploadId>{upload.id}</UploadId>"
+            f"<Initiated>{self._begun[upload.id]:%Y-%m-%dT%H:%M:%S.000Z}</Initiated></Upload>"
+            for upload in sorted(uploads, key=lambda upload: upload.key_name)
+            if upload.key_name.startswith(request.query.get("prefix", ""))
+        )
+        return f"<ListMultipartUploadsResult><Bucket>{request.bucket}</Bucket>{found}</ListMultipartUploadsResult>"
 
 
 class _Handler(MotoRequestHandler):
@@ -329,16 +376,22 @@ _MESSAGES = {
 
 def _error(request: S3Request, start_response: Callable[..., Any], status: int, code: str) -> list[bytes]:
     """Answer as S3 does when a request fails."""
-    text = (
-        '<?xml version="1.0" encoding="UTF-8"?>\n'
+    text = _xml(
+        start_response,
+        status,
         f"<Error><Code>{code}</Code><Message>{_MESSAGES.get(code, code)}</Message>"
-        "<RequestId>0123456789ABCDEF</RequestId><HostId>tests</HostId></Error>"
-    ).encode()
+        "<RequestId>0123456789ABCDEF</RequestId><HostId>tests</HostId></Error>",
+    )
+    return [] if request.method == "HEAD" else text
+
+
+def _xml(start_response: Callable[..., Any], status: int, xml: str) -> list[bytes]:
+    text = f'<?xml version="1.0" encoding="UTF-8"?>\n{xml}'.encode()
     start_response(
         f"{int(status)} {HTTPStatus(status).phrase}",
         [("Content-Type", "application/xml"), ("Content-Length", str(len(text)))],
     )
-    return [] if request.method == "HEAD" else [text]
+    return [text]
 
 
 # ---------------------------------------------------------------------------------------------------- rclone's server
