@@ -113,7 +113,13 @@ class OperatorRun:
     def killed(self) -> bool:
         """Whether it was killed before it had ended by itself."""
         self._process.join()
-        return self._process.exitcode == -signal.SIGKILL and not self._answer.poll()
+        if self._process.exitcode != -signal.SIGKILL:
+            return False
+        try:
+            self._answer.recv()
+        except EOFError:
+            return True
+        return False
 
     def report(self, seconds: float = 60.0) -> dict[str, Any]:
         """Return the report of a run that succeeds within so many seconds."""
