@@ -16,7 +16,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
@@ -131,6 +131,8 @@ class S3Server(S3Endpoint):
         """Requests under way."""
         self._begun: dict[str, datetime] = {}
         """When each multipart upload was begun, by its id: moto says 2010 of all."""
+        self.unenforced: set[str] = set()
+        """Conditions that it takes no notice of, as many stores do not: names of headers, in lower case."""
         self._before: list[Hook] = []
         self._after: list[Hook] = []
         self._moto = DomainDispatcherApplication(create_backend_app)
@@ -164,6 +166,7 @@ class S3Server(S3Endpoint):
         """Forget all buckets, hooks and requests."""
         self._before.clear()
         self._after.clear()
+        self.unenforced.clear()
         with self._one_at_a_time:
             s3_backends[DEFAULT_ACCOUNT_ID]["aws"].reset()
         self.requests.clear()
@@ -246,7 +249,7 @@ class S3Server(S3Endpoint):
                 if fault := hook(request):
                     return _error(request, start_response, *fault)
             with self._one_at_a_time:
-                if fault := _failed_condition(request):
+                if fault := _failed_condition(request, self.unenforced):
                     return _error(request, start_response, *fault)
                 if request.operation == "ListMultipartUploads":
                     return _xml(start_response, HTTPStatus.OK, self._list_uploads(request))
@@ -327,20 +330,21 @@ def _operation(method: str, key: str, query: Mapping[str, str], headers: Mapping
     return "CreateBucket" if (method, key) == ("PUT", "") else verb + thing
 
 
-def _failed_condition(request: S3Request) -> tuple[int, str] | None:
+def _failed_condition(request: S3Request, unenforced: Collection[str]) -> tuple[int, str] | None:
     """Return the answer to a write whose condition does not hold: the conditions that moto leaves out."""
+    headers = {name: value for name, value in request.headers.items() if name not in unenforced}
     if request.operation in ("CopyObject", "UploadPartCopy"):
-        wanted = request.headers.get("x-amz-copy-source-if-match")
+        wanted = headers.get("x-amz-copy-source-if-match")
         if wanted is not None and _same(wanted, _etag(*_copy_source(request))) is False:
             return HTTPStatus.PRECONDITION_FAILED, "PreconditionFailed"
     if request.operation in ("CopyObject", "CompleteMultipartUpload"):
         current = _etag(request.bucket, request.key)
-        wanted = request.headers.get("if-match")
+        wanted = headers.get("if-match")
         if wanted is not None and current is None:
             return HTTPStatus.NOT_FOUND, "NoSuchKey"
         if wanted is not None and not _same(wanted, current):
             return HTTPStatus.PRECONDITION_FAILED, "PreconditionFailed"
-        if request.headers.get("if-none-match") == "*" and current is not None:
+        if headers.get("if-none-match") == "*" and current is not None:
             return HTTPStatus.PRECONDITION_FAILED, "PreconditionFailed"
     return None
 
