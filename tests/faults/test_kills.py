@@ -90,11 +90,12 @@ class KillsAt(Fault):
         if due and not self._applied:
             self._kill()
             raise CutConnection
-        result = await proceed()
-        if due:
-            self._kill()
-            raise CutConnection
-        return result
+        try:
+            return await proceed()
+        finally:  # an error is an answer, too
+            if due:
+                self._kill()
+                raise CutConnection
 
     def _before(self, request: S3Request) -> None:
         self._due.now = self._is_due()
