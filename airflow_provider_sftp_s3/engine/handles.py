@@ -19,10 +19,12 @@ class Handles:
     SFTP has no word for "too many open files": the server says that it failed, and nothing more. Whether that was the
     reason shows when the same file is asked for again after one of ours is closed and none is opened in its place.
 
-    :param limit_found: called once, with the number that the server allows.
+    :param limit: how many there may be in any case.
+    :param limit_found: called once, with the number that the server allows, where that is lower.
     """
 
-    def __init__(self, limit_found: Callable[[int], None]) -> None:
+    def __init__(self, limit: int, limit_found: Callable[[int], None]) -> None:
+        self._limit = limit
         self._limit_found = limit_found
         self._open = 0
         self._asked = 0
@@ -75,7 +77,7 @@ class Handles:
 
     def _is_full(self) -> bool:
         limited = self._found or self._suspects > 0
-        return limited and self._open + self._asked >= max(self._allowed, 1)
+        return self._open + self._asked >= (max(self._allowed, 1) if limited else self._limit)
 
     async def _try(self, request: Callable[[], Awaitable[T]]) -> T:
         self._asked += 1

@@ -26,7 +26,7 @@ class TransferOptions:
     """
     How a run uses the network and the memory.
 
-    :param concurrency: files in flight at once on the one connection, 1 to 1,024. Far away servers (40 ms and more)
+    :param concurrency: files open at once on the one connection, 1 to 1,024. Far away servers (40 ms and more)
         gain from more, servers with few handles want less. Costs a file handle on the server each.
     :param memory_budget: bytes of file contents held at once, at least 16 MiB. Small files cost their size,
         larger ones their read-ahead and the parts in flight; a file waits until its share is free.

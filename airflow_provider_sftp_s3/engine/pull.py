@@ -206,29 +206,31 @@ class Pull(Transfer[PulledFile]):
         :raises ChangedWhileReading: S3 has not got it.
         """
         for _ in range(LOOKS):
+            metadata = {
+                "mtime": str(expected.mtime if mtime is None else mtime),
+                **marks.metadata_mark(self.bucket.name, key),
+            }
             async with self._run.lane(self._cost(expected.size)), self.session.reading(path) as file:
-                before = await file.stat()
-                if before == expected:
-                    metadata = {
-                        "mtime": str(before.mtime if mtime is None else mtime),
-                        **marks.metadata_mark(self.bucket.name, key),
-                    }
-                    await self._send(file, before, key, metadata)
-                    return before
+                if expected.size <= self.options.part_size:
+                    before, data, after = await file.read_all(expected.size, self._moved)
+                    file.release()
+                    if before == expected:
+                        _check_unchanged(before, len(data), after)
+                        await self.bucket.put(key, data, metadata)
+                        return before
+                else:
+                    before = await file.stat()
+                    if before == expected:
+                        await self._stream(file, before, key, metadata)
+                        return before
             if self._is_young(before):
                 return None
             expected = before
         raise ChangedWhileReading(f"changed {LOOKS} times before it could be read, now {expected}")
 
-    async def _send(self, file: RemoteFile, before: Stat, key: str, metadata: dict[str, str]) -> None:
+    async def _stream(self, file: RemoteFile, before: Stat, key: str, metadata: dict[str, str]) -> None:
         if before.size > MAX_OBJECT_SIZE:
             raise FileError(f"has {before.size} bytes, and S3 takes {MAX_OBJECT_SIZE}")
-        if before.size <= self.options.part_size:
-            data = await file.read_all(before.size, self._moved)
-            _check_unchanged(before, len(data), await file.stat())
-            await file.close()
-            await self.bucket.put(key, data, metadata)
-            return
         ahead = file.read_ahead(before.size, self._window, self._moved)
 
         async def check() -> None:

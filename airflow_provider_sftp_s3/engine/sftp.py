@@ -102,7 +102,8 @@ class SftpSession:
         #: takes what was adapted to the server, in words for the user
         self.notice: Callable[[str], None] = lambda message: None
         self.handles = Handles(
-            lambda limit: self.notice(f"the server lets us open no more than {limit} files at once: others wait")
+            options.concurrency,
+            lambda limit: self.notice(f"the server lets us open no more than {limit} files at once: others wait"),
         )
 
     @property
@@ -297,32 +298,32 @@ class SftpSession:
     @contextlib.asynccontextmanager
     async def reading(self, path: bytes) -> AsyncIterator[RemoteFile]:
         """Open a file for reading within the block."""
-        async with self._opened_file(path, READ) as file:
+        file = await self._opened_file(path, READ)
+        try:
             yield file
+        finally:
+            file.release()
 
     @contextlib.asynccontextmanager
     async def creating(self, path: bytes) -> AsyncIterator[RemoteFile]:
         """Make a new file within the block, which must close it; it is removed when the block fails."""
         try:
-            async with self._opened_file(path, CREATE_NEW) as file:
+            file = await self._opened_file(path, CREATE_NEW)
+            try:
                 yield file
+                await file.close()
+            finally:
+                file.release()
         except BaseException:
             self.later(self.remove(path))
             raise
 
-    @contextlib.asynccontextmanager
-    async def _opened_file(self, path: bytes, flags: int) -> AsyncIterator[RemoteFile]:
+    async def _opened_file(self, path: bytes, flags: int) -> RemoteFile:
         async def open_it() -> RemoteFile:
             sftp = await self._live()
             return RemoteFile(self, sftp, await sftp.open(path, flags), path)
 
-        file = await self.handles.open(open_it)
-        try:
-            yield file
-            await file.close()
-        finally:
-            if not file.closed:
-                self.later(file.close())
+        return await self.handles.open(open_it)
 
 
 class RemoteFile:
@@ -339,23 +340,30 @@ class RemoteFile:
         """Return the size and mtime of the file that is open, whatever its name stands for by now."""
         return (await self._sftp.fstat(self._handle, self._path)).stat
 
-    async def read_all(self, size: int, moved: Callable[[int], None]) -> bytearray:
+    async def read_all(self, size: int, moved: Callable[[int], None]) -> tuple[Stat, bytearray, Stat]:
         """
-        Return up to `size` bytes from the start: fewer where the file ends before.
+        Return what the file is, up to `size` bytes from its start, and what it is after that.
+
+        All of it is asked for at once. Some servers may look at the file a last time before the last byte is read.
 
         :param moved: called with the bytes of each answer.
         """
+        before = self._sftp.fstat(self._handle, self._path)
+        ahead = self.read_ahead(size, size, moved)
+        ahead.ask()
+        after = self._sftp.fstat(self._handle, self._path)
         buffer = bytearray(size)
         filled = 0
-        ahead = self.read_ahead(size, size, moved)
         try:
+            first = (await before).stat
             async for data in ahead:
                 buffer[filled : filled + len(data)] = data
                 filled += len(data)
+            del buffer[filled:]
+            return first, buffer, (await after).stat if not ahead.went_on else await self.stat()
         finally:
             ahead.close()
-        del buffer[filled:]
-        return buffer
+            _drop((before, after))
 
     def read_ahead(self, size: int, window: int, moved: Callable[[int], None]) -> ReadAhead:
         """Return an async iterator over the first `size` bytes, with `window` bytes asked for ahead."""
@@ -400,6 +408,11 @@ class RemoteFile:
             except Unsupported:
                 self._session._fsync = False
 
+    def release(self) -> None:
+        """Close the handle without waiting for it, if it is open: nothing depends on the answer."""
+        if not self.closed:
+            self._session.later(self.close())
+
     async def close(self) -> None:
         """Close the handle, once."""
         if not self.closed:
@@ -441,6 +454,8 @@ class ReadAhead:
         self._in_hand: asyncio.Future[bytes | memoryview] | None = None
         self._closed = False
         self.count = 0
+        #: whether something was asked for a second time
+        self.went_on = False
 
     def __aiter__(self) -> ReadAhead:
         return self
@@ -449,7 +464,7 @@ class ReadAhead:
         if self._closed:
             raise FileError("was called off")
         if len(self._asked) <= self._depth * 3 // 4:  # many at once: they go in one packet
-            self._ask()
+            self.ask()
         if not self._asked:
             raise StopAsyncIteration
         offset, step, self._in_hand = self._asked.popleft()
@@ -467,10 +482,12 @@ class ReadAhead:
         self._moved(len(data))
         if len(data) < step:  # a server may answer with less than it was asked for
             offset, step = offset + len(data), step - len(data)
+            self.went_on = True
             self._asked.appendleft((offset, step, self._read(offset, step)))
         return data
 
-    def _ask(self) -> None:
+    def ask(self) -> None:
+        """Ask for as much as the window holds."""
         while self._next < self._size and len(self._asked) < self._depth:
             step = min(self._step, self._size - self._next)
             self._asked.append((self._next, step, self._read(self._next, step)))

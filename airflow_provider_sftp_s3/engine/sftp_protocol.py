@@ -11,7 +11,6 @@ The protocol is draft-ietf-secsh-filexfer-02, its extensions those of OpenSSH's 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import stat as stat_module
 import struct
 import time
@@ -192,10 +191,13 @@ class SftpProtocol:
         if b"limits@openssh.com" in self._extensions:
             # packet, read, write, handles; 0 stands for no limit
             limits = self._ask(_EXTENDED, _string(b"limits@openssh.com"), _EXTENDED_REPLY, _limits)
-            with contextlib.suppress(ServerRefused):
-                _, read, write, _ = await limits
-                self.read_size = _request_size(read)
-                self.write_size = _request_size(write)
+            limits.add_done_callback(self._take_limits)  # nobody has to wait for it
+
+    def _take_limits(self, limits: asyncio.Future[tuple[int, int, int, int]]) -> None:
+        if not limits.cancelled() and not limits.exception():
+            _, read, write, _ = limits.result()
+            self.read_size = _request_size(read)
+            self.write_size = _request_size(write)
 
     def received(self, data: bytes) -> None:
         """Take bytes from the server."""

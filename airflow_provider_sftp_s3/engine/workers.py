@@ -204,6 +204,8 @@ class Run(Generic[T]):
         self.caps = caps
         self.budget = Budget(options.memory_budget)
         self.progress = Progress()
+        # A file that is moved or marked is open no more, and leaves its place to the next one: see Handles.
+        self._workers = 2 * options.concurrency - 1
         self._stop = False
         self._losses = 0
         self._last_lost = 0
@@ -232,7 +234,7 @@ class Run(Generic[T]):
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._feed(listing, queue))
-                for _ in range(self.options.concurrency):
+                for _ in range(self._workers):
                     group.create_task(self._work(queue, transfer))
         except* (ConfigurationError, ConnectionFailed) as failed:
             raise _first(failed) from None
@@ -251,7 +253,7 @@ class Run(Generic[T]):
             self.progress.found_bytes += item.size
             await queue.put(item)
         self.progress.listing = False
-        for _ in range(self.options.concurrency):
+        for _ in range(self._workers):
             await queue.put(None)
 
     async def _work(self, queue: asyncio.Queue[T | None], transfer: Callable[[T], Awaitable[Outcome]]) -> None:

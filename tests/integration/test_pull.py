@@ -163,12 +163,12 @@ async def test_files_from_the_future_get_two_looks(engine: Engine, inbox: Path) 
     put(inbox, {"still.txt": b"s", "moves.txt": b"m"}, mtime=ahead)
 
     async def append() -> None:
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(2)
         put(inbox, {"moves.txt": b"more"}, mtime=ahead + 1)
         engine.sftp.refresh()
 
     appending = asyncio.create_task(append())
-    report = await engine.pull(min_age=2)
+    report = await engine.pull(min_age=6)
     await appending
     assert (report.transferred, report.skipped) == (1, {"young": 1})
     assert engine.s3.objects(engine.bucket) == {"still.txt": b"s"}

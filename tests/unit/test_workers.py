@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError, ConnectionFailed, FileError
+from airflow_provider_sftp_s3.engine.handles import Handles
 from airflow_provider_sftp_s3.engine.model import Outcome, Report
 from airflow_provider_sftp_s3.engine.options import MiB, TransferOptions
 from airflow_provider_sftp_s3.engine.workers import Budget, Caps, Progress, Run
@@ -90,7 +91,7 @@ async def test_large_shares_are_not_starved_by_small_ones() -> None:
 
 
 async def test_concurrency_is_the_number_in_flight() -> None:
-    """As many as allowed, and not one more."""
+    """Of files that need not be open: less than twice as many as may be, and with one it is one after another."""
     flying = peak = 0
 
     async def fly(thing: Thing) -> Outcome:
@@ -101,10 +102,34 @@ async def test_concurrency_is_the_number_in_flight() -> None:
         flying -= 1
         return await moved(thing)
 
-    run = run_of(concurrency=7)
-    await run.all(things(*(Thing(str(n)) for n in range(100))), fly)
-    assert peak == 7
-    assert run.report.transferred == 100
+    for concurrency, most in ((7, 13), (1, 1)):
+        peak = 0
+        run = run_of(concurrency=concurrency)
+        await run.all(things(*(Thing(str(n)) for n in range(100))), fly)
+        assert peak == most
+        assert run.report.transferred == 100
+
+
+async def test_open_files_are_never_more_than_allowed() -> None:
+    """Who comes too many waits until one is closed."""
+    handles = Handles(7, lambda limit: None)
+    opened = peak = 0
+
+    async def open_one() -> None:
+        nonlocal opened, peak
+        await asyncio.sleep(0)
+        opened += 1
+        peak = max(peak, opened)
+
+    async def use_one() -> None:
+        nonlocal opened
+        await handles.open(open_one)
+        await asyncio.sleep(0.001)
+        opened -= 1
+        handles.closed()
+
+    await asyncio.gather(*(use_one() for _ in range(100)))
+    assert (peak, opened) == (7, 0)
 
 
 async def test_a_failure_leaves_the_others_alone() -> None:
@@ -266,7 +291,7 @@ async def test_a_run_that_is_cancelled_cancels_its_files() -> None:
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    assert cancelled == 5
+    assert cancelled == 9
 
 
 async def test_progress_is_told_at_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
