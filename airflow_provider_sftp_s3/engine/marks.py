@@ -59,6 +59,13 @@ def metadata_mark(bucket: str, key: str) -> dict[str, str]:
     return {SYNCED: "true", SYNCED_KEY: key_hash(bucket, key)}
 
 
+def has_metadata_mark(bucket: str, key: str, version: Version) -> bool:
+    """Say whether this version's metadata has the mark, by this provider or by sftp-lambda."""
+    if version.metadata.get(LEGACY) == "true":
+        return True
+    return version.metadata.get(SYNCED) == "true" and version.metadata.get(SYNCED_KEY) == key_hash(bucket, key)
+
+
 class Marks:
     """
     Reads and sets the marks of one bucket.
@@ -77,9 +84,7 @@ class Marks:
         """Say whether this version of the object has been pushed, by this provider or by sftp-lambda."""
         if self.mode == "none":
             return False
-        if version.metadata.get(LEGACY) == "true":
-            return True
-        if version.metadata.get(SYNCED) == "true" and version.metadata.get(SYNCED_KEY) == self._hash(key):
+        if has_metadata_mark(self.bucket.name, key, version):
             return True
         if self.mode == "tag" and (version.tags or not self._tags_are_counted):
             try:
@@ -171,8 +176,5 @@ class Marks:
         pairs = re.findall(r"<Key>(.*?)</Key>\s*<Value>(.*?)</Value>", answer.body.decode(), re.DOTALL)
         return {html.unescape(tag): html.unescape(value) for tag, value in pairs}
 
-    def _hash(self, key: str) -> str:
-        return key_hash(self.bucket.name, key)
-
     def _tag_value(self, key: str, etag: str) -> str:
-        return f"{etag.strip(chr(34))}:{self._hash(key)}"
+        return f"{etag.strip(chr(34))}:{key_hash(self.bucket.name, key)}"

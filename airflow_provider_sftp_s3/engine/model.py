@@ -37,10 +37,16 @@ class SourceFile(NamedTuple):
 
 
 class ObjectEntry(NamedTuple):
-    """An object to be pushed; size is -1 where only the key is known."""
+    """
+    An object as a listing shows it; size is -1 where only the key is known.
+
+    :param modified: when it was written last, to the second, as ``2026-01-31T06:00:00`` in UTC.
+    """
 
     key: str
     size: int = -1
+    etag: str = ""
+    modified: str = ""
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,10 @@ def temporary_name(owner: str) -> bytes:
     return f".{owner}{secrets.token_hex(4)}.part".encode()
 
 
+#: Name of the object under a prefix that holds what is known of the others: see ledger.py.
+LEDGER = ".sftp-s3-ledger"
+
+
 def is_temporary(name: bytes, owner: str = "") -> bool:
     """Say whether `name` is one of ours, of `owner` where that is given."""
     return _TEMPORARY.fullmatch(name) is not None and name.startswith(f".{owner}".encode())
@@ -87,7 +91,7 @@ def key_for(prefix: str, relative: bytes) -> str:
     Return the key of the file at `relative` beneath the pulled directory.
 
     :param prefix: as :func:`directory_prefix` gives it.
-    :raises NameRefused: the name is not UTF-8, as every key must be, or the key is too long.
+    :raises NameRefused: the name is not UTF-8, as every key must be, or the key is too long, or has another use.
     """
     try:
         key = prefix + relative.decode("utf-8")
@@ -95,6 +99,8 @@ def key_for(prefix: str, relative: bytes) -> str:
         raise NameRefused("the name is not UTF-8, and S3 keys are: rename it, or exclude it") from None
     if len(key.encode()) > MAX_KEY_BYTES:
         raise NameRefused(f"the key would have {len(key.encode())} bytes, and S3 takes {MAX_KEY_BYTES}")
+    if posixpath.basename(key) == LEDGER:
+        raise NameRefused("this provider uses objects of that name itself")
     return key
 
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import posixpath
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
@@ -34,6 +35,7 @@ from airflow_provider_sftp_s3.engine.errors import (
     ServerRefused,
 )
 from airflow_provider_sftp_s3.engine.leavings import LeftUploads
+from airflow_provider_sftp_s3.engine.ledger import Ledger
 from airflow_provider_sftp_s3.engine.listing import Tree
 from airflow_provider_sftp_s3.engine.model import Outcome, Report, SourceFile, Stat
 from airflow_provider_sftp_s3.engine.options import MAX_OBJECT_SIZE, KiB, MiB, TransferOptions
@@ -144,12 +146,21 @@ class Pull(Transfer[PulledFile]):
         #: files that S3 has and whose move has not been answered yet
         self._uploaded: dict[bytes, Stat] = {}
         self._unstamped = False
+        self._ledger = Ledger(bucket, self.prefix)
+        #: what S3 has, by the ledger: see _object_of
+        self._known: asyncio.Task[set[bytes]] | None = None
         since = settings.retried_since
         self._left_uploads = LeftUploads(bucket, since, observer) if since else None
 
     async def _work(self) -> None:
+        if self.settings.after_transfer == "keep":
+            await self._ledger.load()
+            if self._ledger:
+                self._known = asyncio.create_task(self._list_known())
+                self._known.add_done_callback(retrieve)  # whoever waits may be gone
         async with contextlib.aclosing(self._files()) as files:
             await self._run.all(files, self.transfer)
+        await self._ledger.save()
         if self.settings.retention:
             purging: Run[PulledFile] = Run(self.report, self.observer, self.options, Caps(None, None))
             async with contextlib.aclosing(self._old_done_files(self.settings.retention)) as old:
@@ -193,8 +204,25 @@ class Pull(Transfer[PulledFile]):
         return Outcome(pulled.label, "transferred", target, bytes=read.size, seconds=time.monotonic() - started)
 
     async def _has(self, key: str, stat: Stat) -> bool:
+        if self._known is not None and _object_of(key, stat.size, stat.mtime) in await asyncio.shield(self._known):
+            return True
         version = await self.bucket.head(key)
-        return version is not None and version.size == stat.size and version.metadata.get("mtime") == str(stat.mtime)
+        if version is None or version.size != stat.size or version.metadata.get("mtime") != str(stat.mtime):
+            return False
+        self._ledger.note(key, version)
+        return True
+
+    async def _list_known(self) -> set[bytes]:
+        """Return what S3 has of which the ledger knows the mtime."""
+        known = set()
+        with contextlib.suppress(ConnectionFailed):  # to list may not be allowed
+            async with contextlib.aclosing(self.bucket.list(self.prefix)) as entries:
+                async for entry in entries:
+                    facts = self._ledger.find(entry)
+                    if facts is not None and facts.mtime is not None:
+                        known.add(_object_of(entry.key, entry.size, facts.mtime))
+            self._ledger.complete()
+        return known
 
     async def _upload(self, path: bytes, key: str, expected: Stat, mtime: int | None = None) -> Stat | None:
         """
@@ -411,6 +439,11 @@ class _CheckedAtTheEnd:
         except StopAsyncIteration:
             await self._check()
             raise
+
+
+def _object_of(key: str, size: int, mtime: int) -> bytes:
+    """Return 16 bytes that stand for an object of this key, size and mtime."""
+    return hashlib.blake2b(f"{key}\0{size}\0{mtime}".encode(), digest_size=16).digest()
 
 
 def _check_unchanged(before: Stat, counted: int, after: Stat) -> None:

@@ -30,9 +30,10 @@ from airflow_provider_sftp_s3.engine.errors import (
     ServerRefused,
     StorageError,
 )
+from airflow_provider_sftp_s3.engine.ledger import Ledger
 from airflow_provider_sftp_s3.engine.model import ObjectEntry, Outcome, Report
 from airflow_provider_sftp_s3.engine.options import KiB, MiB, TransferOptions
-from airflow_provider_sftp_s3.engine.s3 import Bucket, Download
+from airflow_provider_sftp_s3.engine.s3 import Bucket, Download, Version
 from airflow_provider_sftp_s3.engine.sftp import SftpSession
 from airflow_provider_sftp_s3.engine.transfer import Transfer, check_caps, check_sftp_path
 from airflow_provider_sftp_s3.engine.workers import Caps, Observer, retrieve
@@ -41,6 +42,8 @@ from airflow_provider_sftp_s3.engine.workers import Caps, Observer, retrieve
 WRITE_WINDOW = 8 * MiB
 #: How large the pieces are that S3 is asked to hand over.
 CHUNK = 1 * MiB
+#: After so many objects that were synced already, the next one is looked at before it is asked for.
+SYNCED_IN_A_ROW = 8
 #: How often an object that is overwritten while it is pushed is taken again.
 VERSIONS = 3
 
@@ -131,17 +134,26 @@ class Push(Transfer[PushedObject]):
         self.strip = re.compile(settings.strip_regex) if settings.strip_regex else None
         self.globs = paths.Globs(settings.include, settings.exclude)
         self.marks = marks.Marks(bucket, marks.check_mode(settings.mark))
+        self._ledger = Ledger(bucket, self.prefix)
+        #: objects in a row that were synced already, as far as a listing does not tell
+        self._synced_in_a_row = 0
         self._directories = _Directories(session, self.root, settings.owner if settings.clean_up else "")
 
     async def _work(self) -> None:
+        if self.settings.keys is None and self.settings.mark != "none":
+            await self._ledger.load()
         async with contextlib.aclosing(self._objects()) as objects:
             await self._run.all(objects, self.transfer)
+        if not self.settings.dry_run:
+            await self._ledger.save()
 
     async def _objects(self) -> AsyncGenerator[PushedObject | Outcome]:
         async with contextlib.aclosing(self._entries()) as entries:
             async for entry in entries:
                 label = self.bucket.uri_of(paths.printable(entry.key))
                 reason = reason_to_skip(entry.key, self.prefix, self.globs)
+                if not reason and self._ledger and self._ledger.is_synced(entry):
+                    reason = "synced"
                 if reason:
                     yield Outcome(label, "skipped", reason=reason)
                 else:
@@ -152,6 +164,7 @@ class Push(Transfer[PushedObject]):
             async with contextlib.aclosing(self.bucket.list(self.prefix)) as listed:
                 async for entry in listed:
                     yield entry
+            self._ledger.complete()
             return
         for key in self.settings.keys:
             yield ObjectEntry(key, await self._size_of(key) if self.settings.max_bytes else -1)
@@ -175,6 +188,10 @@ class Push(Transfer[PushedObject]):
         target = self.session.server.uri_of(path)
         parent = posixpath.dirname(path)
         await self._directories.clean_up(parent)
+        if self._synced_in_a_row > SYNCED_IN_A_ROW:
+            head = await self.bucket.head(key)
+            if head is not None and await self._is_synced(key, head):
+                return Outcome(pushed.label, "skipped", reason="synced")
         for attempt in range(VERSIONS):
             download = await self.bucket.get(key, pushed.size)
             if download is None:
@@ -182,7 +199,7 @@ class Push(Transfer[PushedObject]):
             try:
                 # After a first attempt the server has bytes that were overwritten in S3 while they were sent: they
                 # have to be replaced, even where another run has pushed and marked the newer ones meanwhile.
-                if not attempt and await self.marks.is_synced(key, download.version):
+                if not attempt and await self._is_synced(key, download.version):
                     return Outcome(pushed.label, "skipped", reason="synced")
                 if self.settings.dry_run:
                     return Outcome(pushed.label, "skipped", target, "dry run")
@@ -198,6 +215,13 @@ class Push(Transfer[PushedObject]):
                 size = download.version.size
                 return Outcome(pushed.label, "transferred", target, bytes=size, seconds=time.monotonic() - started)
         raise StorageError(f"was overwritten {VERSIONS} times while it was pushed; the next run takes it up again")
+
+    async def _is_synced(self, key: str, version: Version) -> bool:
+        synced = await self.marks.is_synced(key, version)
+        self._synced_in_a_row = self._synced_in_a_row + 1 if synced else 0
+        if synced:
+            self._ledger.note(key, version)
+        return synced
 
     async def _publish(self, download: Download, path: bytes) -> None:
         """Write the object beside `path`, make sure that it is whole, and rename it over `path`."""
@@ -273,10 +297,14 @@ def reason_to_skip(key: str, prefix: str, globs: paths.Globs) -> str | None:
     """Return why an object is not pushed, judged by its key alone; None where it may be."""
     if key.endswith("/"):
         return "folder marker"
+    if posixpath.basename(key) == paths.LEDGER:
+        return "ledger"
     return globs.reason_to_skip(key.removeprefix(prefix))
 
 
-async def unsynced(settings: PushSettings, bucket: Bucket, options: TransferOptions) -> AsyncGenerator[ObjectEntry]:
+async def unsynced(
+    settings: PushSettings, bucket: Bucket, options: TransferOptions, ledger: Ledger
+) -> AsyncGenerator[ObjectEntry]:
     """
     Yield the objects under the prefix, or of the keys, that a push would take, in their order, many asked at once.
 
@@ -287,10 +315,17 @@ async def unsynced(settings: PushSettings, bucket: Bucket, options: TransferOpti
     globs = paths.Globs(settings.include, settings.exclude)
 
     async def is_unsynced(entry: ObjectEntry) -> bool:
+        if settings.mark == "none":
+            return True
         try:
             paths.path_for(b"/", entry.key)
             version = await bucket.head(entry.key)
-            return version is not None and not await marking.is_synced(entry.key, version)
+            if version is None:
+                return False
+            if not await marking.is_synced(entry.key, version):
+                return True
+            ledger.note(entry.key, version)
+            return False
         except FileError:
             return True
 
@@ -302,7 +337,7 @@ async def unsynced(settings: PushSettings, bucket: Bucket, options: TransferOpti
     try:
         async with contextlib.aclosing(bucket.list(prefix) if settings.keys is None else candidates()) as entries:
             async for entry in entries:
-                if reason_to_skip(entry.key, prefix, globs):
+                if reason_to_skip(entry.key, prefix, globs) or (ledger and ledger.is_synced(entry)):
                     continue
                 asked.append((entry, asyncio.create_task(is_unsynced(entry))))
                 if len(asked) >= options.concurrency:
@@ -313,6 +348,8 @@ async def unsynced(settings: PushSettings, bucket: Bucket, options: TransferOpti
             entry, answer = asked.pop(0)
             if await answer:
                 yield entry
+        if settings.keys is None:
+            ledger.complete()
     finally:
         for _, answer in asked:
             answer.cancel()

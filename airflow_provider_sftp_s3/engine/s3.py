@@ -14,6 +14,7 @@ import urllib.parse
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from xml.etree import ElementTree
@@ -97,6 +98,7 @@ class Version(NamedTuple):
     :param metadata: user metadata, names in lower case.
     :param headers: those of :data:`KEPT_HEADERS` that it has.
     :param tags: how many tags it has.
+    :param last_modified: when it was written, as HTTP writes a date.
     """
 
     etag: str
@@ -104,6 +106,14 @@ class Version(NamedTuple):
     metadata: Mapping[str, str]
     headers: Mapping[str, str]
     tags: int
+    last_modified: str
+
+    @property
+    def modified(self) -> str:
+        """When it was written, as :class:`ObjectEntry` has it."""
+        if not self.last_modified:
+            return ""
+        return parsedate_to_datetime(self.last_modified).strftime("%Y-%m-%dT%H:%M:%S")
 
     @classmethod
     def of(cls, headers: Mapping[str, str]) -> Version:
@@ -118,6 +128,7 @@ class Version(NamedTuple):
             },
             {name: headers[name] for name in KEPT_HEADERS if name in headers},
             int(headers.get("x-amz-tagging-count", 0)),
+            headers.get("Last-Modified", ""),
         )
 
 
@@ -287,7 +298,14 @@ class Bucket:
         entries = []
         plain = str if answer.element("EncodingType") != "url" else urllib.parse.unquote_plus
         for found in ElementTree.fromstring(answer.body).iterfind("{*}Contents"):  # noqa: S314 - from S3, as boto3 does
-            entries.append(ObjectEntry(plain(found.findtext("{*}Key", "")), int(found.findtext("{*}Size", "0"))))
+            entries.append(
+                ObjectEntry(
+                    plain(found.findtext("{*}Key", "")),
+                    int(found.findtext("{*}Size", "0")),
+                    found.findtext("{*}ETag", ""),
+                    found.findtext("{*}LastModified", "")[:19],
+                )
+            )
         return entries, answer.element("NextContinuationToken") or None
 
     async def put(self, key: str, data: bytearray, metadata: Mapping[str, str]) -> None:

@@ -266,6 +266,7 @@ def unsynced_batches(
     :param s3_keys: look at these keys only, with no listing.
     :raises ConfigurationError: a setting, a credential or the bucket is wrong.
     """
+    from airflow_provider_sftp_s3.engine.ledger import Ledger
     from airflow_provider_sftp_s3.engine.options import TransferOptions
     from airflow_provider_sftp_s3.engine.push import PushSettings, unsynced
     from airflow_provider_sftp_s3.hooks.s3_store import bucket_of
@@ -280,12 +281,16 @@ def unsynced_batches(
     async def first() -> list[str]:
         keys: list[str] = []
         found: AsyncGenerator[ObjectEntry]
-        async with bucket, contextlib.aclosing(unsynced(settings, bucket, options)) as found:
+        ledger = Ledger(bucket, directory_prefix(s3_prefix))
+        async with bucket, contextlib.aclosing(unsynced(settings, bucket, options, ledger)) as found:
             await bucket.check()
+            if s3_keys is None:
+                await ledger.load()
             async for entry in found:
                 keys.append(entry.key)
                 if len(keys) >= limit:
                     break
+            await ledger.save()
         return keys
 
     keys = EngineThread().run(first)

@@ -21,6 +21,7 @@ from airflow_provider_sftp_s3.engine.errors import (
     SftpS3Error,
     TransferError,
 )
+from airflow_provider_sftp_s3.engine.ledger import Ledger
 from airflow_provider_sftp_s3.engine.marks import SYNCED, TAG
 from airflow_provider_sftp_s3.engine.options import MiB, TransferOptions
 from airflow_provider_sftp_s3.engine.push import PushSettings, unsynced
@@ -654,5 +655,7 @@ class TestListing:
         options = PATIENT | {"idle_timeout": 1.0}
         chosen = TransferOptions(**options)
         async with bucket_of(s3, bucket, chosen) as place:
-            found = [entry.key async for entry in unsynced(PushSettings(sftp_path="/"), place, chosen)]
+            found = [
+                entry.key async for entry in unsynced(PushSettings(sftp_path="/"), place, chosen, Ledger(place, ""))
+            ]
         assert found == ["a", "b", "c"]

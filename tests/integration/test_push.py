@@ -12,6 +12,7 @@ import pytest
 
 from airflow_provider_sftp_s3.engine import marks, paths
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError, PlaceMissing, TransferError
+from airflow_provider_sftp_s3.engine.ledger import Ledger
 from airflow_provider_sftp_s3.engine.options import MiB
 from airflow_provider_sftp_s3.engine.push import PushSettings, unsynced
 from tests.support.engine import Engine
@@ -391,7 +392,10 @@ async def test_unsynced_lists_what_a_push_would_take(fast: Engine, mark: str) ->
     await fast.push(s3_keys=["p/a"], mark=mark)
     settings = PushSettings(sftp_path="/", s3_prefix="p", mark=mark)
     async with fast.opened_bucket() as bucket:
-        assert [entry.key async for entry in unsynced(settings, bucket, fast.options)] == ["p/b", "p/c//odd"]
+        assert [entry.key async for entry in unsynced(settings, bucket, fast.options, Ledger(bucket, "p/"))] == [
+            "p/b",
+            "p/c//odd",
+        ]
 
 
 async def test_many_objects_over_several_pages(fast: Engine) -> None:

@@ -1,0 +1,137 @@
+"""
+What S3 has said of the objects under a prefix, kept there in one object, so that a listing tells what a HEAD would.
+
+A listing shows neither marks nor metadata. But these change with an object's version only, and its ETag and time of
+change stand in the listing: of a version that was looked at once, everything is known. So the ledger is a cache of
+HEADs and nothing more. It is written once a run had to send many; one that is lost, garbled or out of date costs
+that again, and no file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+from bisect import bisect_left
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import NamedTuple, overload
+
+from airflow_provider_sftp_s3.engine import paths
+from airflow_provider_sftp_s3.engine.errors import StorageError
+from airflow_provider_sftp_s3.engine.marks import has_metadata_mark
+from airflow_provider_sftp_s3.engine.model import ObjectEntry
+from airflow_provider_sftp_s3.engine.s3 import Bucket, Version
+
+#: New facts in a run that make it worth writing them down.
+WORTH = 1000
+#: Versions that are remembered, of 25 bytes each. The others are asked for, as without a ledger.
+MAX_RECORDS = 1_000_000
+
+_MAGIC = b"airflow-provider-sftp-s3 ledger 1\n"
+_RECORD = struct.Struct(">16sBq")
+_NO_MTIME = -1
+
+
+class Facts(NamedTuple):
+    """What is remembered of one version: whether it has the mark, and the mtime of the file it was pulled from."""
+
+    synced: bool
+    mtime: int | None
+
+
+class Ledger:
+    """
+    The ledger of one prefix. Two runs that write it at once cost each other's facts, which are found again.
+
+    :param prefix: "" or ending in a slash.
+    """
+
+    def __init__(self, bucket: Bucket, prefix: str) -> None:
+        self._bucket = bucket
+        self._key = prefix + paths.LEDGER
+        self._old = _Records(b"")
+        self._seen = bytearray()
+        self._new: dict[bytes, bytes] = {}
+        self._complete = False
+        self._writable = False
+
+    async def load(self) -> None:
+        """Read what there is. One that cannot be read counts as empty; what is none of ours is left alone."""
+        try:
+            download = await self._bucket.get(self._key)
+            data = b"".join([chunk async for chunk in download.chunks(1)]) if download else _MAGIC
+        except StorageError:
+            return
+        self._writable = data.startswith(_MAGIC)
+        body = data.removeprefix(_MAGIC)
+        if self._writable and len(body) % _RECORD.size == 0:
+            self._old = _Records(body)
+            self._seen = bytearray(len(self._old))
+
+    def __bool__(self) -> bool:
+        return len(self._old) > 0
+
+    def find(self, entry: ObjectEntry) -> Facts | None:
+        """Return what is known of a listed version, None where nothing is."""
+        digest = _digest(entry.key, entry.etag, entry.modified)
+        position = bisect_left(self._old, digest)
+        if position == len(self._old) or self._old[position] != digest:
+            return None
+        self._seen[position] = 1
+        return self._old.facts(position)
+
+    def is_synced(self, entry: ObjectEntry) -> bool:
+        """Say whether a listed version is known to have a metadata mark."""
+        facts = self.find(entry)
+        return facts is not None and facts.synced
+
+    def note(self, key: str, version: Version) -> None:
+        """Remember what S3 has said."""
+        synced = has_metadata_mark(self._bucket.name, key, version)
+        mtime = version.metadata.get("mtime", "")
+        digest = _digest(key, version.etag, version.modified)
+        self._new[digest] = _RECORD.pack(digest, synced, int(mtime) if mtime.isdecimal() else _NO_MTIME)
+
+    def complete(self) -> None:
+        """Take note that all objects were listed: what was not found is no more."""
+        self._complete = True
+
+    async def save(self) -> None:
+        """Write it down, if that is worth it. A failure costs time, the next time."""
+        if len(self._new) < WORTH or not self._writable:
+            return
+        old = (self._old.record(position) for position, seen in enumerate(self._seen) if seen or not self._complete)
+        records = sorted([*self._new.values(), *old])[:MAX_RECORDS]
+        with contextlib.suppress(StorageError):
+            await self._bucket.put(self._key, bytearray(_MAGIC + b"".join(records)), {})
+
+
+class _Records(Sequence[bytes]):
+    """Sorted records in one piece; as a sequence, their digests."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def __len__(self) -> int:
+        return len(self._data) // _RECORD.size
+
+    @overload
+    def __getitem__(self, position: int) -> bytes: ...
+    @overload
+    def __getitem__(self, position: slice) -> Sequence[bytes]: ...
+    def __getitem__(self, position: int | slice) -> bytes | Sequence[bytes]:
+        if isinstance(position, slice):
+            return [self[one] for one in range(*position.indices(len(self)))]
+        start = position * _RECORD.size
+        return self._data[start : start + 16]
+
+    def record(self, position: int) -> bytes:
+        return self._data[position * _RECORD.size : (position + 1) * _RECORD.size]
+
+    def facts(self, position: int) -> Facts:
+        _, synced, mtime = _RECORD.unpack_from(self._data, position * _RECORD.size)
+        return Facts(bool(synced), None if mtime == _NO_MTIME else mtime)
+
+
+def _digest(key: str, etag: str, modified: str) -> bytes:
+    return blake2b(f"{key}\0{etag}\0{modified}".encode(), digest_size=16).digest()
