@@ -229,7 +229,7 @@ class Push(Transfer[PushedObject]):
         temporary = posixpath.join(posixpath.dirname(path), paths.temporary_name(self.settings.owner))
         async with (
             # Measured: what S3 hands over is held by obstore, by us, and by the connection until it is sent.
-            self._run.lane(4 * min(max(size, 16 * KiB), CHUNK)),
+            self._run.lane(5 * min(max(size, 16 * KiB), CHUNK)),
             self.session.creating(temporary) as file,
         ):
             async with contextlib.aclosing(download.chunks(CHUNK)) as chunks:

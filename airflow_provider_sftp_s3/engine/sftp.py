@@ -185,22 +185,21 @@ class SftpSession:
 
         sftp, handle = await self.handles.open(open_it)
         entries: list[Entry] = []
-        asked: deque[asyncio.Future[list[Entry]]] = deque()
+        asked: list[asyncio.Future[list[Entry]]] = []
         depth, at_end = 2, False
         try:
-            while not at_end or asked:
-                while not at_end and len(asked) < depth:
-                    asked.append(sftp.read_directory(handle, path))
-                found = await asked.popleft()
+            while not at_end:
                 # An answer holds some hundred names: a far-away server is asked for more and more of them at once.
                 depth = min(depth * 2, MAX_LISTINGS_AHEAD)
-                at_end = at_end or not found
-                entries += found
+                asked = [sftp.read_directory(handle, path) for _ in range(depth)]
+                for answer in asked:
+                    found = await answer
+                    at_end = at_end or not found
+                    entries += found
         finally:
             _drop(asked)
-            closing = sftp.close(handle, path)
-            closing.add_done_callback(lambda _: self.handles.closed())
-            self._farewell(closing)
+            self._farewell(sftp.close(handle, path))
+            self.handles.closed()
         return sorted(entry for entry in entries if entry.name not in (b".", b".."))
 
     async def lstat(self, path: bytes) -> Stat:
@@ -417,10 +416,9 @@ class RemoteFile:
         """Close the handle, once."""
         if not self.closed:
             self.closed = True
-            try:
-                await self._sftp.close(self._handle, self._path)
-            finally:
-                self._session.handles.closed()
+            answer = self._sftp.close(self._handle, self._path)
+            self._session.handles.closed()  # the server comes by it before whatever is asked for next
+            await answer
 
 
 async def _acknowledged(unanswered: deque[tuple[int, asyncio.Future[None]]], moved: Callable[[int], None]) -> None:

@@ -205,7 +205,7 @@ class Run(Generic[T]):
         self.budget = Budget(options.memory_budget)
         self.progress = Progress()
         # A file that is moved or marked is open no more, and leaves its place to the next one: see Handles.
-        self._workers = 2 * options.concurrency - 1
+        self._workers = 3 * options.concurrency - 2
         self._stop = False
         self._losses = 0
         self._last_lost = 0
