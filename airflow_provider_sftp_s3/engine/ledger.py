@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import contextlib
 import struct
-from bisect import bisect_left
-from collections.abc import Sequence
+from array import array
 from hashlib import blake2b
-from typing import NamedTuple, overload
+from itertools import accumulate
+from typing import NamedTuple
 
 from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.errors import StorageError
@@ -73,12 +73,12 @@ class Ledger:
 
     def find(self, entry: ObjectEntry) -> Facts | None:
         """Return what is known of a listed version, None where nothing is."""
-        digest = _digest(entry.key, entry.etag, entry.modified)
-        position = bisect_left(self._old, digest)
-        if position == len(self._old) or self._old[position] != digest:
+        position = self._old.find(_digest(entry.key, entry.etag, entry.modified))
+        if position is None:
             return None
         self._seen[position] = 1
-        return self._old.facts(position)
+        _, synced, mtime = _RECORD.unpack(self._old[position])
+        return Facts(bool(synced), None if mtime == _NO_MTIME else mtime)
 
     def is_synced(self, entry: ObjectEntry) -> bool:
         """Say whether a listed version is known to have a metadata mark."""
@@ -100,37 +100,35 @@ class Ledger:
         """Write it down, if that is worth it. A failure costs time, the next time."""
         if len(self._new) < WORTH or not self._writable:
             return
-        old = (self._old.record(position) for position, seen in enumerate(self._seen) if seen or not self._complete)
+        old = (self._old[position] for position, seen in enumerate(self._seen) if seen or not self._complete)
         records = sorted([*self._new.values(), *old])[:MAX_RECORDS]
         with contextlib.suppress(StorageError):
             await self._bucket.put(self._key, bytearray(_MAGIC + b"".join(records)), {})
 
 
-class _Records(Sequence[bytes]):
-    """Sorted records in one piece; as a sequence, their digests."""
+class _Records:
+    """Sorted records in one piece, and where those begin that have the same first two bytes."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
+        starts = array("I", bytes(4 * 65_537))
+        for high, low in zip(data[0 :: _RECORD.size], data[1 :: _RECORD.size], strict=True):
+            starts[(high << 8 | low) + 1] += 1
+        self._starts = array("I", accumulate(starts))
 
     def __len__(self) -> int:
-        return len(self._data) // _RECORD.size
+        return self._starts[-1]
 
-    @overload
-    def __getitem__(self, position: int) -> bytes: ...
-    @overload
-    def __getitem__(self, position: slice) -> Sequence[bytes]: ...
-    def __getitem__(self, position: int | slice) -> bytes | Sequence[bytes]:
-        if isinstance(position, slice):
-            return [self[one] for one in range(*position.indices(len(self)))]
-        start = position * _RECORD.size
-        return self._data[start : start + 16]
-
-    def record(self, position: int) -> bytes:
+    def __getitem__(self, position: int) -> bytes:
         return self._data[position * _RECORD.size : (position + 1) * _RECORD.size]
 
-    def facts(self, position: int) -> Facts:
-        _, synced, mtime = _RECORD.unpack_from(self._data, position * _RECORD.size)
-        return Facts(bool(synced), None if mtime == _NO_MTIME else mtime)
+    def find(self, digest: bytes) -> int | None:
+        """Return the position of the record that begins with `digest`."""
+        first_two = digest[0] << 8 | digest[1]
+        for position in range(self._starts[first_two], self._starts[first_two + 1]):
+            if self._data.startswith(digest, position * _RECORD.size):
+                return position
+        return None
 
 
 def _digest(key: str, etag: str, modified: str) -> bytes:

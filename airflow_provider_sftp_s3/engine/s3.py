@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import html
 import logging
+import re
 import urllib.parse
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +19,6 @@ from datetime import timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
-from xml.etree import ElementTree
 
 import botocore.exceptions
 import botocore.utils
@@ -83,6 +84,10 @@ KEPT_HEADERS = (
     "x-amz-object-lock-legal-hold",
 )
 _METADATA = "x-amz-meta-"
+
+#: One object in the XML of a listing, and what is used of it. A tenth of an XML parser's time: lists are long.
+_CONTENTS = re.compile("<Contents>.*?</Contents>", re.DOTALL)
+_FIELDS = re.compile("<(Key|Size|ETag|LastModified)>([^<]*)</")
 
 
 def keep_secrets_out_of_logs() -> None:
@@ -295,17 +300,13 @@ class Bucket:
             answer = await self.requests.ask("GET", "", query)
         except StorageError as failed:
             raise ConnectionFailed(f"{self.uri_of(prefix)} cannot be listed: {failed}") from None
+        encoded = answer.element("EncodingType") == "url"
         entries = []
-        plain = str if answer.element("EncodingType") != "url" else urllib.parse.unquote_plus
-        for found in ElementTree.fromstring(answer.body).iterfind("{*}Contents"):  # noqa: S314 - from S3, as boto3 does
-            entries.append(
-                ObjectEntry(
-                    plain(found.findtext("{*}Key", "")),
-                    int(found.findtext("{*}Size", "0")),
-                    found.findtext("{*}ETag", ""),
-                    found.findtext("{*}LastModified", "")[:19],
-                )
-            )
+        for found in _CONTENTS.finditer(answer.body.decode()):
+            fields = dict(_FIELDS.findall(found[0]))
+            key = urllib.parse.unquote_plus(fields["Key"]) if encoded else html.unescape(fields["Key"])
+            etag = html.unescape(fields.get("ETag", ""))
+            entries.append(ObjectEntry(key, int(fields.get("Size", 0)), etag, fields.get("LastModified", "")[:19]))
         return entries, answer.element("NextContinuationToken") or None
 
     async def put(self, key: str, data: bytearray, metadata: Mapping[str, str]) -> None:
