@@ -1,0 +1,204 @@
+"""The client's side of SFTP, against bytes that no server should send, and in pieces of any size."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_sftp_s3.engine.errors import ConnectionFailed, NotFound, ServerRefused
+from airflow_provider_sftp_s3.engine.model import Stat
+from airflow_provider_sftp_s3.engine.sftp_protocol import READ, SAFE_REQUEST, Entry, SftpProtocol, Unsupported
+
+pytestmark = pytest.mark.unit
+
+VERSION, STATUS, HANDLE, DATA, NAME, ATTRS, EXTENDED_REPLY = 2, 101, 102, 103, 104, 105, 201
+
+
+def string(value: bytes) -> bytes:
+    return struct.pack(">I", len(value)) + value
+
+
+def packet(kind: int, body: bytes) -> bytes:
+    return string(bytes([kind]) + body)
+
+
+def answer(kind: int, number: int, body: bytes = b"") -> bytes:
+    return packet(kind, struct.pack(">I", number) + body)
+
+
+def status(number: int, code: int, text: bytes = b"") -> bytes:
+    return answer(STATUS, number, struct.pack(">I", code) + string(text) + string(b""))
+
+
+async def started(*extensions: bytes) -> tuple[SftpProtocol, list[bytes]]:
+    """Return a session that has agreed with its server, and what it sends from now on."""
+    sent: list[bytes] = []
+    sftp = SftpProtocol(sent.append, 7)
+    starting = asyncio.create_task(sftp.start())
+    await asyncio.sleep(0)
+    assert sent == [packet(1, struct.pack(">I", 3))]
+    known = b"".join(string(name) + string(b"1") for name in extensions)
+    sftp.received(packet(VERSION, struct.pack(">I", 3) + known))
+    await starting
+    sent.clear()
+    return sftp, sent
+
+
+async def test_requests_made_at_one_time_are_sent_at_one_time() -> None:
+    sftp, sent = await started()
+    asked = [sftp.lstat(b"a"), sftp.remove(b"b"), sftp.close(b"h")]
+    assert sent == []
+    await asyncio.sleep(0)
+    assert len(sent) == 1
+    sftp.received(answer(ATTRS, 1, struct.pack(">IQ", 1, 5)) + status(3, 0) + status(2, 4, b"no"))
+    assert (await asked[0]).stat == Stat(5, 0)
+    with pytest.raises(ServerRefused, match="'b': the server says 'no'"):
+        await asked[1]
+    assert await asked[2] is None
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
+async def test_answers_come_in_pieces(size: int) -> None:
+    sftp, _ = await started()
+    attributes = struct.pack(">IQIIIII", 1 | 2 | 4 | 8, 5, 0, 0, 0o100644, 1, 2)
+    listing = sftp.read_directory(b"h", b"d")
+    read = sftp.read(b"h", 0, 10, b"f")
+    names = struct.pack(">I", 2) + (string(b"\xff") + string(b"-rw") + attributes) * 2
+    data = answer(NAME, 1, names) + answer(DATA, 2, string(b"0123456789"))
+    for start in range(0, len(data), size):
+        sftp.received(data[start : start + size])
+    assert await listing == [Entry(b"\xff", "file", Stat(5, 2))] * 2
+    assert bytes(await read) == b"0123456789"
+
+
+@pytest.mark.parametrize(
+    ("code", "error"), [(2, NotFound), (10, NotFound), (3, ServerRefused), (8, Unsupported), (99, ServerRefused)]
+)
+async def test_errors_have_their_types(code: int, error: type[Exception]) -> None:
+    sftp, _ = await started()
+    asked = sftp.stat(b"x\x1b[0m")
+    sftp.received(status(1, code))
+    with pytest.raises(error, match=r"x\\\\x1b"):
+        await asked
+
+
+async def test_the_end_of_a_file_and_of_a_directory_are_no_errors() -> None:
+    sftp, _ = await started()
+    read, listing = sftp.read(b"h", 0, 10, b"f"), sftp.read_directory(b"h", b"d")
+    sftp.received(status(1, 1) + status(2, 1))
+    assert await read == b""
+    assert await listing == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        answer(HANDLE, 1, string(b"h")),  # not what was asked for
+        answer(DATA, 1, string(b"longer than asked")),
+        answer(DATA, 1, string(b"")),
+        answer(DATA, 1, struct.pack(">I", 100) + b"short"),
+        answer(DATA, 1),
+        status(1, 0),  # done, and nothing read
+        answer(200, 1),
+    ],
+)
+async def test_an_answer_that_makes_no_sense_fails_its_request_only(body: bytes) -> None:
+    sftp, _ = await started()
+    read, other = sftp.read(b"h", 0, 5, b"f"), sftp.close(b"h")
+    sftp.received(body + status(2, 0))
+    with pytest.raises(ServerRefused, match="makes no sense"):
+        await read
+    await other
+    assert sftp.lost is None
+
+
+@pytest.mark.parametrize(
+    "data", [b"\0\0\0\0", b"\xff\xff\xff\xff", status(99, 0), b"SSH-2.0-x\r\n", string(b"\x65\0\0\0")]
+)
+async def test_what_is_no_sftp_ends_the_session(data: bytes) -> None:
+    sftp, _ = await started()
+    asked = sftp.remove(b"x")
+    sftp.received(data)
+    with pytest.raises(ConnectionFailed, match="does not speak SFTP") as lost:
+        await asked
+    assert (lost.value.connection, lost.value.culprit) == (7, False)
+    with pytest.raises(ConnectionFailed):
+        await sftp.remove(b"y")
+
+
+async def test_the_request_that_was_not_answered_is_named() -> None:
+    sftp, _ = await started()
+    first, second = sftp.lstat(b"a"), sftp.lstat(b"b")
+    number, _ = sftp.oldest_awaited() or (0, 0.0)
+    sftp.lose("silence", number)
+    culprits = []
+    for asked in (first, second):
+        with pytest.raises(ConnectionFailed) as lost:
+            await asked
+        culprits.append(lost.value.culprit)
+    assert culprits == [True, False]
+
+
+async def test_a_handle_that_nobody_waits_for_is_closed() -> None:
+    sftp, sent = await started()
+    asked = sftp.open(b"x", READ)
+    await asyncio.sleep(0)
+    asked.cancel()
+    assert sftp.oldest_awaited() is None
+    sent.clear()
+    sftp.received(answer(HANDLE, 1, string(b"handle")))
+    await asyncio.sleep(0)
+    assert sent == [packet(4, struct.pack(">I", 2) + string(b"handle"))]
+
+
+async def test_extensions_are_used_where_the_server_has_them() -> None:
+    sftp, sent = await started(b"fsync@openssh.com")
+    with pytest.raises(Unsupported):
+        await sftp.posix_rename(b"a", b"b")
+    asked = sftp.fsync(b"h", b"f")
+    await asyncio.sleep(0)
+    assert len(sent) == 1
+    assert not asked.done()
+
+
+async def test_the_servers_limits_are_kept_to() -> None:
+    sent: list[bytes] = []
+    sftp = SftpProtocol(sent.append, 1)
+    starting = asyncio.create_task(sftp.start())
+    await asyncio.sleep(0)
+    name = b"limits@openssh.com"
+    sftp.received(packet(VERSION, struct.pack(">I", 3) + string(name) + string(b"1")))
+    await starting
+    assert (sftp.read_size, sftp.write_size) == (SAFE_REQUEST, SAFE_REQUEST)
+    sftp.received(answer(EXTENDED_REPLY, 1, struct.pack(">QQQQ", 300_000, 261_120, 100_000, 0)))
+    await asyncio.sleep(0)
+    assert (sftp.read_size, sftp.write_size) == (261_120, 100_000)
+
+
+@given(st.lists(st.binary(max_size=40), max_size=5), st.integers(0, 4))
+def test_no_bytes_raise(pieces: list[bytes], framed: int) -> None:
+    """Whatever a server sends: every request ends in an answer or an error, or is still awaited."""
+
+    async def main() -> None:
+        sftp, _ = await started()
+        requests: list[Callable[[], asyncio.Future[object]]] = [
+            lambda: sftp.open(b"f", READ),  # type: ignore[list-item, return-value]
+            lambda: sftp.read(b"h", 0, 10, b"f"),  # type: ignore[list-item, return-value]
+            lambda: sftp.read_directory(b"h", b"d"),  # type: ignore[list-item, return-value]
+            lambda: sftp.fstat(b"h", b"f"),  # type: ignore[list-item, return-value]
+        ]
+        asked = [request() for request in requests]
+        for number, piece in enumerate(pieces, 1):
+            kind = (STATUS, HANDLE, DATA, NAME, ATTRS)[number % 5]
+            sftp.received(answer(kind, number, piece) if number <= framed else piece)
+        await asyncio.sleep(0)
+        for answered in asked:
+            if answered.done():
+                assert isinstance(answered.exception(), (ServerRefused, ConnectionFailed, type(None)))
+
+    asyncio.run(main())
