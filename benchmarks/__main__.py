@@ -18,7 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks import growth, report
-from benchmarks.peers import LftpS5cmd, Official, OfficialDefault, Ours, Peer, Rclone, RcloneTuned, Took, run
+from benchmarks.peers import LftpS5cmd, Official, OfficialDefault, Ours, OursFirst, Peer, Rclone, RcloneTuned, Took, run
 from benchmarks.servers import Place, ceiling, place
 from benchmarks.work import ROWS, Scene, Work
 
@@ -93,6 +93,7 @@ def _row(work: Work, where: Place, options: argparse.Namespace, seconds: float) 
         rare = [Official()] if options.short else [Official(), OfficialDefault()]
         if LftpS5cmd.available():
             every.append(LftpS5cmd())
+    first: list[Peer] = [OursFirst()] if work.old else []
     results: dict[str, report.Result] = {}
     began = time.monotonic()
     scene = Scene(work, where)
@@ -102,6 +103,10 @@ def _row(work: Work, where: Place, options: argparse.Namespace, seconds: float) 
                 count = min(peer.sample_of(work), work.files)
                 took = run(peer, scene, where, port, count)
                 results[peer.name] = report.Result(work, peer.name, [took], work.files / count)
+                _progress(work, 0, peer, took)
+            for peer in first:
+                took = run(peer, scene, where, port)
+                results[peer.name] = report.Result(work, peer.name, [took])
                 _progress(work, 0, peer, took)
             for number in range(options.rounds):
                 round_began = time.monotonic()
@@ -114,7 +119,7 @@ def _row(work: Work, where: Place, options: argparse.Namespace, seconds: float) 
                     break
     finally:
         scene.close()
-    return {peer.name: results[peer.name] for peer in [*every, *rare]}
+    return {peer.name: results[peer.name] for peer in [*every, *first, *rare]}
 
 
 def _whole_task(work: Work, where: Place) -> None:

@@ -112,6 +112,12 @@ class Ours(_Operators):
         return result
 
 
+class OursFirst(Ours):
+    """This project's first run: no ledger tells yet what was moved before, so it looks at each of those objects."""
+
+    name = "this project, first"
+
+
 class Official(_Operators):
     """
     The Amazon provider's operators at their best: one for all files, over one connection, without compression.
