@@ -259,7 +259,7 @@ MUTANTS = (
     Mutant(
         "the key's hash in a mark",
         "engine/marks.py",
-        'version.metadata.get(SYNCED) == "true" and version.metadata.get(SYNCED_KEY) == self._hash(key)',
+        'version.metadata.get(SYNCED) == "true" and version.metadata.get(SYNCED_KEY) == key_hash(bucket, key)',
         'version.metadata.get(SYNCED) == "true"',
         _only(PUSH, "copy_to_another_key and metadata"),
     ),
