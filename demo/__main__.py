@@ -46,8 +46,9 @@ class Signals:
     def __init__(self) -> None:
         self.received: int | None = None
         self._raises = False
+        # SIGINT even where the caller has it ignored: scripts start what is to run in the background so.
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) != signal.SIG_IGN:  # nohup stays nohup
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup stays nohup
                 signal.signal(number, self._receive)
 
     def _receive(self, number: int, _: FrameType | None) -> None:

@@ -130,7 +130,8 @@ def bucket(s3: S3Server) -> str:
 def airflow_home() -> Iterator[Path]:
     """Airflow's home with its database made: whatever runs a Dag needs it, and nothing else should pay for it.
 
-    In the end neither XCom, nor the task logs, nor anything else in it may hold a secret.
+    In the end neither XCom, nor the task logs, nor anything else in it may hold a secret. Nor may the file of a test
+    that makes a Dag: Airflow keeps the source of every Dag in its database.
     """
     airflow_env.make_database()
     yield AIRFLOW_HOME

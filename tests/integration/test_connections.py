@@ -30,7 +30,7 @@ from airflow_provider_sftp_s3.hooks.s3_store import bucket_of
 from airflow_provider_sftp_s3.hooks.sftp_session import SftpSessionHook
 from tests.support.airflow_env import airflow_connections, warnings_of_ours_only
 from tests.support.faulty_sftp import NeverGreets
-from tests.support.s3_server import ACCESS_KEY, REGION, SECRET_KEY, S3Server
+from tests.support.s3_server import ACCESS_KEY, REGION, SECRET_KEY, SESSION_TOKEN, S3Server
 from tests.support.sftp_servers import AsyncsshServer, SftpServer
 
 pytestmark = pytest.mark.integration
@@ -495,26 +495,26 @@ def credentials(s3: S3Server) -> set[tuple[str, str, str | None]]:
 
 
 def test_an_aws_connection(s3: S3Server, bucket: str) -> None:
-    """Endpoint, region and keys of the connection are used by both clients."""
+    """Endpoint, region, keys and session token of the connection are used by both clients."""
     with airflow_connections(aws_here=s3.airflow_connection()):
         put_and_get("aws_here", bucket)
-    assert credentials(s3) == {(ACCESS_KEY, REGION, None)}
+    assert credentials(s3) == {(ACCESS_KEY, REGION, SESSION_TOKEN)}
     assert {request.operation for request in s3.requests} == {"ListObjectsV2", "PutObject", "GetObject"}
     assert s3.objects(bucket) == {"key": b"contents"}
 
 
-def test_a_session_token(s3: S3Server, bucket: str) -> None:
-    """The connection's session token goes along with every request."""
-    with airflow_connections(aws_here=s3.airflow_connection(aws_session_token="token-of-mine")):
+def test_no_session_token(s3: S3Server, bucket: str) -> None:
+    """The keys of a user have none, and none goes along then."""
+    with airflow_connections(aws_here=s3.airflow_connection(aws_session_token=None)):
         put_and_get("aws_here", bucket)
-    assert credentials(s3) == {(ACCESS_KEY, REGION, "token-of-mine")}
+    assert credentials(s3) == {(ACCESS_KEY, REGION, None)}
 
 
 def test_another_region(s3: S3Server, bucket: str) -> None:
     """The region of the connection is what requests are signed for."""
     with airflow_connections(aws_here=s3.airflow_connection(region_name="ap-southeast-2")):
         put_and_get("aws_here", bucket)
-    assert credentials(s3) == {(ACCESS_KEY, "ap-southeast-2", None)}
+    assert credentials(s3) == {(ACCESS_KEY, "ap-southeast-2", SESSION_TOKEN)}
 
 
 def test_a_role_is_assumed(s3: S3Server, bucket: str) -> None:

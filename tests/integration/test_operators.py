@@ -758,7 +758,6 @@ def test_errors_cannot_write_into_a_terminal(world: World, direction: str, task_
 
 def test_nothing_secret_is_logged_even_at_debug(world: World, tmp_path: Path) -> None:
     """With the log at DEBUG, neither it nor XCom holds contents, passwords, keys, passphrases or tokens."""
-    world.sftp.password = "password-of-the-user"
     key = world.sftp.client_key_text
     encrypted = asyncssh.import_private_key(key).export_private_key(passphrase="passphrase-of-the-key").decode()
     token = "token-of-the-session"

@@ -65,7 +65,7 @@ def test_both_operators_run_as_pasted(airflow_home: Path, sftp_server: AsyncsshS
 
 def test_the_dag_that_waits_for_the_pull_waits_for_its_asset() -> None:
     """Which is the one that the example of a pull writes to."""
-    pull, _, after = (dag_of(code) for code in blocks("python"))
+    pull, _, after, _ = (dag_of(code) for code in blocks("python"))
     (task,) = pull.tasks
     places = Places("pull", SftpServer(host="example"), task.sftp_path, task.s3_bucket, task.s3_prefix)
     (asset,) = after.timetable.asset_condition.objects

@@ -17,7 +17,7 @@ from airflow_provider_sftp_s3.engine.model import Report
 from tests.support.engine import Engine, Recorder
 from tests.support.faulty_sftp import MkdirIsRefused, OpenIsRefused
 from tests.support.s3_server import S3Server
-from tests.support.sftp_servers import AsyncsshServer, Fault, Proceed, Request, SftpServer
+from tests.support.sftp_servers import AsyncsshServer, Fault, Proceed, RcloneSftpServer, Request, SftpServer
 
 pytestmark = pytest.mark.integration
 
@@ -112,7 +112,8 @@ async def test_all_shards_together_take_every_file_once(shards: Shards, after_tr
     assert shards.s3.objects(shards.bucket) == files
     assert sum(report.transferred for report in reports) == len(files)
     assert all(report.transferred for report in reports), "the work is spread"
-    assert sum((report.skipped for report in reports), start=type(reports[0].skipped)()) == {"link": 1}
+    skipped = sum((report.skipped for report in reports), start=type(reports[0].skipped)())
+    assert skipped == ({"link": 1} if shards.sftp.lists_links else {})
     puts = [request for request in shards.s3.requests if request.operation == "PutObject"]
     assert len(puts) == len(files), "and none of them twice"
     (shards.inbox / "link").unlink()
@@ -130,8 +131,9 @@ async def test_a_name_that_is_refused_fails_one_shard(shards: Shards) -> None:
     ended = await shards.pull_all(3)
     failed = [end.report for end in ended if isinstance(end, TransferError)]
     reports = failed + [end for end in ended if isinstance(end, Report)]
-    assert sum(report.failed for report in failed) == 2
-    assert sum(report.transferred for report in reports) == 3
+    shown = isinstance(shards.sftp, RcloneSftpServer)  # control characters, as pictures of them: nothing to refuse
+    assert sum(report.failed for report in failed) == (1 if shown else 2)
+    assert sum(report.transferred for report in reports) == (4 if shown else 3)
 
 
 async def test_done_files_are_purged_once(shards: Shards) -> None:

@@ -97,14 +97,18 @@ class AirflowSystem(Airflow):
 
     def runs(self, dag: str) -> list[dict[str, Any]]:
         """Return all runs of a Dag, as the API gives them."""
-        return list((self.get(f"dags/{dag}/dagRuns", limit=100) or {"dag_runs": []})["dag_runs"])
+        return list(self._answer(f"dags/{dag}/dagRuns", limit=100)["dag_runs"])
 
     def tasks(self, dag: str, run: str) -> dict[tuple[str, int], str]:
         """Return the states of a run's task instances by task id and map index."""
-        found = self.get(f"dags/{dag}/dagRuns/{urllib.parse.quote(run)}/taskInstances", limit=100)
+        found = self._answer(f"dags/{dag}/dagRuns/{urllib.parse.quote(run)}/taskInstances", limit=100)
         return {(each["task_id"], each["map_index"]): each["state"] for each in found["task_instances"]}
 
     def events_of(self, uri: str) -> int:
-        """Return how many events the asset of that URI has had."""
-        events = (self.get("assets/events", limit=100) or {"asset_events": []})["asset_events"]
+        """Return how many of the latest 100 events are of the asset of that URI."""
+        events = self._answer("assets/events", limit=100, order_by="-timestamp")["asset_events"]
         return sum(event["uri"].rstrip("/") == uri for event in events)
+
+    def _answer(self, path: str, **query: Any) -> Any:
+        """Ask until there is an answer: on a busy machine a request may fail, which must not pass for 'nothing'."""
+        return self.wait(lambda: self.get(path, **query))
