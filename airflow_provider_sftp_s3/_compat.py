@@ -53,6 +53,23 @@ except ImportError:
     )
     from airflow.timetables.interval import CronDataIntervalTimetable
 
+
+def can_record(alias: AssetAlias) -> bool:
+    """
+    Return whether Airflow can record an event for an asset alias.
+
+    Airflow 2 only records one for an alias in its database, where a scheduler puts those of the Dags that it parses.
+    An event for another one (`airflow dags test` with no scheduler before it) fails the task after its execute().
+    """
+    if not AIRFLOW_2:
+        return True
+    from airflow.models.dataset import DatasetAliasModel
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        return session.query(DatasetAliasModel).filter_by(name=alias.name).first() is not None
+
+
 __all__ = [
     "AIRFLOW_2",
     "DAG",
@@ -71,4 +88,5 @@ __all__ = [
     "CronDataIntervalTimetable",
     "Param",
     "PokeReturnValue",
+    "can_record",
 ]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
-from airflow_provider_sftp_s3._compat import AirflowFailException, Asset, AssetAlias, BaseOperator
+from airflow_provider_sftp_s3._compat import AirflowFailException, Asset, AssetAlias, BaseOperator, can_record
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError, SftpS3Error, TransferError
 from airflow_provider_sftp_s3.transfers.lineage import Places
 
@@ -184,9 +184,13 @@ class TransferOperator(BaseOperator):
     def _update_assets(self, context: Context, uri: str) -> None:
         for alias in self.outlets:
             if isinstance(alias, AssetAlias):
+                # The files have been moved: whatever is wrong with the event must not fail the task.
                 try:
-                    context["outlet_events"][alias].add(Asset(uri))
-                except Exception as refused:  # such as too long a URI: the files have been moved all the same
+                    if can_record(alias):
+                        context["outlet_events"][alias].add(Asset(uri))
+                    else:
+                        self.log.warning("no event for the asset %r: no scheduler has seen this Dag yet", uri)
+                except Exception as refused:  # such as too long a URI
                     self.log.warning("no event for the asset %r: %s", uri, refused)
 
     def get_openlineage_facets_on_complete(self, _: Any) -> Any:

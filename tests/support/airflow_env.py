@@ -66,16 +66,18 @@ def warnings_of_ours_only() -> Iterator[None]:
         yield
 
 
-def run_dag(dag: Any, **options: Any) -> tuple[str, dict[tuple[str, int], Any]]:
+def run_dag(dag: Any, *, registered: bool = True, **options: Any) -> tuple[str, dict[tuple[str, int], Any]]:
     """Run a Dag made in memory with ``dag.test()``, retries and mapped tasks included.
 
     :param dag: the Dag; its id should be new for each call.
+    :param registered: False, on Airflow 2: it is run as ``airflow dags test`` does, with nothing of it in the database.
     :param options: arguments of ``dag.test()``; those that the installed version lacks are left out.
     :returns: the run's state (``success``, ``failed``), and its task instances by (task id, map index; -1: unmapped).
     """
     known = inspect.signature(dag.test).parameters
     with warnings_of_ours_only():
-        _register(dag)
+        if registered:
+            _register(dag)
         run = dag.test(**{name: value for name, value in options.items() if name in known})
         instances = {(ti.task_id, ti.map_index): ti for ti in run.get_task_instances()}
     return str(getattr(run.state, "value", run.state)), instances
