@@ -595,7 +595,7 @@ def test_execution_timeout_ends_a_try_and_airflow_retries_it(world: World, direc
     ended = world.run(
         direction,
         retries=1,
-        execution_timeout=timedelta(seconds=2),
+        execution_timeout=timedelta(seconds=8),
         on_retry_callback=is_up_for_retry,
         options=PATIENT,
     )
@@ -621,7 +621,7 @@ def test_execution_timeout_leaves_a_file_without_its_end_to_the_retry(world: Wor
     ended = world.run(
         direction,
         retries=1,
-        execution_timeout=timedelta(seconds=2),
+        execution_timeout=timedelta(seconds=8),
         on_retry_callback=is_up_for_retry,
         options=PATIENT,
     )
