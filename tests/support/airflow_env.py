@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import inspect
 import json
 import os
@@ -78,6 +79,7 @@ def run_dag(dag: Any, *, registered: bool = True, **options: Any) -> tuple[str, 
     with warnings_of_ours_only():
         if registered:
             _register(dag)
+        _share_api_server()
         run = dag.test(**{name: value for name, value in options.items() if name in known})
         instances = {(ti.task_id, ti.map_index): ti for ti in run.get_task_instances()}
     return str(getattr(run.state, "value", run.state)), instances
@@ -105,6 +107,15 @@ def _register(dag: Any) -> None:
 
             DagBundlesManager().sync_bundles_to_db()
             DAG.bulk_write_to_db("dags-folder", None, [DAG.from_sdk_dag(dag)])
+
+
+def _share_api_server() -> None:
+    """Let the tasks of ``dag.test()`` share an API server, as from Airflow 3.3 on: before, each made one, in 4 s."""
+    with contextlib.suppress(ImportError):  # 2.x has none
+        from airflow.sdk.execution_time import supervisor
+
+        if not hasattr(supervisor.in_process_api_server, "cache_clear"):
+            supervisor.in_process_api_server = functools.cache(supervisor.in_process_api_server)
 
 
 def xcom(instance: Any, key: str = "return_value") -> Any:
