@@ -118,7 +118,7 @@ async def test_all_shards_together_take_every_file_once(shards: Shards, after_tr
     assert len(puts) == len(files), "and none of them twice"
     (shards.inbox / "link").unlink()
     if after_transfer == "delete" and isinstance(shards.sftp, RcloneSftpServer):
-        return  # a directory that one client fails to remove hides what another moves there: see test_names.py
+        return  # rclone's own view of a directory that one client failed to remove misses what another moves there
     assert tree(shards.inbox) == {"move": done(files), "delete": {}, "keep": files}[after_transfer]
     if after_transfer == "delete":
         assert not list(shards.inbox.rglob(".done"))
