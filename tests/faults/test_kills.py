@@ -52,7 +52,7 @@ OLD = {"again.csv": b"the one before", "sub/again.csv": os.urandom(50_000)}
 PART_SIZE = 5 * MiB
 SHARDS = range(4)
 """Each test of a sweep kills every fourth time, so that pytest's workers share the work."""
-MOMENTS = round(180 * table.LONG)
+MOMENTS = round(130 * table.LONG)
 PATIENCE = 60.0
 HOUR = 3600.0
 
