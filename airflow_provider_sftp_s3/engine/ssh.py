@@ -163,16 +163,18 @@ def _algorithms(server: SftpServer) -> dict[str, Any]:
 
 def _credentials(server: SftpServer) -> dict[str, Any]:
     if server.private_key or server.key_file:
+        text, passphrase = (server.private_key or "").encode(), server.passphrase
         try:
-            if server.private_key:
-                key = asyncssh.import_private_key(server.private_key, server.passphrase)
-            else:
-                key_path = str(Path(str(server.key_file)).expanduser())
+            if not text:
+                text = Path(str(server.key_file)).expanduser().read_bytes()
                 # The password opens a key file, too, as it does for paramiko, and so for Airflow's own hooks.
-                key = asyncssh.read_private_key(key_path, server.passphrase or server.password)
+                passphrase = server.passphrase or server.password
+            key = asyncssh.import_private_key(text, passphrase)
         except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError, OSError, ValueError) as wrong:
-            # asyncssh has a KeyImportError for a passphrase that is missing, and for most keys in PEM.
-            if isinstance(wrong, asyncssh.KeyEncryptionError) or re.search("(?i)passphrase|decrypt", str(wrong)):
+            # asyncssh has a KeyImportError for a passphrase that is missing. And what a wrong one makes of a key in PEM
+            # looks well-formed once in 256 times, and is then an invalid key.
+            encrypted = isinstance(wrong, asyncssh.KeyEncryptionError) or b"ENCRYPTED" in text
+            if encrypted or re.search("(?i)passphrase|decrypt", str(wrong)):
                 raise AuthenticationFailed(
                     "the private key is encrypted and the passphrase does not open it: "
                     "set private_key_passphrase in the connection's Extra"

@@ -157,19 +157,23 @@ async def test_young_files_wait(engine: Engine, inbox: Path) -> None:
     assert set(tree(inbox)) == {"young.txt", ".done/old.txt"}
 
 
-async def test_files_from_the_future_get_two_looks(engine: Engine, inbox: Path) -> None:
+async def test_files_from_the_future_get_two_looks(
+    engine: Engine, inbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where clocks differ, a file that stands still for min_age is taken, and one that moves is not."""
     ahead = time.time() + 7200
     put(inbox, {"still.txt": b"s", "moves.txt": b"m"}, mtime=ahead)
 
-    async def append() -> None:
-        await asyncio.sleep(2)
-        put(inbox, {"moves.txt": b"more"}, mtime=ahead + 1)
-        engine.sftp.refresh()
+    sleep = asyncio.sleep
 
-    appending = asyncio.create_task(append())
-    report = await engine.pull(min_age=6)
-    await appending
+    async def append_and_sleep(seconds: float, *rest: object) -> None:
+        if seconds == 1.5:  # the tree has been listed
+            put(inbox, {"moves.txt": b"more"}, mtime=ahead + 1)
+            engine.sftp.refresh()
+        await sleep(seconds, *rest)
+
+    monkeypatch.setattr(asyncio, "sleep", append_and_sleep)
+    report = await engine.pull(min_age=1.5)
     assert (report.transferred, report.skipped) == (1, {"young": 1})
     assert engine.s3.objects(engine.bucket) == {"still.txt": b"s"}
 
