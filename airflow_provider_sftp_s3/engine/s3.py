@@ -1,8 +1,8 @@
 """
 The S3 side: the only importer of obstore, which moves the bytes of all but small objects that are read.
 
-Those, and marks, go through :class:`~airflow_provider_sftp_s3.engine.s3_requests.S3Requests`; listings through boto3's
-client, whose calls block, and run in threads.
+Those, listings and marks go through :class:`~airflow_provider_sftp_s3.engine.s3_requests.S3Requests`; what is rare
+through boto3's client, whose calls block, and run in threads.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ KEPT_HEADERS = (
 )
 _METADATA = "x-amz-meta-"
 
-#: One object in the XML of a listing, and what is used of it. A tenth of an XML parser's time: lists are long.
+#: One object in the XML of a listing, and what is used of it. A quarter of an XML parser's time: lists are long.
 _CONTENTS = re.compile("<Contents>.*?</Contents>", re.DOTALL)
 _FIELDS = re.compile("<(Key|Size|ETag|LastModified)>([^<]*)</")
 
@@ -399,14 +399,14 @@ class Bucket:
 
     @contextlib.contextmanager
     def errors(self, key: str) -> Iterator[None]:
-        """Turn what boto3 and obstore raise within the block into :class:`StorageError`, naming the object."""
+        """Turn what obstore raises within the block into :class:`StorageError`, naming the object."""
         try:
             yield
         except SftpS3Error:
             raise
         except (
             obstore.exceptions.BaseError,
-            botocore.exceptions.ClientError,
+            botocore.exceptions.ClientError,  # out of its credential provider
             botocore.exceptions.BotoCoreError,
             OSError,
             ValueError,  # obstore's word for a key that it does not spell

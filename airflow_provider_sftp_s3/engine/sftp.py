@@ -86,7 +86,7 @@ class SftpSession:
     A connection to one SFTP server that is opened on entry, and again when it is lost.
 
     All paths are bytes. Methods raise :class:`ConnectionFailed`, :class:`NotFound` and :class:`ServerRefused` as
-    :meth:`_Link.ask` does.
+    the methods of :class:`SftpProtocol` do.
     """
 
     def __init__(self, server: SftpServer, options: TransferOptions) -> None:
