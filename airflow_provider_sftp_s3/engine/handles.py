@@ -42,12 +42,15 @@ class Handles:
         :raises ServerRefused: `request` has raised it, and not for the limit's sake.
         """
         await self._room()
+        others = self._open + self._asked
         try:
             return await self._try(request)
         except ServerRefused as refused:
-            if not refused.vague or not (self._open or self._asked):
+            if not refused.vague or not others:
                 raise
-        before, self._allowed = self._allowed, max(self._open, 1)
+        before = self._allowed
+        if others < self._allowed:  # it has allowed more before
+            self._allowed = max(self._open, 1)
         self._suspects += 1
         try:
             await self._room()

@@ -105,8 +105,19 @@ def _handler(hollow: HollowS3) -> type[BaseHTTPRequestHandler]:
                 '<ETag>"0-1"</ETag></CompleteMultipartUploadResult>'
             )
 
+        def _describe(self, size: int) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(size))
+            self.send_header("ETag", '"0"')
+            self.send_header("Last-Modified", "Mon, 01 Jan 2024 00:00:00 GMT")
+            self.end_headers()
+
         def do_HEAD(self) -> None:
-            self._say(status=404)
+            key, _ = self._target()
+            if key in hollow.gives:
+                self._describe(hollow.gives[key])
+            else:
+                self._say(status=404)
 
         def do_GET(self) -> None:
             key, _ = self._target()
@@ -117,12 +128,11 @@ def _handler(hollow: HollowS3) -> type[BaseHTTPRequestHandler]:
                 )
                 self._say(f"<ListBucketResult><IsTruncated>false</IsTruncated>{listed}</ListBucketResult>")
                 return
+            if key not in hollow.gives:
+                self._say("<Error><Code>NoSuchKey</Code></Error>", 404)
+                return
             size = hollow.gives[key]
-            self.send_response(200)
-            self.send_header("Content-Length", str(size))
-            self.send_header("ETag", '"0"')
-            self.send_header("Last-Modified", "Mon, 01 Jan 2024 00:00:00 GMT")
-            self.end_headers()
+            self._describe(size)
             zeros = bytes(PIECE)
             with contextlib.suppress(ConnectionError):
                 while size:
