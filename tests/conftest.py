@@ -119,11 +119,12 @@ def s3(_s3_of_the_session: S3Server) -> Iterator[S3Server]:
 
 
 @pytest.fixture
-def bucket(s3: S3Server) -> str:
+def bucket(s3: S3Server) -> Iterator[str]:
     """A bucket of this test's own; making it is not among ``s3.requests``."""
     name = s3.new_bucket()
     s3.requests.clear()
-    return name
+    yield name
+    s3.empty(name)  # all of it is in memory
 
 
 @pytest.fixture(scope="session")

@@ -59,7 +59,7 @@ class Ledger:
         """Read what there is. One that cannot be read counts as empty; what is none of ours is left alone."""
         try:
             download = await self._bucket.get(self._key)
-            data = b"".join([chunk async for chunk in download.chunks(1)]) if download else _MAGIC
+            data = b"".join([chunk async for chunk in download.chunks()]) if download else _MAGIC
         except StorageError:
             return
         self._writable = data.startswith(_MAGIC)

@@ -58,6 +58,12 @@ class Tree:
         self.done_directories: list[bytes] = []
         self._from_the_future: list[SourceFile] = []
         self._losses = 0
+        self._root: asyncio.Task[Directory | Outcome] | None = None
+
+    async def look(self) -> bool:
+        """List the root ahead of the walk, and return whether that worked."""
+        self._root = asyncio.create_task(self._list(self.root, b""))
+        return isinstance(await self._root, Directory)
 
     async def walk(self) -> AsyncGenerator[SourceFile | Outcome]:
         """
@@ -65,8 +71,9 @@ class Tree:
 
         Many directories are listed at once. A directory's files come in the order of their names.
         """
-        todo = [(self.root, b"")]
-        listing: set[asyncio.Task[Directory | Outcome]] = set()
+        todo: list[tuple[bytes, bytes]] = []
+        listing = {self._root or asyncio.create_task(self._list(self.root, b""))}
+        self._root = None
         try:
             while todo or listing:
                 while todo and len(listing) < LISTERS:
@@ -117,13 +124,13 @@ class Tree:
         if done_state == "directory":
             self.done_directories.append(posixpath.join(directory.relative, self.done_name))
         now = time.time()
+        path_before, relative_before = (posixpath.join(path, b"") for path in (directory.path, directory.relative))
         previous: bytes | None = None
         for entry in directory.entries:
             if entry.name == previous or entry.name == self.done_name:
                 continue  # some servers list a name twice
             previous = entry.name
-            path = posixpath.join(directory.path, entry.name)
-            relative = posixpath.join(directory.relative, entry.name)
+            path, relative = path_before + entry.name, relative_before + entry.name
             mine = self.shard.holds(relative)
             if not mine and entry.kind != "directory":
                 continue

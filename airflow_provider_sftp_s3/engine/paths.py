@@ -190,6 +190,8 @@ class Globs:
 
     def reason_to_skip(self, relative: str) -> str | None:
         """Return why the file at `relative` is not taken, or None where it is."""
+        if self.include == ("*",) and not self.exclude:
+            return None
         if any(_matches(relative, pattern) for pattern in self.exclude):
             return "excluded"
         if not any(_matches(relative, pattern) for pattern in self.include):

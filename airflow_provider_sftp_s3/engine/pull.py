@@ -152,6 +152,9 @@ class Pull(Transfer[PulledFile]):
         since = settings.retried_since
         self._left_uploads = LeftUploads(bucket, since, observer) if since else None
 
+    async def _is_there(self) -> bool:
+        return await self.tree.look() or await super()._is_there()
+
     async def _work(self) -> None:
         if self.settings.after_transfer == "keep":
             await self._ledger.load()
@@ -169,9 +172,25 @@ class Pull(Transfer[PulledFile]):
             await self._remove_empty_done_directories()
 
     async def _files(self) -> AsyncGenerator[PulledFile | Outcome]:
+        known: set[bytes] | None = None if self._known else set()
         async with contextlib.aclosing(self.tree.walk()) as walk:
             async for item in walk:
-                yield item if isinstance(item, Outcome) else PulledFile(item, self.tree.label(item.path))
+                if isinstance(item, Outcome):
+                    yield item
+                    continue
+                if known is None and self._known:
+                    known = await asyncio.shield(self._known)
+                label = self.tree.label(item.path)
+                if known and self._object_for(item) in known:
+                    yield Outcome(label, "skipped", reason="unchanged")
+                else:
+                    yield PulledFile(item, label)
+
+    def _object_for(self, file: SourceFile) -> bytes:
+        try:
+            return _object_of(paths.key_for(self.prefix, file.relative), file.stat.size, file.stat.mtime)
+        except FileError:
+            return b""  # the transfer is where this is seen
 
     async def transfer(self, pulled: PulledFile) -> Outcome:
         """Move one file, or say why not."""
@@ -182,10 +201,10 @@ class Pull(Transfer[PulledFile]):
         keeps = self.settings.after_transfer == "keep"
         if not keeps and file.done == "other":
             raise FileError(f"{self.settings.done_dir!r} beside it is no directory, so it cannot be moved there")
-        if self.settings.dry_run:
-            return Outcome(pulled.label, "skipped", target, "dry run")
         if keeps and await self._has(key, file.stat):
             return Outcome(pulled.label, "skipped", reason="unchanged")
+        if self.settings.dry_run:
+            return Outcome(pulled.label, "skipped", target, "dry run")
         try:
             read = await self._upload(file.path, key, file.stat)
         except NotFound:
@@ -204,8 +223,6 @@ class Pull(Transfer[PulledFile]):
         return Outcome(pulled.label, "transferred", target, bytes=read.size, seconds=time.monotonic() - started)
 
     async def _has(self, key: str, stat: Stat) -> bool:
-        if self._known is not None and _object_of(key, stat.size, stat.mtime) in await asyncio.shield(self._known):
-            return True
         version = await self.bucket.head(key)
         if version is None or version.size != stat.size or version.metadata.get("mtime") != str(stat.mtime):
             return False

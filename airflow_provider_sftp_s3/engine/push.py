@@ -38,10 +38,10 @@ from airflow_provider_sftp_s3.engine.sftp import SftpSession
 from airflow_provider_sftp_s3.engine.transfer import Transfer, check_caps, check_sftp_path
 from airflow_provider_sftp_s3.engine.workers import Caps, Observer, retrieve
 
-#: Bytes of one file that are written and not yet acknowledged.
+#: Bytes of one file that are written in a session and not yet acknowledged.
 WRITE_WINDOW = 8 * MiB
-#: How large the pieces are that S3 is asked to hand over.
-CHUNK = 1 * MiB
+#: Bytes of one file that are in memory at most: some wait for more of a write, some for the connection.
+IN_HAND = 4 * MiB
 #: After so many objects that were synced already, the next one is looked at before it is asked for.
 SYNCED_IN_A_ROW = 8
 #: How often an object that is overwritten while it is pushed is taken again.
@@ -188,12 +188,14 @@ class Push(Transfer[PushedObject]):
         target = self.session.server.uri_of(path)
         parent = posixpath.dirname(path)
         await self._directories.clean_up(parent)
-        if self._synced_in_a_row > SYNCED_IN_A_ROW:
+        if self.settings.dry_run or self._synced_in_a_row > SYNCED_IN_A_ROW:
             head = await self.bucket.head(key)
             if head is not None and await self._is_synced(key, head):
                 return Outcome(pushed.label, "skipped", reason="synced")
+            if head is not None and self.settings.dry_run:
+                return Outcome(pushed.label, "skipped", target, "dry run")
         for attempt in range(VERSIONS):
-            download = await self.bucket.get(key, pushed.size)
+            download = await self.bucket.get(key)
             if download is None:
                 return Outcome(pushed.label, "skipped", reason="deleted")
             try:
@@ -201,8 +203,6 @@ class Push(Transfer[PushedObject]):
                 # have to be replaced, even where another run has pushed and marked the newer ones meanwhile.
                 if not attempt and await self._is_synced(key, download.version):
                     return Outcome(pushed.label, "skipped", reason="synced")
-                if self.settings.dry_run:
-                    return Outcome(pushed.label, "skipped", target, "dry run")
                 await self._directories.ensure(parent)
                 await self._publish(download, path)
             except Overwritten:
@@ -228,12 +228,11 @@ class Push(Transfer[PushedObject]):
         size = download.version.size
         temporary = posixpath.join(posixpath.dirname(path), paths.temporary_name(self.settings.owner))
         async with (
-            # Measured: what S3 hands over is held by obstore, by us, and by the connection until it is sent.
-            self._run.lane(5 * min(max(size, 16 * KiB), CHUNK)),
+            self._run.lane(min(max(4 * size, 64 * KiB), IN_HAND)),
             self.session.creating(temporary) as file,
         ):
-            async with contextlib.aclosing(download.chunks(CHUNK)) as chunks:
-                written = await file.write_all(chunks, WRITE_WINDOW, self._moved)
+            async with contextlib.aclosing(download.chunks()) as chunks:
+                written = await file.write_all(chunks, size, WRITE_WINDOW, self._moved)
             stored = (await file.stat()).size
             if not size == written == stored:
                 raise FileError(f"sizes differ: S3 has {size} bytes, {written} were read, the server has {stored}")

@@ -1,7 +1,7 @@
 """
-The S3 side: the only importer of obstore, which moves the bytes of all but small objects that are read.
+The S3 side: the only importer of obstore, which uploads.
 
-Those, listings and marks go through :class:`~airflow_provider_sftp_s3.engine.s3_requests.S3Requests`; what is rare
+Downloads, listings and marks go through :class:`~airflow_provider_sftp_s3.engine.s3_requests.S3Requests`; what is rare
 through boto3's client, whose calls block, and run in threads.
 """
 
@@ -39,7 +39,7 @@ from airflow_provider_sftp_s3.engine.errors import (
     StorageError,
 )
 from airflow_provider_sftp_s3.engine.model import ObjectEntry
-from airflow_provider_sftp_s3.engine.options import MiB, TransferOptions
+from airflow_provider_sftp_s3.engine.options import TransferOptions
 from airflow_provider_sftp_s3.engine.s3_requests import EXPIRED, Contents, Refused, S3Requests
 
 if TYPE_CHECKING:
@@ -50,8 +50,6 @@ T = TypeVar("T")
 
 #: Threads for boto3's blocking calls. Each holds one HTTP connection.
 THREADS = 32
-#: Bytes up to which an object is read in one request, its headers included. obstore takes less CPU for a larger one.
-SMALL = 1 * MiB
 #: Seconds that an upload which is called off has to abort itself on the server.
 ABORT_SECONDS = 1.5
 
@@ -138,39 +136,30 @@ class Version(NamedTuple):
 
 
 class Download:
-    """
-    One version of an object, to be read once. Close it, or read it to its end.
+    """One version of an object, to be read once. Close it, or read it to its end."""
 
-    :param contents: None: they have not been asked for yet.
-    """
-
-    def __init__(self, bucket: Bucket, key: str, version: Version, contents: Contents | None) -> None:
-        self.version = version
-        self._bucket = bucket
-        self._key = key
+    def __init__(self, contents: Contents) -> None:
+        self.version = Version.of(contents.headers)
         self._contents = contents
 
-    async def chunks(self, size: int) -> AsyncGenerator[bytes]:
+    async def chunks(self) -> AsyncGenerator[bytes]:
         """
-        Yield the contents: a small object whole, another in chunks of `size` bytes or more.
+        Yield the contents as they come, in chunks of any size.
 
         :raises Overwritten: this version is no more.
         """
-        if self._contents is None:
-            async for chunk in self._bucket.stream(self._key, self.version.etag, size):
-                yield chunk
-            return
         try:
-            yield await self._contents.read()
+            async with contextlib.aclosing(self._contents.chunks()) as chunks:
+                async for chunk in chunks:
+                    yield chunk
         except Refused as refused:
-            if refused.status == 412:
-                raise Overwritten(str(refused)) from None
+            if refused.status in (404, 412):
+                raise Overwritten(f"{refused}: it was overwritten while it was read") from None
             raise
 
     def close(self) -> None:
         """Drop what has not been read."""
-        if self._contents is not None:
-            self._contents.close()
+        self._contents.close()
 
 
 class Bucket:
@@ -213,7 +202,6 @@ class Bucket:
         region = client.meta.region_name or "us-east-1"
         if region == "aws-global":
             region = "us-east-1"
-        #: for everything but listings and the contents of large objects
         self.requests = S3Requests(name, client.meta.endpoint_url, region, session, options, proxy, verify)
         self._store = S3Store(
             name,
@@ -363,39 +351,14 @@ class Bucket:
                 return None
             raise
 
-    async def get(self, key: str, size: int = 0) -> Download | None:
-        """
-        Begin to read an object; None where there is none.
-
-        :param size: its bytes, as far as is known: a large one is not asked for before its first chunk is.
-        """
-        if size <= SMALL:
-            try:
-                contents = await self.requests.open(key)
-            except Refused as refused:
-                if refused.status == 404:
-                    return None
-                raise
-            version = Version.of(contents.headers)
-            if version.size <= SMALL:
-                return Download(self, key, version, contents)
-            contents.close()
-        found = await self.head(key)
-        return found and Download(self, key, found, None)
-
-    async def stream(self, key: str, etag: str, size: int) -> AsyncGenerator[bytes]:
-        """
-        Yield the contents of one version of an object, in chunks of `size` bytes or more.
-
-        :raises Overwritten: the version is no more.
-        """
-        with self.errors(key):
-            try:
-                result = await obstore.get_async(self._store, key, options={"if_match": etag})
-                async for chunk in result.stream(min_chunk_size=size):
-                    yield chunk
-            except obstore.exceptions.PreconditionError:
-                raise Overwritten(f"{self.uri_of(key)} was overwritten while it was read") from None
+    async def get(self, key: str) -> Download | None:
+        """Begin to read an object; None where there is none."""
+        try:
+            return Download(await self.requests.open(key))
+        except Refused as refused:
+            if refused.status == 404:
+                return None
+            raise
 
     @contextlib.contextmanager
     def errors(self, key: str) -> Iterator[None]:

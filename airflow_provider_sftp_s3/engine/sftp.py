@@ -26,11 +26,12 @@ from airflow_provider_sftp_s3.engine.errors import (
 )
 from airflow_provider_sftp_s3.engine.handles import Handles
 from airflow_provider_sftp_s3.engine.model import Stat
-from airflow_provider_sftp_s3.engine.options import TransferOptions
+from airflow_provider_sftp_s3.engine.options import MiB, TransferOptions
 from airflow_provider_sftp_s3.engine.sftp_protocol import (
     CREATE_NEW,
     READ,
     SAFE_REQUEST,
+    WRITE,
     Entry,
     SftpProtocol,
     Unsupported,
@@ -41,6 +42,11 @@ from airflow_provider_sftp_s3.engine.workers import retrieve
 #: How long the requests that clean up after a failure may take at the end of a run. With the watchdog's delay and the
 #: time that the connection has to end no wait is longer than its limit and two seconds.
 FAREWELL_SECONDS = 1.0
+#: Seconds of a round trip, and bytes of a file, from which on it pays to write it in several sessions, and in how many:
+#: OpenSSH's sshd allows 10 on a connection (MaxSessions).
+FAR = 0.005
+WIDE = 8 * MiB
+SESSIONS = 8
 #: Requests for more names of one directory that are on the way at once.
 MAX_LISTINGS_AHEAD = 16
 
@@ -52,7 +58,9 @@ class _Link:
 
     def __init__(self, channel: Channel, idle_timeout: float) -> None:
         self.sftp = channel.sftp
+        self.shares_files = channel.shares_files
         self._channel = channel
+        self._more: dict[int, asyncio.Task[Channel]] = {}
         self._idle_timeout = idle_timeout
         self._watchdog = asyncio.create_task(self._watch())
 
@@ -66,18 +74,33 @@ class _Link:
         limit = self._idle_timeout
         while True:
             await asyncio.sleep(min(0.25, limit / 4))
-            if (awaited := self.sftp.oldest_awaited()) is None:
-                continue
-            number, sent = awaited
-            silent = time.monotonic() - max(self.sftp.last_answer, sent)
-            if silent > limit or self.sftp.newest_answered - sent > limit:
-                self.sftp.lose(f"the server did not answer for idle_timeout, {limit} s", number)
-                self._channel.abort()
-                return
+            more = [task.result() for task in self._more.values() if task.done() and not task.exception()]
+            for sftp in (self.sftp, *(channel.sftp for channel in more)):
+                if (awaited := sftp.oldest_awaited()) is None:
+                    continue
+                number, sent = awaited
+                silent = time.monotonic() - max(sftp.last_answer, sent)
+                if silent > limit or sftp.newest_answered - sent > limit:
+                    sftp.lose(f"the server did not answer for idle_timeout, {limit} s", number)
+                    self._channel.abort()
+                    return
+
+    async def one_more(self, number: int) -> SftpProtocol:
+        """
+        Return the session of that number beside the first one, which is begun when it is first asked for.
+
+        :raises ConnectionFailed: the server refuses it, now or before.
+        """
+        if number not in self._more:
+            self._more[number] = asyncio.create_task(self._channel.another())
+            self._more[number].add_done_callback(retrieve)  # whoever waits may be gone
+        return (await asyncio.shield(self._more[number])).sftp
 
     async def close(self) -> None:
         """End the connection. Never raises."""
         self._watchdog.cancel()
+        for task in self._more.values():
+            task.cancel()
         await self._channel.close()
 
 
@@ -320,19 +343,44 @@ class SftpSession:
     async def _opened_file(self, path: bytes, flags: int) -> RemoteFile:
         async def open_it() -> RemoteFile:
             sftp = await self._live()
-            return RemoteFile(self, sftp, await sftp.open(path, flags), path)
+            asked = time.monotonic()
+            handle = await sftp.open(path, flags)
+            return RemoteFile(self, sftp, handle, path, time.monotonic() - asked)
 
         return await self.handles.open(open_it)
 
+    async def open_again(self, number: int, path: bytes) -> tuple[SftpProtocol, bytes]:
+        """
+        Open a file that is being written in one more session on the connection as well.
+
+        :raises ConnectionFailed: there is none.
+        """
+        if self._link is None:
+            raise ConnectionFailed("the SFTP connection was lost", self._opened)
+        sftp = await self._link.one_more(number)
+        return sftp, await sftp.open(path, WRITE)
+
+    @property
+    def shares_files(self) -> bool:
+        """Whether :meth:`open_again` is safe: see :class:`Channel`."""
+        return self._link is not None and self._link.shares_files
+
 
 class RemoteFile:
-    """An open file on the server, bound to the connection it was opened on."""
+    """
+    An open file on the server, bound to the connection it was opened on.
 
-    def __init__(self, session: SftpSession, sftp: SftpProtocol, handle: bytes, path: bytes) -> None:
+    :param round_trip: seconds that it took to open it.
+    """
+
+    def __init__(self, session: SftpSession, sftp: SftpProtocol, handle: bytes, path: bytes, round_trip: float) -> None:
         self._session = session
         self._sftp = sftp
         self._handle = handle
         self._path = path
+        self._round_trip = round_trip
+        #: where it is open for writing: in one session, or in several at once
+        self._lanes = [(sftp, handle)]
         self.closed = False
 
     async def stat(self) -> Stat:
@@ -372,32 +420,57 @@ class RemoteFile:
         return self._sftp.read(self._handle, offset, size, self._path)
 
     async def write_all(
-        self, chunks: AsyncIterator[bytes | memoryview], window: int, moved: Callable[[int], None]
+        self, chunks: AsyncIterator[bytes], size: int, window: int, moved: Callable[[int], None]
     ) -> int:
         """
-        Write all chunks one after another, with `window` bytes unanswered at most; return how many bytes they were.
+        Write all chunks one after another, and return how many bytes they were.
 
         Every write is acknowledged by the server when this returns.
+
+        :param size: how many bytes are expected. On their way to a far-away server many of them go by several sessions:
+            OpenSSH takes no more than 2 MiB a round trip in each.
+        :param window: bytes that are unanswered at most in each session.
         """
-        offset = 0
-        unanswered: deque[tuple[int, asyncio.Future[None]]] = deque()
         step = self._sftp.write_size
-        depth = max(1, window // step)
+        offset = turn = 0
+        unanswered: deque[tuple[int, asyncio.Future[None]]] = deque()
+        wide = size >= WIDE and self._round_trip >= FAR and self._session.shares_files
+        widening = [asyncio.create_task(self._widen(number)) for number in range(1, SESSIONS if wide else 1)]
+
+        async def write(pieces: list[memoryview], size: int) -> None:
+            nonlocal offset, turn
+            if len(unanswered) >= max(1, window // step) * len(self._lanes):
+                await _acknowledged(unanswered, moved)
+            sftp, handle = self._lanes[turn % len(self._lanes)]
+            turn += 1
+            await sftp.writable.wait()
+            unanswered.append((size, sftp.write(handle, offset, pieces, self._path)))
+            offset += size
+
+        pieces: list[memoryview] = []
+        held = 0
         try:
             async for chunk in chunks:
                 view = memoryview(chunk)
-                for start in range(0, len(view), step):
-                    if len(unanswered) >= depth:
-                        await _acknowledged(unanswered, moved)
-                    await self._sftp.writable.wait()
-                    piece = view[start : start + step]
-                    unanswered.append((len(piece), self._sftp.write(self._handle, offset, piece, self._path)))
-                    offset += len(piece)
+                while held + len(view) >= step:
+                    await write([*pieces, view[: step - held]], step)
+                    view, pieces, held = view[step - held :], [], 0
+                if view:
+                    pieces.append(view)
+                    held += len(view)
+            if held:
+                await write(pieces, held)
             while unanswered:
                 await _acknowledged(unanswered, moved)
         finally:
+            _drop(widening)
             _drop(answer for _, answer in unanswered)
         return offset
+
+    async def _widen(self, number: int) -> None:
+        """Have the file written in one more session, where the server lets us."""
+        with contextlib.suppress(ConnectionFailed, ServerRefused):
+            self._lanes.append(await self._session.open_again(number, self._path))
 
     async def sync(self) -> None:
         """Have the server put the contents on its disk, where it has the fsync extension."""
@@ -416,9 +489,9 @@ class RemoteFile:
         """Close the handle, once."""
         if not self.closed:
             self.closed = True
-            answer = self._sftp.close(self._handle, self._path)
+            first, *others = [sftp.close(handle, self._path) for sftp, handle in self._lanes]
             self._session.handles.closed()  # the server comes by it before whatever is asked for next
-            await answer
+            await (asyncio.gather(first, *others) if others else first)
 
 
 async def _acknowledged(unanswered: deque[tuple[int, asyncio.Future[None]]], moved: Callable[[int], None]) -> None:

@@ -14,7 +14,7 @@ import asyncio
 import stat as stat_module
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from airflow_provider_sftp_s3.engine import paths
@@ -37,12 +37,15 @@ _INIT, _OPEN, _CLOSE, _READ, _WRITE, _LSTAT, _FSTAT, _SETSTAT = 1, 3, 4, 5, 6, 7
 _OPENDIR, _READDIR, _REMOVE, _MKDIR, _RMDIR, _STAT, _RENAME, _EXTENDED = 11, 12, 13, 14, 15, 17, 18, 200
 _STATUS, _HANDLE, _DATA, _NAME, _ATTRS, _EXTENDED_REPLY = 101, 102, 103, 104, 105, 201
 
-READ, CREATE_NEW = 0x01, 0x02 | 0x08 | 0x20  # flags of OPEN: READ; WRITE, CREAT and EXCL
+READ, WRITE, CREATE_NEW = 0x01, 0x02, 0x02 | 0x08 | 0x20  # flags of OPEN: READ; WRITE; WRITE, CREAT and EXCL
 
 _OK, _EOF, _NO_SUCH_FILE, _NO_SUCH_PATH, _FAILURE, _UNSUPPORTED = 0, 1, 2, 10, 4, 8
 _REASONS = {3: "permission denied", 4: "failure", 5: "bad message", 6: "no connection", 8: "operation unsupported"}
 
 _HAS_SIZE, _HAS_OWNER, _HAS_MODE, _HAS_TIMES, _HAS_MORE = 0x01, 0x02, 0x04, 0x08, 0x80000000
+
+_USUAL = _HAS_SIZE | _HAS_OWNER | _HAS_MODE | _HAS_TIMES
+_USUAL_ATTRIBUTES = struct.Struct(">QIIIII")
 
 _KINDS_BY_MODE = {stat_module.S_IFREG: "file", stat_module.S_IFDIR: "directory", stat_module.S_IFLNK: "link"}
 _KINDS_BY_LETTER = {b"-": "file", b"d": "directory", b"l": "link"}
@@ -67,14 +70,14 @@ class Attributes(NamedTuple):
     def stat(self) -> Stat:
         return Stat(self.size or 0, self.mtime or 0)
 
-    def kind(self, longname: bytes = b"?") -> str:
+    def kind(self, longname: bytes | memoryview = b"?") -> str:
         """
         Return "file", "directory", "link" or "special".
 
         :param longname: the entry as ``ls -l`` shows it, for servers that give no mode.
         """
         if self.mode is None:
-            return _KINDS_BY_LETTER.get(longname[:1], "special")
+            return _KINDS_BY_LETTER.get(bytes(longname[:1]), "special")
         return _KINDS_BY_MODE.get(stat_module.S_IFMT(self.mode), "special")
 
 
@@ -112,7 +115,7 @@ class _Packet:
 
     def view(self) -> memoryview:
         start = self._at + 4
-        end = start + self.uint32()
+        end = start + _UINT32.unpack_from(self._data, self._at)[0]
         if end > len(self._data):
             raise _Nonsense
         self._at = end
@@ -123,6 +126,10 @@ class _Packet:
 
     def attributes(self) -> Attributes:
         flags = self.uint32()
+        if flags == _USUAL:  # of every file, with nearly every server: a third of the time
+            size, _, _, mode, _, mtime = _USUAL_ATTRIBUTES.unpack_from(self._data, self._at)
+            self._at += _USUAL_ATTRIBUTES.size
+            return Attributes(size, mode, mtime)
         size = self.uint64() if flags & _HAS_SIZE else None
         if flags & _HAS_OWNER:
             self._at += 8
@@ -192,6 +199,11 @@ class SftpProtocol:
             # packet, read, write, handles; 0 stands for no limit
             limits = self._ask(_EXTENDED, _string(b"limits@openssh.com"), _EXTENDED_REPLY, _limits)
             limits.add_done_callback(self._take_limits)  # nobody has to wait for it
+
+    @property
+    def is_openssh(self) -> bool:
+        """Whether the server has what only OpenSSH's own has, as far as is known."""
+        return {b"limits@openssh.com", b"lsetstat@openssh.com", b"expand-path@openssh.com"} <= self._extensions
 
     def _take_limits(self, limits: asyncio.Future[tuple[int, int, int, int]]) -> None:
         if not limits.cancelled() and not limits.exception():
@@ -307,7 +319,7 @@ class SftpProtocol:
         expected: int = _STATUS,
         read: Callable[[_Packet], Any] = lambda _: None,
         path: bytes = b"",
-        data: bytes | memoryview = b"",
+        data: Sequence[bytes | memoryview] = (),
     ) -> asyncio.Future[Any]:
         answer: asyncio.Future[Any] = self._loop.create_future()
         if self.lost is not None:
@@ -317,8 +329,9 @@ class SftpProtocol:
         self._awaited[number] = _Awaited(answer, expected, read, path, time.monotonic())
         if not self._outgoing:
             self._loop.call_soon(self._flush)
-        self._outgoing += (_HEADER.pack(5 + len(body) + len(data), kind, number), body, data)
-        if len(data) > SAFE_REQUEST:
+        size = sum(map(len, data))
+        self._outgoing += (_HEADER.pack(5 + len(body) + size, kind, number), body, *data)
+        if size > SAFE_REQUEST:
             self._flush()
         return answer
 
@@ -330,7 +343,7 @@ class SftpProtocol:
     # -- The requests --------------------------------------------------------------------------------------------------
 
     def open(self, path: bytes, flags: int) -> asyncio.Future[bytes]:
-        """Open a file: :data:`READ` or :data:`CREATE_NEW`. The answer is a handle, to be closed."""
+        """Open a file: :data:`READ`, :data:`WRITE` or :data:`CREATE_NEW`. The answer is a handle, to be closed."""
         body = _string(path) + struct.pack(">II", flags, 0)
         return self._ask(_OPEN, body, _HANDLE, _Packet.string, path)
 
@@ -348,9 +361,11 @@ class SftpProtocol:
 
         return self._ask(_READ, _string(handle) + struct.pack(">QI", offset, size), _DATA, data, path)
 
-    def write(self, handle: bytes, offset: int, data: bytes | memoryview, path: bytes) -> asyncio.Future[None]:
-        """Write all of `data` at `offset`."""
-        head = _string(handle) + struct.pack(">QI", offset, len(data))
+    def write(
+        self, handle: bytes, offset: int, data: Sequence[bytes | memoryview], path: bytes
+    ) -> asyncio.Future[None]:
+        """Write all of `data`, piece by piece, at `offset`."""
+        head = _string(handle) + struct.pack(">QI", offset, sum(map(len, data)))
         return self._ask(_WRITE, head, path=path, data=data)
 
     def fstat(self, handle: bytes, path: bytes) -> asyncio.Future[Attributes]:
@@ -416,7 +431,7 @@ def _limits(packet: _Packet) -> tuple[int, int, int, int]:
 def _entries(packet: _Packet) -> list[Entry]:
     entries = []
     for _ in range(packet.uint32()):
-        name, longname, attributes = packet.string(), packet.string(), packet.attributes()
+        name, longname, attributes = packet.string(), packet.view(), packet.attributes()
         entries.append(Entry(name, attributes.kind(longname), attributes.stat))
     return entries
 

@@ -27,8 +27,9 @@ from airflow_provider_sftp_s3.engine.errors import (
 from airflow_provider_sftp_s3.engine.options import KiB, MiB
 from airflow_provider_sftp_s3.engine.sftp_protocol import SftpProtocol
 
-#: Bytes on the way from the server before it has to wait for us; asyncssh's default of 2 MiB idles far-away lines.
-WINDOW = 16 * MiB
+#: Bytes on the way from the server before it has to wait for us; asyncssh's default of 2 MiB idles far-away lines, and
+#: it gives back a half at a time. No more comes than was asked for.
+WINDOW = 64 * MiB
 #: Bytes that wait to be sent before whoever writes a file waits, too.
 WRITE_BUFFER = 1 * MiB
 #: RFC 4253, section 12.
@@ -89,6 +90,34 @@ class Channel(asyncssh.SSHClientSession[bytes]):
     def __init__(self, connection: asyncssh.SSHClientConnection, number: int) -> None:
         self._connection = connection
         self.sftp = SftpProtocol(self._send, number)
+
+    async def start(self) -> None:
+        """Begin the SFTP session."""
+        await self._connection.create_session(lambda: self, subsystem="sftp", encoding=None)
+        await self.sftp.start()
+
+    async def another(self) -> Channel:
+        """
+        Begin one more SFTP session on the same connection, and return its channel.
+
+        :raises ConnectionFailed: the server opens no more.
+        """
+        channel = Channel(self._connection, self.sftp.number)
+        try:
+            await channel.start()
+        except (asyncssh.Error, OSError) as refused:
+            raise ConnectionFailed(f"the server opened no more SFTP sessions: {refused}", self.sftp.number) from None
+        return channel
+
+    @property
+    def shares_files(self) -> bool:
+        """
+        Whether several sessions can write one file at once, at different offsets.
+
+        So with OpenSSH's own server, where a handle is a file descriptor. With others, such as those in front of an
+        object store, the last one to close a file may win.
+        """
+        return "OpenSSH" in self._connection.get_extra_info("server_version", "") and self.sftp.is_openssh
 
     def connection_made(self, chan: asyncssh.SSHClientChannel[bytes]) -> None:
         self._channel = chan
@@ -238,8 +267,7 @@ async def connect(server: SftpServer, timeout: float, number: int) -> Channel:
             try:
                 _send_no_empty_packets(connection)
                 channel = Channel(connection, number)
-                await connection.create_session(lambda: channel, subsystem="sftp", encoding=None)
-                await channel.sftp.start()
+                await channel.start()
                 return channel
             except BaseException:
                 connection.abort()

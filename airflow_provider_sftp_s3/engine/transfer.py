@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from typing import Generic, Literal, TypeVar
 
@@ -68,9 +69,9 @@ class Transfer(ABC, Generic[T]):
         :raises ConnectionFailed: the server or S3 cannot be reached; nothing was moved.
         :raises TransferError: something failed; the error has the report of what was done all the same.
         """
-        if not await self.session.is_directory(self.root):
+        is_there, _ = await asyncio.gather(self._is_there(), self.bucket.check())
+        if not is_there:
             raise PlaceMissing(f"sftp_path: there is no directory {paths.printable(self.root)!r} on the server")
-        await self.bucket.check()
         if limit := self.session.short_requests:
             self.observer.notice(f"the server takes requests of no more than {limit} bytes: large files will be slow")
         try:
@@ -84,6 +85,10 @@ class Transfer(ABC, Generic[T]):
                 self.report,
             )
         return self.report
+
+    async def _is_there(self) -> bool:
+        """Say whether the directory on the server is there."""
+        return await self.session.is_directory(self.root)
 
     @abstractmethod
     async def _work(self) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
@@ -43,6 +44,10 @@ class EngineThread:
 
     def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Return what `work` returns, or raise what it raises. Any exception in this thread stops it first."""
+        return self.start(work)()
+
+    def start(self, work: Callable[[], Coroutine[Any, Any, T]]) -> Callable[[], T]:
+        """Begin `work`, and return the call that waits for its end, as :meth:`run` does."""
         result: list[T] = []
         error: list[BaseException] = []
         finished = threading.Event()
@@ -61,18 +66,21 @@ class EngineThread:
             finally:
                 finished.set()
 
+        def wait() -> T:
+            try:
+                finished.wait()
+            except BaseException:
+                self.stop()
+                raise
+            if error and not isinstance(error[0], asyncio.CancelledError):
+                raise error[0]
+            if not result:
+                raise SftpS3Error("the run was stopped from outside")
+            return result[0]
+
         self._thread = threading.Thread(target=target, name="sftp-s3", daemon=True)
         self._thread.start()
-        try:
-            finished.wait()
-        except BaseException:
-            self.stop()
-            raise
-        if error and not isinstance(error[0], asyncio.CancelledError):
-            raise error[0]
-        if not result:
-            raise SftpS3Error("the run was stopped from outside")
-        return result[0]
+        return wait
 
     def stop(self) -> None:
         """Cancel the work and wait until it has closed what it had open, for 10 s at most. May be called twice."""
@@ -159,15 +167,25 @@ class TransferOperator(BaseOperator):
         server, options = SftpSessionHook(self.sftp_conn_id).read(TransferOptions.of(self.options))
         self._places = Places(self.direction, server, self.sftp_path, self.s3_bucket, self.s3_prefix or "")
         observer = LogObserver(self.log)
-        bucket = bucket_of(self.aws_conn_id, self.s3_bucket, options)
+        promised: Future[Bucket] = Future()
 
         async def session_and_work() -> Report:
-            async with bucket, SftpSession(server, options) as session:
+            async with (
+                SftpSession(server, options) as session,
+                await asyncio.shield(asyncio.wrap_future(promised)) as bucket,
+            ):
                 return await work(session, bucket, options, observer)
 
         self._engine = EngineThread()
         try:
-            report = self._engine.run(session_and_work)
+            wait = self._engine.start(session_and_work)
+            try:
+                # boto3 takes as long to begin as a login does: at the same time.
+                promised.set_result(bucket_of(self.aws_conn_id, self.s3_bucket, options))
+            except BaseException:
+                self._engine.stop()
+                raise
+            report = wait()
         except TransferError as failed:
             self.log.info("%s", failed.report.summary())
             context["ti"].xcom_push(key="report", value=failed.report.as_dict())

@@ -191,6 +191,13 @@ MUTANTS = (
         "if True:",
         _only(LEFT, "goes_on"),
     ),
+    Mutant(
+        "several sessions write one file only where the server shares files",
+        "engine/sftp.py",
+        " and self._session.shares_files",
+        "",
+        _only("integration/test_far_away.py", "may_not_share"),
+    ),
     # --- push: what is published is whole
     Mutant(
         "the size of what was written",
@@ -345,7 +352,7 @@ MUTANTS = (
     Mutant(
         "the watchdog of a silent server",
         "engine/sftp.py",
-        "if silent > limit or self.sftp.newest_answered - sent > limit:",
+        "if silent > limit or sftp.newest_answered - sent > limit:",
         "if False:",
         _only("faults/test_servers.py", "TestHungRequests and pull_ends_in_time and READ and not READDIR"),
         hangs=True,

@@ -477,7 +477,7 @@ def put_and_get(aws_conn_id: str | None, bucket: str) -> None:
             assert [entry.key async for entry in opened.list("")] == ["key"]
             download = await opened.get("key")
             assert download is not None
-            assert [chunk async for chunk in download.chunks(1)] == [b"contents"]
+            assert [chunk async for chunk in download.chunks()] == [b"contents"]
 
     asyncio.run(both())
 
