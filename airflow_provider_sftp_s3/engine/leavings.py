@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Any
+from xml.etree import ElementTree
 
-import botocore.exceptions
-
+from airflow_provider_sftp_s3.engine.errors import StorageError
 from airflow_provider_sftp_s3.engine.s3 import Bucket
+from airflow_provider_sftp_s3.engine.s3_requests import Answer, query_of
 from airflow_provider_sftp_s3.engine.workers import Observer
 
 #: An upload that nothing has come to for this long is taken for abandoned.
@@ -38,7 +38,7 @@ class LeftUploads:
             return
         try:
             await self._abort(key)
-        except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError) as refused:
+        except StorageError as refused:
             self._allowed = False
             self._observer.notice(
                 "what earlier tries have left of multipart uploads stays in the bucket, until a lifecycle rule "
@@ -46,20 +46,32 @@ class LeftUploads:
             )
 
     async def _abort(self, key: str) -> None:
-        client, place = self._bucket.client, {"Bucket": self._bucket.name}
+        ask = self._bucket.requests.ask
         # Keys come in their order, and this one is the first that begins with itself: one page is enough.
-        listed = await self._bucket.call(client.list_multipart_uploads, **place, Prefix=key)
-        for found in listed.get("Uploads", ()):
-            if found["Key"] != key or found["Initiated"] < self._since:
+        listed = await ask("GET", "", query_of({"uploads": "", "prefix": key}))
+        for found in _all(listed, "Upload"):
+            begun = datetime.fromisoformat(found["Initiated"])
+            if found["Key"] != key or begun < self._since:
                 continue
-            upload = {**place, "Key": key, "UploadId": found["UploadId"]}
-            pages = client.get_paginator("list_parts").paginate(**upload)
-            parts: dict[str, Any] = await self._bucket.call(pages.build_full_result)
-            newest = max([found["Initiated"], *(part["LastModified"] for part in parts.get("Parts", ()))])
-            if _clock(listed) - newest > SILENT:
-                await self._bucket.call(client.abort_multipart_upload, **upload)
+            upload = {"uploadId": found["UploadId"]}
+            newest = max([begun, *await self._parts(key, upload)])
+            if parsedate_to_datetime(listed.headers["Date"]) - newest > SILENT:
+                await ask("DELETE", key, query_of(upload))
+
+    async def _parts(self, key: str, upload: dict[str, str]) -> list[datetime]:
+        """Return when each part of an upload came."""
+        times: list[datetime] = []
+        marker = "0"
+        while marker:
+            page = await self._bucket.requests.ask("GET", key, query_of({**upload, "part-number-marker": marker}))
+            times += [datetime.fromisoformat(part["LastModified"]) for part in _all(page, "Part")]
+            marker = page.element("NextPartNumberMarker") if page.element("IsTruncated") == "true" else ""
+        return times
 
 
-def _clock(answer: dict[str, Any]) -> datetime:
-    """Return the time at S3 when it answered."""
-    return parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
+def _all(answer: Answer, name: str) -> list[dict[str, str]]:
+    """Return the elements `name` of an answer, each as the texts in it."""
+    root = ElementTree.fromstring(answer.body)  # noqa: S314 - S3's own word
+    return [
+        {field.tag.rpartition("}")[2]: field.text or "" for field in found} for found in root.iterfind(f"{{*}}{name}")
+    ]

@@ -1,8 +1,7 @@
 """
 The S3 side: the only importer of obstore, which uploads.
 
-Downloads, listings and marks go through :class:`~airflow_provider_sftp_s3.engine.s3_requests.S3Requests`; what is rare
-through boto3's client, whose calls block, and run in threads.
+All else goes through :class:`~airflow_provider_sftp_s3.engine.s3_requests.S3Requests`.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ import logging
 import re
 import urllib.parse
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -40,7 +38,7 @@ from airflow_provider_sftp_s3.engine.errors import (
 )
 from airflow_provider_sftp_s3.engine.model import ObjectEntry
 from airflow_provider_sftp_s3.engine.options import TransferOptions
-from airflow_provider_sftp_s3.engine.s3_requests import EXPIRED, Contents, Refused, S3Requests
+from airflow_provider_sftp_s3.engine.s3_requests import EXPIRED, Contents, Refused, S3Requests, query_of
 
 if TYPE_CHECKING:
     import boto3
@@ -48,21 +46,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Threads for boto3's blocking calls. Each holds one HTTP connection.
-THREADS = 32
 #: Seconds that an upload which is called off has to abort itself on the server.
 ABORT_SECONDS = 1.5
 
 #: S3's words for credentials that will not get better by themselves.
-_BAD_CREDENTIALS = {
-    "InvalidAccessKeyId",
-    "SignatureDoesNotMatch",
-    "InvalidToken",
-    "AuthorizationHeaderMalformed",
-    "InvalidClientTokenId",
-    "ExpiredToken",
-}
-
+_BAD_CREDENTIALS = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "InvalidClientTokenId"}
+#: What a bucket may be called; the oldest ones are longer than today's 63 characters.
+_NAME = re.compile("[A-Za-z0-9._-]{3,255}")
 
 #: What GetObject answers, and CopyObject has to be sent again: all that `x-amz-metadata-directive: REPLACE` drops.
 KEPT_HEADERS = (
@@ -181,8 +171,6 @@ class Bucket:
     ) -> None:
         keep_secrets_out_of_logs()
         self.name = name
-        self.client = client
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="s3")
         idle = timedelta(seconds=options.idle_timeout)
         network: ClientConfig = {
             "allow_http": client.meta.endpoint_url.startswith("http://"),
@@ -220,50 +208,41 @@ class Bucket:
 
     async def __aexit__(self, *_: object) -> None:
         await self.requests.close()
-        self.client.close()
-        self._threads.shutdown(wait=False, cancel_futures=True)
 
     def uri_of(self, key: str) -> str:
         """Return `key` in this bucket as a URI."""
         return f"s3://{self.name}/{key}"
-
-    async def call(self, operation: Callable[..., T], **arguments: Any) -> T:
-        """Run one blocking call of the boto3 client in a thread and return its answer."""
-        run = asyncio.get_running_loop().run_in_executor
-        try:
-            return await run(self._threads, lambda: operation(**arguments))
-        except botocore.exceptions.ClientError as refused:
-            if refused.response.get("Error", {}).get("Code") != "ExpiredToken":
-                raise
-        # The session may have renewed its credentials since it signed this.
-        return await run(self._threads, lambda: operation(**arguments))
 
     async def check(self) -> None:
         """
         Make sure that the bucket is there and the credentials are good, as far as the permissions let us see.
 
         :raises PlaceMissing: there is no such bucket.
-        :raises AuthenticationFailed: the credentials are wrong, or there are none.
+        :raises AuthenticationFailed: the credentials are wrong.
         :raises ConfigurationError: the bucket is in another region, or its name is no bucket's.
         :raises ConnectionFailed: S3 cannot be reached.
         """
+        if not _NAME.fullmatch(self.name):
+            raise ConfigurationError(f"s3_bucket {self.name!r} is no bucket's name")
         try:
-            await self.call(self.client.list_objects_v2, Bucket=self.name, MaxKeys=1)
-        except botocore.exceptions.ClientError as answer:
-            code = answer.response.get("Error", {}).get("Code", "")
-            if code in ("NoSuchBucket", "404"):
+            await self.requests.ask("GET", "", query_of({"list-type": "2", "max-keys": "1"}))
+        except CredentialsExpired as expired:
+            raise AuthenticationFailed(str(expired)) from None
+        except Refused as refused:
+            if refused.region:
+                raise ConfigurationError(
+                    f"s3_bucket {self.name!r} is in region {refused.region}: "
+                    "set region_name in the aws connection's Extra"
+                ) from None
+            if refused.status == 404:
                 raise PlaceMissing(f"s3_bucket: there is no bucket {self.name!r}") from None
-            if code in _BAD_CREDENTIALS:
-                raise AuthenticationFailed(f"S3 does not take the aws connection's credentials: {code}") from None
-            if code in ("PermanentRedirect", "IllegalLocationConstraintException", "InvalidBucketName"):
-                raise ConfigurationError(f"s3_bucket {self.name!r}: {answer}") from None
-            if code not in ("AccessDenied", "403", "AllAccessDisabled"):  # to list may not be allowed, nor needed
-                raise ConnectionFailed(f"S3 answered the listing of bucket {self.name!r} with {code}") from None
-        except (botocore.exceptions.NoCredentialsError, botocore.exceptions.PartialCredentialsError) as missing:
-            raise AuthenticationFailed(f"the aws connection gives no credentials: {missing}") from None
-        except botocore.exceptions.ParamValidationError as wrong:
-            raise ConfigurationError(f"s3_bucket {self.name!r} is no bucket's name: {wrong}") from None
-        except botocore.exceptions.BotoCoreError as failed:
+            if refused.code in _BAD_CREDENTIALS:
+                raise AuthenticationFailed(
+                    f"S3 does not take the aws connection's credentials: {refused.code}"
+                ) from None
+            if refused.status != 403:  # to list may not be allowed, nor needed
+                raise ConnectionFailed(f"the listing of bucket {self.name!r}: {refused}") from None
+        except StorageError as failed:
             raise ConnectionFailed(f"S3 cannot be reached: {failed}") from None
 
     async def list(self, prefix: str) -> AsyncGenerator[ObjectEntry]:
@@ -283,9 +262,8 @@ class Bucket:
         asked = {"encoding-type": "url", "list-type": "2", "prefix": prefix}
         if token:
             asked["continuation-token"] = token
-        query = urllib.parse.urlencode(sorted(asked.items()), safe="~", quote_via=urllib.parse.quote)
         try:
-            answer = await self.requests.ask("GET", "", query)
+            answer = await self.requests.ask("GET", "", query_of(asked))
         except StorageError as failed:
             raise ConnectionFailed(f"{self.uri_of(prefix)} cannot be listed: {failed}") from None
         encoded = answer.element("EncodingType") == "url"

@@ -45,18 +45,25 @@ _PASSING = {429, 500, 502, 503, 504}
 _PASSING_CODES = {"InternalError", "RequestTimeout", "ServiceUnavailable", "SlowDown"}
 
 
+def query_of(fields: Mapping[str, str]) -> str:
+    """Return the query of a URL as S3 wants it to be signed: sorted, nothing plain but letters and ``-._~``."""
+    return urllib.parse.urlencode(sorted(fields.items()), safe="~", quote_via=urllib.parse.quote)
+
+
 class Refused(StorageError):
     """
     S3 answered a request with an error.
 
     :param status: of HTTP.
     :param code: S3's word for it, such as ``NoSuchKey``. The answer to a HEAD has none.
+    :param region: of the bucket, where the request went to another one.
     """
 
-    def __init__(self, message: str, status: int, code: str) -> None:
+    def __init__(self, message: str, status: int, code: str, region: str) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
+        self.region = region
 
     @property
     def passes(self) -> bool:
@@ -164,7 +171,7 @@ class S3Requests:
         """
         Send a request, again where it fails for a reason that passes, and return S3's answer.
 
-        :param query: of the URL, encoded.
+        :param query: of the URL, encoded: see :func:`query_of`.
         :raises Refused: S3 answered with an error.
         :raises StorageError: S3 did not answer.
         :raises PlaceMissing: there is no such bucket.
@@ -175,7 +182,7 @@ class S3Requests:
                 answer = Answer(response.headers, await response.read())
             # S3 begins to answer before a copy is done, and can fail all the same.
             if method != "GET" and b"<Error>" in answer.body:
-                raise self._refused(key, response.status, answer.body)
+                raise self._refused(key, response, answer.body)
             return answer
 
         return await self._retrying(key, attempt)
@@ -238,10 +245,10 @@ class S3Requests:
         if response.status < 300:
             return response
         async with response:
-            raise self._refused(key, response.status, await response.read())
+            raise self._refused(key, response, await response.read())
 
-    def _refused(self, key: str, status: int, body: bytes) -> StorageError | PlaceMissing:
-        answer = Answer({}, body)
+    def _refused(self, key: str, response: aiohttp.ClientResponse, body: bytes) -> StorageError | PlaceMissing:
+        status, answer = response.status, Answer(response.headers, body)
         code = answer.element("Code")
         if code == "NoSuchBucket":
             return PlaceMissing(f"s3_bucket: there is no bucket {self._bucket!r}")
@@ -251,7 +258,10 @@ class S3Requests:
             reason = "S3 answered 400, as it does where the aws connection's credentials have expired"
             return CredentialsExpired(str(self.error(key, reason)))
         reason = " ".join(filter(None, (f"{status}", code, answer.element("Message"))))
-        return Refused(str(self.error(key, f"S3 answered {reason}")), status, code)
+        region = response.headers.get("x-amz-bucket-region") or answer.element("Region")
+        return Refused(
+            str(self.error(key, f"S3 answered {reason}")), status, code, region if region != self._region else ""
+        )
 
     def error(self, key: str, reason: str) -> StorageError:
         """Return an error that names the object."""

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
-from botocore.config import Config
 
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError
 from airflow_provider_sftp_s3.engine.options import TransferOptions
-from airflow_provider_sftp_s3.engine.s3 import THREADS, Bucket, keep_secrets_out_of_logs
+from airflow_provider_sftp_s3.engine.s3 import Bucket, keep_secrets_out_of_logs
 
 
 def bucket_of(aws_conn_id: str | None, name: str, options: TransferOptions) -> Bucket:
     """
     Return the bucket `name` with the credentials, region, endpoint, role and proxy that S3Hook takes from a connection.
-
-    What the connection's `config_kwargs` say of timeouts, retries and pools wins over our defaults.
 
     :param name: the bucket's name.
     :param aws_conn_id: id of the connection; None: boto3's own way to find credentials, such as MWAA's execution role.
@@ -24,11 +21,4 @@ def bucket_of(aws_conn_id: str | None, name: str, options: TransferOptions) -> B
         raise ConfigurationError(f"s3_bucket must be the name of a bucket, not {name!r}")
     keep_secrets_out_of_logs()  # already now: a role is assumed next
     hook = S3Hook(aws_conn_id=aws_conn_id)
-    defaults = Config(
-        max_pool_connections=THREADS,
-        connect_timeout=options.conn_timeout,
-        read_timeout=options.idle_timeout,
-        retries={"mode": "standard", "max_attempts": 5},
-    )
-    client = hook.get_client_type(config=defaults.merge(hook.config))
-    return Bucket(name, client, hook.get_session(), options, hook.verify)
+    return Bucket(name, hook.get_client_type(), hook.get_session(), options, hook.verify)

@@ -517,6 +517,27 @@ def test_another_region(s3: S3Server, bucket: str) -> None:
     assert credentials(s3) == {(ACCESS_KEY, "ap-southeast-2", SESSION_TOKEN)}
 
 
+def test_a_bucket_in_another_region(s3: S3Server, bucket: str) -> None:
+    """The error says which region to set, before anything is moved."""
+    s3.before(lambda request: (400, "AuthorizationHeaderMalformed", "eu-south-2"))
+    with (
+        airflow_connections(aws_here=s3.airflow_connection()),
+        pytest.raises(ConfigurationError, match="is in region eu-south-2: set region_name"),
+    ):
+        put_and_get("aws_here", bucket)
+
+
+@pytest.mark.parametrize("name", ["b", "two words", "a/b", "s3://bucket", "../up"])
+def test_a_name_that_is_no_buckets(s3: S3Server, name: str) -> None:
+    """It is never sent: a slash would make a key of it."""
+    with (
+        airflow_connections(aws_here=s3.airflow_connection()),
+        pytest.raises(ConfigurationError, match="is no bucket's name"),
+    ):
+        put_and_get("aws_here", name)
+    assert s3.requests == []
+
+
 def test_a_role_is_assumed(s3: S3Server, bucket: str) -> None:
     """With role_arn in the Extra, S3 sees the role's keys and token, and never the connection's own."""
     extra = {

@@ -111,9 +111,9 @@ class S3Request:
     """Names in lower case."""
 
 
-Hook = Callable[[S3Request], tuple[int, str] | None]
+Hook = Callable[[S3Request], tuple[int, str] | tuple[int, str, str] | None]
 """Called with a request; may sleep, make requests of its own, return an (HTTP status, S3 error code) to answer instead,
-or raise ``ConnectionError`` to cut the connection."""
+and the bucket's region where that is why, or raise ``ConnectionError`` to cut the connection."""
 
 
 class S3Server(S3Endpoint):
@@ -378,12 +378,15 @@ _MESSAGES = {
 }
 
 
-def _error(request: S3Request, start_response: Callable[..., Any], status: int, code: str) -> list[bytes]:
+def _error(
+    request: S3Request, start_response: Callable[..., Any], status: int, code: str, region: str = ""
+) -> list[bytes]:
     """Answer as S3 does when a request fails."""
+    where = f"<Region>{region}</Region>" if region else ""
     text = _xml(
         start_response,
         status,
-        f"<Error><Code>{code}</Code><Message>{_MESSAGES.get(code, code)}</Message>"
+        f"<Error><Code>{code}</Code><Message>{_MESSAGES.get(code, code)}</Message>{where}"
         "<RequestId>0123456789ABCDEF</RequestId><HostId>tests</HostId></Error>",
     )
     return [] if request.method == "HEAD" else text
