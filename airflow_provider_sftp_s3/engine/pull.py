@@ -49,6 +49,8 @@ AfterTransfer = Literal["move", "delete", "keep"]
 #: Bytes asked for ahead of a large file, and parts of it on their way to S3 at once.
 READ_AHEAD = 16 * MiB
 PARTS_AT_ONCE = 3
+#: Files that the walk may find before it is known what S3 has; each takes some 400 bytes.
+WALK_AHEAD = 100_000
 #: How often a file that has changed since it was last looked at is looked at again.
 LOOKS = 3
 
@@ -172,19 +174,29 @@ class Pull(Transfer[PulledFile]):
             await self._remove_empty_done_directories()
 
     async def _files(self) -> AsyncGenerator[PulledFile | Outcome]:
-        known: set[bytes] | None = None if self._known else set()
-        async with contextlib.aclosing(self.tree.walk()) as walk:
-            async for item in walk:
+        async with contextlib.aclosing(self._found()) as found:
+            async for item in found:
                 if isinstance(item, Outcome):
                     yield item
                     continue
-                if known is None and self._known:
-                    known = await asyncio.shield(self._known)
                 label = self.tree.label(item.path)
-                if known and self._object_for(item) in known:
+                if self._known and self._object_for(item) in await asyncio.shield(self._known):
                     yield Outcome(label, "skipped", reason="unchanged")
                 else:
                     yield PulledFile(item, label)
+
+    async def _found(self) -> AsyncGenerator[SourceFile | Outcome]:
+        """Yield what the walk comes by. It goes ahead while S3 is still being listed: see :meth:`_list_known`."""
+        waiting: list[SourceFile | Outcome] = []
+        async with contextlib.aclosing(self.tree.walk()) as walk:
+            async for item in walk:
+                waiting.append(item)
+                if self._known is None or self._known.done() or len(waiting) == WALK_AHEAD:
+                    for one in waiting:
+                        yield one
+                    waiting.clear()
+        for one in waiting:
+            yield one
 
     def _object_for(self, file: SourceFile) -> bytes:
         try:

@@ -110,6 +110,8 @@ class Contents:
                 stuck, stuck_at = (stuck + 1 if read == stuck_at else 0), read
                 if isinstance(cut, TimeoutError) or stuck == ATTEMPTS:
                     raise self._requests.error(self._key, str(cut) or type(cut).__name__) from None
+            if stuck:
+                await asyncio.sleep(min(PAUSE * 2**stuck, MAX_PAUSE))
             rest = {"If-Match": self.headers["ETag"], "Range": f"bytes={read}-"}
             self._response = await self._requests.open_response(self._key, rest)
             if read and self._response.status != 206:
