@@ -58,7 +58,6 @@ def pytest_runtest_makereport() -> Generator[None, Any, Any]:
         ]
         leaks = [*_watcher.leaks, *(f"{each!r} was printed" for text in printed for each in secrets.found_in(text))]
         _watcher.leaks.clear()
-        report.sections = [section for section in report.sections if " log " not in section[0]]  # it is at DEBUG
         if leaks and report.passed:
             report.outcome = "failed"
             report.longrepr = "\n".join(leaks)

@@ -195,22 +195,27 @@ class Push(Transfer[PushedObject]):
             if head is not None and self.settings.dry_run:
                 return Outcome(pushed.label, "skipped", target, "dry run")
         for attempt in range(VERSIONS):
-            download = await self.bucket.get(key)
-            if download is None:
-                return Outcome(pushed.label, "skipped", reason="deleted")
-            try:
+            async with contextlib.AsyncExitStack() as held:
+                # S3 cuts a connection that nobody reads: first there is to be memory, if it is known how much.
+                if pushed.entry.size >= 0:
+                    await held.enter_async_context(self._lane(pushed.size))
+                download = await self.bucket.get(key)
+                if download is None:
+                    return Outcome(pushed.label, "skipped", reason="deleted")
+                held.callback(download.close)
                 # After a first attempt the server has bytes that were overwritten in S3 while they were sent: they
                 # have to be replaced, even where another run has pushed and marked the newer ones meanwhile.
                 if not attempt and await self._is_synced(key, download.version):
                     return Outcome(pushed.label, "skipped", reason="synced")
-                await self._directories.ensure(parent)
-                await self._publish(download, path)
-            except Overwritten:
-                continue
-            except ServerRefused as refused:
-                raise ServerRefused(f"{paths.printable(path)!r} cannot be written: {refused}") from None
-            finally:
-                download.close()
+                try:
+                    await self._directories.ensure(parent)
+                    if pushed.entry.size < 0:
+                        await held.enter_async_context(self._lane(download.version.size))
+                    await self._publish(download, path)
+                except Overwritten:
+                    continue
+                except ServerRefused as refused:
+                    raise ServerRefused(f"{paths.printable(path)!r} cannot be written: {refused}") from None
             if await self.marks.mark(key, download.version) != "overwritten":
                 size = download.version.size
                 return Outcome(pushed.label, "transferred", target, bytes=size, seconds=time.monotonic() - started)
@@ -223,14 +228,14 @@ class Push(Transfer[PushedObject]):
             self._ledger.note(key, version)
         return synced
 
+    def _lane(self, size: int) -> contextlib.AbstractAsyncContextManager[None]:
+        return self._run.lane(min(max(4 * size, 64 * KiB), IN_HAND))
+
     async def _publish(self, download: Download, path: bytes) -> None:
         """Write the object beside `path`, make sure that it is whole, and rename it over `path`."""
         size = download.version.size
         temporary = posixpath.join(posixpath.dirname(path), paths.temporary_name(self.settings.owner))
-        async with (
-            self._run.lane(min(max(4 * size, 64 * KiB), IN_HAND)),
-            self.session.creating(temporary) as file,
-        ):
+        async with self.session.creating(temporary) as file:
             async with contextlib.aclosing(download.chunks()) as chunks:
                 written = await file.write_all(chunks, size, WRITE_WINDOW, self._moved)
             stored = (await file.stat()).size

@@ -12,7 +12,7 @@ from airflow_provider_sftp_s3.engine.model import Report
 from airflow_provider_sftp_s3.engine.options import TransferOptions
 from airflow_provider_sftp_s3.engine.s3 import Bucket
 from airflow_provider_sftp_s3.engine.sftp import SftpSession
-from airflow_provider_sftp_s3.engine.workers import Caps, Item, Observer, Run
+from airflow_provider_sftp_s3.engine.workers import Caps, Item, Observer, Run, retrieve
 
 
 def check_sftp_path(path: object) -> None:
@@ -69,7 +69,14 @@ class Transfer(ABC, Generic[T]):
         :raises ConnectionFailed: the server or S3 cannot be reached; nothing was moved.
         :raises TransferError: something failed; the error has the report of what was done all the same.
         """
-        is_there, _ = await asyncio.gather(self._is_there(), self.bucket.check())
+        checking = asyncio.create_task(self.bucket.check())
+        checking.add_done_callback(retrieve)  # the server's error comes first
+        try:
+            is_there = await self._is_there()
+            await checking
+        finally:
+            checking.cancel()
+            await asyncio.wait({checking})
         if not is_there:
             raise PlaceMissing(f"sftp_path: there is no directory {paths.printable(self.root)!r} on the server")
         if limit := self.session.short_requests:

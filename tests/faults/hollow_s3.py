@@ -30,8 +30,7 @@ class HollowS3(S3Endpoint):
         self.taken: dict[str, list[tuple[int, str]]] = {}
         """Each key that was stored whole, with size and MD5 of its parts in their order."""
         self._parts: dict[str, dict[int, tuple[int, str]]] = {}
-        self._server = ThreadingHTTPServer((self.host, 0), _handler(self))
-        self._server.daemon_threads = True
+        self._server = _Server((self.host, 0), _handler(self))
         self.port = self._server.server_port
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
 
@@ -43,6 +42,11 @@ class HollowS3(S3Endpoint):
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 512
+    daemon_threads = True
 
 
 def _handler(hollow: HollowS3) -> type[BaseHTTPRequestHandler]:

@@ -506,7 +506,6 @@ class TestUser:
         [
             *((mark, when, operation, 1000) for mark, steps in STEPS.items() for when, operation in steps),
             *(("metadata", "sftp", name, 1000) for name in ON_THE_WAY),
-            *(("metadata", "before", "HeadObject", 11 * MiB), ("metadata", "after", "HeadObject", 11 * MiB)),
             *(("metadata", "after", "GetObject", 11 * MiB), ("metadata", "sftp", "WRITE", 11 * MiB)),
             ("metadata", "before", "CopyObject", 11 * MiB),
         ],

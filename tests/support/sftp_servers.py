@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import getpass
 import grp
 import os
@@ -57,6 +58,14 @@ def rclone() -> str | None:
     return shutil.which("rclone", path=f"{os.environ.get('PATH', '')}:{Path(sys.executable).parent}")
 
 
+@functools.cache
+def _key_of(whose: str) -> asyncssh.SSHKey:
+    """Make a key, the same for all servers of this process: every line of a log is searched for it."""
+    key = asyncssh.generate_private_key("ssh-ed25519")
+    secret(key.export_private_key().decode())
+    return key
+
+
 class SftpServer(ABC):
     """One SFTP server on 127.0.0.1; as a context manager it is up inside and leaves nothing behind.
 
@@ -76,12 +85,10 @@ class SftpServer(ABC):
         root.mkdir(parents=True, exist_ok=True)
         self.home = Path(tempfile.mkdtemp(prefix="sftp-server-"))
         """Keys, configuration and logs: out of the clients' sight."""
-        self._host_key = asyncssh.generate_private_key("ssh-ed25519")
-        secret(self._host_key.export_private_key().decode())
-        key = asyncssh.generate_private_key("ssh-ed25519")
+        self._host_key, key = _key_of("host"), _key_of("client")
         self.client_key = self.home / "client_key"
         """An unencrypted ed25519 private key that the server accepts."""
-        self.client_key_text = secret(key.export_private_key().decode())
+        self.client_key_text = key.export_private_key().decode()
         self.client_public_key = key.export_public_key().decode().strip()
         self.client_key.write_text(self.client_key_text)
         self.client_key.chmod(0o600)
