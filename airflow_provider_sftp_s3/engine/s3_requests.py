@@ -26,7 +26,7 @@ from yarl import URL
 
 from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.errors import AuthenticationFailed, CredentialsExpired, PlaceMissing, StorageError
-from airflow_provider_sftp_s3.engine.options import TransferOptions
+from airflow_provider_sftp_s3.engine.options import KiB, TransferOptions
 
 if TYPE_CHECKING:
     import boto3
@@ -228,6 +228,7 @@ class S3Requests:
                 connector=aiohttp.TCPConnector(limit=0, ssl=self._tls),
                 timeout=self._timeout,
                 auto_decompress=False,
+                read_bufsize=256 * KiB,
                 skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
             )
         refreshing = getattr(self._credentials, "refresh_needed", None)
