@@ -180,14 +180,14 @@ MUTANTS = (
     Mutant(
         "left uploads: of this Dag run only",
         "engine/leavings.py",
-        'or found["Initiated"] < self._since:',
+        " or begun < self._since:",
         ":",
         _only(LEFT, "before_the_dag_run"),
     ),
     Mutant(
         "left uploads: not one that goes on",
         "engine/leavings.py",
-        "if _clock(listed) - newest > SILENT:",
+        'if parsedate_to_datetime(listed.headers["Date"]) - newest > SILENT:',
         "if True:",
         _only(LEFT, "goes_on"),
     ),
