@@ -21,4 +21,12 @@ def bucket_of(aws_conn_id: str | None, name: str, options: TransferOptions) -> B
         raise ConfigurationError(f"s3_bucket must be the name of a bucket, not {name!r}")
     keep_secrets_out_of_logs()  # already now: a role is assumed next
     hook = S3Hook(aws_conn_id=aws_conn_id)
-    return Bucket(name, hook.get_client_type(), hook.get_session(), options, hook.verify)
+    session, settings = hook.get_session(), hook.conn_config
+    # Not the hook's own client: it has a session of its own, which would assume a role for a second time.
+    client = session.client(
+        "s3",
+        endpoint_url=settings.get_service_endpoint_url("s3"),
+        config=settings.botocore_config,
+        verify=hook.verify,
+    )
+    return Bucket(name, client, session, options, hook.verify)
