@@ -16,7 +16,17 @@ PACKAGE = Path(airflow_provider_sftp_s3.__file__).parent
 MODULES = sorted(path.relative_to(PACKAGE).with_suffix("").as_posix() for path in PACKAGE.rglob("*.py"))
 
 #: The floors of the engine. A module may import from lower floors, and from its own.
-FLOORS = {"errors": 0, "model": 0, "options": 0, "paths": 0, "listing": 1, "s3": 1, "marks": 1, "workers": 1}
+FLOORS = {
+    "errors": 0,
+    "model": 0,
+    "options": 0,
+    "paths": 0,
+    "sigv4": 0,
+    "listing": 1,
+    "s3": 1,
+    "marks": 1,
+    "workers": 1,
+}
 FLOORS |= {"handles": 1, "leavings": 1, "ledger": 1, "ssh": 1, "sftp": 1, "sftp_protocol": 1, "s3_requests": 1}
 FLOORS |= {"transfer": 2, "pull": 3, "push": 3}
 ADAPTERS = ("transfers/", "hooks/", "flows", "_compat")
