@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import logging
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
@@ -26,6 +28,11 @@ T = TypeVar("T")
 
 #: How long an engine that is told to stop may take to close its files and connections.
 STOP_SECONDS = 10.0
+#: Files of a run that are logged one by one, and of those after them how many are one message, and for how long the
+#: first of these waits for the others.
+LOG_SINGLY = 100
+LOG_LINES = 50
+LOG_SECONDS = 0.5
 
 
 class EngineThread:
@@ -60,7 +67,8 @@ class EngineThread:
 
         def target() -> None:
             try:
-                asyncio.run(main())
+                with _collecting_rarely():
+                    asyncio.run(main())
             except BaseException as raised:
                 error.append(raised)
             finally:
@@ -91,38 +99,80 @@ class EngineThread:
             self._thread.join(STOP_SECONDS)
 
 
+@contextlib.contextmanager
+def _collecting_rarely() -> Iterator[None]:
+    """
+    Have Python look for garbage in cycles a tenth as often within the block.
+
+    By its default it does so every 700 objects, and now and then goes through all of Airflow: an eighth of the time of
+    many small files. What the engine drops is in no cycles, but for errors.
+    """
+    before = gc.get_threshold()
+    gc.set_threshold(before[0] * 10, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+
+
 class LogObserver:
-    """Writes a run to the task's log: a line per file, how far it is, and what the user should know."""
+    """
+    Writes a run to the task's log: a line per file, how far it is, and what the user should know.
+
+    Of a run with many files what went well is logged some files at a time, a line each: Airflow 3 takes 0.25 ms for a
+    message, a fifth of the time of a small file.
+    """
 
     def __init__(self, log: logging.Logger) -> None:
         self._log = log
+        self._lines: list[str] = []
+        self._logged = 0
+
+    def __enter__(self) -> LogObserver:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._flush()
 
     def outcome(self, outcome: Outcome) -> None:
         """Log one file. Names stand as repr: they can hold escape sequences."""
         if outcome.status == "transferred":
-            self._log.info(
-                "transferred %r -> %r, %d bytes in %.3f s",
-                outcome.source,
-                outcome.target,
-                outcome.bytes,
-                outcome.seconds,
+            self._add(
+                f"transferred {outcome.source!r} -> {outcome.target!r}, "
+                f"{outcome.bytes} bytes in {outcome.seconds:.3f} s"
             )
         elif outcome.status == "failed":
+            self._flush()
             self._log.error("failed %r: %s", outcome.source, outcome.reason)
         elif outcome.status == "purged":
-            self._log.info("purged %r", outcome.source)
+            self._add(f"purged {outcome.source!r}")
         elif outcome.target:
-            self._log.info("%s: %r -> %r", outcome.reason, outcome.source, outcome.target)
+            self._add(f"{outcome.reason}: {outcome.source!r} -> {outcome.target!r}")
         else:
             self._log.debug("skipped %r: %s", outcome.source, outcome.reason)
 
     def progress(self, progress: Progress) -> None:
         """Log how far the run is."""
+        self._flush()
         self._log.info("%s", progress)
 
     def notice(self, message: str) -> None:
         """Log what the user should know once."""
+        self._flush()
         self._log.warning("%s", message)
+
+    def _add(self, line: str) -> None:
+        if not self._lines and self._logged >= LOG_SINGLY:
+            asyncio.get_running_loop().call_later(LOG_SECONDS, self._flush)
+        self._lines.append(line)
+        self._logged += 1
+        if self._logged <= LOG_SINGLY or len(self._lines) == LOG_LINES:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._lines:
+            self._log.info("%s", "\n".join(self._lines))
+            self._lines.clear()
 
 
 class TransferOperator(BaseOperator):
@@ -166,7 +216,6 @@ class TransferOperator(BaseOperator):
 
         server, options = SftpSessionHook(self.sftp_conn_id).read(TransferOptions.of(self.options))
         self._places = Places(self.direction, server, self.sftp_path, self.s3_bucket, self.s3_prefix or "")
-        observer = LogObserver(self.log)
         promised: Future[Bucket] = Future()
 
         async def session_and_work() -> Report:
@@ -174,7 +223,8 @@ class TransferOperator(BaseOperator):
                 SftpSession(server, options) as session,
                 await asyncio.shield(asyncio.wrap_future(promised)) as bucket,
             ):
-                return await work(session, bucket, options, observer)
+                with LogObserver(self.log) as observer:
+                    return await work(session, bucket, options, observer)
 
         self._engine = EngineThread()
         try:

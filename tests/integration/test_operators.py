@@ -27,6 +27,7 @@ import pytest
 from airflow_provider_sftp_s3._compat import DAG, AirflowFailException, AirflowTaskTimeout, BaseOperator
 from airflow_provider_sftp_s3.engine import workers
 from airflow_provider_sftp_s3.engine.errors import ConnectionFailed, SftpS3Error, TransferError
+from airflow_provider_sftp_s3.transfers import base
 from airflow_provider_sftp_s3.transfers.s3_to_sftp import S3ToSftpOperator
 from airflow_provider_sftp_s3.transfers.sftp_tree_to_s3 import SftpTreeToS3Operator
 from tests.support.airflow_env import airflow_connections, run_dag, warnings_of_ours_only, xcom
@@ -695,6 +696,28 @@ def test_the_log_has_a_line_for_each_file_and_a_summary(world: World, direction:
     assert lines[-1] == summary
     (error,) = task_log.of_operators("error")
     assert error.startswith(f"failed '{ends[0]}/bad.txt': ")
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_the_log_of_many_files_has_fewer_messages_than_lines(
+    world: World, direction: str, task_log: TaskLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each file has a line of its own all the same, once, and the summary comes last."""
+    monkeypatch.setattr(base, "LOG_SINGLY", 3)
+    monkeypatch.setattr(base, "LOG_LINES", 4)
+    names = {f"{number:02}.txt" for number in range(30)}
+    for name in names:
+        world.source(direction, name, b"12345")
+    world.run(direction)
+    messages = task_log.of_operators("info")
+    lines = [line for message in messages for line in message.split("\n")]
+    assert sorted(found[1] for line in lines if (found := re.match(r"transferred '\S+/(\S+)' -> ", line))) == sorted(
+        names
+    )
+    moved = [message for message in messages if message.startswith("transferred ")]
+    assert [message.count("\n") for message in moved[:4]] == [0, 0, 0, 3]
+    assert len(moved) < len(names)
+    assert messages[-1].startswith(f"{direction}: 30 transferred ")
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
