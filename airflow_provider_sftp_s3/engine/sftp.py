@@ -58,7 +58,7 @@ class _Link:
 
     def __init__(self, channel: Channel, idle_timeout: float) -> None:
         self.sftp = channel.sftp
-        self.shares_files = channel.shares_files
+        self.is_openssh = channel.is_openssh
         self._channel = channel
         self._more: dict[int, asyncio.Task[Channel]] = {}
         self._idle_timeout = idle_timeout
@@ -122,6 +122,8 @@ class SftpSession:
         self._farewells: set[asyncio.Future[Any]] = set()
         self._posix_rename = True
         self._fsync = True
+        #: False once the server has answered a READ with less than was asked for, before the end of the file
+        self.answers_whole = True
         #: takes what was adapted to the server, in words for the user
         self.notice: Callable[[str], None] = lambda message: None
         self.handles = Handles(
@@ -187,7 +189,7 @@ class SftpSession:
             await asyncio.sleep(pause)
             pause *= 2
 
-    def _farewell(self, answer: asyncio.Future[Any]) -> None:
+    def farewell(self, answer: asyncio.Future[Any]) -> None:
         """Let a request go on that nobody waits for: the end of the run does."""
         self._farewells.add(answer)
         answer.add_done_callback(self._farewells.discard)
@@ -196,7 +198,7 @@ class SftpSession:
     def later(self, request: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Let a request go on by itself: who ends early must not wait for a hung server. The end of the run does."""
         task = asyncio.create_task(request)
-        self._farewell(task)
+        self.farewell(task)
         return task
 
     async def list_directory(self, path: bytes) -> list[Entry]:
@@ -221,7 +223,7 @@ class SftpSession:
                     entries += found
         finally:
             _drop(asked)
-            self._farewell(sftp.close(handle, path))
+            self.farewell(sftp.close(handle, path))
             self.handles.closed()
         return sorted(entry for entry in entries if entry.name not in (b".", b".."))
 
@@ -361,9 +363,18 @@ class SftpSession:
         return sftp, await sftp.open(path, WRITE)
 
     @property
-    def shares_files(self) -> bool:
-        """Whether :meth:`open_again` is safe: see :class:`Channel`."""
-        return self._link is not None and self._link.shares_files
+    def is_openssh(self) -> bool:
+        """Whether the server is OpenSSH's own: :meth:`open_again` is safe."""
+        return self._link is not None and self._link.is_openssh
+
+    @property
+    def closes_early(self) -> bool:
+        """
+        Whether a file is closed while its last answers are on their way.
+
+        The protocol has every server do the requests for one file in their order (section 6.1); OpenSSH does.
+        """
+        return self.is_openssh and self.answers_whole
 
 
 class RemoteFile:
@@ -392,6 +403,9 @@ class RemoteFile:
         Return what the file is, up to `size` bytes from its start, and what it is after that.
 
         All of it is asked for at once. Some servers may look at the file a last time before the last byte is read.
+        Where the session :attr:`~SftpSession.closes_early`, the handle is closed at once, too: another file can take
+        its place a round trip earlier. What such a server leaves out of its answers is missing then, and the session
+        closes early no more.
 
         :param moved: called with the bytes of each answer.
         """
@@ -399,6 +413,8 @@ class RemoteFile:
         ahead = self.read_ahead(size, size, moved)
         ahead.ask()
         after = self._sftp.fstat(self._handle, self._path)
+        if self._session.closes_early:
+            self.release()
         buffer = bytearray(size)
         filled = 0
         try:
@@ -407,7 +423,7 @@ class RemoteFile:
                 buffer[filled : filled + len(data)] = data
                 filled += len(data)
             del buffer[filled:]
-            return first, buffer, (await after).stat if not ahead.went_on else await self.stat()
+            return first, buffer, await self.stat() if ahead.went_on and not self.closed else (await after).stat
         finally:
             ahead.close()
             _drop((before, after))
@@ -417,6 +433,11 @@ class RemoteFile:
         return ReadAhead(self._read, size, window, self._sftp.read_size, moved)
 
     def _read(self, offset: int, size: int) -> asyncio.Future[bytes | memoryview]:
+        if self.closed:
+            self._session.answers_whole = False
+            nothing: asyncio.Future[bytes | memoryview] = asyncio.get_running_loop().create_future()
+            nothing.set_result(b"")
+            return nothing
         return self._sftp.read(self._handle, offset, size, self._path)
 
     async def write_all(
@@ -434,7 +455,7 @@ class RemoteFile:
         step = self._sftp.write_size
         offset = turn = 0
         unanswered: deque[tuple[int, asyncio.Future[None]]] = deque()
-        wide = size >= WIDE and self._round_trip >= FAR and self._session.shares_files
+        wide = size >= WIDE and self._round_trip >= FAR and self._session.is_openssh
         widening = [asyncio.create_task(self._widen(number)) for number in range(1, SESSIONS if wide else 1)]
 
         async def write(pieces: list[memoryview], size: int) -> None:
@@ -483,15 +504,18 @@ class RemoteFile:
     def release(self) -> None:
         """Close the handle without waiting for it, if it is open: nothing depends on the answer."""
         if not self.closed:
-            self._session.later(self.close())
+            self._session.farewell(self._ask_to_close())
 
     async def close(self) -> None:
         """Close the handle, once."""
         if not self.closed:
-            self.closed = True
-            first, *others = [sftp.close(handle, self._path) for sftp, handle in self._lanes]
-            self._session.handles.closed()  # the server comes by it before whatever is asked for next
-            await (asyncio.gather(first, *others) if others else first)
+            await self._ask_to_close()
+
+    def _ask_to_close(self) -> asyncio.Future[Any]:
+        self.closed = True
+        first, *others = [sftp.close(handle, self._path) for sftp, handle in self._lanes]
+        self._session.handles.closed()  # the server comes by it before whatever is asked for next
+        return asyncio.gather(first, *others) if others else first
 
 
 async def _acknowledged(unanswered: deque[tuple[int, asyncio.Future[None]]], moved: Callable[[int], None]) -> None:

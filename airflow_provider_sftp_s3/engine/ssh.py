@@ -110,12 +110,12 @@ class Channel(asyncssh.SSHClientSession[bytes]):
         return channel
 
     @property
-    def shares_files(self) -> bool:
+    def is_openssh(self) -> bool:
         """
-        Whether several sessions can write one file at once, at different offsets.
+        Whether the server is OpenSSH's own, as far as is known.
 
-        So with OpenSSH's own server, where a handle is a file descriptor. With others, such as those in front of an
-        object store, the last one to close a file may win.
+        There a handle is a file descriptor, and requests are done one after another. With others, such as those in
+        front of an object store, the last one of several writers to close a file may win.
         """
         return "OpenSSH" in self._connection.get_extra_info("server_version", "") and self.sftp.is_openssh
 

@@ -23,6 +23,9 @@ from airflow_provider_sftp_s3.engine.options import TransferOptions
 
 #: How often one file is begun at most, where the connection was lost under it.
 ATTEMPTS = 3
+#: Files that are worked on at once, at any concurrency up to this: each may have a connection to S3, and Linux lets a
+#: process open 1,024 files by default.
+MAX_WORKERS = 512
 #: How many connections in a row may be lost with nothing moved in between before the run gives up.
 LOSSES = 6
 #: Seconds after which a file is begun again that met expired credentials.
@@ -204,8 +207,9 @@ class Run(Generic[T]):
         self.caps = caps
         self.budget = Budget(options.memory_budget)
         self.progress = Progress()
-        # A file that is moved or marked is open no more, and leaves its place to the next one: see Handles.
-        self._workers = 3 * options.concurrency - 2
+        # A file that is moved or marked is open no more, and leaves its place to the next one: see Handles. Far away a
+        # small file takes six round trips, and is open in one of them.
+        self._workers = max(options.concurrency, min(6 * options.concurrency - 5, MAX_WORKERS))
         self._stop = False
         self._losses = 0
         self._last_lost = 0

@@ -194,9 +194,23 @@ MUTANTS = (
     Mutant(
         "several sessions write one file only where the server shares files",
         "engine/sftp.py",
-        " and self._session.shares_files",
+        " and self._session.is_openssh",
         "",
         _only("integration/test_far_away.py", "may_not_share"),
+    ),
+    Mutant(
+        "a file is closed while it is read only where requests are done in their order",
+        "engine/sftp.py",
+        "return self.is_openssh and self.answers_whole",
+        "return self.answers_whole",
+        _only("integration/test_far_away.py", "closed_while"),
+    ),
+    Mutant(
+        "a file that was closed before its end was read is read again",
+        "engine/pull.py",
+        "if before == expected and early and not self.session.closes_early:",
+        "if False:",
+        _only("integration/test_far_away.py", "leave_something_out"),
     ),
     # --- push: what is published is whole
     Mutant(

@@ -1,10 +1,15 @@
-"""A large file on its way to a far-away server: written in several sessions of one connection, where that is safe."""
+"""
+What saves round trips to a far-away server, where that is safe: with OpenSSH's own.
+
+A large file is written in several sessions of one connection; a small one is closed while it is read.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import re
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,8 +21,10 @@ import pytest
 from airflow_provider_sftp_s3.engine import sftp
 from airflow_provider_sftp_s3.engine.errors import TransferError
 from airflow_provider_sftp_s3.engine.options import MiB, TransferOptions
+from airflow_provider_sftp_s3.engine.ssh import Channel
 from tests.conftest import require
 from tests.support.engine import Engine
+from tests.support.faulty_sftp import ReadsAreShort
 from tests.support.s3_server import S3Server
 from tests.support.sftp_servers import AsyncsshServer, OpenSshServer
 
@@ -25,6 +32,7 @@ pytestmark = pytest.mark.integration
 
 LARGE = os.urandom(48 * MiB + 4321)
 SMALL = b"small"
+CLOSE, READ, FSTAT = 4, 5, 8
 
 
 @pytest.fixture(autouse=True)
@@ -130,3 +138,47 @@ async def test_a_server_that_may_not_share_files(sftp_server: AsyncsshServer, s3
     assert report.transferred == 2
     check(sftp_server)
     assert sftp_server.requests["OPEN"] == 2
+
+
+@pytest.mark.parametrize("is_openssh", [True, False])
+async def test_a_small_file_is_closed_while_it_is_read(
+    sftp_server: AsyncsshServer, s3: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch, is_openssh: bool
+) -> None:
+    """READ and CLOSE leave together, so the next file can be opened a round trip earlier; with OpenSSH only."""
+    sent: list[list[int]] = []
+    send = Channel._send
+
+    def note_and_send(channel: Channel, data: bytes) -> None:
+        kinds, at = [], 0
+        while at < len(data):
+            length, kind = struct.unpack_from(">IB", data, at)
+            kinds.append(kind)
+            at += 4 + length
+        sent.append(kinds)
+        send(channel, data)
+
+    monkeypatch.setattr(Channel, "_send", note_and_send)
+    monkeypatch.setattr(Channel, "is_openssh", is_openssh)
+    (sftp_server.root / "in").mkdir()
+    (sftp_server.root / "in" / "small").write_bytes(SMALL)
+    report = await Engine(sftp_server, s3, bucket).pull("/in")
+    assert report.transferred == 1
+    assert s3.objects(bucket) == {"small": SMALL}
+    (with_read,) = [kinds for kinds in sent if READ in kinds]
+    assert with_read == [FSTAT, READ, FSTAT, CLOSE][: 4 if is_openssh else 3]
+
+
+async def test_answers_that_leave_something_out(
+    sftp_server: AsyncsshServer, s3: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that was closed before it was read to its end is read again, all of it; later ones stay open."""
+    monkeypatch.setattr(Channel, "is_openssh", True)
+    files = {f"{number}.bin": os.urandom(1000 + number) for number in range(20)}
+    (sftp_server.root / "in").mkdir()
+    for name, data in files.items():
+        (sftp_server.root / "in" / name).write_bytes(data)
+    sftp_server.fault = ReadsAreShort(300)
+    report = await Engine(sftp_server, s3, bucket, TransferOptions(concurrency=1)).pull("/in")
+    assert report.transferred == len(files)
+    assert s3.objects(bucket) == files
+    assert sftp_server.requests["OPEN"] == len(files) + 1
