@@ -43,6 +43,7 @@ demo: $(STAMP)  ## the main job, with no docker and no account; ONCE=1 ends by i
 
 bench: $(STAMP)  ## this project beside rclone and Airflow's own operators; SHORT=1 ends in 10 minutes
 	command -v sshd >/dev/null || [ -x /usr/sbin/sshd ] || (apt-get update -qq && apt-get install -y -qq openssh-server)
+	command -v lftp >/dev/null || (apt-get update -qq && apt-get install -y -qq lftp) || echo "goes on without lftp"
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --group bench
 	$(BIN)/python -m benchmarks $(if $(SHORT),--short)
 

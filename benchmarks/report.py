@@ -9,7 +9,7 @@ from benchmarks.peers import Took
 from benchmarks.work import GiB, MiB, Work
 
 OURS = "this project"
-#: The bounds of issue 5 that hold for every row: MiB above the interpreter, and CPU against rclone's.
+#: The bounds that hold for every row: MiB above the interpreter, and CPU against rclone's.
 MEMORY_BOUND, CPU_BOUND = 200, 1.3
 
 
@@ -72,7 +72,7 @@ def show(work: Work, results: dict[str, Result]) -> str:
 
 @dataclass(frozen=True)
 class Check:
-    """One floor or bound of issue 5, and what came out."""
+    """One floor or bound, and what came out."""
 
     work: str
     what: str
@@ -85,7 +85,7 @@ class Check:
 
 
 def checks(work: Work, results: dict[str, Result]) -> list[Check]:
-    """Hold one row to issue 5's floors and bounds, as far as the peers took part."""
+    """Hold one row to its floors and bounds, as far as the peers took part."""
     ours = results.get(OURS)
     if ours is None:
         return []

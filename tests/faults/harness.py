@@ -31,7 +31,7 @@ from tests.support.sftp_servers import AsyncsshServer, Fault, Proceed, Request, 
 TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.part")
 """The names that the engine gives to unfinished files."""
 
-PATIENT: dict[str, Any] = {"conn_timeout": 20.0, "idle_timeout": 20.0, "part_size": 5 * MiB}
+PATIENT: dict[str, Any] = {"conn_timeout": 20.0, "idle_timeout": 60.0, "part_size": 5 * MiB}
 """Time limits that no healthy test comes near, however busy the machine is."""
 
 
@@ -90,14 +90,10 @@ def target_of(server: Any, **fields: Any) -> Target:
     return Target(**(known | fields))
 
 
-def bucket_of(
-    s3: S3Endpoint, name: str, options: TransferOptions, session: boto3.Session | None = None, **config: Any
-) -> Bucket:
-    """Return the engine's view of a bucket on a test server; boto3 has retries, as Airflow's hook gives it."""
-    limits = {"connect_timeout": options.conn_timeout, "read_timeout": options.idle_timeout}
-    config = {"retries": {"total_max_attempts": 3}, "max_pool_connections": 32} | limits | config
+def bucket_of(s3: S3Endpoint, name: str, options: TransferOptions, session: boto3.Session | None = None) -> Bucket:
+    """Return the engine's view of a bucket on a test server."""
     session = session or s3.session()
-    return Bucket(name, s3.client(session, **config), session, options)
+    return Bucket(name, s3.client(session), session, options)
 
 
 async def run(

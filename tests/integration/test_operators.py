@@ -154,9 +154,7 @@ def new_dag(**arguments: Any) -> Any:
 
 @pytest.fixture
 def world(sftp_server: AsyncsshServer, s3: S3Server, bucket: str, airflow_home: Path) -> Iterator[World]:
-    with airflow_connections(
-        sftp_default=sftp_server.airflow_connection(), aws_default=s3.airflow_connection(config_kwargs={})
-    ):
+    with airflow_connections(sftp_default=sftp_server.airflow_connection(), aws_default=s3.airflow_connection()):
         yield World(sftp_server, s3, bucket)
 
 
@@ -334,10 +332,7 @@ def test_an_s3_that_is_down_is_retried(world: World, direction: str) -> None:
     port = world.s3.port
     world.s3.stop()
     try:
-        with airflow_connections(
-            aws_default=world.s3.airflow_connection(config_kwargs={"retries": {"total_max_attempts": 1}})
-        ):
-            ended = world.run(direction, retries=1, on_retry_callback=lambda context: world.s3.start())
+        ended = world.run(direction, retries=1, on_retry_callback=lambda context: world.s3.start())
         assert world.s3.port == port
     finally:
         world.s3.stop()
