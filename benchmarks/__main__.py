@@ -114,12 +114,21 @@ def _row(work: Work, where: Place, options: argparse.Namespace, seconds: float) 
                     took = run(peer, scene, where, port)
                     results.setdefault(peer.name, report.Result(work, peer.name)).runs.append(took)
                     _progress(work, number, peer, took)
+                every = _worth_another_round(every, results)
                 now = time.monotonic()
                 if now - began + (now - round_began) > seconds:
                     break
     finally:
         scene.close()
-    return {peer.name: results[peer.name] for peer in [*every, *first, *rare]}
+    rest = [peer.name for peer in [*first, *rare]]
+    return {name: results[name] for name in [*(name for name in results if name not in rest), *rest]}
+
+
+def _worth_another_round(peers: list[Peer], results: dict[str, report.Result]) -> list[Peer]:
+    """Leave out who takes more than twice as long as the fastest of the others: no round would change that."""
+    others = [peer for peer in peers if not isinstance(peer, Ours)]
+    fastest = min((results[peer.name].seconds for peer in others), default=0.0)
+    return [peer for peer in peers if peer not in others or results[peer.name].seconds <= 2 * fastest]
 
 
 def _whole_task(work: Work, where: Place) -> None:

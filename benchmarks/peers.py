@@ -132,9 +132,7 @@ class Official(_Operators):
         names = scene.work.names(count)
         if scene.work.direction == "push":
             return "S3ToSFTPOperator", [self._push(scene, "", f"{scene.tree}/", s3_filenames=names)]
-        return "SFTPToS3Operator", [
-            self._pull(scene, f"{scene.tree}/", "", sftp_filenames=names, use_temp_file=scene.work.size < MiB)
-        ]
+        return "SFTPToS3Operator", [self._pull(scene, f"{scene.tree}/", "", sftp_filenames=names)]
 
     def run(self, scene: Scene, place: Place, port: int, count: int | None = None) -> Took:
         if scene.work.direction == "push":
@@ -262,7 +260,9 @@ class LftpS5cmd(Process):
         return bool(shutil.which("lftp") and shutil.which("s5cmd"))
 
     def run(self, scene: Scene, place: Place, port: int, count: int | None = None) -> Took:
-        with tempfile.TemporaryDirectory(dir=place.root) as local:
+        with tempfile.TemporaryDirectory(dir=place.root) as home:
+            local = Path(home, "files")
+            local.mkdir()
             ssh = f"ssh -a -x -i {place.sftp.client_key} -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null"
             verb = "mirror -R" if scene.work.direction == "push" else "mirror"
             sides = (local, scene.tree) if scene.work.direction == "push" else (scene.tree, local)
@@ -274,7 +274,7 @@ open -u {place.sftp.username},x -p {port} sftp://127.0.0.1; {verb} -P 16 {sides[
                 "AWS_ACCESS_KEY_ID": ACCESS_KEY,
                 "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
                 "AWS_REGION": REGION,
-                "HOME": local,
+                "HOME": home,
             }
             if scene.work.direction == "push":
                 return self.timed([*s5cmd, f"s3://{scene.bucket}/*", f"{local}/"], lftp, environment=environment)
