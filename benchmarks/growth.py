@@ -21,7 +21,7 @@ def plot(where: Place) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
 
     figure, axes = pyplot.subplots(1, 3, figsize=(13, 4.2), layout="constrained")
     panels = [
@@ -46,10 +46,12 @@ def plot(where: Place) -> None:
             ax.set_xscale("log")
             ax.set_yscale("log")
             ax.set_xticks(points, [str(x) for x in points])
+            ax.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+            ax.yaxis.set_major_formatter("{x:g}")
             ax.minorticks_off()
         else:
             ax.set_ylim(bottom=0)
-    axes[0].legend()
+    axes[2].legend()  # the one with room
     figure.savefig(PICTURE, dpi=110)
     print(f"{PICTURE} is made")
 
