@@ -94,6 +94,7 @@ def _row(work: Work, where: Place, options: argparse.Namespace, seconds: float) 
         if LftpS5cmd.available():
             every.append(LftpS5cmd())
     first: list[Peer] = [OursFirst()] if work.old else []
+    order = [peer.name for peer in (*every, *first, *rare)]
     results: dict[str, report.Result] = {}
     began = time.monotonic()
     scene = Scene(work, where)
@@ -120,8 +121,7 @@ def _row(work: Work, where: Place, options: argparse.Namespace, seconds: float) 
                     break
     finally:
         scene.close()
-    rest = [peer.name for peer in [*first, *rare]]
-    return {name: results[name] for name in [*(name for name in results if name not in rest), *rest]}
+    return {name: results[name] for name in order}
 
 
 def _worth_another_round(peers: list[Peer], results: dict[str, report.Result]) -> list[Peer]:
