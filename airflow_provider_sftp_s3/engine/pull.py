@@ -279,32 +279,35 @@ class Pull(Transfer[PulledFile]):
                         await self.bucket.put(key, data, metadata)
                         return before
                 else:
-                    before = await file.stat()
+                    before = await self._stream(file, expected, key, metadata)
                     if before == expected:
-                        await self._stream(file, before, key, metadata)
                         return before
             if self._is_young(before):
                 return None
             expected = before
         raise ChangedWhileReading(f"changed {LOOKS} times before it could be read, now {expected}")
 
-    async def _stream(self, file: RemoteFile, before: Stat, key: str, metadata: dict[str, str]) -> None:
-        if before.size > MAX_OBJECT_SIZE:
-            raise FileError(f"has {before.size} bytes, and S3 takes {MAX_OBJECT_SIZE}")
-        ahead = file.read_ahead(before.size, self._window, self._moved)
+    async def _stream(self, file: RemoteFile, expected: Stat, key: str, metadata: dict[str, str]) -> Stat:
+        """Return what the file is. If that is what was expected, S3 has it."""
+        if expected.size > MAX_OBJECT_SIZE:
+            raise FileError(f"has {expected.size} bytes, and S3 takes {MAX_OBJECT_SIZE}")
+        ahead = file.read_ahead(expected.size, self._window, self._moved)
 
         async def check() -> None:
-            _check_unchanged(before, ahead.count, await file.stat())
+            _check_unchanged(expected, ahead.count, await ahead.after())
 
         try:
-            await self.bucket.put_stream(
-                key,
-                _CheckedAtTheEnd(ahead, check),
-                metadata,
-                part_size=self.options.part_size_for(before.size),
-                parts_at_once=self._parts_at_once(before.size),
-                call_off=ahead.close,
-            )
+            before = await ahead.before()
+            if before == expected:
+                await self.bucket.put_stream(
+                    key,
+                    _CheckedAtTheEnd(ahead, check),
+                    metadata,
+                    part_size=self.options.part_size_for(expected.size),
+                    parts_at_once=self._parts_at_once(expected.size),
+                    call_off=ahead.close,
+                )
+            return before
         finally:
             ahead.close()
 
@@ -335,10 +338,11 @@ class Pull(Transfer[PulledFile]):
         directory = posixpath.join(posixpath.dirname(file.path), self.done_name)
         done = posixpath.join(directory, posixpath.basename(file.path))
         self._done_used.add(directory)
-        moved = await self._rename_into(directory, file.path, done, make=file.done == "absent")
+        moved, there = await self._rename_into(directory, file.path, done, make=file.done == "absent")
         try:
             for _ in range(LOOKS):
-                there = await self.session.lstat(done)
+                if there is None:
+                    there = await self.session.lstat(done)
                 if there == read:
                     await self._settle_done(done)
                     return read
@@ -349,7 +353,7 @@ class Pull(Transfer[PulledFile]):
                 again = await self._upload(done, key, there, mtime)
                 if again is None:
                     break
-                read = again
+                read, there = again, None
         except NotFound:
             return read  # removed or moved back by somebody else; S3 has it
         except ChangedWhileReading:
@@ -357,29 +361,33 @@ class Pull(Transfer[PulledFile]):
         await self._move_back(done, file.path)
         return None
 
-    async def _rename_into(self, directory: bytes, path: bytes, done: bytes, *, make: bool) -> bool:
-        """Rename `path` to `done`; False where it is gone: moved by another run, or by us before a line was cut."""
+    async def _rename_into(self, directory: bytes, path: bytes, done: bytes, *, make: bool) -> tuple[bool, Stat | None]:
+        """
+        Rename `path` to `done`, and return what is there then, if it is there still.
+
+        With it comes False where `path` is gone: moved by another run, or by us before a line was cut.
+        """
         # Somebody may tidy up meanwhile, and each other shard that deletes does so once, at its end.
         others = self.tree.shard.count - 1
+        wait = not self.session.is_openssh
         for left in range(others + 1, -1, -1):
             try:
                 if make:
-                    await self._make_done_directory(directory)
+                    await self._make_done_directory(directory, wait=wait)
             except ServerRefused:
                 if not others or not left:
                     raise
                 continue  # it was there when we made it, and gone when we looked
             try:
-                await self.session.replace(path, done)
-                return True
+                return True, await self.session.move(path, done)
             except NotFound:
                 if not await self.session.exists(path):
-                    return False
+                    return False, None
                 if not left:
                     raise
-            # It is the done directory that is gone.
+            # It is the done directory that is gone, or was never made.
             self._done_made.pop(directory, None)
-            make = True
+            make = wait = True
         raise AssertionError("unreachable")
 
     async def _move_back(self, done: bytes, path: bytes) -> None:
@@ -403,12 +411,19 @@ class Pull(Transfer[PulledFile]):
                     f"the server does not let us set the mtime of done files, so none is purged: {refused}"
                 )
 
-    async def _make_done_directory(self, directory: bytes) -> None:
-        """Make a done directory once, however many of its files are moved at the same time."""
+    async def _make_done_directory(self, directory: bytes, *, wait: bool) -> None:
+        """
+        Make a done directory once, however many of its files are moved at the same time.
+
+        :param wait: for the server's answer; else only until the request is on its way.
+        """
         if directory not in self._done_made:
             self._done_made[directory] = asyncio.create_task(self.session.make_directory(directory))
             self._done_made[directory].add_done_callback(retrieve)  # whoever waits may be gone
         task = self._done_made[directory]
+        if not wait:
+            await asyncio.sleep(0)  # what was begun before goes first
+            return
         try:
             await asyncio.shield(task)
         except (ConnectionFailed, ServerRefused):

@@ -238,12 +238,9 @@ class Push(Transfer[PushedObject]):
         temporary = posixpath.join(posixpath.dirname(path), paths.temporary_name(self.settings.owner))
         async with self.session.creating(temporary) as file:
             async with contextlib.aclosing(download.chunks()) as chunks:
-                written = await file.write_all(chunks, size, WRITE_WINDOW, self._moved)
-            stored = (await file.stat()).size
+                written, stored = await file.write_all(chunks, size, WRITE_WINDOW, self._moved)
             if not size == written == stored:
                 raise FileError(f"sizes differ: S3 has {size} bytes, {written} were read, the server has {stored}")
-            await file.sync()
-            await file.close()
             await self.session.replace(temporary, path)
 
 

@@ -32,6 +32,7 @@ from airflow_provider_sftp_s3.engine.sftp_protocol import (
     READ,
     SAFE_REQUEST,
     WRITE,
+    Attributes,
     Entry,
     SftpProtocol,
     Unsupported,
@@ -272,6 +273,23 @@ class SftpSession:
         """Rename `old` to `new`. Most servers refuse where `new` is there already; some replace it."""
         await (await self._live()).rename(old, new)
 
+    async def move(self, old: bytes, new: bytes) -> Stat | None:
+        """
+        Rename `old` to `new` as :meth:`replace` does, and return what is there then; None: it is gone already.
+
+        :raises NotFound: `old`, or the directory of `new`, is not there.
+        """
+        if self.is_openssh:
+            sftp = await self._live()
+            renamed, there = sftp.posix_rename(old, new), sftp.lstat(new)
+            try:
+                await renamed
+                return await _stat_if_there(there)
+            finally:
+                _drop((renamed, there))
+        await self.replace(old, new)
+        return await _stat_if_there((await self._live()).lstat(new))
+
     async def replace(self, old: bytes, new: bytes) -> None:
         """
         Rename `old` to `new`; a file of that name is replaced.
@@ -364,16 +382,16 @@ class SftpSession:
 
     @property
     def is_openssh(self) -> bool:
-        """Whether the server is OpenSSH's own: :meth:`open_again` is safe."""
+        """
+        Whether the server is OpenSSH's own: see :attr:`~airflow_provider_sftp_s3.engine.ssh.Channel.is_openssh`.
+
+        Then :meth:`open_again` is safe, and a request need not wait for the answer to the one before it.
+        """
         return self._link is not None and self._link.is_openssh
 
     @property
     def closes_early(self) -> bool:
-        """
-        Whether a file is closed while its last answers are on their way.
-
-        The protocol has every server do the requests for one file in their order (section 6.1); OpenSSH does.
-        """
+        """Whether a file that is read is closed while its last answers are on their way."""
         return self.is_openssh and self.answers_whole
 
 
@@ -394,9 +412,15 @@ class RemoteFile:
         self._lanes = [(sftp, handle)]
         self.closed = False
 
-    async def stat(self) -> Stat:
-        """Return the size and mtime of the file that is open, whatever its name stands for by now."""
-        return (await self._sftp.fstat(self._handle, self._path)).stat
+    @property
+    def read_size(self) -> int:
+        """The bytes of one request to read."""
+        return self._sftp.read_size
+
+    @property
+    def answers_in_order(self) -> bool:
+        """Whether a last look at the file can be asked for along with its last bytes."""
+        return self._session.is_openssh
 
     async def read_all(self, size: int, moved: Callable[[int], None]) -> tuple[Stat, bytearray, Stat]:
         """
@@ -409,30 +433,38 @@ class RemoteFile:
 
         :param moved: called with the bytes of each answer.
         """
-        before = self._sftp.fstat(self._handle, self._path)
         ahead = self.read_ahead(size, size, moved)
-        ahead.ask()
-        after = self._sftp.fstat(self._handle, self._path)
+        ahead.ask_for_after()
         if self._session.closes_early:
             self.release()
         buffer = bytearray(size)
         filled = 0
         try:
-            first = (await before).stat
+            before = await ahead.before()
             async for data in ahead:
                 buffer[filled : filled + len(data)] = data
                 filled += len(data)
             del buffer[filled:]
-            return first, buffer, await self.stat() if ahead.went_on and not self.closed else (await after).stat
+            return before, buffer, await ahead.after()
         finally:
             ahead.close()
-            _drop((before, after))
 
     def read_ahead(self, size: int, window: int, moved: Callable[[int], None]) -> ReadAhead:
-        """Return an async iterator over the first `size` bytes, with `window` bytes asked for ahead."""
-        return ReadAhead(self._read, size, window, self._sftp.read_size, moved)
+        """
+        Ask what the file is and for its first bytes, and return the iterator over them.
 
-    def _read(self, offset: int, size: int) -> asyncio.Future[bytes | memoryview]:
+        :param size: bytes to read, from the start.
+        :param window: bytes that are asked for ahead.
+        :param moved: called with the bytes of each answer.
+        """
+        return ReadAhead(self, size, window, moved)
+
+    def ask_stat(self) -> asyncio.Future[Attributes]:
+        """Ask for size and mtime of the file that is open, whatever its name stands for by now."""
+        return self._sftp.fstat(self._handle, self._path)
+
+    def read(self, offset: int, size: int) -> asyncio.Future[bytes | memoryview]:
+        """Ask for up to `size` bytes from `offset`; there are none in a file that is closed."""
         if self.closed:
             self._session.answers_whole = False
             nothing: asyncio.Future[bytes | memoryview] = asyncio.get_running_loop().create_future()
@@ -442,15 +474,16 @@ class RemoteFile:
 
     async def write_all(
         self, chunks: AsyncIterator[bytes], size: int, window: int, moved: Callable[[int], None]
-    ) -> int:
+    ) -> tuple[int, int]:
         """
-        Write all chunks one after another, and return how many bytes they were.
+        Write all chunks one after another, have the server put them on its disk where it can, and close the file.
 
         Every write is acknowledged by the server when this returns.
 
         :param size: how many bytes are expected. On their way to a far-away server many of them go by several sessions:
             OpenSSH takes no more than 2 MiB a round trip in each.
         :param window: bytes that are unanswered at most in each session.
+        :return: how many bytes the chunks were, and how many the file has on the server.
         """
         step = self._sftp.write_size
         offset = turn = 0
@@ -461,7 +494,7 @@ class RemoteFile:
         async def write(pieces: list[memoryview], size: int) -> None:
             nonlocal offset, turn
             if len(unanswered) >= max(1, window // step) * len(self._lanes):
-                await _acknowledged(unanswered, moved)
+                await _acknowledged(unanswered, moved, leave=len(unanswered) - 1)
             sftp, handle = self._lanes[turn % len(self._lanes)]
             turn += 1
             await sftp.writable.wait()
@@ -481,19 +514,40 @@ class RemoteFile:
                     held += len(view)
             if held:
                 await write(pieces, held)
-            while unanswered:
-                await _acknowledged(unanswered, moved)
+            _drop(widening)
+            return offset, await self._finished(unanswered, moved)
         finally:
             _drop(widening)
             _drop(answer for _, answer in unanswered)
-        return offset
+
+    async def _finished(self, unanswered: deque[tuple[int, asyncio.Future[None]]], moved: Callable[[int], None]) -> int:
+        """Wait for the writes, have the file synced and closed, and return its size on the server."""
+        if not self._session.is_openssh:
+            await _acknowledged(unanswered, moved)
+            size = (await self.ask_stat()).stat.size
+            await self._sync()
+            await self.close()
+            return size
+        if len(self._lanes) > 1:  # each session does its own requests in order, and no others
+            await _acknowledged(unanswered, moved)
+        stored = self.ask_stat()
+        synced = self._sftp.fsync(self._handle, self._path)
+        closed = self._ask_to_close()
+        try:
+            await _acknowledged(unanswered, moved)
+            size = (await stored).stat.size
+            await synced
+            await closed
+            return size
+        finally:
+            _drop((stored, synced, closed))
 
     async def _widen(self, number: int) -> None:
         """Have the file written in one more session, where the server lets us."""
         with contextlib.suppress(ConnectionFailed, ServerRefused):
             self._lanes.append(await self._session.open_again(number, self._path))
 
-    async def sync(self) -> None:
+    async def _sync(self) -> None:
         """Have the server put the contents on its disk, where it has the fsync extension."""
         if self._session._fsync:
             try:
@@ -518,39 +572,61 @@ class RemoteFile:
         return asyncio.gather(first, *others) if others else first
 
 
-async def _acknowledged(unanswered: deque[tuple[int, asyncio.Future[None]]], moved: Callable[[int], None]) -> None:
-    size, answer = unanswered.popleft()
-    await answer
-    moved(size)
+async def _acknowledged(
+    unanswered: deque[tuple[int, asyncio.Future[None]]], moved: Callable[[int], None], leave: int = 0
+) -> None:
+    """Wait until no more than `leave` writes are unanswered."""
+    while len(unanswered) > leave:
+        size, answer = unanswered.popleft()
+        await answer
+        moved(size)
+
+
+async def _stat_if_there(asked: asyncio.Future[Attributes]) -> Stat | None:
+    try:
+        return (await asked).stat
+    except NotFound:
+        return None
 
 
 class ReadAhead:
     """
-    The bytes of a file in order, asked for ahead of their use.
+    The bytes of a file in order, asked for ahead of their use, and what the file is before and after that.
 
     An iterator with a :meth:`close` of its own, not a generator: it is ended from outside while a library holds it.
     """
 
-    def __init__(
-        self,
-        read: Callable[[int, int], asyncio.Future[bytes | memoryview]],
-        size: int,
-        window: int,
-        step: int,
-        moved: Callable[[int], None],
-    ) -> None:
-        self._read = read
+    def __init__(self, file: RemoteFile, size: int, window: int, moved: Callable[[int], None]) -> None:
+        self._file = file
         self._size = size
-        self._step = step
-        self._depth = max(1, -(-window // step))
+        self._step = file.read_size
+        self._depth = max(1, -(-window // self._step))
         self._moved = moved
         self._next = 0
         self._asked: deque[tuple[int, int, asyncio.Future[bytes | memoryview]]] = deque()
         self._in_hand: asyncio.Future[bytes | memoryview] | None = None
         self._closed = False
+        self._went_on = False
         self.count = 0
-        #: whether something was asked for a second time
-        self.went_on = False
+        self._before = file.ask_stat()
+        self._after: asyncio.Future[Attributes] | None = None
+        self._ask()
+
+    async def before(self) -> Stat:
+        """Return what the file was before the first byte was read."""
+        return (await self._before).stat
+
+    async def after(self) -> Stat:
+        """Return what the file is after the last byte was read. To be called then."""
+        # Something was asked for a second time, after that.
+        if self._after is None or (self._went_on and not self._file.closed):
+            self._after = self._file.ask_stat()
+        return (await self._after).stat
+
+    def ask_for_after(self) -> None:
+        """Ask what the file is after what has been asked for so far."""
+        if self._after is None:
+            self._after = self._file.ask_stat()
 
     def __aiter__(self) -> ReadAhead:
         return self
@@ -559,7 +635,7 @@ class ReadAhead:
         if self._closed:
             raise FileError("was called off")
         if len(self._asked) <= self._depth * 3 // 4:  # many at once: they go in one packet
-            self.ask()
+            self._ask()
         if not self._asked:
             raise StopAsyncIteration
         offset, step, self._in_hand = self._asked.popleft()
@@ -577,21 +653,24 @@ class ReadAhead:
         self._moved(len(data))
         if len(data) < step:  # a server may answer with less than it was asked for
             offset, step = offset + len(data), step - len(data)
-            self.went_on = True
-            self._asked.appendleft((offset, step, self._read(offset, step)))
+            self._went_on = True
+            self._asked.appendleft((offset, step, self._file.read(offset, step)))
         return data
 
-    def ask(self) -> None:
+    def _ask(self) -> None:
         """Ask for as much as the window holds."""
         while self._next < self._size and len(self._asked) < self._depth:
             step = min(self._step, self._size - self._next)
-            self._asked.append((self._next, step, self._read(self._next, step)))
+            self._asked.append((self._next, step, self._file.read(self._next, step)))
             self._next += step
+        if self._next >= self._size and self._file.answers_in_order:
+            self.ask_for_after()
 
     def close(self) -> None:
         """Drop what was asked for and is not used; who waits for more fails."""
         self._closed = True
         self._drop_asked()
+        _drop(answer for answer in (self._before, self._after) if answer is not None)
         if self._in_hand is not None:
             self._in_hand.cancel()
 

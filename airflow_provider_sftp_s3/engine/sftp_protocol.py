@@ -184,6 +184,7 @@ class SftpProtocol:
         self._loop = asyncio.get_running_loop()
         self._extensions: set[bytes] = set()
         self._greeting: asyncio.Future[None] = self._loop.create_future()
+        self._greeting.add_done_callback(retrieve)  # whoever would wait may not have come so far
         self._awaited: dict[int, _Awaited] = {}  # oldest first
         self._requests = 0
         self._outgoing: list[bytes | memoryview] = []
@@ -191,9 +192,12 @@ class SftpProtocol:
 
     # -- The session ---------------------------------------------------------------------------------------------------
 
-    async def start(self) -> None:
-        """Agree on the version with the server, and ask how large requests may be."""
+    def greet(self) -> None:
+        """Say which version we speak."""
         self._send(struct.pack(">IBI", 5, _INIT, VERSION))
+
+    async def greeted(self) -> None:
+        """Wait until the server has said which version it speaks, and ask how large requests may be."""
         await self._greeting
         if b"limits@openssh.com" in self._extensions:
             # packet, read, write, handles; 0 stands for no limit
@@ -202,8 +206,9 @@ class SftpProtocol:
 
     @property
     def is_openssh(self) -> bool:
-        """Whether the server has what only OpenSSH's own has, as far as is known."""
-        return {b"limits@openssh.com", b"lsetstat@openssh.com", b"expand-path@openssh.com"} <= self._extensions
+        """Whether the server has what only OpenSSH's own has, as far as is known, and what that always has."""
+        names = ("limits", "lsetstat", "expand-path", "posix-rename", "fsync")
+        return {f"{name}@openssh.com".encode() for name in names} <= self._extensions
 
     def _take_limits(self, limits: asyncio.Future[tuple[int, int, int, int]]) -> None:
         if not limits.cancelled() and not limits.exception():

@@ -94,7 +94,9 @@ class Channel(asyncssh.SSHClientSession[bytes]):
     async def start(self) -> None:
         """Begin the SFTP session."""
         await self._connection.create_session(lambda: self, subsystem="sftp", encoding=None)
-        await self.sftp.start()
+        if not self._has_openssh_banner:
+            self.sftp.greet()
+        await self.sftp.greeted()
 
     async def another(self) -> Channel:
         """
@@ -114,14 +116,22 @@ class Channel(asyncssh.SSHClientSession[bytes]):
         """
         Whether the server is OpenSSH's own, as far as is known.
 
-        There a handle is a file descriptor, and requests are done one after another. With others, such as those in
-        front of an object store, the last one of several writers to close a file may win.
+        There a handle is a file descriptor, and a session does all its requests one after another, in their order; the
+        protocol asks that only for those about one file (section 6.1). With others, such as those in front of an
+        object store, the last one of several writers to close a file may win.
         """
-        return "OpenSSH" in self._connection.get_extra_info("server_version", "") and self.sftp.is_openssh
+        return self._has_openssh_banner and self.sftp.is_openssh
+
+    @property
+    def _has_openssh_banner(self) -> bool:
+        return "OpenSSH" in self._connection.get_extra_info("server_version", "")
 
     def connection_made(self, chan: asyncssh.SSHClientChannel[bytes]) -> None:
         self._channel = chan
         chan.set_write_buffer_limits(WRITE_BUFFER)
+        if self._has_openssh_banner:
+            # Behind the request for the subsystem, whose answer need not be waited for (RFC 4254, section 4).
+            asyncio.get_running_loop().call_soon(self.sftp.greet)
 
     def pause_writing(self) -> None:
         self.sftp.writable.clear()
