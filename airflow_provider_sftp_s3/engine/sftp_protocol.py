@@ -184,7 +184,6 @@ class SftpProtocol:
         self._loop = asyncio.get_running_loop()
         self._extensions: set[bytes] = set()
         self._greeting: asyncio.Future[None] = self._loop.create_future()
-        self._greeting.add_done_callback(retrieve)  # whoever would wait may not have come so far
         self._awaited: dict[int, _Awaited] = {}  # oldest first
         self._requests = 0
         self._outgoing: list[bytes | memoryview] = []
@@ -192,12 +191,9 @@ class SftpProtocol:
 
     # -- The session ---------------------------------------------------------------------------------------------------
 
-    def greet(self) -> None:
-        """Say which version we speak."""
+    async def start(self) -> None:
+        """Agree on the version with the server, and ask how large requests may be."""
         self._send(struct.pack(">IBI", 5, _INIT, VERSION))
-
-    async def greeted(self) -> None:
-        """Wait until the server has said which version it speaks, and ask how large requests may be."""
         await self._greeting
         if b"limits@openssh.com" in self._extensions:
             # packet, read, write, handles; 0 stands for no limit

@@ -94,9 +94,7 @@ class Channel(asyncssh.SSHClientSession[bytes]):
     async def start(self) -> None:
         """Begin the SFTP session."""
         await self._connection.create_session(lambda: self, subsystem="sftp", encoding=None)
-        if not self._has_openssh_banner:
-            self.sftp.greet()
-        await self.sftp.greeted()
+        await self.sftp.start()
 
     async def another(self) -> Channel:
         """
@@ -120,18 +118,11 @@ class Channel(asyncssh.SSHClientSession[bytes]):
         protocol asks that only for those about one file (section 6.1). With others, such as those in front of an
         object store, the last one of several writers to close a file may win.
         """
-        return self._has_openssh_banner and self.sftp.is_openssh
-
-    @property
-    def _has_openssh_banner(self) -> bool:
-        return "OpenSSH" in self._connection.get_extra_info("server_version", "")
+        return "OpenSSH" in self._connection.get_extra_info("server_version", "") and self.sftp.is_openssh
 
     def connection_made(self, chan: asyncssh.SSHClientChannel[bytes]) -> None:
         self._channel = chan
         chan.set_write_buffer_limits(WRITE_BUFFER)
-        if self._has_openssh_banner:
-            # Behind the request for the subsystem, whose answer need not be waited for (RFC 4254, section 4).
-            asyncio.get_running_loop().call_soon(self.sftp.greet)
 
     def pause_writing(self) -> None:
         self.sftp.writable.clear()

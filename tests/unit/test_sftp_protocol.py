@@ -39,8 +39,7 @@ async def started(*extensions: bytes) -> tuple[SftpProtocol, list[bytes]]:
     """Return a session that has agreed with its server, and what it sends from now on."""
     sent: list[bytes] = []
     sftp = SftpProtocol(sent.append, 7)
-    sftp.greet()
-    starting = asyncio.create_task(sftp.greeted())
+    starting = asyncio.create_task(sftp.start())
     await asyncio.sleep(0)
     assert sent == [packet(1, struct.pack(">I", 3))]
     known = b"".join(string(name) + string(b"1") for name in extensions)
@@ -170,8 +169,7 @@ async def test_extensions_are_used_where_the_server_has_them() -> None:
 async def test_the_servers_limits_are_kept_to() -> None:
     sent: list[bytes] = []
     sftp = SftpProtocol(sent.append, 1)
-    sftp.greet()
-    starting = asyncio.create_task(sftp.greeted())
+    starting = asyncio.create_task(sftp.start())
     await asyncio.sleep(0)
     name = b"limits@openssh.com"
     sftp.received(packet(VERSION, struct.pack(">I", 3) + string(name) + string(b"1")))
