@@ -121,7 +121,7 @@ def _taking_turns() -> Iterator[None]:
     """
     Let another thread have its turn ten times as often within the block.
 
-    By its default Python has it wait for 5 ms: before each of the many short steps of a login, three round trips in all.
+    By its default Python has it wait for 5 ms, before each of the many short steps of a login.
     """
     before = sys.getswitchinterval()
     sys.setswitchinterval(before / 10)
