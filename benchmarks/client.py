@@ -17,6 +17,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from benchmarks.warm import warm
+
 STARTED = time.monotonic()
 
 
@@ -57,6 +59,7 @@ def main() -> None:
     if job.get("whole_task"):
         result |= _whole_task(operators[0], airflow_env)
     else:
+        warm(job["root"], job["bytes"])
         Path("/proc/self/clear_refs").write_text("5")  # VmHWM begins anew
         before_cpu, before = cpu(), time.perf_counter()
         reports = [operator.execute({"ti": _ti(operator.task_id)}) for operator in operators]

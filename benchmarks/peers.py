@@ -71,6 +71,8 @@ class _Operators(Peer):
         job = {
             "operator": operator,
             "arguments": arguments,
+            "root": str(place.root),
+            "bytes": scene.work.bytes,
             "environment": {
                 "AIRFLOW_CONN_SFTP_DEFAULT": json.dumps(sftp),
                 "AIRFLOW_CONN_AWS_DEFAULT": json.dumps(place.s3.airflow_connection()),
@@ -172,12 +174,14 @@ class OfficialDefault(Official):
 class Process(Peer):
     """A command, timed from its start to its end."""
 
-    def timed(self, *commands: Sequence[str], environment: dict[str, str]) -> Took:
+    def timed(self, scene: Scene, place: Place, *commands: Sequence[str], environment: dict[str, str]) -> Took:
         """Run the commands one after another. :raises RuntimeError: one failed."""
+        timed = [sys.executable, "-S", REPOSITORY / "benchmarks" / "timed.py"]
+        timed += [str(TIMEOUT), str(place.root), str(scene.work.bytes)]
         took = []
         for command in commands:
             ran = subprocess.run(
-                [sys.executable, "-S", REPOSITORY / "benchmarks" / "timed.py", str(TIMEOUT), *command],
+                [*timed, *command],
                 capture_output=True,
                 text=True,
                 errors="replace",
@@ -223,7 +227,7 @@ class Rclone(Process):
             "RCLONE_CONFIG_SFTP_USER": place.sftp.username,
             "RCLONE_CONFIG_SFTP_KEY_FILE": str(place.sftp.client_key),
         }
-        return self.timed([*command, *self.flags_for(scene)], environment=environment)
+        return self.timed(scene, place, [*command, *self.flags_for(scene)], environment=environment)
 
 
 class RcloneTuned(Rclone):
@@ -277,8 +281,12 @@ open -u {place.sftp.username},x -p {port} sftp://127.0.0.1; {verb} -P 16 {sides[
                 "HOME": home,
             }
             if scene.work.direction == "push":
-                return self.timed([*s5cmd, f"s3://{scene.bucket}/*", f"{local}/"], lftp, environment=environment)
-            return self.timed(lftp, [*s5cmd, f"{local}/", f"s3://{scene.bucket}/"], environment=environment)
+                return self.timed(
+                    scene, place, [*s5cmd, f"s3://{scene.bucket}/*", f"{local}/"], lftp, environment=environment
+                )
+            return self.timed(
+                scene, place, lftp, [*s5cmd, f"{local}/", f"s3://{scene.bucket}/"], environment=environment
+            )
 
 
 def run(peer: Peer, scene: Scene, where: Place, port: int, count: int | None = None) -> Took:

@@ -1,5 +1,7 @@
 """
-A process that runs a command and says what it took: ``python benchmarks/timed.py TIMEOUT COMMAND...``.
+A process that runs a command and says what it took: ``python benchmarks/timed.py TIMEOUT ROOT BYTES COMMAND...``.
+
+So many bytes are written beneath ROOT and removed before: see warm.py.
 
 It is small, since Linux has the peak memory of a command begin with that of the process which starts it.
 """
@@ -11,9 +13,13 @@ import sys
 import threading
 import time
 
+from warm import warm
+
+_, timeout, root, size, *command = sys.argv
+warm(root, int(size))
 before = time.perf_counter()
-process = subprocess.Popen(sys.argv[2:], stdout=sys.stderr)
-alarm = threading.Timer(float(sys.argv[1]), process.kill)
+process = subprocess.Popen(command, stdout=sys.stderr)
+alarm = threading.Timer(float(timeout), process.kill)
 alarm.start()
 _, status, used = os.wait4(process.pid, 0)
 seconds = time.perf_counter() - before

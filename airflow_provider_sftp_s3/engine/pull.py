@@ -385,6 +385,10 @@ class Pull(Transfer[PulledFile]):
                     return False, None
                 if not left:
                     raise
+            except ServerRefused:
+                if make and not wait:  # why it could not be made says more
+                    await self._make_done_directory(directory, wait=True)
+                raise
             # It is the done directory that is gone, or was never made.
             self._done_made.pop(directory, None)
             make = wait = True

@@ -100,7 +100,7 @@ class Contents:
         read = stuck_at = stuck = 0
         while True:
             try:
-                async for data in self._response.content.iter_any():
+                async for data, _ in self._response.content.iter_chunks():
                     read += len(data)
                     yield data
                 return
@@ -231,7 +231,7 @@ class S3Requests:
                 connector=aiohttp.TCPConnector(limit=0, ssl=self._tls),
                 timeout=self._timeout,
                 auto_decompress=False,
-                read_bufsize=256 * KiB,
+                read_bufsize=1024 * KiB,
                 skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
             )
         refreshing = getattr(self._credentials, "refresh_needed", None)

@@ -164,11 +164,11 @@ class SftpProtocol:
     The future raises :class:`NotFound`, :class:`Unsupported` or another :class:`ServerRefused` where the server says
     so, and :class:`ConnectionFailed` where the connection is lost.
 
-    :param send: takes the bytes to send to the server.
+    :param send: takes the bytes to send to the server, in pieces.
     :param number: serial number of the connection, for the errors.
     """
 
-    def __init__(self, send: Callable[[bytes], None], number: int) -> None:
+    def __init__(self, send: Callable[[Sequence[bytes | memoryview]], None], number: int) -> None:
         self.number = number
         #: why this session is of no more use, None while it is
         self.lost: str | None = None
@@ -193,7 +193,7 @@ class SftpProtocol:
 
     async def start(self) -> None:
         """Agree on the version with the server, and ask how large requests may be."""
-        self._send(struct.pack(">IBI", 5, _INIT, VERSION))
+        self._send([struct.pack(">IBI", 5, _INIT, VERSION)])
         await self._greeting
         if b"limits@openssh.com" in self._extensions:
             # packet, read, write, handles; 0 stands for no limit
@@ -339,7 +339,7 @@ class SftpProtocol:
     def _flush(self) -> None:
         outgoing, self._outgoing = self._outgoing, []
         if outgoing and self.lost is None:
-            self._send(b"".join(outgoing))
+            self._send(outgoing)
 
     # -- The requests --------------------------------------------------------------------------------------------------
 

@@ -26,6 +26,7 @@ from airflow_provider_sftp_s3.engine.errors import (
 )
 from airflow_provider_sftp_s3.engine.options import KiB, MiB
 from airflow_provider_sftp_s3.engine.sftp_protocol import SftpProtocol
+from airflow_provider_sftp_s3.engine.ssh_packets import PacketSender
 
 #: Bytes on the way from the server before it has to wait for us; asyncssh's default of 2 MiB idles far-away lines, and
 #: it gives back a half at a time. No more comes than was asked for.
@@ -86,6 +87,8 @@ class Channel(asyncssh.SSHClientSession[bytes]):
     """A connection with an SFTP session on it. asyncssh calls back the methods that have no docstring."""
 
     _channel: asyncssh.SSHClientChannel[bytes]
+    _sender: PacketSender
+    _paused = False
 
     def __init__(self, connection: asyncssh.SSHClientConnection, number: int) -> None:
         self._connection = connection
@@ -123,11 +126,21 @@ class Channel(asyncssh.SSHClientSession[bytes]):
     def connection_made(self, chan: asyncssh.SSHClientChannel[bytes]) -> None:
         self._channel = chan
         chan.set_write_buffer_limits(WRITE_BUFFER)
+        self._sender = PacketSender(self._connection, chan, self._pace)
+
+    def _pace(self) -> None:
+        """Let whoever writes a file wait while much waits to be sent."""
+        if self._sender.held > WRITE_BUFFER:
+            self.sftp.writable.clear()
+        elif not self._paused:
+            self.sftp.writable.set()
 
     def pause_writing(self) -> None:
+        self._paused = True
         self.sftp.writable.clear()
 
     def resume_writing(self) -> None:
+        self._paused = False
         self.sftp.writable.set()
 
     def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
@@ -141,9 +154,9 @@ class Channel(asyncssh.SSHClientSession[bytes]):
     def connection_lost(self, exc: Exception | None) -> None:
         self.sftp.lose(str(exc or "") or "the server closed the connection")
 
-    def _send(self, data: bytes) -> None:
+    def _send(self, pieces: Sequence[bytes | memoryview]) -> None:
         try:
-            self._channel.write(data)
+            self._sender.send(pieces)
         except OSError as lost:
             self.sftp.lose(str(lost))
 

@@ -1,7 +1,7 @@
 """
 What saves round trips to a far-away server, where that is safe: with OpenSSH's own.
 
-A large file is written in several sessions of one connection; a small one is closed while it is read.
+A large file is written in several sessions of one connection; and what need not wait for an answer does not.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ import re
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+from asyncssh import SFTPFailure
 
 from airflow_provider_sftp_s3.engine import sftp
 from airflow_provider_sftp_s3.engine.errors import TransferError
@@ -26,13 +28,13 @@ from tests.conftest import require
 from tests.support.engine import Engine
 from tests.support.faulty_sftp import ReadsAreShort
 from tests.support.s3_server import S3Server
-from tests.support.sftp_servers import AsyncsshServer, OpenSshServer
+from tests.support.sftp_servers import AsyncsshServer, Fault, OpenSshServer, Proceed, Request
 
 pytestmark = pytest.mark.integration
 
 LARGE = os.urandom(48 * MiB + 4321)
 SMALL = b"small"
-CLOSE, READ, FSTAT = 4, 5, 8
+CLOSE, READ, WRITE, LSTAT, FSTAT, MKDIR, EXTENDED = 4, 5, 6, 7, 8, 14, 200
 
 
 @pytest.fixture(autouse=True)
@@ -140,24 +142,35 @@ async def test_a_server_that_may_not_share_files(sftp_server: AsyncsshServer, s3
     assert sftp_server.requests["OPEN"] == 2
 
 
-@pytest.mark.parametrize("is_openssh", [True, False])
-async def test_a_small_file_is_closed_while_it_is_read(
-    sftp_server: AsyncsshServer, s3: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch, is_openssh: bool
-) -> None:
-    """READ and CLOSE leave together, so the next file can be opened a round trip earlier; with OpenSSH only."""
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
+    """The kinds of the requests that were sent, those that left together in one list."""
     sent: list[list[int]] = []
     send = Channel._send
 
-    def note_and_send(channel: Channel, data: bytes) -> None:
-        kinds, at = [], 0
+    def note_and_send(channel: Channel, pieces: Sequence[bytes | memoryview]) -> None:
+        kinds, at, data = [], 0, b"".join(pieces)
         while at < len(data):
             length, kind = struct.unpack_from(">IB", data, at)
             kinds.append(kind)
             at += 4 + length
         sent.append(kinds)
-        send(channel, data)
+        send(channel, pieces)
 
     monkeypatch.setattr(Channel, "_send", note_and_send)
+    return sent
+
+
+@pytest.mark.parametrize("is_openssh", [True, False])
+async def test_a_small_file_is_closed_while_it_is_read(
+    sftp_server: AsyncsshServer,
+    s3: S3Server,
+    bucket: str,
+    monkeypatch: pytest.MonkeyPatch,
+    sent: list[list[int]],
+    is_openssh: bool,
+) -> None:
+    """READ and CLOSE leave together, so the next file can be opened a round trip earlier; with OpenSSH only."""
     monkeypatch.setattr(Channel, "is_openssh", is_openssh)
     (sftp_server.root / "in").mkdir()
     (sftp_server.root / "in" / "small").write_bytes(SMALL)
@@ -182,3 +195,84 @@ async def test_answers_that_leave_something_out(
     assert report.transferred == len(files)
     assert s3.objects(bucket) == files
     assert sftp_server.requests["OPEN"] == len(files) + 1
+
+
+async def test_what_does_not_wait(tmp_path: Path, s3: S3Server, bucket: str, sent: list[list[int]]) -> None:
+    """OpenSSH: a file's size, fsync and CLOSE are asked for with its last bytes, ``.done`` with the move into it."""
+    with openssh(tmp_path) as server:
+        await engine_for(server, s3, bucket).push("out", s3_keys="small")
+        (with_write,) = [kinds for kinds in sent if WRITE in kinds]
+        assert with_write == [WRITE, FSTAT, EXTENDED, CLOSE]
+        sent.clear()
+        (server.root / "in").mkdir()
+        (server.root / "in" / "large").write_bytes(LARGE)
+        assert (await Engine(server, s3, bucket).pull("in")).transferred == 1
+        first, *_, last = [kinds for kinds in sent if READ in kinds]
+        assert first[:2] == [FSTAT, READ]
+        assert last[-2:] == [READ, FSTAT]
+        assert [MKDIR, EXTENDED, LSTAT] in sent
+        assert s3.objects(bucket)["large"] == LARGE
+        assert (server.root / "in" / ".done" / "large").read_bytes() == LARGE
+
+
+async def test_other_servers_are_waited_for(
+    sftp_server: AsyncsshServer, s3: S3Server, bucket: str, sent: list[list[int]]
+) -> None:
+    """What is done to a file, or with it, is asked for when what comes before has been answered."""
+    (sftp_server.root / "in").mkdir()
+    (sftp_server.root / "in" / "large").write_bytes(LARGE)
+    await engine_for(sftp_server, s3, bucket).push("/out", s3_keys="small")
+    await Engine(sftp_server, s3, bucket).pull("/in")
+    assert [WRITE] in sent
+    assert [MKDIR] in sent
+    assert not [kinds for kinds in sent if EXTENDED in kinds and {MKDIR, LSTAT, FSTAT, CLOSE} & {*kinds}]
+    assert not [kinds for kinds in sent if READ in kinds and kinds[-1] == FSTAT]
+
+
+class FirstWriteFails(Fault):
+    """The others succeed: the file has its size, and a hole."""
+
+    async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
+        if request.name == "WRITE" and request.offset == 0:
+            raise SFTPFailure("write error")
+        return await proceed()
+
+
+async def test_a_write_that_fails_behind_which_all_was_asked_for(
+    sftp_server: AsyncsshServer, s3: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Size, fsync and CLOSE are answered well: the file is not published all the same, and not marked."""
+    monkeypatch.setattr(Channel, "is_openssh", True)
+    (sftp_server.root / "out").mkdir()
+    s3.client().put_object(Bucket=bucket, Key="k", Body=LARGE[: 1 * MiB])
+    engine = Engine(sftp_server, s3, bucket)
+    sftp_server.fault = FirstWriteFails()
+    with pytest.raises(TransferError, match="write error"):
+        await engine.push("/out")
+    assert not list((sftp_server.root / "out").iterdir())
+    sftp_server.fault = Fault()
+    assert (await engine.push("/out")).transferred == 1
+    assert (sftp_server.root / "out" / "k").read_bytes() == LARGE[: 1 * MiB]
+
+
+async def test_a_done_directory_that_cannot_be_made(tmp_path: Path, s3: S3Server, bucket: str) -> None:
+    """The move that was asked for along with it fails, and the error says what could not be made."""
+    with openssh(tmp_path) as server:
+        (server.root / "in").mkdir()
+        (server.root / "in" / "small").write_bytes(SMALL)
+        name = "d" * 300
+        with pytest.raises(TransferError, match=f"{name}': the server says"):
+            await Engine(server, s3, bucket).pull("in", done_dir=name)
+        assert (server.root / "in" / "small").read_bytes() == SMALL
+        assert (await Engine(server, s3, bucket).pull("in")).transferred == 1
+        assert (server.root / "in" / ".done" / "small").read_bytes() == SMALL
+
+
+async def test_a_done_directory_that_is_removed_meanwhile(tmp_path: Path, s3: S3Server, bucket: str) -> None:
+    """It was there when the tree was listed: it is made again, and the file moved into it."""
+    with openssh(tmp_path) as server:
+        (server.root / "in" / ".done").mkdir(parents=True)
+        (server.root / "in" / "small").write_bytes(SMALL)
+        s3.before(lambda request: (server.root / "in" / ".done").rmdir() if request.operation == "PutObject" else None)
+        assert (await Engine(server, s3, bucket).pull("in")).transferred == 1
+        assert (server.root / "in" / ".done" / "small").read_bytes() == SMALL

@@ -27,7 +27,16 @@ FLOORS = {
     "marks": 1,
     "workers": 1,
 }
-FLOORS |= {"handles": 1, "leavings": 1, "ledger": 1, "ssh": 1, "sftp": 1, "sftp_protocol": 1, "s3_requests": 1}
+FLOORS |= {
+    "handles": 1,
+    "leavings": 1,
+    "ledger": 1,
+    "ssh": 1,
+    "ssh_packets": 1,
+    "sftp": 1,
+    "sftp_protocol": 1,
+    "s3_requests": 1,
+}
 FLOORS |= {"transfer": 2, "pull": 3, "push": 3}
 ADAPTERS = ("transfers/", "hooks/", "flows", "_compat")
 

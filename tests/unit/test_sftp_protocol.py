@@ -38,7 +38,7 @@ def status(number: int, code: int, text: bytes = b"") -> bytes:
 async def started(*extensions: bytes) -> tuple[SftpProtocol, list[bytes]]:
     """Return a session that has agreed with its server, and what it sends from now on."""
     sent: list[bytes] = []
-    sftp = SftpProtocol(sent.append, 7)
+    sftp = SftpProtocol(lambda pieces: sent.append(b"".join(pieces)), 7)
     starting = asyncio.create_task(sftp.start())
     await asyncio.sleep(0)
     assert sent == [packet(1, struct.pack(">I", 3))]
@@ -168,7 +168,7 @@ async def test_extensions_are_used_where_the_server_has_them() -> None:
 
 async def test_the_servers_limits_are_kept_to() -> None:
     sent: list[bytes] = []
-    sftp = SftpProtocol(sent.append, 1)
+    sftp = SftpProtocol(lambda pieces: sent.append(b"".join(pieces)), 1)
     starting = asyncio.create_task(sftp.start())
     await asyncio.sleep(0)
     name = b"limits@openssh.com"

@@ -1,0 +1,140 @@
+"""What a channel sends, whoever makes its packets: asyncssh, or the engine where it knows asyncssh's state."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_sftp_s3.engine import ssh_packets
+from airflow_provider_sftp_s3.engine.options import KiB, MiB
+from airflow_provider_sftp_s3.engine.ssh_packets import PacketSender
+from tests.conftest import require
+from tests.support import engine as support
+from tests.support.engine import Engine
+from tests.support.s3_server import S3Server
+from tests.support.sftp_servers import AsyncsshServer, OpenSshServer
+
+pytestmark = pytest.mark.integration
+
+FILES = {"large": os.urandom(12 * MiB + 4321), **{f"d/{number}": os.urandom(number * 500) for number in range(40)}}
+
+
+@pytest.fixture
+def made_here(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The sizes of the data in the packets that the engine makes."""
+    sizes: list[int] = []
+    packet = PacketSender._packet
+
+    def noted(sender: PacketSender, size: int, data: list[bytes | memoryview]) -> tuple[bytes, bytes]:
+        sizes.append(size)
+        return packet(sender, size, data)
+
+    monkeypatch.setattr(PacketSender, "_packet", noted)
+    return sizes
+
+
+async def push_all(server: AsyncsshServer | OpenSshServer, s3: S3Server, bucket: str) -> None:
+    """Push all files, and make sure that each arrives as it is."""
+    (server.root / "out").mkdir()
+    client = s3.client()
+    for key, data in FILES.items():
+        client.put_object(Bucket=bucket, Key=key, Body=data)
+    assert (await Engine(server, s3, bucket).push("out")).transferred == len(FILES)
+    for key, data in FILES.items():
+        assert (server.root / "out" / key).read_bytes() == data, key
+
+
+def openssh(tmp_path: Path, config: str = "") -> OpenSshServer:
+    require(OpenSshServer.available(), OpenSshServer.missing())
+    return OpenSshServer(tmp_path / "sftp", config=f"LogLevel DEBUG1\n{config}")
+
+
+def with_server_setting(monkeypatch: pytest.MonkeyPatch, **settings: Any) -> None:
+    server_of = support.server_of
+    monkeypatch.setattr(support, "server_of", lambda server: dataclasses.replace(server_of(server), **settings))
+
+
+@pytest.mark.parametrize(
+    ("cipher", "here"),
+    [
+        ("aes128-gcm@openssh.com", True),
+        ("aes256-gcm@openssh.com", True),
+        ("chacha20-poly1305@openssh.com", False),
+        ("aes128-ctr", False),
+    ],
+)
+async def test_every_cipher(
+    sftp_server: AsyncsshServer,
+    s3: S3Server,
+    bucket: str,
+    monkeypatch: pytest.MonkeyPatch,
+    made_here: list[int],
+    cipher: str,
+    here: bool,
+) -> None:
+    """With AES-GCM the engine makes the packets, with any other cipher asyncssh does."""
+    with_server_setting(monkeypatch, ciphers=(cipher,))
+    await push_all(sftp_server, s3, bucket)
+    assert (sum(made_here) > len(FILES["large"])) == here
+
+
+async def test_compression(
+    sftp_server: AsyncsshServer, s3: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch, made_here: list[int]
+) -> None:
+    """asyncssh compresses."""
+    with_server_setting(monkeypatch, compress=True)
+    await push_all(sftp_server, s3, bucket)
+    assert not made_here
+
+
+@pytest.mark.parametrize("lacks", ["_OF_CONNECTION", "_OF_CIPHER", "_OF_CHANNEL"])
+async def test_an_asyncssh_that_is_not_known(
+    sftp_server: AsyncsshServer,
+    s3: S3Server,
+    bucket: str,
+    monkeypatch: pytest.MonkeyPatch,
+    made_here: list[int],
+    lacks: str,
+) -> None:
+    """Where anything that is used of its inner state is missing, it does all by itself."""
+    monkeypatch.setattr(ssh_packets, lacks, (*getattr(ssh_packets, lacks), "_of_another_version"))
+    await push_all(sftp_server, s3, bucket)
+    assert not made_here
+
+
+def _rekeys_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    init: Callable[..., None] = PacketSender.__init__
+
+    def rekeying(sender: PacketSender, connection: Any, *more: Any) -> None:
+        connection._rekey_bytes = MiB
+        init(sender, connection, *more)
+
+    monkeypatch.setattr(PacketSender, "__init__", rekeying)
+
+
+@pytest.mark.parametrize("who", ["server", "client"])
+async def test_new_keys_on_the_way(
+    tmp_path: Path, s3: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch, made_here: list[int], who: str
+) -> None:
+    """A key exchange after each MiB, begun by either side: nothing is sent in between, and all arrives."""
+    if who == "client":
+        _rekeys_often(monkeypatch)
+    with openssh(tmp_path, "RekeyLimit 1M" if who == "server" else "") as server:
+        await push_all(server, s3, bucket)
+        exchanges = server.log.read_text().count("SSH2_MSG_NEWKEYS received")
+    assert exchanges > 5
+    assert made_here
+
+
+async def test_packets_are_no_larger_than_the_server_takes(
+    tmp_path: Path, s3: S3Server, bucket: str, made_here: list[int]
+) -> None:
+    """OpenSSH takes 32 KiB, and makes room for 2 MiB at a time."""
+    with openssh(tmp_path) as server:
+        await push_all(server, s3, bucket)
+    assert max(made_here) == 32 * KiB
