@@ -69,7 +69,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--ours", action="store_true", help="this project alone")
     parser.add_argument("--ours-and-rclone", action="store_true", help="without the slow ones")
     parser.add_argument("--s3", choices=("memory", "rclone"), default="memory", help="which S3 server")
-    parser.add_argument("--root", type=Path, default=MEMORY_DISK, help="where the files lie; 4 GiB are needed")
+    parser.add_argument("--root", type=Path, default=MEMORY_DISK, help="where the files lie; 6 GiB are needed")
     parser.add_argument("--check", action="store_true", help="exit status 1 where a floor is not met")
     parser.add_argument("--plot", action="store_true", help="make growth.png instead, in 5 minutes")
     options = parser.parse_args()

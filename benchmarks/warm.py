@@ -10,8 +10,8 @@ import tempfile
 
 
 def warm(directory: str, size: int) -> None:
-    """Write `size` bytes to a file in `directory`, and remove it."""
+    """Write `size` bytes, and as many for all else that takes memory, to a file in `directory`, and remove it."""
     block = bytes(1 << 20)
     with tempfile.TemporaryFile(dir=directory) as file:
-        for _ in range(size >> 20):
+        for _ in range(2 * size >> 20):
             os.write(file.fileno(), block)
