@@ -1,8 +1,8 @@
 """
-What a channel sends, made and encrypted in fewer steps than asyncssh takes: a quarter of the CPU of a push.
+What a channel sends, made and encrypted in fewer steps than asyncssh takes: a quarter off the CPU of large files.
 
 OpenSSH takes 32 KiB in a packet, so that a GiB goes in 32,768 of them. asyncssh copies each ten times, and hands it to
-the system by itself; here it is copied twice, and goes along with all others that the server has room for.
+the system by itself; here it is copied three times, and goes along with all others that the server has room for.
 
 This takes part in what asyncssh keeps to itself, which has been the same from 2.18 to 2.24. Where something is missing,
 or in a state that it does not know, such as a key exchange, asyncssh sends what there is to send.
