@@ -103,7 +103,7 @@ class Ledger:
         old = (self._old[position] for position, seen in enumerate(self._seen) if seen or not self._complete)
         records = sorted([*self._new.values(), *old])[:MAX_RECORDS]
         with contextlib.suppress(StorageError):
-            await self._bucket.put(self._key, bytearray(_MAGIC + b"".join(records)), {})
+            await self._bucket.put(self._key, [_MAGIC, *records], {})
 
 
 class _Records:

@@ -275,7 +275,7 @@ class Pull(Transfer[PulledFile]):
                     if before == expected and early and not self.session.closes_early:
                         continue  # the server has left something out
                     if before == expected:
-                        _check_unchanged(before, len(data), after)
+                        _check_unchanged(before, sum(map(len, data)), after)
                         await self.bucket.put(key, data, metadata)
                         return before
                 else:

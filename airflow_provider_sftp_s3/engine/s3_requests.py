@@ -231,7 +231,7 @@ class S3Requests:
                 connector=aiohttp.TCPConnector(limit=0, ssl=self._tls),
                 timeout=self._timeout,
                 auto_decompress=False,
-                read_bufsize=1024 * KiB,
+                read_bufsize=256 * KiB,
                 skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
             )
         refreshing = getattr(self._credentials, "refresh_needed", None)

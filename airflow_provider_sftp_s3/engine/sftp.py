@@ -422,9 +422,9 @@ class RemoteFile:
         """Whether a last look at the file can be asked for along with its last bytes."""
         return self._session.is_openssh
 
-    async def read_all(self, size: int, moved: Callable[[int], None]) -> tuple[Stat, bytearray, Stat]:
+    async def read_all(self, size: int, moved: Callable[[int], None]) -> tuple[Stat, list[bytes | memoryview], Stat]:
         """
-        Return what the file is, up to `size` bytes from its start, and what it is after that.
+        Return what the file is, up to `size` bytes from its start in pieces, and what it is after that.
 
         All of it is asked for at once. Some servers may look at the file a last time before the last byte is read.
         Where the session :attr:`~SftpSession.closes_early`, the handle is closed at once, too: another file can take
@@ -437,15 +437,11 @@ class RemoteFile:
         ahead.ask_for_after()
         if self._session.closes_early:
             self.release()
-        buffer = bytearray(size)
-        filled = 0
         try:
             before = await ahead.before()
-            async for data in ahead:
-                buffer[filled : filled + len(data)] = data
-                filled += len(data)
-            del buffer[filled:]
-            return before, buffer, await ahead.after()
+            # A piece holds on to what came along with it: a short one is better copied.
+            pieces = [bytes(data) if len(data) < SAFE_REQUEST else data async for data in ahead]
+            return before, pieces, await ahead.after()
         finally:
             ahead.close()
 

@@ -98,7 +98,7 @@ class _Packet:
 
     __slots__ = ("_at", "_data", "type")
 
-    def __init__(self, data: bytearray, at: int) -> None:
+    def __init__(self, data: memoryview, at: int) -> None:
         self.type = data[0]
         self._data = data
         self._at = at
@@ -119,7 +119,7 @@ class _Packet:
         if end > len(self._data):
             raise _Nonsense
         self._at = end
-        return memoryview(self._data)[start:end]
+        return self._data[start:end]
 
     def string(self) -> bytes:
         return bytes(self.view())
@@ -187,7 +187,9 @@ class SftpProtocol:
         self._awaited: dict[int, _Awaited] = {}  # oldest first
         self._requests = 0
         self._outgoing: list[bytes | memoryview] = []
+        #: the beginning of a packet, and with how many bytes it is complete, as far as is known
         self._incoming = bytearray()
+        self._complete_at = _UINT32.size
 
     # -- The session ---------------------------------------------------------------------------------------------------
 
@@ -213,26 +215,30 @@ class SftpProtocol:
             self.write_size = _request_size(write)
 
     def received(self, data: bytes) -> None:
-        """Take bytes from the server."""
-        incoming = self._incoming
-        incoming += data
+        """Take bytes from the server. What is read is not copied again: it holds on to what came along with it."""
+        self._incoming += data
+        if len(self._incoming) < self._complete_at:
+            return
+        incoming, self._incoming = memoryview(self._incoming), bytearray()
         start, end = 0, len(incoming)
+        self._complete_at = _UINT32.size
         try:
-            while end - start >= 4:
+            while end - start >= _UINT32.size:
                 length = _UINT32.unpack_from(incoming, start)[0]
                 if not 5 <= length <= MAX_PACKET:
                     raise _Nonsense
-                stop = start + 4 + length
+                stop = start + _UINT32.size + length
                 if stop > end:
+                    self._complete_at = stop - start
                     break
-                self._take(incoming[start + 4 : stop])
+                self._take(incoming[start + _UINT32.size : stop])
                 start = stop
         except (_Nonsense, struct.error):
             self.lose("the server does not speak SFTP")
             return
-        del incoming[:start]
+        self._incoming += incoming[start:]
 
-    def _take(self, data: bytearray) -> None:
+    def _take(self, data: memoryview) -> None:
         number = _UINT32.unpack_from(data, 1)[0]
         if not self._greeting.done():
             self._greet(_Packet(data, 5), number)
