@@ -34,6 +34,11 @@ class Handles:
         self._found = False
         self._changed = asyncio.Event()
 
+    @property
+    def held(self) -> int:
+        """How many are open."""
+        return self._open
+
     async def open(self, request: Callable[[], Awaitable[T]]) -> T:
         """
         Return what `request` returns once it has opened a handle; :meth:`closed` is to be called when that is closed.
