@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections import Counter
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_sftp_s3.engine import sftp
 from airflow_provider_sftp_s3.engine.options import KiB, MiB, TransferOptions
 from tests.support.engine import Engine
 from tests.support.s3_server import S3Request, S3Server
@@ -161,3 +163,36 @@ async def test_a_pull_holds_no_more_than_its_budget(tmp_path: Path, s3: S3Server
         assert (await engine.pull()).transferred == len(files)
     assert reads.handed_out == sum(files.values())
     assert 0 < most <= budget, f"{most / MiB:.1f} MiB were held"
+
+
+class MostReadsAtOnce(Fault):
+    """Remembers how many bytes it was asked for at most before it answered."""
+
+    asked = most = 0
+
+    async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
+        if request.name != "READ":
+            return await proceed()
+        self.asked += request.length
+        self.most = max(self.most, self.asked)
+        try:
+            return await proceed()
+        finally:
+            self.asked -= request.length
+
+
+@pytest.mark.parametrize("size", [7 * MiB, 40 * MiB], ids=["in one request to S3", "multipart"])
+async def test_a_near_server_is_asked_for_little_ahead(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """Whatever the file's size, and its contents arrive."""
+    monkeypatch.setattr(sftp, "FAR", float("inf"))  # a busy machine may seem far away
+    assert isinstance(engine.sftp, AsyncsshServer)
+    assert isinstance(engine.s3, S3Server)
+    engine.sftp.fault = reads = MostReadsAtOnce()
+    data = random.randbytes(size)
+    (engine.sftp.root / "in").mkdir()
+    (engine.sftp.root / "in" / "f").write_bytes(data)
+    assert (await engine.pull()).transferred == 1
+    assert engine.s3.objects(engine.bucket)["f"] == data
+    assert 0 < reads.most <= sftp.NEAR_WINDOW
