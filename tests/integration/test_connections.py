@@ -473,7 +473,7 @@ def put_and_get(aws_conn_id: str | None, bucket: str) -> None:
     async def both() -> None:
         async with opened:
             await opened.check()
-            await opened.put("key", bytearray(b"contents"), {})
+            await opened.put("key", [b"con", b"tents"], {})
             assert [entry.key async for entry in opened.list("")] == ["key"]
             download = await opened.get("key")
             assert download is not None
