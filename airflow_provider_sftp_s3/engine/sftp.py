@@ -353,12 +353,11 @@ class SftpSession:
 
     @contextlib.asynccontextmanager
     async def creating(self, path: bytes) -> AsyncIterator[RemoteFile]:
-        """Make a new file within the block, which must close it; it is removed when the block fails."""
+        """Make a new file for the block to write; it is removed when the block fails."""
         try:
             file = await self._opened_file(path, CREATE_NEW)
             try:
                 yield file
-                await file.close()
             finally:
                 file.release()
         except BaseException:
