@@ -22,7 +22,7 @@ import difflib
 import logging
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -49,6 +49,7 @@ from airflow_provider_sftp_s3._compat import (
 from airflow_provider_sftp_s3._flow_values import CONTINUOUS, PRESETS
 from airflow_provider_sftp_s3._flow_yaml import EntryError, FlowsFileError, read_entries
 from airflow_provider_sftp_s3.engine.options import TransferOptions
+from airflow_provider_sftp_s3.transfers.assets import UpdateAssetOperator
 from airflow_provider_sftp_s3.transfers.base import fails_for_good
 from airflow_provider_sftp_s3.transfers.s3_to_sftp import (
     S3ListAnnouncedOperator,
@@ -442,7 +443,12 @@ def _dag(flow: Mapping[str, Any]) -> DAG:
         **limits,
     )
     add_tasks = _add_pull if flow["direction"] == "pull" else _add_push
-    add_tasks(dag, {**flow, **_templates(flow)})
+    outlets = [AssetAlias(flow["name"])]
+    at_once = flow["parallelism"] > 1
+    transfers = add_tasks(dag, {**flow, **_templates(flow)}, [] if at_once else outlets)
+    if at_once:
+        update = UpdateAssetOperator(task_id="update_asset", transfers=transfers.task_id, outlets=outlets, dag=dag)
+        update.set_upstream(transfers)
     # Airflow's own limit, 16 unless configured, would be a lower parallelism than what the flow says.
     dag.max_active_tasks = max(dag.max_active_tasks, flow["parallelism"])
     return dag
@@ -513,19 +519,20 @@ def _templates(flow: Mapping[str, Any]) -> dict[str, str]:
     return templates
 
 
-def _add_pull(dag: DAG, flow: Mapping[str, Any]) -> None:
-    arguments = {"task_id": "pull", "dag": dag, "outlets": [AssetAlias(flow["name"])]}
+def _add_pull(dag: DAG, flow: Mapping[str, Any], outlets: Sequence[AssetAlias]) -> Any:
+    """Add the tasks of a pull, and return the one that transfers, with these outlets."""
+    arguments = {"task_id": "pull", "dag": dag, "outlets": outlets}
     arguments |= _set(flow, *TRANSFER_FIELDS, *PULL_FIELDS)
     shards = flow["parallelism"]
     if shards == 1:
-        SftpTreeToS3Operator(**arguments)
-        return
-    SftpTreeToS3Operator.partial(map_index_template="{{ task.shard }}", **arguments).expand(
+        return SftpTreeToS3Operator(**arguments)
+    return SftpTreeToS3Operator.partial(map_index_template="{{ task.shard }}", **arguments).expand(
         shard=[f"{number}/{shards}" for number in range(1, shards + 1)]
     )
 
 
-def _add_push(dag: DAG, flow: Mapping[str, Any]) -> None:
+def _add_push(dag: DAG, flow: Mapping[str, Any], outlets: Sequence[AssetAlias]) -> Any:
+    """Add the tasks of a push, and return the one that transfers, with these outlets."""
     batches = _batches(flow)
     where = _set(flow, "s3_bucket", "s3_prefix", *LISTING_FIELDS)
     if _is_sqs(flow):
@@ -538,10 +545,10 @@ def _add_push(dag: DAG, flow: Mapping[str, Any]) -> None:
     else:
         listed = S3ListUnsyncedOperator(task_id="list_unsynced", dag=dag, **where, **batches)
         listed.set_upstream(_waited_for(dag, flow, batch_files=1, max_batches=1))
-    S3ToSftpOperator.partial(
+    return S3ToSftpOperator.partial(
         task_id="push",
         dag=dag,
-        outlets=[AssetAlias(flow["name"])],
+        outlets=outlets,
         max_active_tis_per_dag=flow["parallelism"],
         map_index_template="{{ task.s3_keys | length }} from {{ task.s3_keys | first }}",
         **_set(flow, *TRANSFER_FIELDS, *PUSH_FIELDS),

@@ -13,8 +13,9 @@ from concurrent.futures import Future
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
-from airflow_provider_sftp_s3._compat import AirflowFailException, Asset, AssetAlias, BaseOperator, can_record
+from airflow_provider_sftp_s3._compat import AirflowFailException, BaseOperator
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError, SftpS3Error, TransferError
+from airflow_provider_sftp_s3.transfers.assets import UPDATED, update_assets
 from airflow_provider_sftp_s3.transfers.lineage import Places
 
 if TYPE_CHECKING:
@@ -198,7 +199,8 @@ class TransferOperator(BaseOperator):
     Errors that a retry cannot mend become AirflowFailException, which Airflow does not retry.
 
     An asset alias among its outlets gets an event of the asset that was written to, if anything was moved:
-    ``s3://bucket/prefix`` of a pull, ``sftp://host:port/path`` of a push.
+    ``s3://bucket/prefix`` of a pull, ``sftp://host:port/path`` of a push. A mapped task also leaves the asset's URI in
+    XCom, for :class:`~airflow_provider_sftp_s3.transfers.assets.UpdateAssetOperator`.
     """
 
     direction: ClassVar[Literal["pull", "push"]]
@@ -263,20 +265,11 @@ class TransferOperator(BaseOperator):
         # Airflow takes events of the try that succeeds only, and what the tries before it moved cannot be known.
         moved = report.transferred or (context["ti"].try_number > 1 and not truth("dry_run", self.dry_run))
         if moved:
-            self._update_assets(context, self._places.target_uri())
+            uri = self._places.target_uri()
+            update_assets(self, context, uri)
+            if getattr(context.get("ti"), "map_index", None) not in (None, -1):
+                context["ti"].xcom_push(key=UPDATED, value=uri)
         return report.as_dict()
-
-    def _update_assets(self, context: Context, uri: str) -> None:
-        for alias in self.outlets:
-            if isinstance(alias, AssetAlias):
-                # The files have been moved: whatever is wrong with the event must not fail the task.
-                try:
-                    if can_record(alias):
-                        context["outlet_events"][alias].add(Asset(uri))
-                    else:
-                        self.log.warning("no event for the asset %r: no scheduler has seen this Dag yet", uri)
-                except Exception as refused:  # such as too long a URI
-                    self.log.warning("no event for the asset %r: %s", uri, refused)
 
     def get_openlineage_facets_on_complete(self, _: Any) -> Any:
         """Return OpenLineage's inputs and outputs: the two directories; none where no connection was read."""

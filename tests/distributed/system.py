@@ -336,6 +336,11 @@ class System:
         command = ["psql", "-h127.0.0.1", f"-p{self._ports['postgres']}", "-Uairflow", "-Atc", sql, "airflow"]
         return subprocess.run(command, env=self._base, capture_output=True, text=True, check=True).stdout.splitlines()
 
+    def tasks(self, dag: str) -> str:
+        """Return how a Dag's task instances are doing, for whoever reads why a test has failed."""
+        columns = "task_id, map_index, try_number, state, start_date, end_date, external_executor_id"
+        return "\n".join(self.query(f"select {columns} from task_instance where dag_id = '{dag}' order by start_date"))
+
     def running(self, dag: str, task: str) -> dict[str, int]:
         """Return how many of a task's instances run on each worker."""
         where = f"where dag_id = '{dag}' and task_id = '{task}' and state = 'running'"

@@ -95,12 +95,23 @@ def run_state(system: System, dag: str) -> str | None:
     return found[0]["state"] if found else None
 
 
+def run_to_its_end(system: System, dag: str, what: str) -> None:
+    system.until(lambda: run_state(system, dag) in ("success", "failed"), what)
+    assert run_state(system, dag) == "success", system.tasks(dag)
+
+
+def events(system: System, dag: str) -> list[str]:
+    """Return the tasks that have sent an event of their Dag's asset."""
+    found = system.api("GET", f"assets/events?source_dag_id={dag}")["asset_events"]
+    return [event["source_task_id"] for event in found]
+
+
 def test_the_demo_of_the_compose_file_runs(system: System) -> None:
     """Both flows, by themselves, with what `init` and `s3` have put there."""
     incoming, outgoing = system.sftp_root / "incoming", system.sftp_root / "outgoing"
     system.until(lambda: tree(outgoing) == done(OUTGOING), "all is pulled")
     system.until(lambda: tree(incoming) == OUTBOUND, "all is pushed")
-    system.until(lambda: run_state(system, PUSH) == "success", "and marked")
+    run_to_its_end(system, PUSH, "and marked")
     client = system.s3()
     assert objects(client, BUCKET, "in/") == OUTGOING
     assert objects(client, BUCKET, "out/") == OUTBOUND
@@ -158,10 +169,11 @@ def test_a_pull_survives_the_loss_of_a_worker(system: System) -> None:
         system.api("POST", "dags/large_pull/dagRuns", logical_date=None)
         system.until(lambda: sum(system.running("large_pull", "pull").values()) == 4, "all shards are begun")
     half_then_kill(system, "large_pull", "pull", lambda: sum(1 for _ in outgoing.glob("**/.done/*")), victim="worker-2")
-    system.until(lambda: run_state(system, "large_pull") == "success", "worker-1 has done the rest")
+    run_to_its_end(system, "large_pull", "worker-1 has done the rest")
     assert lost_tries(system, "large_pull", "pull") >= 1
     assert tree(outgoing) == done(FILES)
     assert objects(client, "large-inbound") == FILES
+    assert events(system, "large_pull") == ["update_asset"], "one for all of them"
     client.close()
     system.start_service("worker-2")
 
@@ -188,8 +200,9 @@ def test_a_push_survives_the_loss_of_a_worker(system: System) -> None:
     system.api("POST", "dags/large_push/dagRuns", logical_date=None)
     system.until(moved, "the first batches are begun")
     half_then_kill(system, "large_push", "push", moved, victim="worker-1")
-    system.until(lambda: run_state(system, "large_push") == "success", "worker-2 has done the rest")
+    run_to_its_end(system, "large_push", "worker-2 has done the rest")
     assert lost_tries(system, "large_push", "push") >= 1
     assert tree(incoming) == FILES
     assert objects(client, "large-outbound") == FILES
+    assert events(system, "large_push") == ["update_asset"]
     client.close()

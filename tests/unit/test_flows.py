@@ -348,6 +348,8 @@ def test_a_pull_flow_with_parallelism_is_one_task_per_shard() -> None:
     assert pull.partial_kwargs["sftp_path"] == "{{ params.sftp_path or '/outgoing' }}"
     assert pull.retries == 1
     assert pull.map_index_template == "{{ task.shard }}"
+    assert (pull.downstream_task_ids, pull.partial_kwargs["outlets"]) == ({"update_asset"}, [])
+    assert [alias.name for alias in dag.get_task("update_asset").outlets] == [PULL["name"]]
     assert dag.max_active_tasks == 20, "or Airflow would run fewer at a time"
     assert flow_dag(PULL | {"parallelism": 2}).max_active_tasks == conf.getint("core", "max_active_tasks_per_dag")
 
@@ -357,6 +359,7 @@ def test_a_push_flow_waits_lists_and_pushes_batches() -> None:
     wait, listing, push = (dag.get_task(name) for name in ("wait_for_objects", "list_unsynced", "push"))
     assert wait.downstream_task_ids == {"list_unsynced"}
     assert listing.downstream_task_ids == {"push"}
+    assert (push.downstream_task_ids, push.partial_kwargs["outlets"]) == ({"update_asset"}, [])
     assert (wait.mode, wait.poke_interval, wait.deferrable) == ("reschedule", 30, False)
     assert (wait.batch_files, wait.max_batches) == (1, 1), "one is enough to ring"
     assert (listing.batch_files, listing.max_batches) == (50, 1000)
@@ -364,6 +367,15 @@ def test_a_push_flow_waits_lists_and_pushes_batches() -> None:
     assert push.retries == 5
     assert dag.max_active_runs == 1
     assert dag.max_consecutive_failed_dag_runs == 30
+
+
+@pytest.mark.parametrize("flow", [PULL, PUSH])
+def test_with_no_parallelism_what_transfers_sends_the_events(flow: dict[str, Any]) -> None:
+    dag = flow_dag(flow)
+    transfers = dag.get_task(flow["direction"])
+    outlets = transfers.partial_kwargs["outlets"] if flow is PUSH else transfers.outlets
+    assert [alias.name for alias in outlets] == [flow["name"]]
+    assert transfers.downstream_task_ids == set()
 
 
 def test_the_sensor_is_an_s3_key_sensor() -> None:
@@ -556,7 +568,7 @@ def test_what_airflow_itself_refuses_is_its_flows_error_too(
 ) -> None:
     from airflow_provider_sftp_s3 import flows
 
-    def refuse(dag: Any, flow: Any) -> None:
+    def refuse(*_: Any) -> None:
         raise RuntimeError("no such pool")
 
     monkeypatch.setattr(flows, "_add_push", refuse)
