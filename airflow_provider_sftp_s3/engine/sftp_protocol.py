@@ -214,7 +214,7 @@ class SftpProtocol:
             self.read_size = _request_size(read)
             self.write_size = _request_size(write)
 
-    def received(self, data: bytes) -> None:
+    def received(self, data: bytes | memoryview) -> None:
         """Take bytes from the server. What is read is not copied again: it holds on to what came along with it."""
         self._incoming += data
         if len(self._incoming) < self._complete_at:

@@ -26,7 +26,7 @@ from airflow_provider_sftp_s3.engine.errors import (
 )
 from airflow_provider_sftp_s3.engine.options import KiB, MiB
 from airflow_provider_sftp_s3.engine.sftp_protocol import SftpProtocol
-from airflow_provider_sftp_s3.engine.ssh_packets import PacketSender
+from airflow_provider_sftp_s3.engine.ssh_packets import PacketReceiver, PacketSender
 
 #: Bytes on the way from the server before it has to wait for us; asyncssh's default of 2 MiB idles far-away lines, and
 #: it gives back a half at a time. No more comes than was asked for.
@@ -143,7 +143,7 @@ class Channel(asyncssh.SSHClientSession[bytes]):
         self._paused = False
         self.sftp.writable.set()
 
-    def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
+    def data_received(self, data: bytes | memoryview, datatype: asyncssh.DataType) -> None:
         if datatype is None:  # else it is what the server writes to its standard error
             self.sftp.received(data)
 
@@ -280,6 +280,7 @@ async def connect(server: SftpServer, timeout: float, number: int) -> Channel:
             connection = await asyncssh.connect(server.host, server.port, **arguments)
             try:
                 _send_no_empty_packets(connection)
+                PacketReceiver(connection)
                 channel = Channel(connection, number)
                 await channel.start()
                 return channel

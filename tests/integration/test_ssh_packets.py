@@ -1,4 +1,4 @@
-"""What a channel sends, whoever makes its packets: asyncssh, or the engine where it knows asyncssh's state."""
+"""What channels send and receive, whoever deals with the packets: asyncssh, or the engine where it knows its state."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from airflow_provider_sftp_s3.engine import ssh_packets
 from airflow_provider_sftp_s3.engine.options import KiB, MiB
-from airflow_provider_sftp_s3.engine.ssh_packets import PacketSender
+from airflow_provider_sftp_s3.engine.ssh_packets import PacketReceiver, PacketSender
 from tests.conftest import require
 from tests.support import engine as support
 from tests.support.engine import Engine
@@ -36,6 +36,31 @@ def made_here(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(PacketSender, "_packet", noted)
     return sizes
+
+
+@pytest.fixture
+def taken_here(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The sizes of the data in the packets that the engine takes."""
+    sizes: list[int] = []
+    packet = PacketReceiver._packet
+
+    def noted(receiver: PacketReceiver, encrypted: memoryview) -> tuple[Any, memoryview | None]:
+        channel, data = packet(receiver, encrypted)
+        sizes.append(len(data or b""))
+        return channel, data
+
+    monkeypatch.setattr(PacketReceiver, "_packet", noted)
+    return sizes
+
+
+async def pull_all(server: AsyncsshServer | OpenSshServer, s3: S3Server, bucket: str) -> None:
+    """Pull all files, and make sure that S3 has each as it is."""
+    for name, data in FILES.items():
+        path = server.root / "from" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    assert (await Engine(server, s3, bucket).pull("from")).transferred == len(FILES)
+    assert s3.objects(bucket) == FILES
 
 
 async def push_all(server: AsyncsshServer | OpenSshServer, s3: S3Server, bucket: str) -> None:
@@ -74,22 +99,32 @@ async def test_every_cipher(
     bucket: str,
     monkeypatch: pytest.MonkeyPatch,
     made_here: list[int],
+    taken_here: list[int],
     cipher: str,
     here: bool,
 ) -> None:
-    """With AES-GCM the engine makes the packets, with any other cipher asyncssh does."""
+    """With AES-GCM the engine deals with the packets, with any other cipher asyncssh does."""
     with_server_setting(monkeypatch, ciphers=(cipher,))
     await push_all(sftp_server, s3, bucket)
     assert (sum(made_here) > len(FILES["large"])) == here
+    await pull_all(sftp_server, s3, s3.new_bucket())
+    assert (sum(taken_here) > len(FILES["large"])) == here
 
 
 async def test_compression(
-    sftp_server: AsyncsshServer, s3: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch, made_here: list[int]
+    sftp_server: AsyncsshServer,
+    s3: S3Server,
+    bucket: str,
+    monkeypatch: pytest.MonkeyPatch,
+    made_here: list[int],
+    taken_here: list[int],
 ) -> None:
     """asyncssh compresses."""
     with_server_setting(monkeypatch, compress=True)
     await push_all(sftp_server, s3, bucket)
+    await pull_all(sftp_server, s3, s3.new_bucket())
     assert not made_here
+    assert not taken_here
 
 
 @pytest.mark.parametrize("lacks", ["_OF_CONNECTION", "_OF_CIPHER", "_OF_CHANNEL"])
@@ -99,12 +134,15 @@ async def test_an_asyncssh_that_is_not_known(
     bucket: str,
     monkeypatch: pytest.MonkeyPatch,
     made_here: list[int],
+    taken_here: list[int],
     lacks: str,
 ) -> None:
     """Where anything that is used of its inner state is missing, it does all by itself."""
     monkeypatch.setattr(ssh_packets, lacks, (*getattr(ssh_packets, lacks), "_of_another_version"))
     await push_all(sftp_server, s3, bucket)
+    await pull_all(sftp_server, s3, s3.new_bucket())
     assert not made_here
+    assert not sum(taken_here)
 
 
 def _rekeys_often(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,7 +157,13 @@ def _rekeys_often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("who", ["server", "client"])
 async def test_new_keys_on_the_way(
-    tmp_path: Path, s3: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch, made_here: list[int], who: str
+    tmp_path: Path,
+    s3: S3Server,
+    bucket: str,
+    monkeypatch: pytest.MonkeyPatch,
+    made_here: list[int],
+    taken_here: list[int],
+    who: str,
 ) -> None:
     """A key exchange after each MiB, begun by either side: nothing is sent in between, and all arrives."""
     if who == "client":
@@ -127,8 +171,13 @@ async def test_new_keys_on_the_way(
     with openssh(tmp_path, "RekeyLimit 1M" if who == "server" else "") as server:
         await push_all(server, s3, bucket)
         exchanges = server.log.read_text().count("SSH2_MSG_NEWKEYS received")
+        await pull_all(server, s3, s3.new_bucket())
+        exchanges_of_pull = server.log.read_text().count("SSH2_MSG_NEWKEYS received") - exchanges
     assert exchanges > 5
+    # The client counts what it sends, and a pull sends little.
+    assert exchanges_of_pull > (5 if who == "server" else 0)
     assert made_here
+    assert sum(taken_here) > len(FILES["large"]) / 2
 
 
 async def test_packets_are_no_larger_than_the_server_takes(
@@ -138,3 +187,41 @@ async def test_packets_are_no_larger_than_the_server_takes(
     with openssh(tmp_path) as server:
         await push_all(server, s3, bucket)
     assert max(made_here) == 32 * KiB
+
+
+def _with_a_wrong_byte(connection: Any) -> None:
+    at = len(connection._inpbuf) // 2
+    connection._inpbuf = connection._inpbuf[:at] + bytes([connection._inpbuf[at] ^ 1]) + connection._inpbuf[at + 1 :]
+
+
+def _with_no_room_for_it(connection: Any) -> None:
+    (channel,) = connection._channels.values()
+    channel._recv_window = 0
+
+
+@pytest.mark.parametrize("spoilt", [_with_a_wrong_byte, _with_no_room_for_it])
+async def test_what_is_wrong_ends_the_connection(
+    tmp_path: Path,
+    s3: S3Server,
+    bucket: str,
+    monkeypatch: pytest.MonkeyPatch,
+    taken_here: list[int],
+    spoilt: Callable[[Any], None],
+) -> None:
+    """Nothing of a packet that is not as it was sent, or that should not have been sent, gets into a file."""
+    receive = PacketReceiver._receive
+    connections: list[Any] = []
+
+    def spoiling(receiver: PacketReceiver) -> bool:
+        connection = receiver._connection
+        if connection not in connections:
+            connections.append(connection)
+        if len(connections) < 3 and sum(taken_here) > MiB:
+            taken_here.clear()
+            spoilt(connection)
+        return receive(receiver)
+
+    monkeypatch.setattr(PacketReceiver, "_receive", spoiling)
+    with openssh(tmp_path) as server:
+        await pull_all(server, s3, bucket)
+    assert len(connections) == 3
