@@ -12,7 +12,7 @@ import html
 import logging
 import re
 import urllib.parse
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -274,10 +274,12 @@ class Bucket:
             entries.append(ObjectEntry(key, int(fields.get("Size", 0)), etag, fields.get("LastModified", "")[:19]))
         return entries, answer.element("NextContinuationToken") or None
 
-    async def put(self, key: str, data: Iterable[bytes | memoryview], metadata: Mapping[str, str]) -> None:
+    async def put(self, key: str, data: Sequence[bytes | memoryview], metadata: Mapping[str, str]) -> None:
         """Store `data`, piece by piece, under `key` in one request. S3 has it completely when this returns."""
+        # An iterator takes obstore a fifth of the time of a small file.
+        body = data[0] if len(data) == 1 else iter(data)
         with self.errors(key):
-            await obstore.put_async(self._store, key, iter(data), attributes=dict(metadata), use_multipart=False)
+            await obstore.put_async(self._store, key, body, attributes=dict(metadata), use_multipart=False)
 
     async def put_stream(
         self,
