@@ -32,10 +32,11 @@ _UINT32 = struct.Struct(">I")
 _HEAD = struct.Struct(">BBII")
 #: bytes of AES-GCM's tag: RFC 5647, section 5.2
 _TAG = 16
+_LONGEST_PADDING = 255
 #: Bytes of a packet that asyncssh is asked about before all of it is there: no channel of ours takes as much.
 _LONGEST = 1 * MiB
 #: Packets that go to the system together: while more are made, the server has something to do.
-_PACKETS_AT_ONCE = 8
+_PACKETS_AT_ONCE = 16
 
 #: What is used of asyncssh's connection, cipher and channel.
 _OF_CONNECTION = (
@@ -85,6 +86,7 @@ class PacketSender:
         #: bytes that wait for room at the server
         self.held = 0
         self._aead = _Aead()
+        self._noise = b""
         self._is_known = _has(connection, _OF_CONNECTION) and _has(channel, _OF_CHANNEL)
         if self._is_known:
             self._finish: Callable[[], None] = channel._flush_send_buf
@@ -105,6 +107,7 @@ class PacketSender:
         connection, channel = self._connection, self._channel
         packets: list[bytes] = []
         makes_packets = self._makes_packets()
+        self._noise = os.urandom(_LONGEST_PADDING)
         while self.held and channel._send_window and not channel.is_closing():
             size = min(self.held, channel._send_window, channel._send_pktsize)
             channel._send_window -= size
@@ -130,7 +133,7 @@ class PacketSender:
         head = _HEAD.pack(padding, MSG_CHANNEL_DATA, self._channel._send_chan, size)
         length = _UINT32.pack(len(head) + size + padding)
         cipher = self._aead.cipher
-        encrypted = self._aead.aes.encrypt(cipher._iv, b"".join((head, *data, os.urandom(padding))), length)
+        encrypted = self._aead.aes.encrypt(cipher._iv, b"".join((head, *data, self._noise[:padding])), length)
         cipher._update_iv()
         connection._send_seq = (connection._send_seq + 1) & 0xFFFFFFFF
         connection._rekey_bytes_sent += len(head) + size + padding
@@ -175,6 +178,7 @@ class PacketReceiver:
     def __init__(self, connection: Any) -> None:
         self._connection = connection
         self._aead = _Aead()
+        self._known: Any = None
         if _has(connection, _OF_CONNECTION):
             self._leave_to_asyncssh: Callable[[], bool] = connection._recv_pkthdr
             if connection._recv_handler == connection._recv_pkthdr:
@@ -223,8 +227,12 @@ class PacketReceiver:
         except (InvalidTag, ValueError, struct.error):
             return None, None
         channel = connection._channels.get(number)
-        if kind not in (MSG_CHANNEL_DATA, MSG_CHANNEL_WINDOW_ADJUST) or not _has(channel, _OF_CHANNEL):
+        if kind not in (MSG_CHANNEL_DATA, MSG_CHANNEL_WINDOW_ADJUST):
             return None, None
+        if channel is not self._known:
+            if not _has(channel, _OF_CHANNEL):
+                return None, None
+            self._known = channel
         data = plain[_HEAD.size : len(plain) - padding]
         is_sound = not data if kind == MSG_CHANNEL_WINDOW_ADJUST else len(data) == size <= channel._recv_window
         if channel._recv_state != "open" or not is_sound:
