@@ -98,12 +98,16 @@ def retry() -> None:
 
 
 def flows() -> None:
-    """The Dags of dags/flows.yaml: a pull, and a push with its sensor and its mapped task."""
-    bag = _example_dags()
-    for name in ("partner_pull", "partner_push"):
-        for task in bag.dags[name].tasks:
+    """The Dags of dags/flows.yaml: a pull, and a push with its sensor and its mapped task; and a pull by two tasks."""
+    from airflow_provider_sftp_s3.flows import flow_dag
+
+    shared = {"name": "shared", "direction": "pull", "sftp_path": "/shared", "s3_bucket": "shared", "parallelism": 2}
+    examples = _example_dags().dags
+    dags = {"shared": flow_dag(shared)} | {name: examples[name] for name in ("partner_pull", "partner_push")}
+    for name, dag in dags.items():
+        for task in dag.tasks:
             task.retries = 0  # what is broken should not wait for five minutes to show that it still is
-        state, instances = airflow_env.run_dag(bag.dags[name])
+        state, instances = airflow_env.run_dag(dag)
         assert state == "success", f"{name}: {state}, {[(each.task_id, each.state) for each in instances.values()]}"
 
 
@@ -163,7 +167,7 @@ def assets() -> None:
     found = [uri.rstrip("/") for uri in uris]  # Airflow itself puts a slash behind a bucket with no prefix
     print(found)
     server = f"sftp://{SFTP['host']}:{SFTP['port']}"
-    wanted = {"s3://example-inbound/partner": 1, f"{server}/incoming": 9, f"{server}/by_hand": 1}
+    wanted = {"s3://example-inbound/partner": 1, "s3://shared": 1, f"{server}/incoming": 9, f"{server}/by_hand": 1}
     if not _airflow_2():  # which records no event for a Dag that it has not in its database
         wanted |= {"s3://pull": 1, f"{server}/push": 1}
     assert {uri: found.count(uri) for uri in found} == wanted, f"found {found}"

@@ -15,14 +15,14 @@ from tests.support.sftp_servers import AsyncsshServer
 PULLED = {"1.csv": b"one", "sub/2.csv": b"two", "sub/empty.csv": b""}
 PUSHED = {"a/3.bin": b"three", "a/b/4": b"four"}
 #: For the operators, and for `dags/flows.yaml`; the SFTP server's directories are named likewise.
-BUCKETS = ("pull", "push", "example-inbound", "example-outbound")
+BUCKETS = ("pull", "push", "shared", "example-inbound", "example-outbound")
 #: Of a dated push, by path beneath its target; two of the ten days have nothing.
 DATED = {f"2026-01-{day:02}/{name}": f"{name} {day}".encode() for day in (*range(1, 8), 9) for name in ("a", "b/c")}
 BY_HAND = {"form": b"once"}
 
 
 class World:
-    """Files in two directories, objects in two buckets, and a server that refuses the operators' first file each."""
+    """Files in three directories, objects in two buckets, and a server that refuses the operators' first file each."""
 
     def __init__(self, sftp: AsyncsshServer, s3: S3Server, client: Any) -> None:
         self._sftp, self._s3, self._client = sftp, s3, client
@@ -34,6 +34,7 @@ class World:
         for name, content in PULLED.items():
             self._put_file(f"/pull/{name}", content)
             self._put_file(f"/outgoing/{name}", content)
+            self._put_file(f"/shared/{name}", content)
         for name, content in PUSHED.items():
             self._client.put_object(Bucket="push", Key=f"out/{name}", Body=content)
             self._client.put_object(Bucket="example-outbound", Key=f"partner/{name}", Body=content)
@@ -56,7 +57,8 @@ class World:
                 "pull": self._pull_problem("pull", "/pull", ""),
                 "push": self._push_problem("push", "out/", PUSHED, "/push"),
                 "flows": self._pull_problem("example-inbound", "/outgoing", "partner/")
-                or self._push_problem("example-outbound", "partner/", PUSHED, "/incoming"),
+                or self._push_problem("example-outbound", "partner/", PUSHED, "/incoming")
+                or self._pull_problem("shared", "/shared", ""),
                 "form": self._push_problem("example-outbound", "by-hand/", BY_HAND, "/by_hand"),
                 "backfill": self._push_problem("example-outbound", "daily/", DATED, "/incoming"),
             }.items()

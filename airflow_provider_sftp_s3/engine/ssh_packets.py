@@ -190,29 +190,29 @@ class PacketReceiver:
         connection = self._connection
         incoming = connection._inpbuf
         view, start = memoryview(incoming), 0
-        has_room = []
-        strange = not self._takes_packets()
-        while not strange and len(incoming) - start >= _UINT32.size:
+        has_room = set()
+        is_ours = self._aead.follows(connection._recv_encryption) and not connection._decompressor
+        while is_ours and len(incoming) - start >= _UINT32.size:
             length = _UINT32.unpack_from(view, start)[0]
             end = start + _UINT32.size + length + _TAG
             if end > len(incoming) and length <= _LONGEST:
                 break
             channel, data = self._packet(view[start:end])
             if channel is None:
-                strange = True
-                break
-            start = end
-            if data is None:
-                has_room.append(channel)
+                is_ours = False
+            elif data is None:
+                start = end
+                has_room.add(channel)
             else:
+                start = end
                 channel._accept_data(data)
                 if connection._inpbuf is not incoming:  # whoever took the data has ended the connection
                     return False
         if start:
             connection._inpbuf = incoming[start:]
-        for channel in dict.fromkeys(has_room):
+        for channel in has_room:
             channel._flush_send_buf()
-        return strange and bool(connection._inpbuf) and self._leave_to_asyncssh()
+        return not is_ours and bool(connection._inpbuf) and self._leave_to_asyncssh()
 
     def _packet(self, packet: memoryview) -> tuple[Any, memoryview | None]:
         """
@@ -243,16 +243,6 @@ class PacketReceiver:
             return channel, data
         channel._send_window += size
         return channel, None
-
-    def _takes_packets(self) -> bool:
-        """Say whether packets can be taken here: with AES-GCM, no compression, and no key exchange on its way."""
-        connection = self._connection
-        return bool(
-            self._aead.follows(connection._recv_encryption)
-            and connection._auth_complete
-            and connection._kex_complete
-            and not connection._decompressor
-        )
 
 
 def _has(thing: Any, names: Sequence[str]) -> bool:

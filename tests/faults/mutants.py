@@ -257,6 +257,21 @@ MUTANTS = (
         hangs=True,
     ),
     Mutant(
+        "no more data than the server may send",
+        "engine/ssh_packets.py",
+        "len(data) == size <= channel._recv_window",
+        "len(data) == size",
+        _only("integration/test_ssh_packets.py", "ends_the_connection"),
+    ),
+    Mutant(
+        "what is not compressed alone",
+        "engine/ssh_packets.py",
+        " and not connection._decompressor",
+        "",
+        _only("integration/test_ssh_packets.py", "compression"),
+        hangs=True,
+    ),
+    Mutant(
         "new keys when they are due",
         "engine/ssh_packets.py",
         "            and connection._rekey_bytes_sent < connection._rekey_bytes\n",
