@@ -94,6 +94,8 @@ class Caps:
 
     async def admit(self, size: int) -> bool:
         """Wait until it is known whether a file of `size` bytes fits, and return that."""
+        if not self._is_set:
+            return True
         async with self._changed:
             while not self._fits(size):
                 if not self._in_flight:
@@ -106,12 +108,18 @@ class Caps:
 
     async def settle(self, size: int, transferred: bool) -> None:
         """Give back what an admitted file took, where it was not transferred."""
+        if not self._is_set:
+            return
         async with self._changed:
             self._in_flight -= 1
             if not transferred:
                 self._files -= 1
                 self._bytes -= size
             self._changed.notify_all()
+
+    @property
+    def _is_set(self) -> bool:
+        return self.max_files is not None or self.max_bytes is not None
 
     def _fits(self, size: int) -> bool:
         if self.max_files is not None and self._files >= self.max_files:
