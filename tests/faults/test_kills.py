@@ -155,7 +155,7 @@ class Sweep:
     def wait_until_quiet(self) -> None:
         """Wait until the servers have done what a dead process had asked them for."""
         deadline = time.monotonic() + PATIENCE
-        while self.s3.busy or self._connections():
+        while not self.s3.is_quiet or self._connections():
             assert time.monotonic() < deadline, "a connection of a dead process stays open"
             time.sleep(0.005)
 

@@ -26,6 +26,7 @@ from urllib.parse import parse_qsl, unquote
 from xml.sax.saxutils import escape
 
 import boto3
+import psutil
 from botocore.config import Config
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
@@ -216,6 +217,16 @@ class S3Server(S3Endpoint):
         with self._one_at_a_time:
             multiparts = s3_backends[DEFAULT_ACCOUNT_ID]["aws"].get_bucket(bucket).multiparts
             return [upload.key_name for upload in multiparts.values()]
+
+    @property
+    def is_quiet(self) -> bool:
+        """
+        Whether nothing is under way, nor in a connection whose client is gone.
+
+        What a process sends before it is killed lies there until this server comes to it.
+        """
+        left = (each for each in psutil.net_connections("tcp4") if each.laddr.port == self.port)
+        return not any(each.status == psutil.CONN_CLOSE_WAIT for each in left) and not self.busy
 
     def let_uploads_age(self, bucket: str, seconds: float) -> None:
         """Have multipart uploads, with all their parts, be so much older."""
