@@ -78,6 +78,8 @@ def _operators(job: dict[str, Any]) -> list[Any]:
     """Make the operators, and import what they import when they are executed."""
     name = job["operator"]
     if name in ("SftpTreeToS3Operator", "S3ToSftpOperator"):
+        import uvloop  # noqa: F401 - comes with Airflow 3
+
         import airflow_provider_sftp_s3.engine.pull
         import airflow_provider_sftp_s3.engine.push
         import airflow_provider_sftp_s3.hooks.s3_store

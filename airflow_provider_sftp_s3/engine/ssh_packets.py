@@ -2,8 +2,8 @@
 What channels send and receive, in fewer steps than asyncssh takes: a quarter off the CPU of large files.
 
 OpenSSH puts 32 KiB into a packet, so that a GiB goes in 32,768 of them. asyncssh copies each ten times or more, and
-hands it to the system by itself; here it is copied three times, and goes along with all others that the server has room
-for.
+hands it to the system by itself; here it is copied three times, with uvloop twice, and goes along with all others that
+the server has room for.
 
 This takes part in what asyncssh keeps to itself, which has been the same from 2.18 to 2.24. Where something is missing,
 or in a state that it does not know, such as a key exchange, asyncssh does what there is to do.
@@ -11,6 +11,7 @@ or in a state that it does not know, such as a key exchange, asyncssh does what 
 
 from __future__ import annotations
 
+import asyncio
 import os
 import struct
 import time
@@ -43,7 +44,7 @@ _OF_CONNECTION = (
     *("_auth_complete", "_compressor", "_kex_complete", "_send", "_send_encryption", "_send_seq"),
     *("_rekey_bytes", "_rekey_bytes_sent", "_rekey_seconds", "_rekey_time", "_send_blocksize", "_send_enchdrlen"),
     *("_channels", "_decompressor", "_inpbuf", "_recv_encryption", "_recv_handler"),
-    *("_recv_pkthdr", "_recv_seq"),
+    *("_recv_pkthdr", "_recv_seq", "_transport"),
 )
 _OF_CIPHER = ("_iv", "_key", "_update_iv")
 _OF_CHANNEL = (
@@ -104,7 +105,7 @@ class PacketSender:
         self._send_what_fits()
 
     def _send_what_fits(self) -> None:
-        connection, channel = self._connection, self._channel
+        channel = self._channel
         packets: list[bytes] = []
         makes_packets = self._makes_packets()
         self._noise = os.urandom(_LONGEST_PADDING)
@@ -115,14 +116,23 @@ class PacketSender:
             if makes_packets:
                 packets += self._packet(size, data)
                 if len(packets) >= 2 * _PACKETS_AT_ONCE:
-                    connection._send(b"".join(packets))
-                    packets.clear()
+                    self._hand_over(packets)
+                    packets = []
             else:
                 channel.send_packet(MSG_CHANNEL_DATA, _UINT32.pack(size), *data)
         if packets:
-            connection._send(b"".join(packets))
+            self._hand_over(packets)
         self._finish()
         self._sent()
+
+    def _hand_over(self, packets: list[bytes]) -> None:
+        """Give packets to the system: at once, and with uvloop without copying them."""
+        transport = self._connection._transport
+        # asyncio's own copies them, too, or does not say when to pause: CVE-2024-12254, in Python 3.12.0 to 3.12.8.
+        if hasattr(transport, "writelines") and not isinstance(transport, asyncio.Transport):
+            transport.writelines(packets)
+        else:
+            self._connection._send(b"".join(packets))
 
     def _packet(self, size: int, data: list[bytes | memoryview]) -> tuple[bytes, bytes]:
         """Return a packet's length, and the rest of it, encrypted: RFC 5647, section 7, as asyncssh does it."""
