@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
-from collections.abc import Generator, Iterator
+import sys
+from collections.abc import Callable, Generator, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
+import uvloop
 
 from tests.support import airflow_env, secrets
 from tests.support.sftp_servers import REAL_SERVERS, AsyncsshServer, OpenSshServer, SftpServer
@@ -64,6 +67,22 @@ def pytest_runtest_makereport() -> Generator[None, Any, Any]:
         return report
     finally:
         gc.enable()
+
+
+def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run each test in asyncio's event loop, and what is marked so in uvloop's as well."""
+    factories: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.new_event_loop}
+    if item.get_closest_marker("loops"):
+        factories["uvloop"] = uvloop.new_event_loop
+    return factories
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def engine_loop(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The library that the event loop of an operator's engine is from: uvloop, or asyncio where there is no uvloop."""
+    if request.param == "asyncio":
+        monkeypatch.setitem(sys.modules, "uvloop", None)
+    return str(request.param)
 
 
 @pytest.fixture

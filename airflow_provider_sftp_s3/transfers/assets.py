@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_sftp_s3._compat import Asset, AssetAlias, BaseOperator, can_record
+from airflow_provider_sftp_s3._compat import AirflowFailException, Asset, AssetAlias, BaseOperator, can_record
 
 if TYPE_CHECKING:
     from airflow_provider_sftp_s3._compat import Context
@@ -36,7 +36,7 @@ class UpdateAssetOperator(BaseOperator):
     is then failed, with no retry (`TaskInstance.register_asset_changes_in_db` of 3.3.1 does not expect the unique
     constraint's error).
 
-    :param transfers: task id of the transfers.
+    :param transfers: task id of the transfers, which must be upstream of this task.
     """
 
     def __init__(self, *, transfers: str, **kwargs: Any) -> None:
@@ -44,7 +44,13 @@ class UpdateAssetOperator(BaseOperator):
         self.transfers = transfers
 
     def execute(self, context: Context) -> None:
-        """Return None."""
+        """
+        Return None.
+
+        :raises AirflowFailException: `transfers` is no task before this one.
+        """
+        if self.transfers not in self.get_flat_relative_ids(upstream=True):
+            raise AirflowFailException(f"transfers: there is no task {self.transfers!r} upstream of {self.task_id!r}")
         # A list of tasks: of one, Airflow 3 returns the XCom itself where there is just one.
         updated = context["ti"].xcom_pull(task_ids=[self.transfers], key=UPDATED)
         for uri in sorted({uri for uri in updated if uri is not None}):

@@ -73,11 +73,12 @@ def main() -> None:
     job = json.load(sys.stdin)
     import airflow_provider_sftp_s3.transfers.s3_to_sftp
     import airflow_provider_sftp_s3.transfers.sftp_tree_to_s3  # noqa: F401 - Airflow is not what is measured
+    from airflow_provider_sftp_s3.transfers.base import EngineThread
 
     before = peak()
     holding = []
     for number in range(1, job["runs"] + 1):
-        report = asyncio.run(transfer(job))
+        report = EngineThread().run(lambda: transfer(job))
         if number % max(job["runs"] // 10, 1) == 0:
             holding.append(held())
     print(json.dumps({"report": report, "growth": peak() - before, "holding": holding}))  # noqa: T201

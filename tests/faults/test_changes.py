@@ -22,7 +22,7 @@ from tests.faults.harness import (
 from tests.support.s3_server import S3Request, S3Server
 from tests.support.sftp_servers import AsyncsshServer, Fault
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.loops]
 
 NAME = "victim"
 SMALL = os.urandom(70_000)

@@ -27,7 +27,7 @@ from tests.support.faulty_sftp import SetstatIsRefused
 from tests.support.s3_server import S3Request, S3Server
 from tests.support.sftp_servers import AsyncsshServer, Fault, Proceed, Request
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.loops]
 
 DATA = os.urandom(70_000)
 

@@ -15,7 +15,7 @@ from tests.faults.harness import check_pull, run_pull, write_tree
 from tests.support.s3_server import S3Request, S3Server
 from tests.support.sftp_servers import AsyncsshServer
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.loops]
 
 FILES = {"large": os.urandom(5 * MiB + 7), "small": b"s"}
 HOUR = 3600.0

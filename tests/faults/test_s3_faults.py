@@ -44,7 +44,7 @@ from tests.faults.harness import (
 from tests.support.s3_server import ACCESS_KEY, REGION, S3Request, S3Server
 from tests.support.sftp_servers import AsyncsshServer, Fault
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.loops]
 
 VICTIM = "sub/victim"
 FILES = {

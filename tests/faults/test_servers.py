@@ -40,7 +40,7 @@ from tests.support import sftp_servers
 from tests.support.s3_server import S3Request, S3Server
 from tests.support.sftp_servers import AsyncsshServer, CutConnection, Fault, OpenSshServer, Proceed, Request
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.loops]
 
 VICTIM = "sub/victim"
 FILES = {

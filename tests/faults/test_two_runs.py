@@ -51,6 +51,7 @@ LARGE = os.urandom(5 * MiB + 9)
 DECLARED = {
     "pull": {
         r"skipped: gone": "the other run has moved it away since it was listed",
+        r"skipped: excluded": "whoever replaces a file writes beside it first",
         r"failed: changed while reading.*": "it was replaced under the read; the next run takes the new one",
     },
     "push": {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
 import hmac
@@ -28,6 +27,7 @@ from airflow_provider_sftp_s3.engine.options import TransferOptions
 from airflow_provider_sftp_s3.engine.sftp import SftpSession
 from airflow_provider_sftp_s3.hooks.s3_store import bucket_of
 from airflow_provider_sftp_s3.hooks.sftp_session import SftpSessionHook
+from airflow_provider_sftp_s3.transfers.base import EngineThread
 from tests.support.airflow_env import airflow_connections, warnings_of_ours_only
 from tests.support.faulty_sftp import NeverGreets
 from tests.support.s3_server import ACCESS_KEY, REGION, SECRET_KEY, SESSION_TOKEN, S3Server
@@ -62,7 +62,7 @@ def log_in(connection: dict[str, Any], **options: Any) -> dict[str, str]:
                 for name in ("username", "send_cipher", "send_compression", "server_host_key")
             }
 
-    return asyncio.run(look())
+    return EngineThread().run(look)
 
 
 def without_password(server: SftpServer, **extra: Any) -> dict[str, Any]:
@@ -421,6 +421,7 @@ def test_a_wrong_extra_is_named(sftp_server: AsyncsshServer, extra: dict[str, An
     assert not sftp_server.requests
 
 
+@pytest.mark.usefixtures("engine_loop")
 def test_a_proxy_command(sftp_server: AsyncsshServer) -> None:
     """The connection goes through a command's standard input and output; the command ends with it."""
     pipe = (
@@ -466,7 +467,7 @@ def test_no_connection_of_that_name(airflow_home: Path) -> None:
 
 
 def put_and_get(aws_conn_id: str | None, bucket: str) -> None:
-    """Use both of the bucket's clients: boto3's and obstore's."""
+    """Use both of the bucket's clients: ours and obstore's."""
     with warnings_of_ours_only():
         opened = bucket_of(aws_conn_id, bucket, TransferOptions())
 
@@ -479,7 +480,7 @@ def put_and_get(aws_conn_id: str | None, bucket: str) -> None:
             assert download is not None
             assert [chunk async for chunk in download.chunks()] == [b"contents"]
 
-    asyncio.run(both())
+    EngineThread().run(both)
 
 
 def credentials(s3: S3Server) -> set[tuple[str, str, str | None]]:

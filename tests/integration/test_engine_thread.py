@@ -12,7 +12,7 @@ import pytest
 from airflow_provider_sftp_s3.engine.errors import SftpS3Error
 from airflow_provider_sftp_s3.transfers.base import EngineThread
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("engine_loop")]
 
 
 class OutOfTime(BaseException):
@@ -53,6 +53,13 @@ def test_the_result_comes_back() -> None:
     """And no thread stays behind."""
     assert EngineThread().run(quick) == "result"
     assert engine_threads() == []
+
+
+def test_the_event_loop_is_uvloops_where_that_is_installed(engine_loop: str) -> None:
+    async def loop() -> str:
+        return type(asyncio.get_running_loop()).__module__
+
+    assert EngineThread().run(loop).partition(".")[0] == engine_loop
 
 
 def test_an_error_comes_back_as_it_is() -> None:

@@ -19,37 +19,36 @@ from tests.support.engine import Engine
 from tests.support.s3_server import S3Server
 from tests.support.sftp_servers import AsyncsshServer, OpenSshServer
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.loops]
 
 FILES = {"large": os.urandom(12 * MiB + 4321), **{f"d/{number}": os.urandom(number * 500) for number in range(40)}}
 
 
-@pytest.fixture
-def made_here(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The sizes of the data in the packets that the engine makes."""
-    sizes: list[int] = []
-    packet = PacketSender._packet
+@dataclasses.dataclass
+class Sizes:
+    """The sizes of the data in the packets that the engine makes, and takes."""
 
-    def noted(sender: PacketSender, size: int, data: list[bytes | memoryview]) -> tuple[bytes, bytes]:
-        sizes.append(size)
-        return packet(sender, size, data)
-
-    monkeypatch.setattr(PacketSender, "_packet", noted)
-    return sizes
+    made: list[int] = dataclasses.field(default_factory=list)
+    taken: list[int] = dataclasses.field(default_factory=list)
 
 
 @pytest.fixture
-def taken_here(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The sizes of the data in the packets that the engine takes."""
-    sizes: list[int] = []
-    packet = PacketReceiver._packet
+def here(monkeypatch: pytest.MonkeyPatch) -> Sizes:
+    """What the engine does itself; the rest is asyncssh's."""
+    sizes = Sizes()
+    make, take = PacketSender._packet, PacketReceiver._packet
 
-    def noted(receiver: PacketReceiver, encrypted: memoryview) -> tuple[Any, memoryview | None]:
-        channel, data = packet(receiver, encrypted)
-        sizes.append(len(data or b""))
+    def made(sender: PacketSender, size: int, data: list[bytes | memoryview]) -> tuple[bytes, bytes]:
+        sizes.made.append(size)
+        return make(sender, size, data)
+
+    def taken(receiver: PacketReceiver, encrypted: memoryview) -> tuple[Any, memoryview | None]:
+        channel, data = take(receiver, encrypted)
+        sizes.taken.append(len(data or b""))
         return channel, data
 
-    monkeypatch.setattr(PacketReceiver, "_packet", noted)
+    monkeypatch.setattr(PacketSender, "_packet", made)
+    monkeypatch.setattr(PacketReceiver, "_packet", taken)
     return sizes
 
 
@@ -85,7 +84,7 @@ def with_server_setting(monkeypatch: pytest.MonkeyPatch, **settings: Any) -> Non
 
 
 @pytest.mark.parametrize(
-    ("cipher", "here"),
+    ("cipher", "ours"),
     [
         ("aes128-gcm@openssh.com", True),
         ("aes256-gcm@openssh.com", True),
@@ -98,17 +97,16 @@ async def test_every_cipher(
     s3: S3Server,
     bucket: str,
     monkeypatch: pytest.MonkeyPatch,
-    made_here: list[int],
-    taken_here: list[int],
+    here: Sizes,
     cipher: str,
-    here: bool,
+    ours: bool,
 ) -> None:
     """With AES-GCM the engine deals with the packets, with any other cipher asyncssh does."""
     with_server_setting(monkeypatch, ciphers=(cipher,))
     await push_all(sftp_server, s3, bucket)
-    assert (sum(made_here) > len(FILES["large"])) == here
+    assert (sum(here.made) > len(FILES["large"])) == ours
     await pull_all(sftp_server, s3, s3.new_bucket())
-    assert (sum(taken_here) > len(FILES["large"])) == here
+    assert (sum(here.taken) > len(FILES["large"])) == ours
 
 
 async def test_compression(
@@ -116,15 +114,14 @@ async def test_compression(
     s3: S3Server,
     bucket: str,
     monkeypatch: pytest.MonkeyPatch,
-    made_here: list[int],
-    taken_here: list[int],
+    here: Sizes,
 ) -> None:
     """asyncssh compresses."""
     with_server_setting(monkeypatch, compress=True)
     await push_all(sftp_server, s3, bucket)
     await pull_all(sftp_server, s3, s3.new_bucket())
-    assert not made_here
-    assert not taken_here
+    assert not here.made
+    assert not here.taken
 
 
 @pytest.mark.parametrize("lacks", ["_OF_CONNECTION", "_OF_CIPHER", "_OF_CHANNEL"])
@@ -133,16 +130,15 @@ async def test_an_asyncssh_that_is_not_known(
     s3: S3Server,
     bucket: str,
     monkeypatch: pytest.MonkeyPatch,
-    made_here: list[int],
-    taken_here: list[int],
+    here: Sizes,
     lacks: str,
 ) -> None:
     """Where anything that is used of its inner state is missing, it does all by itself."""
     monkeypatch.setattr(ssh_packets, lacks, (*getattr(ssh_packets, lacks), "_of_another_version"))
     await push_all(sftp_server, s3, bucket)
     await pull_all(sftp_server, s3, s3.new_bucket())
-    assert not made_here
-    assert not sum(taken_here)
+    assert not here.made
+    assert not sum(here.taken)
 
 
 def _rekeys_often(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,8 +157,7 @@ async def test_new_keys_on_the_way(
     s3: S3Server,
     bucket: str,
     monkeypatch: pytest.MonkeyPatch,
-    made_here: list[int],
-    taken_here: list[int],
+    here: Sizes,
     who: str,
 ) -> None:
     """A key exchange after each MiB, begun by either side: nothing is sent in between, and all arrives."""
@@ -176,17 +171,17 @@ async def test_new_keys_on_the_way(
     assert exchanges > 5
     # The client counts what it sends, and a pull sends little.
     assert exchanges_of_pull > (5 if who == "server" else 0)
-    assert made_here
-    assert sum(taken_here) > len(FILES["large"]) / 2
+    assert here.made
+    assert sum(here.taken) > len(FILES["large"]) / 2
 
 
 async def test_packets_are_no_larger_than_the_server_takes(
-    tmp_path: Path, s3: S3Server, bucket: str, made_here: list[int]
+    tmp_path: Path, s3: S3Server, bucket: str, here: Sizes
 ) -> None:
     """OpenSSH takes 32 KiB, and makes room for 2 MiB at a time."""
     with openssh(tmp_path) as server:
         await push_all(server, s3, bucket)
-    assert max(made_here) == 32 * KiB
+    assert max(here.made) == 32 * KiB
 
 
 def _with_a_wrong_byte(connection: Any) -> None:
@@ -205,7 +200,7 @@ async def test_what_is_wrong_ends_the_connection(
     s3: S3Server,
     bucket: str,
     monkeypatch: pytest.MonkeyPatch,
-    taken_here: list[int],
+    here: Sizes,
     spoilt: Callable[[Any], None],
 ) -> None:
     """Nothing of a packet that is not as it was sent, or that should not have been sent, gets into a file."""
@@ -216,8 +211,8 @@ async def test_what_is_wrong_ends_the_connection(
         connection = receiver._connection
         if connection not in connections:
             connections.append(connection)
-        if len(connections) < 3 and sum(taken_here) > MiB:
-            taken_here.clear()
+        if len(connections) < 3 and sum(here.taken) > MiB:
+            here.taken.clear()
             spoilt(connection)
         return receive(receiver)
 

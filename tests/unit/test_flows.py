@@ -354,6 +354,15 @@ def test_a_pull_flow_with_parallelism_is_one_task_per_shard() -> None:
     assert flow_dag(PULL | {"parallelism": 2}).max_active_tasks == conf.getint("core", "max_active_tasks_per_dag")
 
 
+def test_the_event_is_that_of_tasks_before_it() -> None:
+    from airflow_provider_sftp_s3._compat import AirflowFailException
+
+    update = flow_dag(PULL | {"parallelism": 2}).get_task("update_asset")
+    update.transfers = "pul"
+    with pytest.raises(AirflowFailException, match="transfers: there is no task 'pul' upstream of 'update_asset'"):
+        update.execute({})
+
+
 def test_a_push_flow_waits_lists_and_pushes_batches() -> None:
     dag = flow_dag(PUSH | {"schedule": "@continuous", "parallelism": "3", "batch_files": 50, "poke_interval": "30s"})
     wait, listing, push = (dag.get_task(name) for name in ("wait_for_objects", "list_unsynced", "push"))
