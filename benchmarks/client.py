@@ -7,6 +7,7 @@ with Airflow imported and nothing else, so that what the operators import counts
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -42,7 +43,12 @@ def main() -> None:
     home = airflow_env.configure()
     os.environ |= job["environment"]
     import airflow
-    from airflow.models.connection import Connection  # noqa: F401 - a part of Airflow that every task has
+
+    # Parts of Airflow that every task has.
+    from airflow.models.connection import Connection  # noqa: F401
+
+    with contextlib.suppress(ImportError):  # Airflow 2
+        import airflow.sdk.execution_time.supervisor
 
     airflow_only = memory("VmRSS")
     operators = _operators(job)
