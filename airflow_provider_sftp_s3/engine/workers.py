@@ -26,6 +26,10 @@ ATTEMPTS = 3
 #: Files that are worked on at once, at any concurrency up to this: each may have a connection to S3, and Linux lets a
 #: process open 1,024 files by default.
 MAX_WORKERS = 512
+#: Files that are worked on for each that may be open. One that is moved or marked is open no more, and leaves its place
+#: to the next one: see Handles. Far away a small file takes six round trips in a pull, and is open in one of them. In a
+#: push it takes half of that, and two requests to S3: more than this only takes more connections to S3, measured.
+FILES_PER_HANDLE = {"pull": 6, "push": 4}
 #: How many connections in a row may be lost with nothing moved in between before the run gives up.
 LOSSES = 6
 #: Seconds after which a file is begun again that met expired credentials.
@@ -215,9 +219,8 @@ class Run(Generic[T]):
         self.caps = caps
         self.budget = Budget(options.memory_budget)
         self.progress = Progress()
-        # A file that is moved or marked is open no more, and leaves its place to the next one: see Handles. Far away a
-        # small file takes six round trips, and is open in one of them.
-        self._workers = max(options.concurrency, min(6 * options.concurrency - 5, MAX_WORKERS))
+        workers = FILES_PER_HANDLE[report.direction] * (options.concurrency - 1) + 1  # one by one is one by one
+        self._workers = max(options.concurrency, min(workers, MAX_WORKERS))
         self._stop = False
         self._losses = 0
         self._last_lost = 0
