@@ -51,6 +51,7 @@ class Handles:
         try:
             return await self._try(request)
         except ServerRefused as refused:
+            others = max(others, self._open + self._asked)  # they may have overtaken it, after a new connection
             if not refused.vague or not others:
                 raise
         before = self._allowed

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from airflow_provider_sftp_s3.engine.errors import ConfigurationError, ConnectionFailed, FileError
+from airflow_provider_sftp_s3.engine.errors import ConfigurationError, ConnectionFailed, FileError, ServerRefused
 from airflow_provider_sftp_s3.engine.handles import Handles
 from airflow_provider_sftp_s3.engine.model import Outcome, Report
 from airflow_provider_sftp_s3.engine.options import MiB, TransferOptions
@@ -130,6 +130,35 @@ async def test_open_files_are_never_more_than_allowed() -> None:
 
     await asyncio.gather(*(use_one() for _ in range(100)))
     assert (peak, opened) == (7, 0)
+
+
+async def test_a_file_that_was_overtaken_meets_the_limit_too() -> None:
+    """It asked first, with nothing open, and the server heard of another one before: that is no fault of its own."""
+    limits: list[int] = []
+    handles = Handles(64, limits.append)
+    overtaken = asyncio.Event()
+    tries = 0
+
+    async def of_the_first() -> str:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            await overtaken.wait()
+            raise ServerRefused("Failure", vague=True)
+        return "first"
+
+    async def of_the_second() -> str:
+        return "second"
+
+    first = asyncio.create_task(handles.open(of_the_first))
+    await asyncio.sleep(0)
+    assert await handles.open(of_the_second) == "second"
+    overtaken.set()
+    await asyncio.sleep(0.01)
+    assert (tries, first.done()) == (1, False), "it is to wait until the other one is closed"
+    handles.closed()
+    assert await first == "first"
+    assert (tries, handles.held, limits) == (2, 1, [1])
 
 
 async def test_a_failure_leaves_the_others_alone() -> None:
