@@ -35,8 +35,8 @@ with warnings_of_ours_only():
 
 OPERATORS = {"pull": SftpTreeToS3Operator, "push": S3ToSftpOperator}
 
-# botocore reads and parses a megabyte of JSON for each client.
-JSONFileLoader.load_file = cache(JSONFileLoader.load_file)  # type: ignore[method-assign]
+# botocore reads and parses a megabyte of JSON for each client, each of which has a loader of its own.
+JSONFileLoader.load_file = staticmethod(cache(JSONFileLoader().load_file))  # type: ignore[assignment,method-assign]
 with airflow_connections(warm_up={"conn_type": "aws", "login": "a", "password": "b"}), warnings_of_ours_only():
     S3Hook("warm_up", region_name="eu-central-1").get_client_type().close()
 
