@@ -132,6 +132,61 @@ async def test_open_files_are_never_more_than_allowed() -> None:
     assert (peak, opened) == (7, 0)
 
 
+@pytest.mark.parametrize("late", [False, True], ids=["while it waits", "when its turn has come"])
+async def test_who_gives_up_leaves_the_place_to_the_next(late: bool) -> None:
+    """Cancelled while it waits for a handle: the others come in, in their order, and no more than are allowed."""
+    handles = Handles(1, lambda limit: None)
+    order: list[int] = []
+
+    async def open_one(number: int) -> None:
+        async def request() -> None:
+            order.append(number)
+
+        await handles.open(request)
+
+    await open_one(0)
+    waiting = [asyncio.create_task(open_one(number)) for number in (1, 2, 3)]
+    await asyncio.sleep(0)
+    assert order == [0]
+    if late:
+        handles.closed()
+    waiting[0].cancel()
+    await asyncio.sleep(0.01)
+    assert (order, waiting[0].cancelled()) == ([0, 2] if late else [0], True)
+    handles.closed()
+    await asyncio.sleep(0.01)
+    if not late:
+        assert order == [0, 2]
+        handles.closed()
+    await asyncio.gather(*waiting[1:])
+    assert (order, handles.held) == ([0, 2, 3], 1)
+
+
+async def test_a_limit_is_met_by_those_that_are_asked_for_and_by_no_more() -> None:
+    """The server allows 3, and 8 are asked for at once: 5 are refused, and of the 92 that wait none is."""
+    limits: list[int] = []
+    handles = Handles(8, limits.append)
+    opened = refused = 0
+
+    async def open_one() -> None:
+        nonlocal opened, refused
+        await asyncio.sleep(0)
+        if opened == 3:
+            refused += 1
+            raise ServerRefused("Failure", vague=True)
+        opened += 1
+
+    async def use_one() -> None:
+        nonlocal opened
+        await handles.open(open_one)
+        await asyncio.sleep(0.001)
+        opened -= 1
+        handles.closed()
+
+    await asyncio.gather(*(use_one() for _ in range(100)))
+    assert (refused, limits, handles.held) == (5, [3], 0)
+
+
 async def test_a_file_that_was_overtaken_meets_the_limit_too() -> None:
     """It asked first, with nothing open, and the server heard of another one before: that is no fault of its own."""
     limits: list[int] = []
