@@ -1,5 +1,5 @@
 """
-The S3 side: the only importer of obstore, which uploads.
+The S3 side: the only importer of obstore, which uploads all but the smallest files.
 
 All else goes through :class:`~airflow_provider_sftp_s3.engine.s3_requests.S3Requests`.
 """
@@ -37,7 +37,7 @@ from airflow_provider_sftp_s3.engine.errors import (
     StorageError,
 )
 from airflow_provider_sftp_s3.engine.model import ObjectEntry
-from airflow_provider_sftp_s3.engine.options import TransferOptions
+from airflow_provider_sftp_s3.engine.options import KiB, TransferOptions
 from airflow_provider_sftp_s3.engine.s3_requests import EXPIRED, Contents, Refused, S3Requests, query_of
 
 if TYPE_CHECKING:
@@ -46,6 +46,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+#: Up to so many bytes an upload takes less time than to hand it to obstore's threads, which have to wait for Python's
+#: lock for each. Measured: of 5,000 x 4 KiB that is a seventh of the time, and half of it where they wake one by one.
+SMALL = 16 * KiB
 #: Seconds that an upload which is called off has to abort itself on the server.
 ABORT_SECONDS = 1.5
 
@@ -276,6 +279,10 @@ class Bucket:
 
     async def put(self, key: str, data: Sequence[bytes | memoryview], metadata: Mapping[str, str]) -> None:
         """Store `data`, piece by piece, under `key` in one request. S3 has it completely when this returns."""
+        if sum(len(piece) for piece in data) <= SMALL:
+            headers = {f"{_METADATA}{name}": value for name, value in metadata.items()}
+            await self.requests.ask("PUT", key, headers=headers, body=b"".join(data))
+            return
         # An iterator takes obstore a fifth of the time of a small file.
         body = data[0] if len(data) == 1 else iter(data)
         with self.errors(key):
