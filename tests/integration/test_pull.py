@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError, PlaceMissing, TransferError
-from airflow_provider_sftp_s3.engine.options import MiB
+from airflow_provider_sftp_s3.engine.options import MiB, TransferOptions
+from airflow_provider_sftp_s3.engine.s3 import SMALL
 from tests.support.engine import Engine
 from tests.support.faulty_sftp import ListingHasOtherAttributes
 from tests.support.s3_server import S3Server
@@ -77,6 +78,17 @@ async def test_a_large_file_arrives_whole_in_parts(engine: Engine, inbox: Path) 
     head = engine.s3.client().head_object(Bucket=engine.bucket, Key="big.bin")
     assert head["ETag"].endswith('-3"')
     assert head["Metadata"]["mtime"] == str(OLD)
+
+
+@pytest.mark.parametrize("bound", [SMALL, TransferOptions().part_size], ids=["SMALL", "part_size"])
+async def test_objects_of_all_sizes_are_alike(engine: Engine, inbox: Path, bound: int) -> None:
+    """Where one way to upload ends and the next begins: the same bytes, headers and names of metadata."""
+    files = {f"{size}.bin": os.urandom(size) for size in (bound - 1, bound, bound + 1)}
+    put(inbox, files)
+    await engine.pull()
+    assert engine.s3.objects(engine.bucket) == files
+    heads = [engine.s3.client().head_object(Bucket=engine.bucket, Key=name) for name in files]
+    assert len({(head["ContentType"], *sorted(head["Metadata"])) for head in heads}) == 1
 
 
 async def test_objects_carry_mtime_and_mark(engine: Engine, inbox: Path) -> None:
