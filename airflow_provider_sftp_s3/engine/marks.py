@@ -21,7 +21,7 @@ from typing import Literal, get_args
 
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError, StorageError
 from airflow_provider_sftp_s3.engine.options import MAX_PARTS, GiB, MiB
-from airflow_provider_sftp_s3.engine.s3 import Bucket, Version
+from airflow_provider_sftp_s3.engine.s3 import Bucket, Version, metadata_headers
 from airflow_provider_sftp_s3.engine.s3_requests import Refused
 
 _XMLNS = "http://s3.amazonaws.com/doc/2006-03-01/"
@@ -116,7 +116,7 @@ class Marks:
 
     async def _mark_by_metadata(self, key: str, version: Version) -> None:
         metadata = {**version.metadata, **metadata_mark(self.bucket.name, key)}
-        headers = {**version.headers, **{f"x-amz-meta-{name}": value for name, value in metadata.items()}}
+        headers = {**version.headers, **metadata_headers(metadata)}
         source = {
             "x-amz-copy-source": urllib.parse.quote(f"{self.bucket.name}/{key}"),
             "x-amz-copy-source-if-match": version.etag,

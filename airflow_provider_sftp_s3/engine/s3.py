@@ -80,6 +80,11 @@ _METADATA = "x-amz-meta-"
 _FIELDS = re.compile("<(Key|Size|ETag|LastModified)>([^<]*)</")
 
 
+def metadata_headers(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers of a request that writes an object with this user metadata."""
+    return {f"{_METADATA}{name}": value for name, value in metadata.items()}
+
+
 def keep_secrets_out_of_logs() -> None:
     """Silence botocore's DEBUG log, which shows the headers of requests, and with them session tokens, and answers."""
     log = logging.getLogger("botocore")
@@ -280,8 +285,7 @@ class Bucket:
     async def put(self, key: str, data: Sequence[bytes | memoryview], metadata: Mapping[str, str]) -> None:
         """Store `data`, piece by piece, under `key` in one request. S3 has it completely when this returns."""
         if sum(len(piece) for piece in data) <= SMALL:
-            headers = {f"{_METADATA}{name}": value for name, value in metadata.items()}
-            await self.requests.ask("PUT", key, headers=headers, body=b"".join(data))
+            await self.requests.ask("PUT", key, headers=metadata_headers(metadata), body=b"".join(data))
             return
         with self.errors(key):
             await obstore.put_async(self._store, key, iter(data), attributes=dict(metadata), use_multipart=False)

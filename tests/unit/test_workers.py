@@ -110,26 +110,37 @@ async def test_concurrency_is_the_number_in_flight() -> None:
         assert run.report.transferred == 100
 
 
-async def test_open_files_are_never_more_than_allowed() -> None:
-    """Who comes too many waits until one is closed."""
-    handles = Handles(7, lambda limit: None)
-    opened = peak = 0
+class Files:
+    """The open files of a server that allows so many at once, and refuses more."""
 
-    async def open_one() -> None:
-        nonlocal opened, peak
-        await asyncio.sleep(0)
-        opened += 1
-        peak = max(peak, opened)
+    def __init__(self, allowed: int) -> None:
+        self.allowed = allowed
+        self.open = self.peak = self.refused = 0
 
-    async def use_one() -> None:
-        nonlocal opened
-        await handles.open(open_one)
+    async def use_100(self, handles: Handles) -> None:
+        """Open a hundred files at once, each for a moment."""
+        await asyncio.gather(*(self._use_one(handles) for _ in range(100)))
+
+    async def _use_one(self, handles: Handles) -> None:
+        await handles.open(self._open_one)
         await asyncio.sleep(0.001)
-        opened -= 1
+        self.open -= 1
         handles.closed()
 
-    await asyncio.gather(*(use_one() for _ in range(100)))
-    assert (peak, opened) == (7, 0)
+    async def _open_one(self) -> None:
+        await asyncio.sleep(0)
+        if self.open == self.allowed:
+            self.refused += 1
+            raise ServerRefused("Failure", vague=True)
+        self.open += 1
+        self.peak = max(self.peak, self.open)
+
+
+async def test_open_files_are_never_more_than_allowed() -> None:
+    """Who comes too many waits until one is closed."""
+    files = Files(100)
+    await files.use_100(Handles(7, lambda limit: None))
+    assert (files.peak, files.open, files.refused) == (7, 0, 0)
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["while it waits", "when its turn has come"])
@@ -166,25 +177,9 @@ async def test_a_limit_is_met_by_those_that_are_asked_for_and_by_no_more() -> No
     """The server allows 3, and 8 are asked for at once: 5 are refused, and of the 92 that wait none is."""
     limits: list[int] = []
     handles = Handles(8, limits.append)
-    opened = refused = 0
-
-    async def open_one() -> None:
-        nonlocal opened, refused
-        await asyncio.sleep(0)
-        if opened == 3:
-            refused += 1
-            raise ServerRefused("Failure", vague=True)
-        opened += 1
-
-    async def use_one() -> None:
-        nonlocal opened
-        await handles.open(open_one)
-        await asyncio.sleep(0.001)
-        opened -= 1
-        handles.closed()
-
-    await asyncio.gather(*(use_one() for _ in range(100)))
-    assert (refused, limits, handles.held) == (5, [3], 0)
+    files = Files(3)
+    await files.use_100(handles)
+    assert (files.refused, limits, handles.held) == (5, [3], 0)
 
 
 async def test_a_file_that_was_overtaken_meets_the_limit_too() -> None:
