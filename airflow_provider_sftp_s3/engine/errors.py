@@ -7,7 +7,8 @@ The errors of the engine. An error's type answers "what now?", its message says 
     ├── ConfigurationError        nothing can work until somebody changes something: not retried
     │   ├── AuthenticationFailed  password, key or user refused
     │   ├── HostKeyError          unknown or changed host key
-    │   └── PlaceMissing          sftp_path or bucket does not exist, or is not a directory
+    │   ├── PlaceMissing          sftp_path or bucket does not exist, or is not a directory
+    │   └── HandlesRepeat         the server gives one handle to several open files
     ├── ConnectionFailed          the server cannot be reached, hangs, or cut the line: worth a retry
     ├── FileError                 one file failed; the others go on
     │   ├── NameRefused           a name or key that must not be used as a path, or cannot be
@@ -49,18 +50,24 @@ class PlaceMissing(ConfigurationError):
     """The directory or bucket to work in does not exist, or is something else."""
 
 
+class HandlesRepeat(ConfigurationError):
+    """The SFTP server has given one handle to two files that are open at once: no byte of either is certain."""
+
+
 class ConnectionFailed(SftpS3Error):
     """
     No connection to the SFTP server, or no more: down, hanging, or cut.
 
     :param connection: the serial number of the connection that was lost; 0 where none could be opened.
     :param culprit: it was this very request that the server did not answer. The others on the line are innocent.
+    :param given_up: the connection was good, and was ended since too many files were open on it.
     """
 
-    def __init__(self, message: str, connection: int = 0, culprit: bool = False) -> None:
+    def __init__(self, message: str, connection: int = 0, culprit: bool = False, given_up: bool = False) -> None:
         super().__init__(message)
         self.connection = connection
         self.culprit = culprit
+        self.given_up = given_up
 
 
 class FileError(SftpS3Error):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import posixpath
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from airflow_provider_sftp_s3.engine import paths
@@ -21,11 +21,16 @@ LISTERS = 16
 
 @dataclass(frozen=True)
 class Directory:
-    """A directory of the tree, and what stands in it."""
+    """
+    A directory of the tree, and what stands in it.
+
+    :param left: what earlier runs have left in its done directory, where that was looked into.
+    """
 
     path: bytes
     relative: bytes
     entries: list[Entry]
+    left: Sequence[Entry] = ()
 
 
 class Tree:
@@ -36,6 +41,8 @@ class Tree:
     :param done_name: name of the done directories, which are never entered.
     :param min_age: seconds that a file must have been left alone; 0 takes all.
     :param shard: the part of the tree to take; of what is in the others, nothing is told.
+    :param now: returns the time, in seconds since 1970.
+    :param finds_left: whether to look for files that an earlier run has moved into a done directory to remove them.
     """
 
     def __init__(
@@ -47,6 +54,8 @@ class Tree:
         done_name: bytes,
         min_age: float,
         shard: paths.Shard,
+        now: Callable[[], float] = time.time,
+        finds_left: bool = False,
     ) -> None:
         self.session = session
         self.root = root
@@ -54,9 +63,13 @@ class Tree:
         self.done_name = done_name
         self.min_age = min_age
         self.shard = shard
+        self._now = now
+        self._finds_left = finds_left
         #: the done directories that the walk came by, relative to the root
         self.done_directories: list[bytes] = []
-        self._from_the_future: list[SourceFile] = []
+        #: paths of those that were looked into and found empty
+        self.empty_done_directories: list[bytes] = []
+        self._of_unknown_age: list[SourceFile] = []
         self._losses = 0
         self._root: asyncio.Task[Directory | Outcome] | None = None
 
@@ -92,19 +105,26 @@ class Tree:
         finally:
             for task in listing:
                 task.cancel()
-        if self._from_the_future:
-            # Where the server's clock is ahead, an mtime says nothing of a file's age; that it stands still does.
-            # The second look is the one that every file gets when it is opened.
+        if self._of_unknown_age:
+            # Where the server's clock is ahead, or there is no mtime, only that a file stands still says that it is
+            # whole. The second look is the one that every file gets when it is opened.
             await asyncio.sleep(self.min_age)
-            for file in self._from_the_future:
+            for file in self._of_unknown_age:
                 yield file
 
     async def _list(self, path: bytes, relative: bytes) -> Directory | Outcome:
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                directory = Directory(path, relative, await self.session.list_directory(path))
+                entries = await self.session.list_directory(path)
+                done = _done_state(entries, self.done_name)
+                left: list[Entry] = []
+                if self._finds_left and done == "directory":
+                    inside = await self.session.list_directory(posixpath.join(path, self.done_name))
+                    if not inside:
+                        self.empty_done_directories.append(posixpath.join(path, self.done_name))
+                    left = [entry for entry in inside if entry.kind == "file" and paths.is_deleting(entry.name)]
                 self._losses = 0
-                return directory
+                return Directory(path, relative, entries, left)
             except NotFound:
                 return Outcome(self.label(path), "skipped", reason="gone")
             except ServerRefused as refused:
@@ -119,11 +139,15 @@ class Tree:
 
     def _sift(self, directory: Directory) -> Iterator[SourceFile | Outcome | tuple[bytes, bytes]]:
         """Yield files, outcomes, and as (path, relative) the directories beneath."""
-        done = next((entry for entry in directory.entries if entry.name == self.done_name), None)
-        done_state: DoneState = "absent" if done is None else "directory" if done.kind == "directory" else "other"
+        done_state = _done_state(directory.entries, self.done_name)
         if done_state == "directory":
             self.done_directories.append(posixpath.join(directory.relative, self.done_name))
-        now = time.time()
+        now = self._now()
+        held_back: set[bytes] = set()
+        for item in self._left(directory):
+            if isinstance(item, SourceFile):
+                held_back.add(item.relative)
+            yield item
         path_before, relative_before = (posixpath.join(path, b"") for path in (directory.path, directory.relative))
         previous: bytes | None = None
         for entry in directory.entries:
@@ -154,15 +178,47 @@ class Tree:
                 yield Outcome(self.label(path), "skipped", reason="unfinished")
             elif reason:
                 yield Outcome(self.label(path), "skipped", reason=reason)
+            elif paths.is_deleting(entry.name):
+                yield Outcome(self.label(path), "failed", reason="the name is one that this provider uses itself")
+            elif relative in held_back:
+                yield Outcome(self.label(path), "skipped", reason="waits until an earlier one of its name is deleted")
             else:
                 file = SourceFile(path, relative, entry.stat, done_state)
-                if self.min_age and entry.stat.mtime > now:
-                    self._from_the_future.append(file)
-                elif self.min_age and now - entry.stat.mtime < self.min_age:
+                if self.min_age and (entry.stat.mtime is None or entry.stat.mtime > now):
+                    self._of_unknown_age.append(file)
+                elif entry.stat.mtime is not None and is_young(entry.stat.mtime, now, self.min_age):
                     yield Outcome(self.label(path), "skipped", reason="young")
                 else:
                     yield file
 
+    def _left(self, directory: Directory) -> Iterator[SourceFile | Outcome]:
+        """Yield what earlier runs have left in the done directory, each under the name that it had."""
+        for entry in directory.left:
+            path = posixpath.join(directory.path, self.done_name, entry.name)
+            name = paths.deleted_name(entry.name)
+            relative = posixpath.join(directory.relative, entry.name if name is None else name)
+            if not self.shard.holds(relative):
+                continue
+            if name is None:
+                reason = "left by an earlier run, its name is not known any more: remove it if S3 has it"
+                yield Outcome(self.label(path), "failed", reason=reason)
+            else:
+                yield SourceFile(path, relative, entry.stat, "directory", left=True)
+
     def label(self, path: bytes) -> str:
         """Return the URI that stands for `path` in reports."""
         return self.session.server.uri_of(path)
+
+
+def is_young(mtime: int, now: float, min_age: float) -> bool:
+    """
+    Say whether a file may have changed less than `min_age` seconds ago.
+
+    An mtime is a whole second, in which the file may have changed until the very end.
+    """
+    return min_age > 0 and now - (mtime + 1) < min_age
+
+
+def _done_state(entries: Sequence[Entry], name: bytes) -> DoneState:
+    done = next((entry for entry in entries if entry.name == name), None)
+    return "absent" if done is None else "directory" if done.kind == "directory" else "other"

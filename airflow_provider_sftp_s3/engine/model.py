@@ -18,22 +18,48 @@ MAX_TARGETS = 1_000
 
 
 class Stat(NamedTuple):
-    """What tells one version of a file from another over SFTP: bytes, and seconds since 1970."""
+    """
+    What tells one version of a file from another over SFTP: bytes, and seconds since 1970.
 
-    size: int
-    mtime: int
+    None is what the server does not say. It is not 0, and it differs from nothing.
+    """
+
+    size: int | None = None
+    mtime: int | None = None
+
+    def differs(self, other: Stat) -> bool:
+        """Say whether the two cannot be the same version, as far as both are known."""
+        return _differ(self.size, other.size) or _differ(self.mtime, other.mtime)
+
+    def filled(self, other: Stat) -> Stat:
+        """Return what is known here, and from `other` what is not."""
+        return Stat(
+            other.size if self.size is None else self.size,
+            other.mtime if self.mtime is None else self.mtime,
+        )
 
     def __str__(self) -> str:
-        return f"{self.size} bytes of mtime {self.mtime}"
+        size = "a size that is not known" if self.size is None else f"{self.size} bytes"
+        return f"{size}, mtime {'not known' if self.mtime is None else self.mtime}"
+
+
+def _differ(one: int | None, other: int | None) -> bool:
+    return one is not None and other is not None and one != other
 
 
 class SourceFile(NamedTuple):
-    """A regular file found in a pulled tree. Paths are bytes: a name need not be UTF-8."""
+    """
+    A regular file found in a pulled tree. Paths are bytes: a name need not be UTF-8.
+
+    :param relative: where its key is beneath the prefix.
+    :param left: an earlier run that deletes what it has pulled has left it in the done directory.
+    """
 
     path: bytes
     relative: bytes
     stat: Stat
     done: DoneState
+    left: bool = False
 
 
 class ObjectEntry(NamedTuple):

@@ -18,6 +18,7 @@ MAX_KEY_BYTES = 1024
 MAX_NAME_BYTES = 255
 
 _TEMPORARY = re.compile(rb"\.[0-9a-f]{16}\.part")
+_DELETING = re.compile(rb"\.[0-9a-f]{16}\.(?:(.+)\.)?del", re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -37,6 +38,24 @@ LEDGER = ".sftp-s3-ledger"
 def is_temporary(name: bytes, owner: str = "") -> bool:
     """Say whether `name` is one of ours, of `owner` where that is given."""
     return _TEMPORARY.fullmatch(name) is not None and name.startswith(f".{owner}".encode())
+
+
+def deleting_name(name: bytes) -> bytes:
+    """Return what a pulled file is called in its done directory until it is removed; only there, and by nobody else."""
+    unique = f".{secrets.token_hex(8)}.".encode()
+    long = unique + name + b".del"
+    return long if len(long) <= MAX_NAME_BYTES else unique + b"del"
+
+
+def is_deleting(name: bytes) -> bool:
+    """Say whether `name` is one that :func:`deleting_name` gives."""
+    return _DELETING.fullmatch(name) is not None
+
+
+def deleted_name(name: bytes) -> bytes | None:
+    """Return what a file was called that :func:`deleting_name` has named, None where that was too long to say."""
+    found = _DELETING.fullmatch(name)
+    return found[1] if found else None
 
 
 def text(path: bytes) -> str:

@@ -243,6 +243,10 @@ class Bucket:
                 ) from None
             if refused.status == 404:
                 raise PlaceMissing(f"s3_bucket: there is no bucket {self.name!r}") from None
+            if refused.code == "RequestTimeTooSkewed":
+                raise ConfigurationError(
+                    f"the clock of this machine is wrong, and S3 refuses all it asks for: it says {self.requests.clock}"
+                ) from None
             if refused.code in _BAD_CREDENTIALS:
                 raise AuthenticationFailed(
                     f"S3 does not take the aws connection's credentials: {refused.code}"

@@ -9,6 +9,7 @@ and takes twice the CPU for the contents.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import html
 import posixpath
 import random
@@ -17,6 +18,7 @@ import ssl
 import time
 import urllib.parse
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import aiohttp
@@ -24,6 +26,7 @@ import botocore.httpsession
 from yarl import URL
 
 from airflow_provider_sftp_s3.engine import paths, sigv4
+from airflow_provider_sftp_s3.engine.clock import Clock
 from airflow_provider_sftp_s3.engine.errors import AuthenticationFailed, CredentialsExpired, PlaceMissing, StorageError
 from airflow_provider_sftp_s3.engine.options import KiB, TransferOptions
 
@@ -163,6 +166,8 @@ class S3Requests:
         if self._tls and endpoint.startswith("https://"):
             self._tls = ssl.create_default_context(cafile=botocore.httpsession.get_cert_path(verify or True))
         self._http: aiohttp.ClientSession | None = None
+        #: what time it is by the first answer of S3, None before that, and where S3 does not say
+        self.clock: Clock | None = None
 
     async def close(self) -> None:
         """Close all connections."""
@@ -254,6 +259,9 @@ class S3Requests:
             proxy=self._proxy,
             allow_redirects=False,
         )
+        if self.clock is None:
+            with contextlib.suppress(KeyError, ValueError, TypeError):
+                self.clock = Clock(parsedate_to_datetime(response.headers["Date"]).timestamp())
         if response.status < 300:
             return response
         async with response:

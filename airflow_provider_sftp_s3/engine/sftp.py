@@ -14,6 +14,7 @@ import posixpath
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from airflow_provider_sftp_s3.engine import paths
@@ -21,6 +22,7 @@ from airflow_provider_sftp_s3.engine.errors import (
     AuthenticationFailed,
     ConnectionFailed,
     FileError,
+    HandlesRepeat,
     NotFound,
     ServerRefused,
 )
@@ -51,6 +53,8 @@ SESSIONS = 8
 #: Bytes that all files together ask a nearer server for ahead, about: enough for 1.6 GiB/s. What OpenSSH has read and
 #: not sent yet it moves about in memory: a seventh of the time of many large files.
 NEAR_WINDOW = 4 * MiB
+#: Files that are left open on one connection at most, which S3 has not got: see RemoteFile.keep.
+MAX_KEPT = 100
 #: Requests for more names of one directory that are on the way at once.
 MAX_LISTINGS_AHEAD = 16
 
@@ -130,6 +134,9 @@ class SftpSession:
         self.round_trip = float("inf")
         #: False once the server has answered a READ with less than was asked for, before the end of the file
         self.answers_whole = True
+        #: directories of which a file has outlived its CLOSE in this run
+        self._outlived: set[bytes] = set()
+        self._handles_repeat: HandlesRepeat | None = None
         #: takes what was adapted to the server, in words for the user
         self.notice: Callable[[str], None] = lambda message: None
         self.handles = Handles(
@@ -210,11 +217,7 @@ class SftpSession:
     async def list_directory(self, path: bytes) -> list[Entry]:
         """Return all entries of a directory but ``.`` and ``..``, sorted by name, names as the server gives them."""
 
-        async def open_it() -> tuple[SftpProtocol, bytes]:
-            sftp = await self._live()
-            return sftp, await sftp.open_directory(path)
-
-        sftp, handle = await self.handles.open(open_it)
+        sftp, handle = await self.handles.open(lambda: self._open_handle(lambda sftp: sftp.open_directory(path)))
         entries: list[Entry] = []
         asked: list[asyncio.Future[list[Entry]]] = []
         depth, at_end = 2, False
@@ -344,12 +347,38 @@ class SftpSession:
 
     @contextlib.asynccontextmanager
     async def reading(self, path: bytes) -> AsyncIterator[RemoteFile]:
-        """Open a file for reading within the block."""
+        """
+        Open a file for reading within the block.
+
+        A server may take a file away once it is closed, as mailboxes do. So it is closed in the end only where
+        somebody has set :attr:`RemoteFile.is_stored`, or files of its directory :meth:`outlive_close`. Else it stays
+        open as long as the connection does.
+
+        :raises NotFound: there is no such file. What is raised within the block is never that: a server that has
+            opened a file and then does not know it has it all the same.
+        """
         file = await self._opened_file(path, READ)
         try:
             yield file
+        except NotFound as denied:
+            raise ServerRefused(f"{denied}, though the server has opened it") from None
         finally:
-            file.release()
+            if file.is_stored or self.outlive_close(path):
+                file.release()
+            else:
+                file.keep()
+
+    def outlive_close(self, path: bytes) -> bool:
+        """
+        Say whether files beside `path` are known to be there still after they were closed.
+
+        With OpenSSH's own server one file shows it for all.
+        """
+        return posixpath.dirname(path) in self._outlived or (self.is_openssh and bool(self._outlived))
+
+    def has_outlived_close(self, path: bytes) -> None:
+        """Take note that the file at `path` was closed and was there after that."""
+        self._outlived.add(posixpath.dirname(path))
 
     @contextlib.asynccontextmanager
     async def creating(self, path: bytes) -> AsyncIterator[RemoteFile]:
@@ -366,13 +395,33 @@ class SftpSession:
 
     async def _opened_file(self, path: bytes, flags: int) -> RemoteFile:
         async def open_it() -> RemoteFile:
-            sftp = await self._live()
-            asked = time.monotonic()
-            handle = await sftp.open(path, flags)
-            self.round_trip = min(self.round_trip, time.monotonic() - asked)
+            sftp, handle = await self._open_handle(lambda sftp: sftp.open(path, flags))
             return RemoteFile(self, sftp, handle, path)
 
         return await self.handles.open(open_it)
+
+    async def _open_handle(self, ask: Callable[[SftpProtocol], asyncio.Future[bytes]]) -> tuple[SftpProtocol, bytes]:
+        """
+        Return the handle that the server gives, and the session that it is good for.
+
+        :raises HandlesRepeat: the server has given one handle to several files, now or before: nothing more is opened.
+        """
+        sftp = await self._live()
+        if self._handles_repeat is not None:
+            raise self._handles_repeat
+        asked = time.monotonic()
+        try:
+            handle = await ask(sftp)
+        except HandlesRepeat as repeat:
+            self._handles_repeat = repeat
+            raise
+        except ServerRefused as refused:
+            if not refused.vague or not sftp.kept:
+                raise
+            sftp.give_up(str(refused))  # it may be that the server opens no more beside those
+            raise ConnectionFailed(str(refused), sftp.number, given_up=True) from None
+        self.round_trip = min(self.round_trip, time.monotonic() - asked)
+        return sftp, handle
 
     async def open_again(self, number: int, path: bytes) -> tuple[SftpProtocol, bytes]:
         """
@@ -386,6 +435,11 @@ class SftpSession:
         return sftp, await sftp.open(path, WRITE)
 
     @property
+    def connection(self) -> int:
+        """Serial number of the connection that was opened last."""
+        return self._opened
+
+    @property
     def is_openssh(self) -> bool:
         """
         Whether the server is OpenSSH's own: see :attr:`~airflow_provider_sftp_s3.engine.ssh.Channel.is_openssh`.
@@ -394,10 +448,9 @@ class SftpSession:
         """
         return self._link is not None and self._link.is_openssh
 
-    @property
-    def closes_early(self) -> bool:
-        """Whether a file that is read is closed while its last answers are on their way."""
-        return self.is_openssh and self.answers_whole
+    def closes_early(self, path: bytes) -> bool:
+        """Say whether the file at `path` is closed while its last answers are on their way, once it is read."""
+        return self.is_openssh and self.answers_whole and self.outlive_close(path)
 
 
 class RemoteFile:
@@ -411,6 +464,18 @@ class RemoteFile:
         #: where it is open for writing: in one session, or in several at once
         self._lanes = [(sftp, handle)]
         self.closed = False
+        #: whether S3 has what was read
+        self.is_stored = False
+
+    @property
+    def path(self) -> bytes:
+        """The name that it was opened by."""
+        return self._path
+
+    @property
+    def connection(self) -> int:
+        """Serial number of the connection that it is open on."""
+        return self._sftp.number
 
     @property
     def read_size(self) -> int:
@@ -422,58 +487,78 @@ class RemoteFile:
         """Whether a last look at the file can be asked for along with its last bytes."""
         return self._session.is_openssh
 
-    async def read_all(self, size: int, moved: Callable[[int], None]) -> tuple[Stat, list[bytes | memoryview], Stat]:
+    async def read_all(self, size: int, moved: Callable[[int], None], at_most: int | None = None) -> Reading:
         """
-        Return what the file is, up to `size` bytes from its start in pieces, and what it is after that.
+        Read the file from its start in pieces, up to and including `size` bytes and what the server says after them.
 
         All of it is asked for at once, but for larger files of a near server. Some servers may look at the file a last
-        time before the last byte is read. Where the session :attr:`~SftpSession.closes_early`, the handle is closed at
+        time before the last byte is read. Where the session :meth:`~SftpSession.closes_early`, the handle is closed at
         once, too: another file can take its place a round trip earlier. What such a server leaves out of its answers
         is missing then, and the session closes early no more.
 
         :param moved: called with the bytes of each answer.
+        :param at_most: read on behind `size`, to the end of the file, which may have so many bytes.
+        :raises FileError: it has more.
         """
-        ahead = self.read_ahead(size, size, moved)
-        if ahead.is_all_asked:
+        ahead = self.read_ahead(size, size if at_most is None else at_most, moved, at_most)
+        if ahead.is_all_asked and at_most is None:
             ahead.ask_for_after()
-            if self._session.closes_early:
+            if self._session.closes_early(self._path):
                 self.release()
         try:
             before = await ahead.before()
             # A piece holds on to what came along with it: a short one is better copied.
             pieces = [bytes(data) if len(data) < SAFE_REQUEST else data async for data in ahead]
-            return before, pieces, await ahead.after()
+            return Reading(before, await ahead.after(), pieces, ahead.count, ahead.ended, ahead.refused_at_the_end)
         finally:
             ahead.close()
 
-    def read_ahead(self, size: int, window: int, moved: Callable[[int], None]) -> ReadAhead:
+    def read_ahead(self, size: int, window: int, moved: Callable[[int], None], at_most: int | None = None) -> ReadAhead:
         """
         Ask what the file is and for its first bytes, and return the iterator over them.
 
         :param size: bytes to read, from the start.
         :param window: bytes that are asked for ahead at most; fewer of a near server.
         :param moved: called with the bytes of each answer.
+        :param at_most: as for :meth:`read_all`.
         """
         if self._session.round_trip < FAR:
             window = min(window, max(NEAR_WINDOW // self._session.handles.held, 1 * MiB))
-        return ReadAhead(self, size, window, moved)
+        return ReadAhead(self, size, window, moved, at_most)
 
     def ask_stat(self) -> asyncio.Future[Attributes]:
         """Ask for size and mtime of the file that is open, whatever its name stands for by now."""
         return self._sftp.fstat(self._handle, self._path)
 
+    async def stat(self, asked: asyncio.Future[Attributes]) -> Stat:
+        """
+        Return what the server answers to :meth:`ask_stat`, or to the same question about the file's name.
+
+        Some servers say nothing of an open file, and some nothing of a file at all: then nothing is known.
+        """
+        stat = Stat()
+        with contextlib.suppress(ServerRefused):
+            stat = (await asked).stat
+        if stat.size is None:
+            with contextlib.suppress(ServerRefused):
+                stat = stat.filled(await self._session.lstat(self._path))
+        return stat
+
+    def leaves_out(self) -> None:
+        """Take note that the server has answered with less than was asked for."""
+        self._session.answers_whole = False
+
     def read(self, offset: int, size: int) -> asyncio.Future[bytes | memoryview]:
-        """Ask for up to `size` bytes from `offset`; there are none in a file that is closed."""
-        if self.closed:
-            self._session.answers_whole = False
-            nothing: asyncio.Future[bytes | memoryview] = asyncio.get_running_loop().create_future()
-            nothing.set_result(b"")
-            return nothing
+        """Ask for up to `size` bytes from `offset`."""
         return self._sftp.read(self._handle, offset, size, self._path)
+
+    async def ends_at(self, offset: int) -> bool:
+        """Say whether the file ends at `offset` or before it."""
+        return not await self.read(offset, 1)
 
     async def write_all(
         self, chunks: AsyncIterator[bytes], size: int, window: int, moved: Callable[[int], None]
-    ) -> tuple[int, int]:
+    ) -> tuple[int, int | None]:
         """
         Write all chunks one after another, have the server put them on its disk where it can, and close the file.
 
@@ -482,7 +567,7 @@ class RemoteFile:
         :param size: how many bytes are expected. On their way to a far-away server many of them go by several sessions:
             OpenSSH takes no more than 2 MiB a round trip in each.
         :param window: bytes that are unanswered at most in each session.
-        :return: how many bytes the chunks were, and how many the file has on the server.
+        :return: how many bytes the chunks were, and how many the file has on the server, None where it does not say.
         """
         step = self._sftp.write_size
         offset = turn = 0
@@ -514,16 +599,23 @@ class RemoteFile:
             if held:
                 await write(pieces, held)
             _drop(widening)
-            return offset, await self._finished(unanswered, moved)
+            stored = await self._finished(unanswered, moved)
+            if stored != offset:  # a server may know the size of a file only once it is closed
+                stored = (await self._session.lstat(self._path)).size
+            return offset, stored
         finally:
             _drop(widening)
             _drop(answer for _, answer in unanswered)
 
-    async def _finished(self, unanswered: deque[tuple[int, asyncio.Future[None]]], moved: Callable[[int], None]) -> int:
-        """Wait for the writes, have the file synced and closed, and return its size on the server."""
+    async def _finished(
+        self, unanswered: deque[tuple[int, asyncio.Future[None]]], moved: Callable[[int], None]
+    ) -> int | None:
+        """Wait for the writes, have the file synced and closed, and return the size that it has until then."""
         if not self._session.is_openssh:
             await _acknowledged(unanswered, moved)
-            size = (await self.ask_stat()).stat.size
+            size = None
+            with contextlib.suppress(ServerRefused):
+                size = (await self.ask_stat()).size
             await self._sync()
             await self.close()
             return size
@@ -534,7 +626,7 @@ class RemoteFile:
         closed = self._ask_to_close()
         try:
             await _acknowledged(unanswered, moved)
-            size = (await stored).stat.size
+            size = (await stored).size
             await synced
             await closed
             return size
@@ -558,6 +650,20 @@ class RemoteFile:
         """Close the handle without waiting for it, if it is open: nothing depends on the answer."""
         if not self.closed:
             self._session.farewell(self._ask_to_close())
+
+    def keep(self) -> None:
+        """
+        Leave the file open for as long as the connection lives: the server may take it away when it is closed.
+
+        Its place is free for another file. With too many of them the connection is given up, and another one opened.
+        """
+        if self.closed:
+            return
+        self.closed = True
+        self._session.handles.closed()
+        self._sftp.kept += 1
+        if self._sftp.kept >= MAX_KEPT:
+            self._sftp.give_up("those are many")
 
     async def close(self) -> None:
         """Close the handle, once."""
@@ -588,44 +694,72 @@ async def _stat_if_there(asked: asyncio.Future[Attributes]) -> Stat | None:
         return None
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """
+    A file that was read into memory, and all that its server has said of it.
+
+    :param before: what the file was before the first byte was read, and `after` after the last one.
+    :param ended: whether the server has said that the file ends after `count` bytes.
+    :param refused_at_the_end: the error that the server gave instead, where nothing but the end was asked for.
+    """
+
+    before: Stat
+    after: Stat
+    pieces: list[bytes | memoryview]
+    count: int
+    ended: bool
+    refused_at_the_end: ServerRefused | None
+
+
 class ReadAhead:
     """
     The bytes of a file in order, asked for ahead of their use, and what the file is before and after that.
 
+    Behind the last byte one more is asked for: the server is to say that the file ends there.
+
     An iterator with a :meth:`close` of its own, not a generator: it is ended from outside while a library holds it.
     """
 
-    def __init__(self, file: RemoteFile, size: int, window: int, moved: Callable[[int], None]) -> None:
+    def __init__(
+        self, file: RemoteFile, size: int, window: int, moved: Callable[[int], None], at_most: int | None
+    ) -> None:
         self._file = file
         self._size = size
+        self._at_most = at_most
         self._step = file.read_size
         self._depth = max(1, -(-window // self._step))
         self._moved = moved
         self._next = 0
+        self._end_asked = False
+        self._further = self._step
         self._asked: deque[tuple[int, int, asyncio.Future[bytes | memoryview]]] = deque()
         self._in_hand: asyncio.Future[bytes | memoryview] | None = None
         self._closed = False
         self._went_on = False
         self.count = 0
+        #: as in Reading
+        self.ended = False
+        self.refused_at_the_end: ServerRefused | None = None
         self._before = file.ask_stat()
         self._after: asyncio.Future[Attributes] | None = None
         self._ask()
 
     async def before(self) -> Stat:
         """Return what the file was before the first byte was read."""
-        return (await self._before).stat
+        return await self._file.stat(self._before)
 
     async def after(self) -> Stat:
         """Return what the file is after the last byte was read. To be called then."""
         # Something was asked for a second time, after that.
         if self._after is None or (self._went_on and not self._file.closed):
             self._after = self._file.ask_stat()
-        return (await self._after).stat
+        return await self._file.stat(self._after)
 
     @property
     def is_all_asked(self) -> bool:
-        """Whether all bytes have been asked for."""
-        return self._next >= self._size
+        """Whether all bytes have been asked for, and what comes after them."""
+        return self._end_asked
 
     def ask_for_after(self) -> None:
         """Ask what the file is after what has been asked for so far."""
@@ -649,26 +783,58 @@ class ReadAhead:
             if self._closed:
                 raise FileError("was called off") from None
             raise
-        if not data:  # the file ends before its size: whoever counts will see
-            self._next = self._size
+        except ServerRefused as refused:
+            if offset != self._size:
+                raise
+            self.refused_at_the_end = refused
+            raise StopAsyncIteration from None
+        if not data:  # perhaps before its size: whoever counts will see
+            self.ended = True
+        if not data or (offset >= self._size and self._at_most is None):
+            self._end_asked = True
             self._drop_asked()
             raise StopAsyncIteration
         self.count += len(data)
         self._moved(len(data))
-        if len(data) < step:  # a server may answer with less than it was asked for
+        if offset >= self._size:
+            self._go_further(offset + len(data), self._at_most or 0, is_whole=len(data) == step)
+        elif len(data) < step:  # a server may answer with less than it was asked for
+            if self._file.closed:
+                self._file.leaves_out()
+                self._drop_asked()
+                return data
             offset, step = offset + len(data), step - len(data)
             self._went_on = True
             self._asked.appendleft((offset, step, self._file.read(offset, step)))
         return data
 
+    def _go_further(self, end: int, at_most: int, *, is_whole: bool) -> None:
+        """Ask for more of a file that is to be read to an end which is not known, each time for twice as much."""
+        if self.count > at_most:
+            raise FileError(
+                f"has more than part_size, {at_most} bytes, and the server does not say how many: raise part_size"
+            )
+        self._size = end
+        if is_whole:
+            self._size += self._further
+            self._further = min(self._further * 2, self._depth * self._step)
+        self._next = end
+        self._end_asked = False
+        self._ask()
+
     def _ask(self) -> None:
-        """Ask for as much as the window holds."""
+        """Ask for as much as the window holds, and along with the last bytes for what comes after them."""
         while self._next < self._size and len(self._asked) < self._depth:
-            step = min(self._step, self._size - self._next)
-            self._asked.append((self._next, step, self._file.read(self._next, step)))
-            self._next += step
-        if self.is_all_asked and self._file.answers_in_order:
+            self._ask_for(min(self._step, self._size - self._next))
+        if self._next >= self._size and not self._end_asked:
+            self._end_asked = True
+            self._ask_for(1 if self._at_most is None else self._step)
+        if self._end_asked and self._at_most is None and self._file.answers_in_order:
             self.ask_for_after()
+
+    def _ask_for(self, step: int) -> None:
+        self._asked.append((self._next, step, self._file.read(self._next, step)))
+        self._next += step
 
     def close(self) -> None:
         """Drop what was asked for and is not used; who waits for more fails."""

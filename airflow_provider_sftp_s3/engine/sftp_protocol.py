@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from airflow_provider_sftp_s3.engine import paths
-from airflow_provider_sftp_s3.engine.errors import ConnectionFailed, NotFound, ServerRefused
+from airflow_provider_sftp_s3.engine.errors import ConnectionFailed, HandlesRepeat, NotFound, ServerRefused
 from airflow_provider_sftp_s3.engine.model import Stat
 from airflow_provider_sftp_s3.engine.options import KiB, MiB
 from airflow_provider_sftp_s3.engine.workers import retrieve
@@ -68,7 +68,7 @@ class Attributes(NamedTuple):
 
     @property
     def stat(self) -> Stat:
-        return Stat(self.size or 0, self.mtime or 0)
+        return Stat(self.size, self.mtime)
 
     def kind(self, longname: bytes | memoryview = b"?") -> str:
         """
@@ -155,6 +155,10 @@ class _Awaited(NamedTuple):
     read: Callable[[_Packet], Any]
     path: bytes
     sent: float
+    #: the handle that a CLOSE is about
+    closes: bytes | None
+    #: whether a handle that nobody waits for any more stays open
+    is_kept: bool
 
 
 class SftpProtocol:
@@ -164,6 +168,9 @@ class SftpProtocol:
     The future raises :class:`NotFound`, :class:`Unsupported` or another :class:`ServerRefused` where the server says
     so, and :class:`ConnectionFailed` where the connection is lost.
 
+    A server that gives out a handle which is open already, or whose CLOSE it has not answered, mixes up two files. From
+    then on the session counts as lost, and everything on it raises :class:`HandlesRepeat`.
+
     :param send: takes the bytes to send to the server, in pieces.
     :param number: serial number of the connection, for the errors.
     """
@@ -172,6 +179,8 @@ class SftpProtocol:
         self.number = number
         #: why this session is of no more use, None while it is
         self.lost: str | None = None
+        #: open files that must not be closed: see RemoteFile.keep
+        self.kept = 0
         #: set while there is room for more to be sent; whoever sends much waits for it
         self.writable = asyncio.Event()
         self.writable.set()
@@ -185,6 +194,10 @@ class SftpProtocol:
         self._extensions: set[bytes] = set()
         self._greeting: asyncio.Future[None] = self._loop.create_future()
         self._awaited: dict[int, _Awaited] = {}  # oldest first
+        #: what the server has opened and has not answered the CLOSE of
+        self._handles: set[bytes] = set()
+        self._handles_repeat = False
+        self._given_up = False
         self._requests = 0
         self._outgoing: list[bytes | memoryview] = []
         #: the beginning of a packet, and with how many bytes it is complete, as far as is known
@@ -249,19 +262,37 @@ class SftpProtocol:
         self.last_answer = time.monotonic()
         self.newest_answered = max(self.newest_answered, awaited.sent)
         packet = _Packet(data, 5)
-        if awaited.answer.done():  # nobody waits any more, but what was opened has to be closed
-            if packet.type == _HANDLE:
-                self.close(packet.string()).add_done_callback(retrieve)
-            return
+        if awaited.closes is not None:
+            self._handles.discard(awaited.closes)
         try:
-            if packet.type == awaited.expected != _STATUS:
+            if packet.type == awaited.expected == _HANDLE:
+                self._take_handle(awaited, packet.string())
+            elif awaited.answer.done():  # nobody waits any more
+                pass
+            elif packet.type == awaited.expected != _STATUS:
                 awaited.answer.set_result(awaited.read(packet))
             elif packet.type == _STATUS:
                 self._take_status(awaited, packet)
             else:
                 raise _Nonsense
         except (_Nonsense, struct.error):
-            awaited.answer.set_exception(_refused(awaited.path, "what makes no sense"))
+            if not awaited.answer.done():
+                awaited.answer.set_exception(_refused(awaited.path, "what makes no sense"))
+
+    def _take_handle(self, awaited: _Awaited, handle: bytes) -> None:
+        if handle in self._handles:
+            self._handles_repeat = True
+            self.lose("the server gives one handle to several files that are open at once")
+            if not awaited.answer.done():
+                awaited.answer.set_exception(self._loss())
+            return
+        self._handles.add(handle)
+        if not awaited.answer.done():
+            awaited.answer.set_result(handle)
+        elif awaited.is_kept:
+            self.kept += 1
+        else:  # nobody waits any more, but what was opened has to be closed
+            self.close(handle).add_done_callback(retrieve)
 
     def _take_status(self, awaited: _Awaited, packet: _Packet) -> None:
         code = packet.uint32()
@@ -309,8 +340,17 @@ class SftpProtocol:
         if not self._greeting.done():
             self._greeting.set_exception(self._loss())
 
-    def _loss(self, culprit: bool = False) -> ConnectionFailed:
-        return ConnectionFailed(f"the SFTP connection was lost: {self.lost}", self.number, culprit)
+    def _loss(self, culprit: bool = False) -> ConnectionFailed | HandlesRepeat:
+        if self._handles_repeat:
+            return HandlesRepeat(
+                f"{self.lost}, so what is read or written with it may be another file's: set concurrency: 1 in options"
+            )
+        return ConnectionFailed(f"the SFTP connection was lost: {self.lost}", self.number, culprit, self._given_up)
+
+    def give_up(self, reason: str) -> None:
+        """End the session since it has no room for more open files, though nothing is wrong with it."""
+        self._given_up = True
+        self.lose(f"{self.kept} files that S3 has not got are open on it, and it ends with them: {reason}")
 
     def oldest_awaited(self) -> tuple[int, float] | None:
         """Return number and time of the oldest request that somebody waits for."""
@@ -327,13 +367,15 @@ class SftpProtocol:
         read: Callable[[_Packet], Any] = lambda _: None,
         path: bytes = b"",
         data: Sequence[bytes | memoryview] = (),
+        closes: bytes | None = None,
+        is_kept: bool = False,
     ) -> asyncio.Future[Any]:
         answer: asyncio.Future[Any] = self._loop.create_future()
         if self.lost is not None:
             answer.set_exception(self._loss())
             return answer
         self._requests = number = (self._requests + 1) & 0xFFFFFFFF
-        self._awaited[number] = _Awaited(answer, expected, read, path, time.monotonic())
+        self._awaited[number] = _Awaited(answer, expected, read, path, time.monotonic(), closes, is_kept)
         if not self._outgoing:
             self._loop.call_soon(self._flush)
         size = sum(map(len, data))
@@ -350,15 +392,20 @@ class SftpProtocol:
     # -- The requests --------------------------------------------------------------------------------------------------
 
     def open(self, path: bytes, flags: int) -> asyncio.Future[bytes]:
-        """Open a file: :data:`READ`, :data:`WRITE` or :data:`CREATE_NEW`. The answer is a handle, to be closed."""
+        """
+        Open a file: :data:`READ`, :data:`WRITE` or :data:`CREATE_NEW`. The answer is a handle, to be closed.
+
+        Of a file that nobody waits for any more, what was opened for reading stays open: some servers take a file away
+        when it is closed.
+        """
         body = _string(path) + struct.pack(">II", flags, 0)
-        return self._ask(_OPEN, body, _HANDLE, _Packet.string, path)
+        return self._ask(_OPEN, body, _HANDLE, path=path, is_kept=flags == READ)
 
     def close(self, handle: bytes, path: bytes = b"") -> asyncio.Future[None]:
-        return self._ask(_CLOSE, _string(handle), path=path)
+        return self._ask(_CLOSE, _string(handle), path=path, closes=handle)
 
     def read(self, handle: bytes, offset: int, size: int, path: bytes) -> asyncio.Future[bytes | memoryview]:
-        """Read up to `size` bytes from `offset`: fewer where the server likes, none at the end of the file."""
+        """Read up to `size` bytes from `offset`: fewer where the server likes, none at or after the end of the file."""
 
         def data(packet: _Packet) -> memoryview:
             read = packet.view()
@@ -392,7 +439,7 @@ class SftpProtocol:
 
     def open_directory(self, path: bytes) -> asyncio.Future[bytes]:
         """Open a directory for listing. The answer is a handle, to be closed."""
-        return self._ask(_OPENDIR, _string(path), _HANDLE, _Packet.string, path)
+        return self._ask(_OPENDIR, _string(path), _HANDLE, path=path)
 
     def read_directory(self, handle: bytes, path: bytes) -> asyncio.Future[list[Entry]]:
         """Ask for the next entries of a directory, ``.`` and ``..`` among them. None: that was all."""

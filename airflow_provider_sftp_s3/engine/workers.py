@@ -16,6 +16,7 @@ from airflow_provider_sftp_s3.engine.errors import (
     ConnectionFailed,
     CredentialsExpired,
     FileTimeout,
+    HandlesRepeat,
     SftpS3Error,
 )
 from airflow_provider_sftp_s3.engine.model import Outcome, Report
@@ -225,6 +226,7 @@ class Run(Generic[T]):
         self._losses = 0
         self._last_lost = 0
         self._end: ConnectionFailed | None = None
+        self._repeat: HandlesRepeat | None = None
 
     @contextlib.asynccontextmanager
     async def lane(self, cost: int) -> AsyncIterator[None]:
@@ -243,6 +245,7 @@ class Run(Generic[T]):
 
         :raises ConnectionFailed: the connection is lost for good.
         :raises ConfigurationError: nothing more can work.
+        :raises HandlesRepeat: nothing more can be opened. What was read already has gone its way before that.
         """
         queue: asyncio.Queue[T | None] = asyncio.Queue(self.options.concurrency * 4)
         ticker = asyncio.create_task(self._tick())
@@ -256,6 +259,8 @@ class Run(Generic[T]):
         finally:
             ticker.cancel()
             self.report.seconds = time.monotonic() - self.report.started
+        if self._repeat is not None:
+            raise self._repeat
 
     async def _feed(self, listing: AsyncIterator[T | Outcome], queue: asyncio.Queue[T | None]) -> None:
         async for item in listing:
@@ -290,18 +295,27 @@ class Run(Generic[T]):
 
     async def _outcome_of(self, item: T, transfer: Callable[[T], Awaitable[Outcome]]) -> Outcome:
         started = time.monotonic()
-        for attempt in range(1, ATTEMPTS + 1):
+        error: Exception
+        attempt = 0
+        while True:
+            attempt += 1
             try:
                 async with asyncio.timeout(None) as clock:
                     _clock.set(clock)
                     outcome = await transfer(item)
+            except HandlesRepeat as repeat:
+                self._stop = True
+                self._repeat = error = repeat
             except ConfigurationError:
                 raise
             except TimeoutError as failed:
-                error: Exception = failed
+                error = failed
                 if clock.expired():
                     error = FileTimeout(f"took longer than file_timeout, {self.options.file_timeout} s")
             except ConnectionFailed as lost:
+                if lost.given_up and self._end is None:
+                    attempt -= 1  # for each time, another file has failed
+                    continue
                 self._count_loss(lost)
                 error = lost
                 if attempt < ATTEMPTS and self._end is None and not lost.culprit:

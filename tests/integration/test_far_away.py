@@ -23,6 +23,7 @@ from asyncssh import SFTPFailure
 from airflow_provider_sftp_s3.engine import sftp
 from airflow_provider_sftp_s3.engine.errors import TransferError
 from airflow_provider_sftp_s3.engine.options import MiB, TransferOptions
+from airflow_provider_sftp_s3.engine.sftp import SftpSession
 from airflow_provider_sftp_s3.engine.ssh import Channel
 from tests.conftest import require
 from tests.support.engine import Engine
@@ -161,7 +162,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     return sent
 
 
-@pytest.mark.parametrize("is_openssh", [True, False])
+@pytest.mark.parametrize(("is_openssh", "known"), [(True, True), (True, False), (False, True), (False, False)])
 async def test_a_small_file_is_closed_while_it_is_read(
     sftp_server: AsyncsshServer,
     s3: S3Server,
@@ -169,16 +170,22 @@ async def test_a_small_file_is_closed_while_it_is_read(
     monkeypatch: pytest.MonkeyPatch,
     sent: list[list[int]],
     is_openssh: bool,
+    known: bool,
 ) -> None:
-    """READ and CLOSE leave together, so the next file can be opened a round trip earlier; with OpenSSH only."""
+    """
+    READ and CLOSE leave together, so the next file can be opened a round trip earlier.
+
+    With OpenSSH only, and once it is known that a file is there still after it was closed.
+    """
     monkeypatch.setattr(Channel, "is_openssh", is_openssh)
+    monkeypatch.setattr(SftpSession, "outlive_close", lambda session, path: known)
     (sftp_server.root / "in").mkdir()
     (sftp_server.root / "in" / "small").write_bytes(SMALL)
     report = await Engine(sftp_server, s3, bucket).pull("/in")
     assert report.transferred == 1
     assert s3.objects(bucket) == {"small": SMALL}
     (with_read,) = [kinds for kinds in sent if READ in kinds]
-    assert with_read == [FSTAT, READ, FSTAT, CLOSE][: 4 if is_openssh else 3]
+    assert with_read == [FSTAT, READ, READ, FSTAT, CLOSE][: 5 if is_openssh and known else 4]
 
 
 async def test_answers_that_leave_something_out(
@@ -209,7 +216,7 @@ async def test_what_does_not_wait(tmp_path: Path, s3: S3Server, bucket: str, sen
         assert (await Engine(server, s3, bucket).pull("in")).transferred == 1
         first, *_, last = [kinds for kinds in sent if READ in kinds]
         assert first[:2] == [FSTAT, READ]
-        assert last[-2:] == [READ, FSTAT]
+        assert last[-3:] == [READ, READ, FSTAT]
         assert [MKDIR, EXTENDED, LSTAT] in sent
         assert s3.objects(bucket)["large"] == LARGE
         assert (server.root / "in" / ".done" / "large").read_bytes() == LARGE

@@ -22,12 +22,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+import asyncssh
 from asyncssh import SFTPAttrs, SFTPFailure, SFTPLimits, SFTPName, SFTPNoSpaceOnFilesystem, SFTPPermissionDenied
 
 from tests.support.sftp_servers import AsyncsshServer, CutConnection, Fault, NoAnswer, Proceed, Request
 
 __all__ = [
     "AtMostOpenHandles",
+    "AttributesAre",
     "CloseFails",
     "ConnectionCutAfterReading",
     "ConnectionCutAfterWriting",
@@ -35,7 +37,9 @@ __all__ = [
     "DiskFull",
     "EveryNthWriteFails",
     "FileChangesWhileItIsRead",
+    "FilesAreTakenAtClose",
     "HangsUp",
+    "IsNotThere",
     "ListingHasOtherAttributes",
     "ListingIsHostile",
     "MkdirIsRefused",
@@ -44,16 +48,21 @@ __all__ = [
     "NoFsync",
     "NoLimits",
     "NoPosixRename",
+    "OneHandleForSeveral",
     "OpenIsRefused",
+    "ReadAtTheEndFails",
     "ReadsAreShort",
     "ReadsTrickle",
     "RenameIsRefused",
     "ReplyIsLost",
+    "SetstatDoesNothing",
     "SetstatIsRefused",
     "ShortRequests",
+    "UnknownOnceOpen",
 ]
 
 RENAMES = ("RENAME", "POSIX-RENAME")
+STATS = ("STAT", "LSTAT", "FSTAT")
 SETSTATS = ("SETSTAT", "FSETSTAT", "LSETSTAT")
 
 
@@ -123,6 +132,19 @@ class MkdirIsRefused(Refuses):
     """No directory can be made: a tree that is read-only for us."""
 
     names: Sequence[str] = ("MKDIR",)
+
+
+@dataclass
+class IsNotThere(Fault):
+    """Says "no such file" to requests of these names about some files."""
+
+    names: Sequence[str]
+    path: Callable[[str], bool]
+
+    async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
+        if request.name in self.names and self.path(request.path):
+            raise asyncssh.SFTPNoSuchFile("refused by the test")
+        return await proceed()
 
 
 @dataclass
@@ -254,6 +276,102 @@ class FileChangesWhileItIsRead(Fault):
         return await proceed()
 
 
+@dataclass
+class FilesAreTakenAtClose(Fault):
+    """A mailbox: a file that somebody has opened is taken away once it is closed, whoever has got it (Sterling's).
+
+    :param path: says which files; none: all.
+    :param taken: what was taken away, by the path.
+    """
+
+    path: Callable[[str], bool] = lambda path: True
+    taken: dict[str, bytes] = field(default_factory=dict)
+    _opened: set[str] = field(default_factory=set, init=False)
+
+    async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
+        result = await proceed()
+        place = server.local(request.path)
+        if request.name == "OPEN" and self.path(request.path):
+            self._opened.add(request.path)
+        elif request.name == "CLOSE" and request.path in self._opened and place.is_file():
+            self.taken[request.path] = place.read_bytes()
+            place.unlink()
+        return result
+
+
+@dataclass
+class UnknownOnceOpen(Fault):
+    """A file that is open is not there for those who ask about it (Sterling's mailboxes). It can be read."""
+
+    _opened: set[str] = field(default_factory=set, init=False)
+
+    async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
+        if request.name in STATS and request.path in self._opened:
+            raise asyncssh.SFTPNoSuchFile("refused by the test")
+        result = await proceed()
+        if request.name == "OPEN":
+            self._opened.add(request.path)
+        elif request.name == "CLOSE":
+            self._opened.discard(request.path)
+        return result
+
+
+@dataclass
+class AttributesAre(Fault):
+    """STAT, LSTAT and FSTAT say something else about a file than what is so, or leave it out.
+
+    :param attributes: takes a size and returns the fields of ``SFTPAttrs`` to change; None as a value: it is left out.
+    """
+
+    attributes: Callable[[int], dict[str, Any]]
+
+    async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
+        result = await proceed()
+        if request.name not in STATS or stat.S_ISDIR(result.st_mode):
+            return result
+        attributes = SFTPAttrs.from_local(result)
+        for name, value in self.attributes(result.st_size).items():
+            setattr(attributes, name, value)
+        return attributes
+
+
+class ReadAtTheEndFails(Fault):
+    """A READ at or behind the end of a file is an error, not the end of the file (fs.sshfs, issue 53)."""
+
+    async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
+        if request.name == "READ" and request.offset >= server.local(request.path).stat().st_size:
+            raise SFTPFailure("nothing there")
+        return await proceed()
+
+
+@dataclass
+class OneHandleForSeveral(Fault):
+    """From the third file on that is open at once, all have the handle of the third, as with Erlang/OTP.
+
+    :param repeated: how many files have got a handle that another one had.
+    """
+
+    repeated: int = field(default=0, init=False)
+    _third: bytes = field(default=b"", init=False)
+
+    async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
+        result = await proceed()
+        if request.name == "OPEN":
+            open_files = [handle for session in server._sessions for handle in session._file_handles]
+            if len(open_files) > 3 and self._third in open_files:
+                self.repeated += 1
+                return self._third
+            self._third = result
+        return result
+
+
+class SetstatDoesNothing(Fault):
+    """SETSTAT is answered with OK, and nothing is set (AWS Transfer with SetStatOption=ENABLE_NO_OP)."""
+
+    async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
+        return None if request.name in SETSTATS else await proceed()
+
+
 # --------------------------------------------------------------------------------------- connections that break or hang
 
 
@@ -295,13 +413,17 @@ class ConnectionCutAfterWriting(Fault):
 
 @dataclass
 class ConnectionCutBefore(Fault):
-    """The connection breaks instead of one request being done: ``ConnectionCutBefore(("POSIX-RENAME",))``."""
+    """The connection breaks instead of one request being done: ``ConnectionCutBefore(("POSIX-RENAME",))``.
+
+    :param path: says of which files; none: of any.
+    """
 
     names: Sequence[str]
     times: int = 1
+    path: Callable[[str], bool] = lambda path: True
 
     async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
-        if request.name in self.names and self.times:
+        if request.name in self.names and self.times and self.path(request.path):
             self.times -= 1
             raise CutConnection
         return await proceed()

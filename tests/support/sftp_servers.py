@@ -700,5 +700,47 @@ class RcloneSftpServer(_Daemon):
             urllib.request.urlopen(f"http://{self._control}/vfs/forget", data=b"", timeout=START_TIMEOUT).close()
 
 
+class ErlangSftpServer(_Daemon):
+    """Erlang/OTP's sftpd, which clients see as ``/``; password login only. It allows 100 open files a session.
+
+    It gives one handle to all files from the third on that are open at once.
+    """
+
+    username = "user"
+    password = "password-of-the-user"
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        secret(self.password or "")
+        # It reads keys of the older kinds only.
+        self._host_key = asyncssh.generate_private_key("ssh-rsa")
+        self._host_key.write_private_key(self.home / "ssh_host_rsa_key", "pkcs1-pem")
+        (self.home / "ssh_host_rsa_key").chmod(0o600)
+        self._script = self.home / "sftpd.escript"
+        self._script.write_text(f"""\
+#!/usr/bin/env escript
+main([]) ->
+  {{ok, _}} = application:ensure_all_started(ssh),
+  {{ok, _}} = ssh:daemon({{127, 0, 0, 1}}, {self.port}, [
+    {{system_dir, "{self.home}"}}, {{user_dir, "{self.home}"}}, {{auth_methods, "password"}},
+    {{user_passwords, [{{"{self.username}", "{self.password}"}}]}},
+    {{subsystems, [ssh_sftpd:subsystem_spec([{{cwd, "{self.root}"}}, {{root, "{self.root}"}}, {{max_files, 100}}])]}}]),
+  timer:sleep(infinity).
+""")
+
+    @classmethod
+    def missing(cls) -> str:
+        return "" if shutil.which("escript") else "Erlang is not installed (apt-get install erlang-base erlang-ssh)"
+
+    def path(self, *parts: str) -> str:
+        return "/" + "/".join(parts)
+
+    def local(self, path: str) -> Path:
+        return self.root / path.lstrip("/")
+
+    def _command(self) -> list[str]:
+        return ["escript", str(self._script)]
+
+
 REAL_SERVERS: tuple[type[SftpServer], ...] = (AsyncsshServer, OpenSshServer, ProftpdServer, RcloneSftpServer)
-"""Every server there is."""
+"""The servers that all of it works on."""

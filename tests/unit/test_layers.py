@@ -17,11 +17,13 @@ MODULES = sorted(path.relative_to(PACKAGE).with_suffix("").as_posix() for path i
 
 #: The floors of the engine. A module may import from lower floors, and from its own.
 FLOORS = {
+    "clock": 0,
     "errors": 0,
     "model": 0,
     "options": 0,
     "paths": 0,
     "sigv4": 0,
+    "whole": 0,
     "listing": 1,
     "s3": 1,
     "marks": 1,

@@ -10,9 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_sftp_s3.engine.errors import ConnectionFailed, NotFound, ServerRefused
+from airflow_provider_sftp_s3.engine.errors import ConnectionFailed, HandlesRepeat, NotFound, ServerRefused
 from airflow_provider_sftp_s3.engine.model import Stat
-from airflow_provider_sftp_s3.engine.sftp_protocol import READ, SAFE_REQUEST, Entry, SftpProtocol, Unsupported
+from airflow_provider_sftp_s3.engine.sftp_protocol import (
+    CREATE_NEW,
+    READ,
+    SAFE_REQUEST,
+    Entry,
+    SftpProtocol,
+    Unsupported,
+)
 
 pytestmark = pytest.mark.unit
 
@@ -56,7 +63,7 @@ async def test_requests_made_at_one_time_are_sent_at_one_time() -> None:
     await asyncio.sleep(0)
     assert len(sent) == 1
     sftp.received(answer(ATTRS, 1, struct.pack(">IQ", 1, 5)) + status(3, 0) + status(2, 4, b"no"))
-    assert (await asked[0]).stat == Stat(5, 0)
+    assert (await asked[0]).stat == Stat(5, None)
     with pytest.raises(ServerRefused, match="'b': the server says 'no'"):
         await asked[1]
     assert await asked[2] is None
@@ -144,9 +151,53 @@ async def test_the_request_that_was_not_answered_is_named() -> None:
     assert culprits == [True, False]
 
 
-async def test_a_handle_that_nobody_waits_for_is_closed() -> None:
+async def test_a_handle_to_read_that_nobody_waits_for_stays_open() -> None:
+    """Some servers take a file away when it is closed."""
     sftp, sent = await started()
     asked = sftp.open(b"x", READ)
+    await asyncio.sleep(0)
+    asked.cancel()
+    sent.clear()
+    sftp.received(answer(HANDLE, 1, string(b"handle")))
+    await asyncio.sleep(0)
+    assert sent == []
+    assert sftp.kept == 1
+
+
+async def test_a_handle_is_given_again_once_its_close_is_answered() -> None:
+    """In one packet with that answer, as OpenSSH does."""
+    sftp, _ = await started()
+    first = sftp.open(b"a", READ)
+    sftp.received(answer(HANDLE, 1, string(b"h")))
+    closed, second = sftp.close(await first), sftp.open(b"b", READ)
+    closed.cancel()
+    sftp.received(status(2, 0) + answer(HANDLE, 3, string(b"h")))
+    assert await second == b"h"
+    assert sftp.lost is None
+
+
+@pytest.mark.parametrize("how", ["open", "about to be closed", "of a directory", "of a file that nobody waits for"])
+async def test_a_handle_that_is_given_twice_voids_the_session(how: str) -> None:
+    """Nothing that is answered from then on counts, whichever of the two files it is of."""
+    sftp, _ = await started()
+    first = sftp.open_directory(b"a") if "directory" in how else sftp.open(b"a", READ)
+    sftp.received(answer(HANDLE, 1, string(b"h")))
+    await first
+    read, second = sftp.read(b"h", 0, 5, b"a"), sftp.open(b"b", READ)
+    if "closed" in how:
+        sftp.close(b"h").add_done_callback(lambda closed: closed.exception())
+    if "nobody" in how:
+        second.cancel()
+    sftp.received(answer(HANDLE, 3, string(b"h")) + answer(DATA, 2, string(b"12345")))
+    for asked in (read, second, sftp.lstat(b"c")):
+        if not asked.cancelled():
+            with pytest.raises(HandlesRepeat, match="concurrency: 1"):
+                await asked
+
+
+async def test_a_handle_that_nobody_waits_for_is_closed() -> None:
+    sftp, sent = await started()
+    asked = sftp.open(b"x", CREATE_NEW)
     await asyncio.sleep(0)
     asked.cancel()
     assert sftp.oldest_awaited() is None

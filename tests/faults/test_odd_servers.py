@@ -1,0 +1,356 @@
+"""Servers that leave facts out, state wrong ones, or take files away: none is given up before S3 has it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_sftp_s3.engine.errors import HandlesRepeat
+from airflow_provider_sftp_s3.engine.options import MiB
+from tests.conftest import require
+from tests.faults import table
+from tests.faults.harness import (
+    Acts,
+    Together,
+    leftovers,
+    marked_keys,
+    put_objects,
+    read_tree,
+    run_pull,
+    run_push,
+    settles,
+    write_tree,
+)
+from tests.support import faulty_sftp as faulty
+from tests.support.s3_server import S3Request, S3Server
+from tests.support.sftp_servers import AsyncsshServer, CutConnection, ErlangSftpServer, Fault
+
+pytestmark = [pytest.mark.faults, pytest.mark.loops]
+
+FILES = {
+    "empty": b"",
+    "small": os.urandom(5000),
+    "sub/70 KB": os.urandom(70_001),
+    "sub/2 MiB": os.urandom(2 * MiB + 3),
+    "sub/deep/6 MiB": os.urandom(6 * MiB + 17),
+}
+
+
+def check(files: Mapping[str, bytes], root: Path, objects: Mapping[str, bytes], ran: Any, bucket: str) -> None:
+    """Each file is whole in S3 or whole where it was; no object is short; what is reported is in S3."""
+    tree = read_tree(root)
+    moved = {outcome.target.removeprefix(f"s3://{bucket}/") for outcome in ran.transferred}
+    table.checked(len(files))
+    table.none_is("lost", [name for name, data in files.items() if data not in (tree.get(name), objects.get(name))])
+    table.none_is("wrong bytes", [name for name, data in objects.items() if data != files[name]])
+    table.none_is("false successes", [name for name in moved if objects.get(name) != files[name]])
+
+
+# --------------------------------------------------------------------------------------------------- taken at CLOSE
+
+
+def mailbox(*, unknown: bool) -> tuple[faulty.FilesAreTakenAtClose, Fault]:
+    """Return a server that takes a file away once it was closed, and knows nothing of it while it is open."""
+    taking = faulty.FilesAreTakenAtClose()
+    return taking, Together(faulty.UnknownOnceOpen(), taking) if unknown else taking
+
+
+@pytest.mark.parametrize("after_transfer", ["move", "delete", "keep"])
+@pytest.mark.parametrize("unknown", [False, True], ids=["known", "unknown once open"])
+async def test_what_a_mailbox_takes_is_in_s3(
+    sftp_server: AsyncsshServer, s3: S3Server, bucket: str, after_transfer: str, unknown: bool
+) -> None:
+    """Every file arrives, and the run is green."""
+    write_tree(sftp_server.root, FILES)
+    taking, sftp_server.fault = mailbox(unknown=unknown)
+    ran = await run_pull(sftp_server, s3, bucket, after_transfer=after_transfer)
+    ran.done()
+    assert await settles(lambda: len(taking.taken) == len(FILES))
+    assert s3.objects(bucket) == FILES == {path[1:]: data for path, data in taking.taken.items()}
+    check(FILES, sftp_server.root, s3.objects(bucket), ran, bucket)
+
+
+@pytest.mark.parametrize("after_transfer", ["move", "keep"])
+@pytest.mark.parametrize("failure", [403, "reset"], ids=str)
+@pytest.mark.parametrize("unknown", [False, True], ids=["known", "unknown once open"])
+async def test_what_s3_does_not_take_stays_in_a_mailbox(
+    sftp_server: AsyncsshServer, s3: S3Server, bucket: str, after_transfer: str, failure: object, unknown: bool
+) -> None:
+    """Nothing is closed that S3 has not got, not even at the end of the run; the next one brings it."""
+    write_tree(sftp_server.root, FILES)
+    taking, sftp_server.fault = mailbox(unknown=unknown)
+    refused = set(FILES) - {"small"}
+
+    @s3.before
+    def refuse(request: S3Request) -> tuple[int, str] | None:
+        if request.key not in refused or request.method not in ("PUT", "POST"):
+            return None
+        if failure == "reset":
+            raise ConnectionResetError
+        return 403, "AccessDenied"
+
+    ran = await run_pull(sftp_server, s3, bucket, after_transfer=after_transfer, idle_timeout=2.0)
+    assert len(ran.failures) == len(refused)
+    assert set(taking.taken) == {"/small"}
+    check(FILES, sftp_server.root, s3.objects(bucket), ran, bucket)
+    refused.clear()
+    (await run_pull(sftp_server, s3, bucket, after_transfer=after_transfer)).done()
+    assert s3.objects(bucket) == FILES
+
+
+async def test_many_files_that_s3_refuses_do_not_hold_up_the_others(
+    sftp_server: AsyncsshServer, s3: S3Server, bucket: str
+) -> None:
+    """However many files are kept open, and however few the server allows: the one that S3 takes arrives."""
+    files = {f"{number:04}": b"%d" % number for number in range(250)} | {"last": b"taken"}
+    write_tree(sftp_server.root, files)
+    taking, _ = mailbox(unknown=False)
+    sftp_server.fault = Together(faulty.AtMostOpenHandles(20), taking)
+
+    @s3.before
+    def refuse(request: S3Request) -> tuple[int, str] | None:
+        return (403, "AccessDenied") if request.method == "PUT" and request.key != "last" else None
+
+    ran = await run_pull(sftp_server, s3, bucket)
+    assert s3.objects(bucket) == {"last": b"taken"}
+    assert set(taking.taken) <= {"/last"}, "its CLOSE may be lost with the connection"
+    check(files, sftp_server.root, s3.objects(bucket), ran, bucket)
+
+
+async def test_a_file_is_closed_early_only_where_one_has_outlived_it(
+    sftp_server: AsyncsshServer, s3: S3Server, bucket: str
+) -> None:
+    """Directory by directory: half of a server may be a mailbox."""
+    files = {f"{place}/{number}": b"%d" % number for place in ("inbox", "mailbox") for number in range(40)}
+    write_tree(sftp_server.root, files)
+    taking = faulty.FilesAreTakenAtClose(path=lambda path: path.startswith("/mailbox/"))
+    sftp_server.fault = taking
+    refused = {name for name in files if name.endswith("3")}
+
+    @s3.before
+    def refuse(request: S3Request) -> tuple[int, str] | None:
+        return (403, "AccessDenied") if request.method == "PUT" and request.key in refused else None
+
+    ran = await run_pull(sftp_server, s3, bucket, concurrency=2)
+    assert set(s3.objects(bucket)) == set(files) - refused
+    check(files, sftp_server.root, s3.objects(bucket), ran, bucket)
+
+
+async def test_a_file_that_is_moved_on_a_new_connection_has_not_outlived_its_close(
+    sftp_server: AsyncsshServer, s3: S3Server, bucket: str
+) -> None:
+    """Its CLOSE was lost with the line: the files beside it are a mailbox's all the same."""
+    write_tree(sftp_server.root, {"first": b"1", "second": b"2"})
+    taking, _ = mailbox(unknown=False)
+    sftp_server.fault = Together(faulty.ConnectionCutBefore(("CLOSE",), path=lambda path: path == "/first"), taking)
+    s3.before(lambda r: (403, "AccessDenied") if r.method == "PUT" and r.key == "second" else None)
+    ran = await run_pull(sftp_server, s3, bucket, concurrency=1)
+    assert set(ran.failures) == {"second"}
+    check({"first": b"1", "second": b"2"}, sftp_server.root, s3.objects(bucket), ran, bucket)
+
+
+async def test_a_file_that_vanishes_once_it_was_open_is_a_failure(
+    sftp_server: AsyncsshServer, s3: S3Server, bucket: str
+) -> None:
+    """The line is cut while it is read, and then it is not there: only a file that nobody had opened is simply gone."""
+    write_tree(sftp_server.root, {"victim": b"1", "other": b"2"})
+    sftp_server.fault = Acts(lambda _: _takes_and_cuts(sftp_server), ("READ",), where=lambda r: r.path == "/victim")
+    ran = await run_pull(sftp_server, s3, bucket, concurrency=1)
+    assert set(ran.failures) == {"victim"}
+    assert s3.objects(bucket) == {"other": b"2"}
+    table.checked(1)
+
+
+def _takes_and_cuts(server: AsyncsshServer) -> None:
+    (server.root / "victim").unlink()
+    raise CutConnection
+
+
+# ---------------------------------------------------------------------------------------------- what is stated of files
+
+#: name -> what is stated of a file of so many bytes
+STATED: dict[str, Any] = {
+    "right": lambda size: {},
+    "no size": lambda size: {"size": None},
+    "nothing": lambda size: {"size": None, "mtime": None, "atime": None},
+    "0": lambda size: {"size": 0},
+    "0 and 1970": lambda size: {"size": 0, "mtime": 0, "atime": 0},
+    "too small": lambda size: {"size": size // 2},
+    "stale": lambda size: {"size": size // 2, "mtime": 10**9, "atime": 10**9},
+    "too large": lambda size: {"size": size + 1},
+}
+#: what the listing states, and what is stated of the file itself -> whether files arrive, but those of several parts
+#: whose size nobody states
+WHOLE = {
+    **{(listing, "right"): True for listing in STATED},
+    **{("right", of_file): True for of_file in STATED},
+    ("right", "too large"): False,
+    ("too large", "right"): False,
+}
+
+
+@pytest.mark.parametrize("of_file", STATED)
+@pytest.mark.parametrize("listing", STATED)
+async def test_wrong_and_missing_sizes(
+    sftp_server: AsyncsshServer, s3: S3Server, bucket: str, listing: str, of_file: str
+) -> None:
+    """Whatever is stated: what is in S3 is whole, what is not is still there, and the run says so."""
+    write_tree(sftp_server.root, FILES)
+
+    def in_listing(name: bytes) -> dict[str, Any]:
+        sizes = {Path(each).name: len(data) for each, data in FILES.items()}
+        name_of = os.fsdecode(name)
+        return dict(STATED[listing](sizes[name_of])) if name_of in sizes else {}
+
+    sftp_server.fault = Together(faulty.ListingHasOtherAttributes(in_listing), faulty.AttributesAre(STATED[of_file]))
+    ran = await run_pull(sftp_server, s3, bucket)
+    objects = s3.objects(bucket)
+    check(FILES, sftp_server.root, objects, ran, bucket)
+    left = {name for name in FILES if name in read_tree(sftp_server.root)}
+    assert left == set(FILES) - set(objects), "what S3 has is moved, and nothing else"
+    assert bool(left) == bool(ran.failures)
+    if WHOLE.get((listing, of_file)):
+        assert not left
+    elif (listing, of_file) in WHOLE:
+        assert not objects
+    elif "too large" not in (listing, of_file):
+        assert left <= {"sub/deep/6 MiB"}, "what fits into memory is read to its end"
+
+
+async def test_a_server_that_says_nothing_of_open_files(sftp_server: AsyncsshServer, s3: S3Server, bucket: str) -> None:
+    """Neither by handle nor by name: listing and end of file must do, and nothing is gone that could be opened."""
+    write_tree(sftp_server.root, FILES)
+    sftp_server.fault = faulty.UnknownOnceOpen()
+    ran = await run_pull(sftp_server, s3, bucket)
+    ran.done()
+    assert s3.objects(bucket) == FILES
+
+
+@pytest.mark.parametrize("names", [("READ",), ("FSTAT", "LSTAT", "READ")], ids=str)
+async def test_no_such_file_after_open_is_a_failure(
+    sftp_server: AsyncsshServer, s3: S3Server, bucket: str, names: tuple[str, ...]
+) -> None:
+    """The server has opened it, so it has it: the run is not green, and the file is where it was."""
+    write_tree(sftp_server.root, FILES)
+    sftp_server.fault = faulty.IsNotThere(names, path=lambda path: path == "/small")
+    ran = await run_pull(sftp_server, s3, bucket)
+    assert set(ran.failures) == {"small"}
+    assert "though the server has opened it" in ran.failures["small"]
+    check(FILES, sftp_server.root, s3.objects(bucket), ran, bucket)
+
+
+async def test_an_error_instead_of_the_end_of_a_file(sftp_server: AsyncsshServer, s3: S3Server, bucket: str) -> None:
+    """Where all agree how large it is, it is whole; the user is told once."""
+    write_tree(sftp_server.root, FILES)
+    sftp_server.fault = faulty.ReadAtTheEndFails()
+    ran = await run_pull(sftp_server, s3, bucket)
+    ran.done()
+    assert s3.objects(bucket) == FILES
+    assert len(ran.watcher.notices) == 1
+
+
+async def test_an_error_where_nobody_knows_the_end(sftp_server: AsyncsshServer, s3: S3Server, bucket: str) -> None:
+    """It may be any error: nothing is taken for whole."""
+    write_tree(sftp_server.root, FILES)
+    nothing = STATED["no size"]
+    sftp_server.fault = Together(
+        faulty.ReadAtTheEndFails(),
+        faulty.ListingHasOtherAttributes(lambda _: {"size": None}),
+        faulty.AttributesAre(nothing),
+    )
+    ran = await run_pull(sftp_server, s3, bucket)
+    assert len(ran.failures) == len(FILES)
+    assert s3.objects(bucket) == {}
+
+
+async def test_a_file_that_grows_is_not_taken_for_one_of_a_wrong_size(
+    sftp_server: AsyncsshServer, s3: S3Server, bucket: str
+) -> None:
+    """Its size is stated as 0 however large it is: it must stand still for ``min_age`` before it counts as whole."""
+    write_tree(sftp_server.root, {"victim": b"begun"})
+    place = sftp_server.root / "victim"
+    old = place.stat().st_mtime
+
+    def grow() -> None:
+        place.write_bytes(place.read_bytes() + b", goes on")
+        os.utime(place, (old, old))
+
+    class Grows(Fault):
+        async def answer(self, server: AsyncsshServer, request: Any, proceed: Any) -> Any:
+            if request.name == "FSTAT":
+                grow()
+            return await proceed()
+
+    zero = STATED["0"]
+    sftp_server.fault = Together(
+        Grows(), faulty.ListingHasOtherAttributes(lambda name: {"size": 0}), faulty.AttributesAre(zero)
+    )
+    ran = await run_pull(sftp_server, s3, bucket, min_age=0.2)
+    assert "changed while reading" in ran.failures["victim"]
+    assert s3.objects(bucket) == {}
+    table.checked(1)
+
+
+# ----------------------------------------------------------------------------------------------- handles that repeat
+
+SEVERAL = {"a large one": os.urandom(9 * MiB), **{f"{number:03}": os.urandom(40_000 + number) for number in range(80)}}
+
+
+async def test_a_pull_ends_where_handles_repeat(sftp_server: AsyncsshServer, s3: S3Server, bucket: str) -> None:
+    """No byte counts that may be another file's; one at a time brings all."""
+    write_tree(sftp_server.root, SEVERAL)
+    sftp_server.fault = fault = faulty.OneHandleForSeveral()
+    ran = await run_pull(sftp_server, s3, bucket)
+    assert fault.repeated
+    assert isinstance(ran.error, HandlesRepeat)
+    assert "concurrency: 1" in str(ran.error)
+    assert len([outcome for outcome in ran.outcomes if outcome.status == "failed"]) >= 2
+    check(SEVERAL, sftp_server.root, s3.objects(bucket), ran, bucket)
+    assert s3.unfinished_uploads(bucket) == []
+    (await run_pull(sftp_server, s3, bucket, concurrency=1)).done()
+    assert s3.objects(bucket) == SEVERAL
+
+
+async def test_a_push_ends_where_handles_repeat(sftp_server: AsyncsshServer, s3: S3Server, bucket: str) -> None:
+    """No object is marked whose file may be another's, and no temporary file stays; one at a time brings all."""
+    put_objects(s3, bucket, SEVERAL)
+    sftp_server.fault = fault = faulty.OneHandleForSeveral()
+    ran = await run_push(sftp_server, s3, bucket)
+    assert fault.repeated
+    assert isinstance(ran.error, HandlesRepeat)
+    assert len([outcome for outcome in ran.outcomes if outcome.status == "failed"]) >= 2
+    tree = read_tree(sftp_server.root)
+    table.checked(len(SEVERAL))
+    table.none_is("wrong bytes", [name for name, data in tree.items() if data != SEVERAL.get(name)])
+    table.none_is("wrong marks", marked_keys(bucket) - set(tree))
+    table.none_is("left over", leftovers(sftp_server.root))
+    (await run_push(sftp_server, s3, bucket, concurrency=1)).done()
+    assert read_tree(sftp_server.root) == SEVERAL
+
+
+async def test_erlangs_server_gives_one_handle_to_several_files(tmp_path: Path, s3: S3Server, bucket: str) -> None:
+    """The server of Erlang/OTP as it is, in both directions: ended at once, right one by one."""
+    require(ErlangSftpServer.available(), ErlangSftpServer.missing())
+    login = {"password": ErlangSftpServer.password, "private_key": None}
+    with ErlangSftpServer(tmp_path / "sftp") as server:
+        write_tree(server.root / "in", SEVERAL)
+        (server.root / "out").mkdir()
+        pulled = await run_pull(server, s3, bucket, "/in", login=login)
+        assert isinstance(pulled.error, HandlesRepeat)
+        check(SEVERAL, server.root / "in", s3.objects(bucket), pulled, bucket)
+        (await run_pull(server, s3, bucket, "/in", login=login, concurrency=1)).done()
+        assert s3.objects(bucket) == SEVERAL
+        s3.empty(bucket)
+        put_objects(s3, bucket, SEVERAL)
+        pushed = await run_push(server, s3, bucket, "/out", login=login)
+        assert isinstance(pushed.error, HandlesRepeat)
+        tree = read_tree(server.root / "out")
+        table.none_is("wrong bytes", [name for name, data in tree.items() if data != SEVERAL.get(name)])
+        table.none_is("wrong marks", marked_keys(bucket) - set(tree))
+        table.none_is("left over", leftovers(server.root))
+        (await run_push(server, s3, bucket, "/out", login=login, concurrency=1)).done()
+        assert read_tree(server.root / "out") == SEVERAL
