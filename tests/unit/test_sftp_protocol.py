@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -51,7 +52,7 @@ async def started(*extensions: bytes) -> tuple[SftpProtocol, list[bytes]]:
 
 async def test_requests_made_at_one_time_are_sent_at_one_time() -> None:
     sftp, sent = await started()
-    asked = [sftp.lstat(b"a"), sftp.remove(b"b"), sftp.close(b"h")]
+    asked: list[asyncio.Future[Any]] = [sftp.lstat(b"a"), sftp.remove(b"b"), sftp.close(b"h")]
     assert sent == []
     await asyncio.sleep(0)
     assert len(sent) == 1
@@ -186,11 +187,11 @@ def test_no_bytes_raise(pieces: list[bytes], framed: int) -> None:
 
     async def main() -> None:
         sftp, _ = await started()
-        requests: list[Callable[[], asyncio.Future[object]]] = [
-            lambda: sftp.open(b"f", READ),  # type: ignore[list-item, return-value]
-            lambda: sftp.read(b"h", 0, 10, b"f"),  # type: ignore[list-item, return-value]
-            lambda: sftp.read_directory(b"h", b"d"),  # type: ignore[list-item, return-value]
-            lambda: sftp.fstat(b"h", b"f"),  # type: ignore[list-item, return-value]
+        requests: list[Callable[[], asyncio.Future[Any]]] = [
+            lambda: sftp.open(b"f", READ),
+            lambda: sftp.read(b"h", 0, 10, b"f"),
+            lambda: sftp.read_directory(b"h", b"d"),
+            lambda: sftp.fstat(b"h", b"f"),
         ]
         asked = [request() for request in requests]
         for number, piece in enumerate(pieces, 1):
