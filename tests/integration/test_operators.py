@@ -403,6 +403,8 @@ def test_a_wrong_setting_fails_at_once_and_says_what_to_change(
     for word in words:
         assert word in str(error)
     assert not {"a.txt", "file"} & set(world.arrived(direction))
+    if direction == "pull":
+        assert {path.name for path in (world.sftp.root / "in").rglob("*")} == {"a.txt", "file"}
 
 
 CONNECTIONS = [

@@ -148,10 +148,13 @@ async def test_done_files_are_purged_once(shards: Shards) -> None:
     """By the shard that they were in; links and directories are left alone."""
     files = {f"sub/{number}": b"" for number in range(20)} | {f"{number}": b"" for number in range(20)}
     put(shards.inbox, done(files))
+    (shards.inbox / ".done" / "directory").mkdir()
+    (shards.inbox / ".done" / "link").symlink_to(shards.inbox / "sub")
     reports = await shards.pull_all(3, retention=60)
     assert sum(report.purged for report in reports) == len(files)
     assert sum(sum(report.skipped.values()) for report in reports) == 0, "none was gone when its turn came"
     assert tree(shards.inbox) == {}
+    assert sorted(path.name for path in (shards.inbox / ".done").iterdir()) == ["directory", "link"]
 
 
 async def test_a_cap_is_each_shards_own(shards: Shards) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from airflow_provider_sftp_s3.engine.errors import ConnectionFailed, NotFound, ServerRefused
@@ -248,7 +248,12 @@ ATTRIBUTES = st.builds(
 )
 
 
+#: All that there can be.
+ALL = Sent(1, (2, 3), 0o100644, (4, 5), [(b"name", b"value"), (b"", b"")])
+
+
 @given(ATTRIBUTES)
+@example(ALL)
 def test_attributes_are_what_the_flags_say(sent: Sent) -> None:
     """With any of the flags: what the server says is read, and what it leaves out is not known."""
 
@@ -263,6 +268,7 @@ def test_attributes_are_what_the_flags_say(sent: Sent) -> None:
 
 
 @given(st.lists(st.tuples(st.binary(min_size=1, max_size=9), ATTRIBUTES), min_size=2, max_size=4))
+@example([(b"a", ALL), (b"b", ALL)])
 def test_a_listing_is_read_to_its_end_whatever_its_attributes(files: list[tuple[bytes, Sent]]) -> None:
     """Each entry begins where the attributes of the one before end, with any of the flags."""
 

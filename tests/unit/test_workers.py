@@ -244,8 +244,10 @@ async def test_what_nobody_can_mend_ends_the_run() -> None:
     async def never(thing: Thing) -> Outcome:
         raise ConfigurationError("no bucket")
 
+    run = run_of()
     with pytest.raises(ConfigurationError, match="no bucket"):
-        await run_of().all(things(Thing("1"), Thing("2")), never)
+        await run.all(things(Thing("1"), Thing("2")), never)
+    assert run.report.failures == []
 
 
 async def test_what_somebody_has_to_mend_goes_before_the_connection_that_was_lost_over_it() -> None:
@@ -469,12 +471,16 @@ async def test_a_run_that_is_cancelled_cancels_its_files() -> None:
             raise
         raise AssertionError
 
-    running = asyncio.create_task(run_of(concurrency=5).all(things(*(Thing(str(n)) for n in range(9))), hang))
+    run = run_of(concurrency=5)
+    running = asyncio.create_task(run.all(things(*(Thing(str(n)) for n in range(90))), hang))
     await asyncio.sleep(0.01)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    assert cancelled == 9
+    assert cancelled == 25, "as many as are worked on at once, and none of those that are left"
+    assert run.observer.outcomes == []  # type: ignore[attr-defined]
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 @pytest.mark.xfail(strict=True, reason="Budget._take raises ValueError then, which is taken for the file's failure")
