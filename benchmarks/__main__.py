@@ -100,11 +100,11 @@ def _row(work: Work, where: Place, options: argparse.Namespace, seconds: float) 
     scene = Scene(work, where)
     try:
         with where.at_distance(work.round_trip) as port:
-            for peer in rare:
-                count = min(peer.sample_of(work), work.files)
-                took = run(peer, scene, where, port, count)
-                results[peer.name] = report.Result(work, peer.name, [took], work.files / count)
-                _progress(work, 0, peer, took)
+            for official in rare:
+                count = min(official.sample_of(work), work.files)
+                took = run(official, scene, where, port, count)
+                results[official.name] = report.Result(work, official.name, [took], work.files / count)
+                _progress(work, 0, official, took)
             for peer in first:
                 took = run(peer, scene, where, port)
                 results[peer.name] = report.Result(work, peer.name, [took])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from benchmarks.peers import Ours, RcloneTuned, run
 from benchmarks.servers import Place
@@ -15,6 +17,10 @@ FILES = [100, 300, 1000, 3000]
 SIZES = [1, 4, 16, 64, 256]
 ROUND_TRIPS = [0, 10, 20, 40, 80]
 
+Way = Literal["pull", "push"]
+#: Each with the style of its line.
+WAYS: dict[Way, str] = {"pull": "-", "push": "--"}
+
 
 def plot(where: Place) -> None:
     """Measure each point once, this project beside rclone tuned, and draw them."""
@@ -24,7 +30,7 @@ def plot(where: Place) -> None:
     from matplotlib import pyplot, ticker
 
     figure, axes = pyplot.subplots(1, 3, figsize=(13, 4.2), layout="constrained")
-    panels = [
+    panels: list[tuple[str, list[int], Callable[[int, Way], Work]]] = [
         ("files of 4 KiB", FILES, lambda x, way: Work("files", way, x, 4 * KiB, 10)),
         ("MiB, one file", SIZES, lambda x, way: Work("size", way, 1, x * MiB)),
         (
@@ -34,7 +40,7 @@ def plot(where: Place) -> None:
         ),
     ]
     for ax, (label, points, work_of) in zip(axes, panels, strict=True):
-        for way, line in (("pull", "-"), ("push", "--")):
+        for way, line in WAYS.items():
             for peer, colour in ((Ours(), "C0"), (RcloneTuned(), "C1")):
                 seconds = [_seconds(peer, work_of(x, way), where) for x in points]
                 ax.plot(points, seconds, line, marker="o", markersize=4, color=colour, label=f"{way}, {peer.name}")

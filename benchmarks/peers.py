@@ -176,7 +176,7 @@ class Process(Peer):
 
     def timed(self, scene: Scene, place: Place, *commands: Sequence[str], environment: dict[str, str]) -> Took:
         """Run the commands one after another. :raises RuntimeError: one failed."""
-        timed = [sys.executable, "-S", REPOSITORY / "benchmarks" / "timed.py"]
+        timed: list[str | Path] = [sys.executable, "-S", REPOSITORY / "benchmarks" / "timed.py"]
         timed += [str(TIMEOUT), str(place.root), str(scene.work.bytes)]
         took = []
         for command in commands:

@@ -309,7 +309,8 @@ def _xml(tag: str, text: str) -> Answer:
 
 def _unchunked(body: Bytes) -> bytes:
     """Return what an ``aws-chunked`` body holds: chunks with a length and a signature, then trailers."""
-    pieces, at = [], 0
+    pieces: list[Bytes] = []
+    at = 0
     while True:
         end = body.index(b"\r\n", at)
         length = int(body[at:end].partition(b";")[0], 16)

@@ -13,15 +13,19 @@ import sys
 import threading
 import time
 
-from warm import warm
+TYPE_CHECKING = False  # as mypy takes it; typing itself would be memory
+if TYPE_CHECKING:
+    from benchmarks.warm import warm
+else:
+    from warm import warm
 
-_, timeout, root, size, *command = sys.argv
-warm(root, int(size))
+_, timeout, root, bytes_beneath, *command = sys.argv
+warm(root, int(bytes_beneath))
 before = time.perf_counter()
 process = subprocess.Popen(command, stdout=sys.stderr)
 alarm = threading.Timer(float(timeout), process.kill)
 alarm.start()
-_, status, used = os.wait4(process.pid, 0)
+_pid, status, used = os.wait4(process.pid, 0)
 seconds = time.perf_counter() - before
 alarm.cancel()
 cpu = used.ru_utime + used.ru_stime

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 PROVIDER = "airflow-provider-sftp-s3"
 PACKAGE = "airflow_provider_sftp_s3"
@@ -28,7 +28,10 @@ DAGS = REPOSITORY / "dags"
 
 # The one module of the tests that is used here; it imports nothing but the standard library and, later, Airflow.
 sys.path.append(str(REPOSITORY / "tests" / "support"))
-import airflow_env  # noqa: E402
+if TYPE_CHECKING:
+    from tests.support import airflow_env
+else:
+    import airflow_env
 
 #: Task instances of the operators' Dags, for the check that comes last.
 ran: dict[str, Any] = {}

@@ -161,6 +161,6 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fail the session where a test was skipped though everything should be there (REQUIRE_ALL_SERVERS=1)."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     skipped = reporter.stats.get("skipped", []) if reporter else []
-    if skipped and os.environ.get("REQUIRE_ALL_SERVERS") == "1":
+    if reporter and skipped and os.environ.get("REQUIRE_ALL_SERVERS") == "1":
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
         reporter.write_line(f"{len(skipped)} tests were skipped, and REQUIRE_ALL_SERVERS=1 allows none", red=True)

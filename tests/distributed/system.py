@@ -59,7 +59,7 @@ class Process:
 
     def check(self) -> None:
         """Do nothing while it runs. :raises AssertionError: it does no more."""
-        assert self._process.poll() is None, f"{self._process.args} has ended:\n{self.log.read_text()[-3000:]}"
+        assert self._process.poll() is None, f"{self._process.args!r} has ended:\n{self.log.read_text()[-3000:]}"
 
     def pids(self) -> list[int]:
         """Return what of it is alive: its session, and what has left that but is still its descendant."""

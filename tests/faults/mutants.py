@@ -64,6 +64,9 @@ ODD = "faults/test_odd_servers.py"
 DELETES = "faults/test_deletes.py"
 PURGES = "faults/test_purges.py"
 PATHS = "unit/test_paths.py"
+LIMITS = "unit/test_limits.py"
+WORKERS = "unit/test_workers.py"
+PROTOCOL = "unit/test_sftp_protocol.py"
 
 MUTANTS = (
     # --- pull: what was read is what is stored
@@ -520,6 +523,148 @@ MUTANTS = (
         "    if is_temporary(name):\n",
         "    if False:\n",
         _only(PATHS, "refused_with_a_reason or temporary_names"),
+    ),
+    Mutant(
+        "names of up to 255 bytes are names",
+        "engine/paths.py",
+        "if len(segment) > MAX_NAME_BYTES",
+        "if len(segment) >= MAX_NAME_BYTES",
+        _only(PATHS, "name_of_255_bytes"),
+    ),
+    Mutant(
+        "what strip_regex leaves, in each segment",
+        "engine/paths.py",
+        "    _check_segments(relative)\n",
+        '    _check_segments(relative.partition("/")[0])\n',
+        _only(PATHS, "strip_regex_brings_about"),
+    ),
+    Mutant(
+        "a trailing ** is not the directory's own name",
+        "engine/paths.py",
+        "            return bool(names)\n        return any",
+        "            return True\n        return any",
+        _only(PATHS, "globs"),
+    ),
+    Mutant(
+        "the ledger's name in any directory",
+        "engine/paths.py",
+        "if posixpath.basename(key) == LEDGER:",
+        "if key == LEDGER:",
+        _only(PATHS, "ledgers_name"),
+    ),
+    # --- what a server says
+    Mutant(
+        "attributes: the owner is two numbers",
+        "engine/sftp_protocol.py",
+        "if flags & _HAS_OWNER:\n            self._at += 8",
+        "if flags & _HAS_OWNER:\n            self._at += 4",
+        _only(PROTOCOL, "attributes_are or listing_is_read"),
+    ),
+    Mutant(
+        "attributes: extended ones are passed over",
+        "engine/sftp_protocol.py",
+        "                self.view(), self.view()\n",
+        "                pass\n",
+        _only(PROTOCOL, "attributes_are or listing_is_read"),
+    ),
+    Mutant(
+        "no SFTP before version 3",
+        "engine/sftp_protocol.py",
+        " or version < VERSION:",
+        ":",
+        _only(PROTOCOL, "older_version"),
+    ),
+    Mutant(
+        "a limit of 0 is none",
+        "engine/sftp_protocol.py",
+        " if limit else SAFE_REQUEST",
+        "",
+        _only(PROTOCOL, "limits_that_are_none"),
+    ),
+    Mutant(
+        "a near server is asked for little ahead",
+        "engine/sftp.py",
+        "if self._session.round_trip < FAR:\n            window =",
+        "if False:\n            window =",
+        _only("integration/test_requests.py", "near_server"),
+    ),
+    # --- many files at once
+    Mutant(
+        "memory: bytes that were given to a file that is cancelled",
+        "engine/workers.py",
+        "if turn.done() and not turn.cancelled():\n                self._give(size)",
+        "if turn.done() and not turn.cancelled():\n                pass",
+        _only(LIMITS, "who_gives_up"),
+    ),
+    Mutant(
+        "memory: who gives up lets the next one go",
+        "engine/workers.py",
+        "                self._give(0)\n",
+        "",
+        _only(LIMITS, "who_gives_up"),
+    ),
+    Mutant(
+        "caps: max_files is given back",
+        "engine/workers.py",
+        "                self._files -= 1\n",
+        "",
+        _only(LIMITS, "whether_a_file_fits"),
+    ),
+    Mutant(
+        "caps: max_bytes is given back",
+        "engine/workers.py",
+        "                self._bytes -= size\n",
+        "",
+        _only(LIMITS, "whether_a_file_fits"),
+    ),
+    Mutant(
+        "caps: files wait for those in flight",
+        "engine/workers.py",
+        "                if not self._in_flight:\n",
+        "                if True:\n",
+        _only(LIMITS, "whether_a_file_fits"),
+    ),
+    Mutant(
+        "file_timeout: one clock for all shares",
+        "engine/workers.py",
+        " and clock.when() is None:",
+        ":",
+        _only(WORKERS, "of_the_file_and_not_of_each_share"),
+    ),
+    Mutant(
+        "file_timeout: the clock goes on after a wait",
+        "engine/workers.py",
+        "    clock.reschedule(asyncio.get_running_loop().time() + time_left)\n",
+        "",
+        _only(WORKERS, "stands_still"),
+    ),
+    Mutant(
+        "a lost connection counts once",
+        "engine/workers.py",
+        "if lost.connection != self._last_lost:",
+        "if True:",
+        _only(WORKERS, "begins_its_files_again"),
+    ),
+    Mutant(
+        "a connection that moved something does not count",
+        "engine/workers.py",
+        "                self._losses = 0\n",
+        "                pass\n",
+        _only(WORKERS, "none_of_those_in_a_row"),
+    ),
+    Mutant(
+        "what somebody has to mend goes first",
+        "engine/workers.py",
+        "return min(leaves, key=lambda error: not isinstance(error, ConfigurationError))",
+        "return leaves[0]",
+        _only(WORKERS, "somebody_has_to_mend"),
+    ),
+    Mutant(
+        "expired credentials are asked for again",
+        "engine/workers.py",
+        "if attempt < ATTEMPTS:\n                    await",
+        "if False:\n                    await",
+        _only(WORKERS, "expired_credentials"),
     ),
     # --- connections and time
     Mutant(

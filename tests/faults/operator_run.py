@@ -36,7 +36,7 @@ with warnings_of_ours_only():
 OPERATORS = {"pull": SftpTreeToS3Operator, "push": S3ToSftpOperator}
 
 # botocore reads and parses a megabyte of JSON for each client, each of which has a loader of its own.
-JSONFileLoader.load_file = staticmethod(cache(JSONFileLoader().load_file))  # type: ignore[assignment,method-assign]
+JSONFileLoader.load_file = staticmethod(cache(JSONFileLoader().load_file))
 with airflow_connections(warm_up={"conn_type": "aws", "login": "a", "password": "b"}), warnings_of_ours_only():
     S3Hook("warm_up", region_name="eu-central-1").get_client_type().close()
 
@@ -60,7 +60,7 @@ def _execute(job: dict[str, Any], answer: Connection, go: Connection) -> None:
         operator = OPERATORS[job["direction"]](task_id="transfer", **job["arguments"])
         go.recv()
         try:
-            answer.send(operator.execute(context))  # type: ignore[arg-type]
+            answer.send(operator.execute(context))
         except BaseException as failed:
             answer.send(f"{type(failed).__name__}: {failed}")
             raise SystemExit(1) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -78,12 +79,13 @@ def _new(place: Path, data: bytes) -> None:
 
 CHANGES = (append, truncate, overwrite, replace, replace_by_same_size, delete, delete_and_create)
 
-#: The steps of a pull's protocol: (request to the SFTP server, which of them), or an S3 operation.
-SMALL_STEPS: tuple[object, ...] = (
+#: A step of a pull's protocol: (request to the SFTP server, which of them), or an S3 operation.
+Step = tuple[str, int] | str
+SMALL_STEPS: tuple[Step, ...] = (
     *(("OPEN", 1), ("FSTAT", 1), ("READ", 1), ("FSTAT", 2), ("CLOSE", 1), "PutObject"),
     *(("MKDIR", 1), ("POSIX-RENAME", 1), ("LSTAT", 1)),
 )
-LARGE_STEPS: tuple[object, ...] = (
+LARGE_STEPS: tuple[Step, ...] = (
     *(("READ", 1), ("READ", 3), ("FSTAT", 2), "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"),
     *(("CLOSE", 1), ("POSIX-RENAME", 1), ("LSTAT", 1)),
 )
@@ -93,7 +95,7 @@ LATE_STEPS = (("SETSTAT", 1),)
 LATE_CHANGES = (replace, replace_by_same_size, delete, delete_and_create)
 
 
-def _id(value: object) -> str:
+def _id(value: Any) -> str:
     if callable(value):
         return str(value.__name__)
     return "-".join(str(part) for part in value) if isinstance(value, tuple) else str(value)
@@ -105,7 +107,7 @@ class TestProducer:
     @pytest.mark.parametrize("change", CHANGES, ids=_id)
     @pytest.mark.parametrize("step", SMALL_STEPS, ids=_id)
     async def test_a_small_file_changes(
-        self, sftp_server: AsyncsshServer, s3: S3Server, bucket: str, step: object, change: Callable[..., None]
+        self, sftp_server: AsyncsshServer, s3: S3Server, bucket: str, step: Step, change: Callable[..., None]
     ) -> None:
         """A file of one request."""
         await self._check(sftp_server, s3, bucket, SMALL, step, change)
@@ -113,7 +115,7 @@ class TestProducer:
     @pytest.mark.parametrize("change", CHANGES, ids=_id)
     @pytest.mark.parametrize("step", LARGE_STEPS, ids=_id)
     async def test_a_large_file_changes(
-        self, sftp_server: AsyncsshServer, s3: S3Server, bucket: str, step: object, change: Callable[..., None]
+        self, sftp_server: AsyncsshServer, s3: S3Server, bucket: str, step: Step, change: Callable[..., None]
     ) -> None:
         """A file of three parts."""
         await self._check(sftp_server, s3, bucket, LARGE, step, change)
@@ -121,7 +123,7 @@ class TestProducer:
     @pytest.mark.parametrize("change", LATE_CHANGES, ids=_id)
     @pytest.mark.parametrize("step", LATE_STEPS, ids=_id)
     async def test_a_file_changes_at_last(
-        self, sftp_server: AsyncsshServer, s3: S3Server, bucket: str, step: object, change: Callable[..., None]
+        self, sftp_server: AsyncsshServer, s3: S3Server, bucket: str, step: Step, change: Callable[..., None]
     ) -> None:
         """A name that is used again when its file has just been moved away."""
         await self._check(sftp_server, s3, bucket, SMALL, step, change)
@@ -129,7 +131,7 @@ class TestProducer:
     @pytest.mark.parametrize("change", CHANGES, ids=_id)
     @pytest.mark.parametrize("step", [("OPEN", 1), ("READ", 1), "PutObject", ("POSIX-RENAME", 1)], ids=_id)
     async def test_a_file_changes_that_has_to_be_of_age(
-        self, sftp_server: AsyncsshServer, s3: S3Server, bucket: str, step: object, change: Callable[..., None]
+        self, sftp_server: AsyncsshServer, s3: S3Server, bucket: str, step: Step, change: Callable[..., None]
     ) -> None:
         """With `min_age`, a file that has just changed is young again."""
         await self._check(sftp_server, s3, bucket, SMALL, step, change, min_age=30.0)
@@ -151,7 +153,7 @@ class TestProducer:
         sftp_server: AsyncsshServer,
         s3: S3Server,
         bucket: str,
-        step: object,
+        step: Step,
         change: Callable[..., None],
         after_transfer: str,
     ) -> None:
@@ -164,9 +166,9 @@ class TestProducer:
         s3: S3Server,
         bucket: str,
         data: bytes,
-        step: object,
+        step: Step,
         change: Callable[..., None],
-        **settings: object,
+        **settings: Any,
     ) -> None:
         write_tree(server.root, {NAME: data} | SIBLINGS)
         place = server.root / NAME
@@ -190,7 +192,7 @@ class TestProducer:
                     done = True
                     act()
         else:
-            request_name, nth = step  # type: ignore[misc]
+            request_name, nth = step
             server.fault = Acts(act, (request_name,), nth, lambda r: NAME in r.path or r.name == "MKDIR")
         try:
             ran = await run_pull(server, s3, bucket, **settings)

@@ -24,7 +24,7 @@ from airflow_provider_sftp_s3.engine.options import MiB
 from tests.faults import table
 from tests.faults.harness import check_pull, check_push, marked_keys, write_tree
 from tests.faults.operator_run import OperatorRun
-from tests.support.s3_server import S3Request, S3Server
+from tests.support.s3_server import Hook, S3Request, S3Server
 from tests.support.sftp_servers import (
     AsyncsshServer,
     CutConnection,
@@ -239,6 +239,10 @@ def test_killed_at_each_step(
     assert sweep.kills >= 0.9 * len(points[shard :: len(SHARDS)])
 
 
+def _sets(begun: threading.Event) -> Hook:
+    return lambda _: begun.set()
+
+
 @pytest.mark.parametrize("shard", SHARDS)
 @pytest.mark.parametrize("direction", ["pull", "push"])
 def test_killed_at_a_random_moment(
@@ -254,7 +258,7 @@ def test_killed_at_a_random_moment(
         moment = chance.random() * max(durations[-3:])
         sweep.prepare()
         begun = threading.Event()
-        s3.before(lambda _, begun=begun: begun.set())
+        s3.before(_sets(begun))
         with sweep.run() as run:
             run.go()
             assert begun.wait(PATIENCE)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from asyncssh import SFTPAttrs, SFTPName
-from moto.core import DEFAULT_ACCOUNT_ID
+from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.s3.models import s3_backends
 
 from airflow_provider_sftp_s3.engine import paths

@@ -239,7 +239,7 @@ class TestBounds:
 
         monkeypatch.setattr(Budget, "_take", watched)
         sftp_server.fault = counter = CountsFiles(size)
-        options = {"memory_budget": budget, "concurrency": 20}
+        options: dict[str, Any] = {"memory_budget": budget, "concurrency": 20}
         if pulls:
             write_tree(sftp_server.root, files)
             ran = await run_pull(sftp_server, s3, bucket, **options)

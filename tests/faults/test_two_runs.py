@@ -113,12 +113,11 @@ async def _race_of_pulls(
         fresh.write_bytes(newer)
         fresh.replace(server.root / VICTIM)
 
-    runs = await asyncio.gather(
+    *runs, _ = await asyncio.gather(
         run_pull(server, s3, bucket),
         _after(waits[0], run_pull(server, s3, bucket)),
         _after(waits[1], replace()),
     )
-    runs.pop()
 
     def check() -> None:
         tree, objects = read_tree(server.root), s3.objects(bucket)
@@ -137,7 +136,7 @@ async def _race_of_pulls(
     check()
     assert s3.objects(bucket) == files | {VICTIM: newer}
     assert set(read_tree(server.root)) == {done_path(name) for name in files}
-    return [*runs]
+    return runs
 
 
 async def _race_of_pushes(
@@ -150,12 +149,11 @@ async def _race_of_pushes(
     async def overwrite() -> None:
         await asyncio.to_thread(put_objects, s3, bucket, {VICTIM: newer})
 
-    runs = await asyncio.gather(
+    *runs, _ = await asyncio.gather(
         run_push(server, s3, bucket, owner="aaaaaaaa"),
         _after(waits[0], run_push(server, s3, bucket, owner="bbbbbbbb", clean_up=True)),
         _after(waits[1], overwrite()),
     )
-    runs.pop()
 
     def check() -> None:
         tree, objects = read_tree(server.root), s3.objects(bucket)
@@ -173,4 +171,4 @@ async def _race_of_pushes(
     check()
     assert read_tree(server.root) == files | {VICTIM: newer}
     assert marked_keys(bucket) == set(files)
-    return [*runs]
+    return runs

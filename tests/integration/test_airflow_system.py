@@ -108,7 +108,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, _s3_of_the_session: S3Server
                 days = ("--from-date", DAYS[0], "--to-date", DAYS[-1])
                 airflow.command("backfill", "create", "--dag-id", "dated", *days)
                 airflow.start()
-                dags = [*(flow["name"] for flow in flows), *assets]
+                dags = [*(str(flow["name"]) for flow in flows), *assets]
                 airflow.wait(lambda: airflow.has_dags(dags) and airflow.unpause(dags))
                 yield World(airflow, sftp, s3, client, sqs, queue, bucket)
             finally:

@@ -526,6 +526,7 @@ def test_a_bucket_in_another_region(s3: S3Server, bucket: str) -> None:
         pytest.raises(ConfigurationError, match="is in region eu-south-2: set region_name"),
     ):
         put_and_get("aws_here", bucket)
+    assert {request.method for request in s3.requests} <= {"GET", "HEAD"}
 
 
 @pytest.mark.parametrize("name", ["b", "two words", "a/b", "s3://bucket", "../up"])

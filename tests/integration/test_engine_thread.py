@@ -125,6 +125,8 @@ def test_an_engine_that_does_not_stop_is_left_after_a_while(monkeypatch: pytest.
         signal.setitimer(signal.ITIMER_REAL, 0.1)
         with pytest.raises(OutOfTime):
             engine.run(hang)
+        (left,) = [thread for thread in threading.enumerate() if thread.name == "sftp-s3"]
+        assert left.daemon
     finally:
         signal.signal(signal.SIGALRM, before)
         release.set()

@@ -105,7 +105,13 @@ def test_a_push_flow_pushes_what_is_unsynced_and_the_next_run_finds_nothing(
     s3: S3Server, bucket: str, incoming: Path, mark: str
 ) -> None:
     put(s3, bucket, out__a=b"1", out__sub__b=b"2", out__c=b"3", elsewhere=b"4")
-    flow = {"sftp_path": "/incoming", "s3_prefix": "out", "mark": mark, "schedule": "@continuous", "batch_files": 2}
+    flow: dict[str, Any] = {
+        "sftp_path": "/incoming",
+        "s3_prefix": "out",
+        "mark": mark,
+        "schedule": "@continuous",
+        "batch_files": 2,
+    }
 
     state, tasks = run_flow("push", bucket, **flow)
 
@@ -133,7 +139,7 @@ def test_a_push_flow_waits_until_an_object_lands(s3: S3Server, bucket: str, inco
 
 
 def test_a_push_flow_takes_an_overwritten_object_again(s3: S3Server, bucket: str, incoming: Path) -> None:
-    flow = {"sftp_path": "/incoming", "wait_timeout": 0}
+    flow: dict[str, Any] = {"sftp_path": "/incoming", "wait_timeout": 0}
     put(s3, bucket, a=b"old")
     run_flow("push", bucket, **flow)
     put(s3, bucket, a=b"new")
@@ -201,7 +207,7 @@ def test_a_failed_push_is_tried_again_with_its_keys(
 
 def test_a_cap_holds_for_the_run_and_the_rest_waits_for_the_next(s3: S3Server, bucket: str, incoming: Path) -> None:
     put(s3, bucket, a=b"1", b=b"2", c=b"3")
-    flow = {"sftp_path": "/incoming", "max_files": 2, "batch_files": 1}
+    flow: dict[str, Any] = {"sftp_path": "/incoming", "max_files": 2, "batch_files": 1}
     run_flow("push", bucket, **flow)
     assert len(files(incoming)) == 2
     run_flow("push", bucket, **flow)

@@ -120,7 +120,7 @@ class World:
     def operator(self, direction: str, **arguments: Any) -> BaseOperator:
         """Return a pull of ``in`` to ``to/``, or a push of ``from/`` to ``out``; arguments win over these."""
         if direction == "pull":
-            places = {"sftp_path": "/in", "s3_prefix": "to/", "min_age": 0}
+            places: dict[str, Any] = {"sftp_path": "/in", "s3_prefix": "to/", "min_age": 0}
             return SftpTreeToS3Operator(**{"task_id": "transfer", "s3_bucket": self.bucket} | places | arguments)
         places = {"sftp_path": "/out", "s3_prefix": "from/"}
         return S3ToSftpOperator(**{"task_id": "transfer", "s3_bucket": self.bucket} | places | arguments)
@@ -403,6 +403,8 @@ def test_a_wrong_setting_fails_at_once_and_says_what_to_change(
     for word in words:
         assert word in str(error)
     assert not {"a.txt", "file"} & set(world.arrived(direction))
+    if direction == "pull":
+        assert {path.name for path in (world.sftp.root / "in").rglob("*")} == {"a.txt", "file"}
 
 
 CONNECTIONS = [
@@ -550,7 +552,7 @@ def test_keys_are_mapped_over(world: World) -> None:
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("cap", [{"max_files": 2}, {"max_bytes": 25}])
 def test_a_cap_leaves_the_rest_for_the_next_run(
-    world: World, direction: str, cap: dict[str, int], task_log: TaskLog
+    world: World, direction: str, cap: dict[str, Any], task_log: TaskLog
 ) -> None:
     """A run moves no more than it may, says so, and the runs after it move what is left."""
     for number in range(5):
@@ -645,7 +647,7 @@ def test_on_kill_ends_the_transfer(world: World, direction: str) -> None:
         killer = threading.Thread(target=kill)
         killer.start()
         with pytest.raises(SftpS3Error, match="stopped from outside"), warnings_of_ours_only():
-            operator.execute({"ti": SimpleNamespace(**TI)})  # type: ignore[typeddict-item]
+            operator.execute({"ti": SimpleNamespace(**TI)})
         killer.join()
     eventually(lambda: world.sftp.connections == 0)
     assert unfinished(world) == []
@@ -776,7 +778,8 @@ def test_errors_cannot_write_into_a_terminal(world: World, direction: str, task_
 
 def test_nothing_secret_is_logged_even_at_debug(world: World, tmp_path: Path) -> None:
     """With the log at DEBUG, neither it nor XCom holds contents, passwords, keys, passphrases or tokens."""
-    key = world.sftp.client_key_text
+    key, password = world.sftp.client_key_text, world.sftp.password
+    assert password
     encrypted = asyncssh.import_private_key(key).export_private_key(passphrase="passphrase-of-the-key").decode()
     token = "token-of-the-session"
     sftp = world.sftp.airflow_connection(private_key=encrypted, private_key_passphrase="passphrase-of-the-key")
@@ -805,7 +808,7 @@ def test_nothing_secret_is_logged_even_at_debug(world: World, tmp_path: Path) ->
     for file in ("small.txt", "large.bin"):
         assert log.count(f"transferred 'sftp://127.0.0.1:{world.sftp.port}/in/{file}'") == 1
     for secret in (
-        *("contents-of-a", b"contents-of-a".hex(), world.sftp.password, SECRET_KEY, "passphrase-of-the-key", token),
+        *("contents-of-a", b"contents-of-a".hex(), password, SECRET_KEY, "passphrase-of-the-key", token),
         *key.splitlines()[1:-1],
         *encrypted.splitlines()[1:-1],
     ):

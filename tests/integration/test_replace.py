@@ -44,6 +44,7 @@ async def test_a_directory_in_the_way_stays_where_it_is(sftp_server: AsyncsshSer
     with pytest.raises(ServerRefused, match="a directory in the way"):
         await session.replace(b"/new", b"/taken")
     assert (sftp_server.root / "taken" / "inside").read_bytes() == b"inside"
+    assert sftp_server.requests["RENAME"] == 1, "the one that was refused"
     assert files(sftp_server) == {"new": b"new"}
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from airflow_provider_sftp_s3.engine import sftp
 from airflow_provider_sftp_s3.engine.options import KiB, MiB, TransferOptions
+from airflow_provider_sftp_s3.engine.sftp_protocol import MAX_REQUEST, SAFE_REQUEST, SftpProtocol
 from tests.support.engine import Engine
 from tests.support.s3_server import S3Request, S3Server
 from tests.support.sftp_servers import AsyncsshServer, Fault, Proceed, Request
@@ -35,11 +36,12 @@ def engine(sftp_server: AsyncsshServer, s3: S3Server, bucket: str) -> Engine:
 async def each_costs(engine: Engine, run: Callable[[int], Awaitable[None]]) -> tuple[Mapping[str, float], Any]:
     """Return what each file costs of SFTP and of S3, by the request's name. `run` moves so many new files."""
     assert isinstance(engine.sftp, AsyncsshServer)
-    assert isinstance(engine.s3, S3Server)
+
+    asked = engine.sftp.requests
 
     async def counted(files: int) -> tuple[Counts, Counts]:
         await run(files)
-        return Counter(engine.sftp.requests), Counter(request.operation for request in engine.s3.requests)
+        return Counter(asked), Counter(request.operation for request in engine.s3.requests)
 
     few, many = await counted(FEW), await counted(MANY)
     sftp, s3 = (
@@ -121,7 +123,6 @@ def pushing(engine: Engine, mark: str) -> Callable[[int], Awaitable[None]]:
 
 def start_counting(engine: Engine) -> None:
     assert isinstance(engine.sftp, AsyncsshServer)
-    assert isinstance(engine.s3, S3Server)
     engine.sftp.requests.clear()
     engine.s3.requests.clear()
 
@@ -169,20 +170,34 @@ async def test_a_pull_holds_no_more_than_its_budget(tmp_path: Path, s3: S3Server
     assert 0 < most <= budget, f"{most / MiB:.1f} MiB were held"
 
 
-class MostReadsAtOnce(Fault):
-    """Remembers how many bytes it was asked for at most before it answered."""
+def most_unanswered(monkeypatch: pytest.MonkeyPatch, method: str) -> list[int]:
+    """
+    Return a list of how many bytes were on their way whenever a request was made.
 
-    asked = most = 0
+    It is the engine that is looked at: asyncssh's server looks at one request of a session at a time.
 
-    async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
-        if request.name != "READ":
-            return await proceed()
-        self.asked += request.length
-        self.most = max(self.most, self.asked)
-        try:
-            return await proceed()
-        finally:
-            self.asked -= request.length
+    :param method: "read" or "write" of the engine's ``SftpProtocol``.
+    """
+    unanswered: list[int] = []
+    on_their_way = 0
+    make = getattr(SftpProtocol, method)
+
+    def made(self: SftpProtocol, handle: bytes, offset: int, what: Any, path: bytes) -> Any:
+        nonlocal on_their_way
+        size = what if method == "read" else sum(map(len, what))
+
+        def answered(_: object) -> None:
+            nonlocal on_their_way
+            on_their_way -= size
+
+        on_their_way += size
+        unanswered.append(on_their_way)
+        answer = make(self, handle, offset, what, path)
+        answer.add_done_callback(answered)
+        return answer
+
+    monkeypatch.setattr(SftpProtocol, method, made)
+    return unanswered
 
 
 @pytest.mark.parametrize("size", [7 * MiB, 40 * MiB], ids=["in one request to S3", "multipart"])
@@ -191,12 +206,23 @@ async def test_a_near_server_is_asked_for_little_ahead(
 ) -> None:
     """Whatever the file's size, and its contents arrive."""
     monkeypatch.setattr(sftp, "FAR", float("inf"))  # a busy machine may seem far away
-    assert isinstance(engine.sftp, AsyncsshServer)
-    assert isinstance(engine.s3, S3Server)
-    engine.sftp.fault = reads = MostReadsAtOnce()
+    unanswered = most_unanswered(monkeypatch, "read")
     data = random.randbytes(size)
     (engine.sftp.root / "in").mkdir()
     (engine.sftp.root / "in" / "f").write_bytes(data)
     assert (await engine.pull()).transferred == 1
     assert engine.s3.objects(engine.bucket)["f"] == data
-    assert 0 < reads.most <= sftp.NEAR_WINDOW
+    assert SAFE_REQUEST < max(unanswered) <= sftp.NEAR_WINDOW
+
+
+async def test_many_writes_of_a_file_are_on_their_way_at_once(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, s3: S3Server
+) -> None:
+    """None waits for the answer to the one before."""
+    unanswered = most_unanswered(monkeypatch, "write")
+    data = random.randbytes(7 * MiB)
+    (engine.sftp.root / "out").mkdir()
+    s3.client().put_object(Bucket=engine.bucket, Key="f", Body=data)
+    assert (await engine.push()).transferred == 1
+    assert (engine.sftp.root / "out" / "f").read_bytes() == data
+    assert max(unanswered) >= 4 * MAX_REQUEST

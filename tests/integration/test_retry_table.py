@@ -200,7 +200,7 @@ class Flow:
         )
         try:
             with warnings_of_ours_only():
-                task.transferred = operator.execute({"ti": task})["transferred"]  # type: ignore[typeddict-item]
+                task.transferred = operator.execute({"ti": task})["transferred"]
         except (TransferError, ConnectionFailed):  # any other error is one that Airflow would not retry, or a bug
             task.transferred = task.xcom.get("report", {"transferred": 0})["transferred"]
             if task not in self.held:
@@ -613,7 +613,7 @@ def push_dag(flow: Flow, **push: Any) -> Any:
     """Return a Dag that lists what is unsynced and pushes it in mapped tasks, as a flow's does."""
     from airflow_provider_sftp_s3._compat import DAG
 
-    places = {"s3_bucket": flow.bucket, "s3_prefix": PREFIX, "mark": flow.mark}
+    places: dict[str, Any] = {"s3_bucket": flow.bucket, "s3_prefix": PREFIX, "mark": flow.mark}
     with DAG(f"retry_{flow.bucket}_{next(flow._runs)}", schedule=None, start_date=datetime(2024, 1, 1)) as dag:
         batches = S3ListUnsyncedOperator(task_id="list", batch_files=2, **places)
         S3ToSftpOperator.partial(
@@ -689,7 +689,7 @@ def test_the_retry_pushes_only_what_its_first_try_could_not(flow_of: Callable[[s
     for key in KEYS[:2]:
         flow.put(key, b"x")
     flow.partner.refused = {flow.sftp.path(flow.bucket, KEYS[1].removeprefix(PREFIX))}
-    states = []
+    states: list[int] = []
 
     def is_up_for_retry(context: Any) -> None:
         flow.held[:] = [PushTask(list(KEYS[:2]), "the task that Airflow holds")]

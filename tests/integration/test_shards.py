@@ -75,7 +75,14 @@ class Shards:
     async def pull(self, shard: str, **settings: Any) -> Report:
         return await Engine(self.sftp, self.s3, self.bucket, seen=Recorder()).pull(shard=shard, **settings)
 
-    async def pull_all(self, count: int, **settings: Any) -> list[Report | TransferError]:
+    async def pull_all(self, count: int, **settings: Any) -> list[Report]:
+        """Pull all shards at the same time, and none of them fails."""
+        ended = await self.pull_each(count, **settings)
+        reports = [end for end in ended if isinstance(end, Report)]
+        assert reports == ended
+        return reports
+
+    async def pull_each(self, count: int, **settings: Any) -> list[Report | TransferError]:
         """Pull all shards at the same time; one that fails is its error."""
         pulls = [self.pull(f"{number}/{count}", **settings) for number in range(1, count + 1)]
         ended: list[Report | TransferError] = []
@@ -108,7 +115,6 @@ async def test_all_shards_together_take_every_file_once(shards: Shards, after_tr
     put(shards.inbox, files)
     (shards.inbox / "link").symlink_to("a b")
     reports = await shards.pull_all(4, after_transfer=after_transfer)
-    assert all(isinstance(report, Report) for report in reports), reports
     assert shards.s3.objects(shards.bucket) == files
     assert sum(report.transferred for report in reports) == len(files)
     assert all(report.transferred for report in reports), "the work is spread"
@@ -130,7 +136,7 @@ async def test_a_name_that_is_refused_fails_one_shard(shards: Shards) -> None:
     bad = Path(os.fsdecode(os.fsencode(shards.inbox) + b"/\xff"))
     bad.write_bytes(b"bad")
     os.utime(bad, (OLD, OLD))
-    ended = await shards.pull_all(3)
+    ended = await shards.pull_each(3)
     failed = [end.report for end in ended if isinstance(end, TransferError)]
     reports = failed + [end for end in ended if isinstance(end, Report)]
     shown = isinstance(shards.sftp, RcloneSftpServer)  # control characters, as pictures of them: nothing to refuse
@@ -142,11 +148,13 @@ async def test_done_files_are_purged_once(shards: Shards) -> None:
     """By the shard that they were in; links and directories are left alone."""
     files = {f"sub/{number}": b"" for number in range(20)} | {f"{number}": b"" for number in range(20)}
     put(shards.inbox, done(files))
+    (shards.inbox / ".done" / "directory").mkdir()
+    (shards.inbox / ".done" / "link").symlink_to(shards.inbox / "sub")
     reports = await shards.pull_all(3, retention=60)
-    assert [type(report) for report in reports] == [Report] * 3
     assert sum(report.purged for report in reports) == len(files)
     assert sum(sum(report.skipped.values()) for report in reports) == 0, "none was gone when its turn came"
     assert tree(shards.inbox) == {}
+    assert sorted(path.name for path in (shards.inbox / ".done").iterdir()) == ["directory", "link"]
 
 
 async def test_a_cap_is_each_shards_own(shards: Shards) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,7 @@ class TestAsyncsshServer:
     async def test_requests_handles_and_connections_are_counted(self, sftp_server: AsyncsshServer) -> None:
         """A pull's requests can be counted by type."""
         (sftp_server.root / "a").write_bytes(b"x" * 10)
+        file: Any  # asyncssh declares what it reads as text, whatever the mode
         async with sftp_server.connect() as sftp:
             sftp_server.requests.clear()
             async with sftp.open("/a", "rb", block_size=0) as file:
@@ -159,12 +161,13 @@ class TestFaults:
         """SETSTAT, renames and MKDIR are refused; OPEN so many times for chosen names."""
         async with sftp_server.connect() as sftp:
             await self._write(sftp, "/a", b"x")
-            for fault, attempt in (
+            refused: list[tuple[Fault, Callable[[], Awaitable[None]]]] = [
                 (faulty.SetstatIsRefused(), lambda: sftp.utime("/a", (1, 1))),
                 (faulty.RenameIsRefused(), lambda: sftp.rename("/a", "/b")),
                 (faulty.RenameIsRefused(), lambda: sftp.posix_rename("/a", "/b")),
                 (faulty.MkdirIsRefused(), lambda: sftp.mkdir("/d")),
-            ):
+            ]
+            for fault, attempt in refused:
                 sftp_server.fault = fault
                 with pytest.raises(asyncssh.SFTPPermissionDenied):
                     await attempt()
@@ -191,6 +194,7 @@ class TestFaults:
         """A short read is no end of file."""
         sftp_server.fault = fault
         (sftp_server.root / "a").write_bytes(b"0123456789" * 2)
+        file: Any  # asyncssh declares what it reads as text, whatever the mode
         async with sftp_server.connect() as sftp, sftp.open("/a", "rb", block_size=0) as file:
             assert await file.read(100, 0) == b"0123456"
             assert await file.read(100, 14) == b"456789"
@@ -240,6 +244,7 @@ class TestFaults:
     async def test_a_file_grows_while_it_is_read(self, sftp_server: AsyncsshServer) -> None:
         """The change happens at the chosen request, once."""
         (sftp_server.root / "a").write_bytes(b"old")
+        file: Any  # asyncssh declares what it reads as text, whatever the mode
         sftp_server.fault = faulty.FileChangesWhileItIsRead(lambda file: file.write_bytes(b"longer"), before="READ")
         async with sftp_server.connect() as sftp, sftp.open("/a", "rb", block_size=0) as file:
             assert (await file.stat()).size == 3
@@ -426,7 +431,7 @@ class TestRunDag:
         assert instances["task", -1].try_number == 2
         assert xcom(instances["task", -1]) == {"try": 2}
         assert xcom(instances["task", -1], "report") is None
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 200, "Airflow's own delay is 300 s"
 
     def test_connections_are_seen_while_the_block_lasts(
         self, s3: S3Server, sftp_server: AsyncsshServer, tmp_path: Path

@@ -11,9 +11,10 @@ from airflow_provider_sftp_s3.engine.options import TransferOptions
 from airflow_provider_sftp_s3.engine.pull import PullSettings, pull
 from airflow_provider_sftp_s3.engine.push import PushSettings, push
 from airflow_provider_sftp_s3.engine.s3 import Bucket
-from airflow_provider_sftp_s3.engine.sftp import SftpServer, SftpSession
+from airflow_provider_sftp_s3.engine.sftp import SftpSession
+from airflow_provider_sftp_s3.engine.ssh import SftpServer
 from airflow_provider_sftp_s3.engine.workers import Progress
-from tests.support.s3_server import S3Endpoint
+from tests.support.s3_server import S3Server
 from tests.support.sftp_servers import SftpServer as TestSftpServer
 
 
@@ -52,7 +53,7 @@ class Engine:
     """Runs pulls and pushes between one SFTP server and one bucket."""
 
     sftp: TestSftpServer
-    s3: S3Endpoint
+    s3: S3Server
     bucket: str
     options: TransferOptions = field(default_factory=TransferOptions)
     seen: Recorder = field(default_factory=Recorder)

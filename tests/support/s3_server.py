@@ -225,7 +225,7 @@ class S3Server(S3Endpoint):
 
         What a process sends before it is killed lies there until this server comes to it.
         """
-        left = (each for each in psutil.net_connections("tcp4") if each.laddr.port == self.port)
+        left = (each for each in psutil.net_connections("tcp4") if each.laddr and each.laddr.port == self.port)
         return not any(each.status == psutil.CONN_CLOSE_WAIT for each in left) and not self.busy
 
     def let_uploads_age(self, bucket: str, seconds: float) -> None:

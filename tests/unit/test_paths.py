@@ -64,6 +64,12 @@ def test_a_key_that_is_no_path_is_refused_with_a_reason(key: str, reason: str) -
         paths.path_for(b"/root", key)
 
 
+@pytest.mark.parametrize("name", ["x" * 255, "x" + "é" * 127])
+def test_a_name_of_255_bytes_is_a_name(name: str) -> None:
+    """File systems take it: in a directory, and as a directory."""
+    assert paths.path_for(b"/root", f"dir/{name}/{name}") == b"/root/dir/" + f"{name}/{name}".encode()
+
+
 def test_a_key_outside_the_prefix_is_refused() -> None:
     """A key that is given by hand must belong to the flow."""
     with pytest.raises(NameRefused, match="not under the prefix"):
@@ -87,6 +93,24 @@ def test_strip_regex_that_leaves_a_way_out_is_refused() -> None:
         paths.path_for(b"/root", ".x./etc", strip=re.compile("x"))
     with pytest.raises(NameRefused):
         paths.path_for(b"/root", "all", strip=re.compile("all"))
+
+
+@pytest.mark.parametrize(
+    ("key", "strip"),
+    [
+        (".x.", "x"),
+        ("a/.x./b", "x"),
+        ("a/.x.", "x"),
+        ("a/..x", "x"),
+        ("a/x..", "x"),
+        ("a/.x/b", "x"),
+        ("x/../b", "^x/"),
+    ],
+)
+def test_no_dots_that_strip_regex_brings_about_are_a_way_out(key: str, strip: str) -> None:
+    """Where the key itself has none: at the beginning, in the middle and at the end."""
+    with pytest.raises(NameRefused, match=r"it has the segment '\.\.?'"):
+        paths.path_for(b"/root", key, strip=re.compile(strip))
 
 
 @pytest.mark.parametrize(
@@ -130,6 +154,18 @@ def test_a_key_over_1024_bytes_is_refused() -> None:
         paths.key_for("in/", b"x" * 1022)
 
 
+@pytest.mark.parametrize("relative", [paths.LEDGER, f"sub/{paths.LEDGER}", f"a/b/{paths.LEDGER}"])
+@pytest.mark.parametrize("prefix", ["", "in/"])
+def test_a_file_with_the_ledgers_name_is_refused_in_any_directory(prefix: str, relative: str) -> None:
+    """Another flow may have its prefix there, and would take it for its own."""
+    with pytest.raises(NameRefused, match="uses objects of that name itself"):
+        paths.key_for(prefix, relative.encode())
+
+
+def test_a_name_that_only_ends_in_the_ledgers_is_a_name() -> None:
+    assert paths.key_for("in/", b"x" + paths.LEDGER.encode()) == f"in/x{paths.LEDGER}"
+
+
 def test_temporary_names_are_ours_unique_and_short() -> None:
     """No two writers share one, and a later try finds those of its own task only."""
     mine = {paths.temporary_name("0123abcd") for _ in range(1000)}
@@ -156,6 +192,11 @@ def test_temporary_names_are_ours_unique_and_short() -> None:
         ("**/b.csv", None, "b.csv", None),
         ("a/**", None, "a/c/d", None),
         ("a/**", None, "b/c", "not included"),
+        ("a/**", None, "a", "not included"),  # what is beneath it, not a file of that name
+        ("a/**", None, "a/b", None),
+        ("*", ["a/**"], "a", None),
+        ("**/a/**", None, "b/a", "not included"),
+        ("/**", None, "a", None),
         ("*", ["old/**"], "old/x/y", "excluded"),
         ("/a/*", None, "a/b", None),
         ("[ab].txt", None, "a.txt", None),

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from airflow_provider_sftp_s3.engine.errors import ConnectionFailed, HandlesRepeat, NotFound, ServerRefused
 from airflow_provider_sftp_s3.engine.model import Stat
 from airflow_provider_sftp_s3.engine.sftp_protocol import (
     CREATE_NEW,
+    LEAST_REQUEST,
+    MAX_REQUEST,
     READ,
     SAFE_REQUEST,
     Entry,
@@ -58,7 +61,7 @@ async def started(*extensions: bytes) -> tuple[SftpProtocol, list[bytes]]:
 
 async def test_requests_made_at_one_time_are_sent_at_one_time() -> None:
     sftp, sent = await started()
-    asked = [sftp.lstat(b"a"), sftp.remove(b"b"), sftp.close(b"h")]
+    asked: list[asyncio.Future[Any]] = [sftp.lstat(b"a"), sftp.remove(b"b"), sftp.close(b"h")]
     assert sent == []
     await asyncio.sleep(0)
     assert len(sent) == 1
@@ -231,17 +234,116 @@ async def test_the_servers_limits_are_kept_to() -> None:
     assert (sftp.read_size, sftp.write_size) == (261_120, 100_000)
 
 
+@pytest.mark.parametrize(
+    ("limit", "size"),
+    [(0, SAFE_REQUEST), (1, LEAST_REQUEST), (LEAST_REQUEST + 1, LEAST_REQUEST + 1), (2**64 - 1, MAX_REQUEST)],
+)
+async def test_limits_that_are_none_too_low_or_too_high(limit: int, size: int) -> None:
+    """0 stands for no limit that the server knows of: what every server takes. The others are kept in bounds."""
+    sftp, _ = await started(b"limits@openssh.com")
+    sftp.received(answer(EXTENDED_REPLY, 1, struct.pack(">QQQQ", 0, limit, limit, 0)))
+    await asyncio.sleep(0)
+    assert (sftp.read_size, sftp.write_size) == (size, size)
+
+
+@pytest.mark.parametrize("version", [0, 1, 2])
+async def test_a_server_that_speaks_an_older_version_is_none_of_ours(version: int) -> None:
+    """Its answers would look otherwise."""
+    sftp = SftpProtocol(lambda _: None, 7)
+    starting = asyncio.create_task(sftp.start())
+    await asyncio.sleep(0)
+    sftp.received(packet(VERSION, struct.pack(">I", version)))
+    with pytest.raises(ConnectionFailed, match="does not speak SFTP"):
+        await starting
+
+
+class Sent(NamedTuple):
+    """A file's attributes as a server may send them: what is None is not there, and its flag is not set."""
+
+    size: int | None
+    owner: tuple[int, int] | None
+    mode: int | None
+    times: tuple[int, int] | None
+    more: list[tuple[bytes, bytes]] | None
+
+    def packed(self) -> bytes:
+        flags, body = 0, b""
+        if self.size is not None:
+            flags, body = flags | 0x01, body + struct.pack(">Q", self.size)
+        if self.owner is not None:
+            flags, body = flags | 0x02, body + struct.pack(">II", *self.owner)
+        if self.mode is not None:
+            flags, body = flags | 0x04, body + struct.pack(">I", self.mode)
+        if self.times is not None:
+            flags, body = flags | 0x08, body + struct.pack(">II", *self.times)
+        if self.more is not None:
+            pairs = b"".join(string(name) + string(value) for name, value in self.more)
+            flags, body = flags | 0x80000000, body + struct.pack(">I", len(self.more)) + pairs
+        return struct.pack(">I", flags) + body
+
+
+UINT32 = st.integers(0, 2**32 - 1)
+ATTRIBUTES = st.builds(
+    Sent,
+    size=st.none() | st.integers(0, 2**64 - 1),
+    owner=st.none() | st.tuples(UINT32, UINT32),
+    mode=st.none() | UINT32,
+    times=st.none() | st.tuples(UINT32, UINT32),
+    more=st.none() | st.lists(st.tuples(st.binary(max_size=9), st.binary(max_size=9)), max_size=3),
+)
+
+
+#: All that there can be.
+ALL = Sent(1, (2, 3), 0o100644, (4, 5), [(b"name", b"value"), (b"", b"")])
+
+
+@given(ATTRIBUTES)
+@example(ALL)
+def test_attributes_are_what_the_flags_say(sent: Sent) -> None:
+    """With any of the flags: what the server says is read, and what it leaves out is not known."""
+
+    async def main() -> None:
+        sftp, _ = await started()
+        asked = sftp.fstat(b"h", b"f")
+        sftp.received(answer(ATTRS, 1, sent.packed()))
+        said = await asked
+        assert (said.size, said.mode, said.mtime) == (sent.size, sent.mode, sent.times and sent.times[1])
+
+    asyncio.run(main())
+
+
+@given(st.lists(st.tuples(st.binary(min_size=1, max_size=9), ATTRIBUTES), min_size=2, max_size=4))
+@example([(b"a", ALL), (b"b", ALL)])
+def test_a_listing_is_read_to_its_end_whatever_its_attributes(files: list[tuple[bytes, Sent]]) -> None:
+    """Each entry begins where the attributes of the one before end, with any of the flags."""
+
+    async def main() -> None:
+        sftp, _ = await started()
+        asked = sftp.read_directory(b"h", b"d")
+        entries = b"".join(string(name) + string(b"-rw-r--r--") + sent.packed() for name, sent in files)
+        sftp.received(answer(NAME, 1, struct.pack(">I", len(files)) + entries))
+        listed = await asked
+        assert [entry.name for entry in listed] == [name for name, _ in files]
+        for entry, (_, sent) in zip(listed, files, strict=True):
+            if sent.size is not None:
+                assert entry.stat.size == sent.size
+            if sent.times is not None:
+                assert entry.stat.mtime == sent.times[1]
+
+    asyncio.run(main())
+
+
 @given(st.lists(st.binary(max_size=40), max_size=5), st.integers(0, 4))
 def test_no_bytes_raise(pieces: list[bytes], framed: int) -> None:
     """Whatever a server sends: every request ends in an answer or an error, or is still awaited."""
 
     async def main() -> None:
         sftp, _ = await started()
-        requests: list[Callable[[], asyncio.Future[object]]] = [
-            lambda: sftp.open(b"f", READ),  # type: ignore[list-item, return-value]
-            lambda: sftp.read(b"h", 0, 10, b"f"),  # type: ignore[list-item, return-value]
-            lambda: sftp.read_directory(b"h", b"d"),  # type: ignore[list-item, return-value]
-            lambda: sftp.fstat(b"h", b"f"),  # type: ignore[list-item, return-value]
+        requests: list[Callable[[], asyncio.Future[Any]]] = [
+            lambda: sftp.open(b"f", READ),
+            lambda: sftp.read(b"h", 0, 10, b"f"),
+            lambda: sftp.read_directory(b"h", b"d"),
+            lambda: sftp.fstat(b"h", b"f"),
         ]
         asked = [request() for request in requests]
         for number, piece in enumerate(pieces, 1):
