@@ -279,6 +279,27 @@ MUTANTS = (
         _only("integration/test_ssh_packets.py", "new_keys"),
     ),
     Mutant(
+        "a nonce for each packet",
+        "engine/ssh_packets.py",
+        "            raise _NonceError\n",
+        "            pass\n",
+        _only("integration/test_ssh_packets.py", "stands_still"),
+    ),
+    Mutant(
+        "packets of an asyncssh that was tried alone",
+        "engine/ssh_packets.py",
+        "if version not in TRIED:",
+        "if False:",
+        _only("integration/test_ssh_packets.py", "not_tried"),
+    ),
+    Mutant(
+        "no packets where fast_packets is false",
+        "engine/ssh.py",
+        "server.fast_packets and are_known",
+        "are_known",
+        _only("integration/test_connections.py", "fast_packets"),
+    ),
+    Mutant(
         "a temporary name until it is whole",
         "engine/push.py",
         "temporary = posixpath.join(posixpath.dirname(path), paths.temporary_name(self.settings.owner))",
