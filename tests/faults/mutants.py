@@ -249,6 +249,13 @@ MUTANTS = (
         _only("integration/test_far_away.py", "other_servers_are_waited_for"),
     ),
     Mutant(
+        "a process that stood still has not waited for the server",
+        "engine/sftp.py",
+        "            if late > limit / 2:\n",
+        "            if False:\n",
+        _only("faults/test_standstill.py", ""),
+    ),
+    Mutant(
         "no data are sent during a key exchange",
         "engine/ssh_packets.py",
         "            and connection._kex_complete\n",
