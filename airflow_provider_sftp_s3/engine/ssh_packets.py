@@ -47,7 +47,8 @@ _TAG = 16
 _LONGEST_PADDING = 255
 #: AES-GCM's nonce: a fixed field, and a counter of the packets: RFC 5647, section 7.1
 _NONCE = struct.Struct(">IQ")
-#: Bytes of a packet that asyncssh is asked about before all of it is there: no channel of ours takes as much.
+#: Bytes of a packet that ends the connection: no channel of ours takes as much, and before 2.24.1 asyncssh would wait
+#: for whatever a wrong length says.
 _LONGEST = 1 * MiB
 #: Packets that go to the system together: while more are made, the server has something to do.
 _PACKETS_AT_ONCE = 16
@@ -270,7 +271,11 @@ class PacketReceiver:
         connection._recv_pkthdr = self._receive  # its handler whenever a packet has been dealt with
 
     def _receive(self) -> bool:
-        """Take what there is of whole packets. As asyncssh's handlers do, return whether there may be more to do."""
+        """
+        Take what there is of whole packets. As asyncssh's handlers do, return whether there may be more to do.
+
+        :raises ConnectionError: what comes is no packet. asyncssh ends the connection.
+        """
         connection = self._connection
         incoming = connection._inpbuf
         view, start = memoryview(incoming), 0
@@ -278,8 +283,10 @@ class PacketReceiver:
         is_ours = self._aead.follows(connection._recv_encryption) and not connection._decompressor
         while is_ours and len(incoming) - start >= _UINT32.size:
             length = _UINT32.unpack_from(view, start)[0]
+            if length > _LONGEST:
+                raise ConnectionError(f"a packet of {length} bytes was announced")
             end = start + _UINT32.size + length + _TAG
-            if end > len(incoming) and length <= _LONGEST:
+            if end > len(incoming):
                 break
             channel, data = self._packet(view[start:end])
             if channel is None:

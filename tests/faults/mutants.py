@@ -271,6 +271,14 @@ MUTANTS = (
         _only("integration/test_ssh_packets.py", "ends_the_connection"),
     ),
     Mutant(
+        "no packet is longer than the server may send",
+        "engine/ssh_packets.py",
+        "            if length > _LONGEST:\n",
+        "            if False:\n",
+        _only("integration/test_ssh_packets.py", "ends_the_connection and asyncio"),
+        hangs=True,
+    ),
+    Mutant(
         "what is not compressed alone",
         "engine/ssh_packets.py",
         " and not connection._decompressor",

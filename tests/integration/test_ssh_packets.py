@@ -28,6 +28,9 @@ pytestmark = [pytest.mark.integration, pytest.mark.loops]
 
 FILES = {"large": os.urandom(12 * MiB + 4321), **{f"d/{number}": os.urandom(number * 500) for number in range(40)}}
 
+#: bytes of a packet's length, which is not encrypted
+LENGTH = 4
+
 
 @dataclasses.dataclass
 class Sizes:
@@ -297,8 +300,14 @@ async def test_packets_are_no_larger_than_the_server_takes(
 
 
 def _with_a_wrong_byte(connection: Any) -> None:
-    at = len(connection._inpbuf) // 2
+    # Behind the length that the first packet begins with: with a wrong length, more than was sent is waited for.
+    at = LENGTH
     connection._inpbuf = connection._inpbuf[:at] + bytes([connection._inpbuf[at] ^ 1]) + connection._inpbuf[at + 1 :]
+
+
+def _with_a_wrong_length(connection: Any) -> None:
+    connection._max_recv_pktlen = 1 << 32  # before 2.24.1 asyncssh knows no such bound
+    connection._inpbuf = b"\x01" + connection._inpbuf[1:]
 
 
 def _with_no_room_for_it(connection: Any) -> None:
@@ -306,7 +315,7 @@ def _with_no_room_for_it(connection: Any) -> None:
     channel._recv_window = 0
 
 
-@pytest.mark.parametrize("spoilt", [_with_a_wrong_byte, _with_no_room_for_it])
+@pytest.mark.parametrize("spoilt", [_with_a_wrong_byte, _with_a_wrong_length, _with_no_room_for_it])
 async def test_what_is_wrong_ends_the_connection(
     tmp_path: Path,
     s3: S3Server,
@@ -323,7 +332,7 @@ async def test_what_is_wrong_ends_the_connection(
         connection = receiver._connection
         if connection not in connections:
             connections.append(connection)
-        if len(connections) < 3 and sum(here.taken) > MiB:
+        if len(connections) < 3 and sum(here.taken) > MiB and len(connection._inpbuf) > LENGTH:
             here.taken.clear()
             spoilt(connection)
         return receive(receiver)
