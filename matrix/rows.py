@@ -38,6 +38,9 @@ MWAA = (
     Row("mwaa-3.3.1", "3.12", "3.3.1"),
 )
 
+#: The newest asyncssh that the rows without constraints have been green with; they install the newest there is.
+NEWEST_ASYNCSSH = "2.24.1"
+
 ROWS = (
     # What is not a direct dependency comes as in the constraints of the lowest Airflow, which does not run with
     # today's versions of its own dependencies.

@@ -95,7 +95,8 @@ def install(row: Row, venv: Venv, wheel: Path) -> None:
     else:
         venv.install("apache-airflow", str(wheel))
         # An older provider, or an older Airflow, is what a resolver falls back to where the newest do not fit together.
-        expected = {name: newest for name, newest in venv.outdated().items() if name.startswith("apache-airflow")}
+        newest = venv.outdated()
+        expected = {name: newest[name] for name in newest if name.startswith("apache-airflow") or name == "asyncssh"}
     venv.check()
     differing = {name: (version, expected[name]) for name, version in venv.versions().items() if name in expected}
     wrong = [f"{name} {is_} instead of {should}" for name, (is_, should) in differing.items() if is_ != should]

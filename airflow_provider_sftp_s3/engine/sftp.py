@@ -78,16 +78,26 @@ class _Link:
 
         A request may wait longer than that while others are answered: on a slow line it stands in a queue of many
         megabytes. It is stuck only when one sent `idle_timeout` after it has its answer already.
+
+        Where this process itself stood still, as after SIGSTOP, what the server has said meanwhile is not read yet. So
+        the time begins anew with each wake-up that comes late by more than half of `idle_timeout`.
         """
         limit = self._idle_timeout
+        step = min(0.25, limit / 4)
+        looked = awake_since = time.monotonic()
         while True:
-            await asyncio.sleep(min(0.25, limit / 4))
+            await asyncio.sleep(step)
+            late = time.monotonic() - looked - step
+            looked += late + step
+            if late > limit / 2:
+                awake_since = looked
             more = [task.result() for task in self._more.values() if task.done() and not task.exception()]
             for sftp in (self.sftp, *(channel.sftp for channel in more)):
                 if (awaited := sftp.oldest_awaited()) is None:
                     continue
                 number, sent = awaited
-                silent = time.monotonic() - max(sftp.last_answer, sent)
+                sent = max(sent, awake_since)
+                silent = looked - max(sftp.last_answer, sent)
                 if silent > limit or sftp.newest_answered - sent > limit:
                     sftp.lose(f"the server did not answer for idle_timeout, {limit} s", number)
                     self._channel.abort()

@@ -26,7 +26,7 @@ from airflow_provider_sftp_s3.engine.errors import (
 )
 from airflow_provider_sftp_s3.engine.options import KiB, MiB
 from airflow_provider_sftp_s3.engine.sftp_protocol import SftpProtocol
-from airflow_provider_sftp_s3.engine.ssh_packets import PacketReceiver, PacketSender
+from airflow_provider_sftp_s3.engine.ssh_packets import PacketReceiver, PacketSender, are_known
 
 #: Bytes on the way from the server before it has to wait for us; asyncssh's default of 2 MiB idles far-away lines, and
 #: it gives back a half at a time. No more comes than was asked for.
@@ -48,6 +48,7 @@ class SftpServer:
     :param look_for_keys: try ssh-agent and ``~/.ssh/id_*`` where neither password nor key is given.
     :param ciphers: OpenSSH names in the order of preference; empty: AES-128-GCM first, then asyncssh's own order.
     :param disabled_algorithms: by paramiko's kinds: ``kex``, ``keys``, ``pubkeys``, ``ciphers``, ``macs``.
+    :param fast_packets: False leaves all packets to asyncssh, where else the engine deals with those it knows.
     """
 
     host: str
@@ -64,6 +65,7 @@ class SftpServer:
     ciphers: Sequence[str] = ()
     disabled_algorithms: Mapping[str, Sequence[str]] = field(default_factory=dict)
     compress: bool = False
+    fast_packets: bool = True
     proxy_command: str | None = None
     keepalive_seconds: float = 30.0
 
@@ -90,8 +92,9 @@ class Channel(asyncssh.SSHClientSession[bytes]):
     _sender: PacketSender
     _paused = False
 
-    def __init__(self, connection: asyncssh.SSHClientConnection, number: int) -> None:
+    def __init__(self, connection: asyncssh.SSHClientConnection, number: int, is_fast: bool) -> None:
         self._connection = connection
+        self._is_fast = is_fast
         self.sftp = SftpProtocol(self._send, number)
 
     async def start(self) -> None:
@@ -105,7 +108,7 @@ class Channel(asyncssh.SSHClientSession[bytes]):
 
         :raises ConnectionFailed: the server opens no more.
         """
-        channel = Channel(self._connection, self.sftp.number)
+        channel = Channel(self._connection, self.sftp.number, self._is_fast)
         try:
             await channel.start()
         except (asyncssh.Error, OSError) as refused:
@@ -126,7 +129,7 @@ class Channel(asyncssh.SSHClientSession[bytes]):
     def connection_made(self, chan: asyncssh.SSHClientChannel[bytes]) -> None:
         self._channel = chan
         chan.set_write_buffer_limits(WRITE_BUFFER)
-        self._sender = PacketSender(self._connection, chan, self._pace)
+        self._sender = PacketSender(self._connection, chan, self._is_fast, self._pace, self.sftp.lose)
 
     def _pace(self) -> None:
         """Let whoever writes a file wait while much waits to be sent."""
@@ -279,9 +282,11 @@ async def connect(server: SftpServer, timeout: float, number: int) -> Channel:
         async with asyncio.timeout(timeout):
             connection = await asyncssh.connect(server.host, server.port, **arguments)
             try:
-                _send_no_empty_packets(connection)
-                PacketReceiver(connection)
-                channel = Channel(connection, number)
+                is_fast = server.fast_packets and are_known(connection, asyncssh.__version__)
+                if is_fast:
+                    _send_no_empty_packets(connection)
+                    PacketReceiver(connection)
+                channel = Channel(connection, number, is_fast)
                 await channel.start()
                 return channel
             except BaseException:

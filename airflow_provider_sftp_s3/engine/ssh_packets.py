@@ -5,13 +5,19 @@ OpenSSH puts 32 KiB into a packet, so that a GiB goes in 32,768 of them. asyncss
 hands it to the system by itself; here it is copied three times, with uvloop twice, and goes along with all others that
 the server has room for.
 
-This takes part in what asyncssh keeps to itself, which has been the same from 2.18 to 2.24. Where something is missing,
-or in a state that it does not know, such as a key exchange, asyncssh does what there is to do.
+This takes part in what asyncssh keeps to itself, so it is done only with the versions in :data:`TRIED`. With another
+one, with another cipher than AES-GCM, and in a state that is not known here, such as a key exchange, asyncssh does what
+there is to do.
+
+AES-GCM is broken by two packets with the same key and nonce. asyncssh counts the nonces, for its own packets and for
+those made here; after each packet made here it must have counted one more, or the connection ends before that packet
+is sent.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import struct
 import time
@@ -24,6 +30,11 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from airflow_provider_sftp_s3.engine.options import MiB
 
+_log = logging.getLogger(__name__)
+
+#: The versions of asyncssh whose inner state is known: those that the matrix has tried.
+TRIED = ("2.18.0", "2.21.0", "2.22.0", "2.24.0", "2.24.1")
+
 #: RFC 4254, section 12.
 MSG_CHANNEL_WINDOW_ADJUST, MSG_CHANNEL_DATA = 93, 94
 
@@ -34,7 +45,10 @@ _HEAD = struct.Struct(">BBII")
 #: bytes of AES-GCM's tag: RFC 5647, section 5.2
 _TAG = 16
 _LONGEST_PADDING = 255
-#: Bytes of a packet that asyncssh is asked about before all of it is there: no channel of ours takes as much.
+#: AES-GCM's nonce: a fixed field, and a counter of the packets: RFC 5647, section 7.1
+_NONCE = struct.Struct(">IQ")
+#: Bytes of a packet that ends the connection: no channel of ours takes as much, and before 2.24.1 asyncssh would wait
+#: for whatever a wrong length says.
 _LONGEST = 1 * MiB
 #: Packets that go to the system together: while more are made, the server has something to do.
 _PACKETS_AT_ONCE = 16
@@ -53,6 +67,33 @@ _OF_CHANNEL = (
 )
 
 
+def are_known(connection: Any, version: str) -> bool:
+    """
+    Say whether the connection's packets can be dealt with here.
+
+    Where asyncssh deals with some or all of them, the log says why, at DEBUG.
+
+    :param connection: the asyncssh connection, logged in.
+    :param version: asyncssh's.
+    """
+    reason = ""
+    if version not in TRIED:
+        reason = f"asyncssh {version} is none of the versions that were tried: {', '.join(TRIED)}"
+    elif missing := _missing(connection, _OF_CONNECTION):
+        reason = f"asyncssh's connection has no {', '.join(missing)}"
+    elif not _has(getattr(connection._send_encryption, "_cipher", None), _OF_CIPHER):
+        _log.debug("asyncssh encrypts the packets: the cipher is %s", connection.get_extra_info("send_cipher"))
+    elif connection._compressor:
+        _log.debug("asyncssh makes the packets: they are compressed")
+    if reason:
+        _log.debug("asyncssh makes and takes the packets: %s", reason)
+    return not reason
+
+
+class _NonceError(Exception):
+    """asyncssh has not counted one more packet."""
+
+
 class _Aead:
     """AES-GCM with the key of asyncssh's cipher, which counts the packets."""
 
@@ -69,6 +110,21 @@ class _Aead:
                 self.cipher, self.aes = cipher, AESGCM(cipher._key)
         return self.cipher is not None
 
+    def encrypt(self, packet: bytes, length: bytes) -> bytes:
+        """
+        Return a packet encrypted, and let asyncssh count it.
+
+        :raises _NonceError: it has not: the next packet would be encrypted with the same nonce.
+        """
+        cipher = self.cipher
+        nonce = cipher._iv
+        encrypted = self.aes.encrypt(nonce, packet, length)
+        cipher._update_iv()
+        fixed, count = _NONCE.unpack(nonce)
+        if cipher._iv != _NONCE.pack(fixed, (count + 1) & 0xFFFFFFFFFFFFFFFF):
+            raise _NonceError
+        return encrypted
+
 
 class PacketSender:
     """
@@ -76,19 +132,27 @@ class PacketSender:
 
     :param connection: the asyncssh connection.
     :param channel: its channel, open.
+    :param is_known: what :func:`are_known` says of the connection; where it is False, asyncssh sends all.
     :param sent: called whenever something was sent.
+    :param lost: called with the reason when the connection is ended from here.
     """
 
-    def __init__(self, connection: Any, channel: Any, sent: Callable[[], None]) -> None:
+    def __init__(
+        self, connection: Any, channel: Any, is_known: bool, sent: Callable[[], None], lost: Callable[[str], None]
+    ) -> None:
         self._connection = connection
         self._channel = channel
         self._sent = sent
+        self._lost = lost
         self._waiting: deque[bytes | memoryview] = deque()
         #: bytes that wait for room at the server
         self.held = 0
         self._aead = _Aead()
         self._noise = b""
-        self._is_known = _has(connection, _OF_CONNECTION) and _has(channel, _OF_CHANNEL)
+        self._is_known = is_known and _has(channel, _OF_CHANNEL)
+        if is_known and not self._is_known:
+            missing = ", ".join(_missing(channel, _OF_CHANNEL))
+            _log.debug("asyncssh makes the packets: its channel has no %s", missing)
         if self._is_known:
             self._finish: Callable[[], None] = channel._flush_send_buf
             channel._flush_send_buf = self._send_what_fits  # called when the server says that it has room
@@ -114,7 +178,11 @@ class PacketSender:
             channel._send_window -= size
             data = self._take(size)
             if makes_packets:
-                packets += self._packet(size, data)
+                try:
+                    packets += self._packet(size, data)
+                except _NonceError:
+                    self._hang_up()
+                    return
                 if len(packets) >= 2 * _PACKETS_AT_ONCE:
                     self._hand_over(packets)
                     packets = []
@@ -124,6 +192,16 @@ class PacketSender:
             self._hand_over(packets)
         self._finish()
         self._sent()
+
+    def _hang_up(self) -> None:
+        """End the connection with no further packet: it would have a nonce that is used up."""
+        self._waiting.clear()
+        self.held = 0
+        self._lost(
+            "asyncssh did not go on to the next nonce, so nothing more was sent; with fast_packets: false in the sftp "
+            "connection's Extra it makes all packets itself"
+        )
+        self._connection.abort()
 
     def _hand_over(self, packets: list[bytes]) -> None:
         """Give packets to the system: at once, and with uvloop without copying them."""
@@ -142,9 +220,7 @@ class PacketSender:
             padding += connection._send_blocksize
         head = _HEAD.pack(padding, MSG_CHANNEL_DATA, self._channel._send_chan, size)
         length = _UINT32.pack(len(head) + size + padding)
-        cipher = self._aead.cipher
-        encrypted = self._aead.aes.encrypt(cipher._iv, b"".join((head, *data, self._noise[:padding])), length)
-        cipher._update_iv()
+        encrypted = self._aead.encrypt(b"".join((head, *data, self._noise[:padding])), length)
         connection._send_seq = (connection._send_seq + 1) & 0xFFFFFFFF
         connection._rekey_bytes_sent += len(head) + size + padding
         return length, encrypted
@@ -182,21 +258,24 @@ class PacketReceiver:
 
     All other packets, and those with which something is wrong, are left to asyncssh.
 
-    :param connection: the asyncssh connection.
+    :param connection: the asyncssh connection, one that :func:`are_known` says yes to.
     """
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
         self._aead = _Aead()
         self._known: Any = None
-        if _has(connection, _OF_CONNECTION):
-            self._leave_to_asyncssh: Callable[[], bool] = connection._recv_pkthdr
-            if connection._recv_handler == connection._recv_pkthdr:
-                connection._recv_handler = self._receive
-            connection._recv_pkthdr = self._receive  # its handler whenever a packet has been dealt with
+        self._leave_to_asyncssh: Callable[[], bool] = connection._recv_pkthdr
+        if connection._recv_handler == connection._recv_pkthdr:
+            connection._recv_handler = self._receive
+        connection._recv_pkthdr = self._receive  # its handler whenever a packet has been dealt with
 
     def _receive(self) -> bool:
-        """Take what there is of whole packets. As asyncssh's handlers do, return whether there may be more to do."""
+        """
+        Take what there is of whole packets. As asyncssh's handlers do, return whether there may be more to do.
+
+        :raises ConnectionError: what comes is no packet. asyncssh ends the connection.
+        """
         connection = self._connection
         incoming = connection._inpbuf
         view, start = memoryview(incoming), 0
@@ -204,8 +283,10 @@ class PacketReceiver:
         is_ours = self._aead.follows(connection._recv_encryption) and not connection._decompressor
         while is_ours and len(incoming) - start >= _UINT32.size:
             length = _UINT32.unpack_from(view, start)[0]
+            if length > _LONGEST:
+                raise ConnectionError(f"a packet of {length} bytes was announced")
             end = start + _UINT32.size + length + _TAG
-            if end > len(incoming) and length <= _LONGEST:
+            if end > len(incoming):
                 break
             channel, data = self._packet(view[start:end])
             if channel is None:
@@ -255,5 +336,9 @@ class PacketReceiver:
         return channel, None
 
 
+def _missing(thing: Any, names: Sequence[str]) -> list[str]:
+    return [name for name in names if not hasattr(thing, name)]
+
+
 def _has(thing: Any, names: Sequence[str]) -> bool:
-    return all(hasattr(thing, name) for name in names)
+    return not _missing(thing, names)

@@ -57,6 +57,7 @@ class SftpSessionHook(SFTPHookAsync):
             disabled_algorithms=extra.algorithms("disabled_algorithms"),
             # SSHHook compresses unless told not to. That makes a transfer four times slower, so here it is asked for.
             compress=extra.flag("compress", False),
+            fast_packets=extra.flag("fast_packets", True),
             proxy_command=extra.command("host_proxy_cmd"),
             keepalive_seconds=extra.seconds("keepalive_interval", SftpServer.keepalive_seconds),
         )

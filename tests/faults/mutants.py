@@ -367,6 +367,13 @@ MUTANTS = (
         _only("integration/test_far_away.py", "other_servers_are_waited_for"),
     ),
     Mutant(
+        "a process that stood still has not waited for the server",
+        "engine/sftp.py",
+        "            if late > limit / 2:\n",
+        "            if False:\n",
+        _only("faults/test_standstill.py", ""),
+    ),
+    Mutant(
         "no data are sent during a key exchange",
         "engine/ssh_packets.py",
         "            and connection._kex_complete\n",
@@ -382,6 +389,14 @@ MUTANTS = (
         _only("integration/test_ssh_packets.py", "ends_the_connection"),
     ),
     Mutant(
+        "no packet is longer than the server may send",
+        "engine/ssh_packets.py",
+        "            if length > _LONGEST:\n",
+        "            if False:\n",
+        _only("integration/test_ssh_packets.py", "ends_the_connection and asyncio"),
+        hangs=True,
+    ),
+    Mutant(
         "what is not compressed alone",
         "engine/ssh_packets.py",
         " and not connection._decompressor",
@@ -395,6 +410,27 @@ MUTANTS = (
         "            and connection._rekey_bytes_sent < connection._rekey_bytes\n",
         "",
         _only("integration/test_ssh_packets.py", "new_keys"),
+    ),
+    Mutant(
+        "a nonce for each packet",
+        "engine/ssh_packets.py",
+        "            raise _NonceError\n",
+        "            pass\n",
+        _only("integration/test_ssh_packets.py", "stands_still"),
+    ),
+    Mutant(
+        "packets of an asyncssh that was tried alone",
+        "engine/ssh_packets.py",
+        "if version not in TRIED:",
+        "if False:",
+        _only("integration/test_ssh_packets.py", "not_tried"),
+    ),
+    Mutant(
+        "no packets where fast_packets is false",
+        "engine/ssh.py",
+        "server.fast_packets and are_known",
+        "are_known",
+        _only("integration/test_connections.py", "fast_packets"),
     ),
     Mutant(
         "a temporary name until it is whole",

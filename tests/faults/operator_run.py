@@ -18,6 +18,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Self
 
+import psutil
 from botocore.loaders import JSONFileLoader
 
 from tests.support.airflow_env import airflow_connections, warnings_of_ours_only
@@ -103,6 +104,14 @@ class OperatorRun:
     def kill(self) -> None:
         """Kill it, if it still runs."""
         self._process.kill()
+
+    def pause(self) -> None:
+        """Let it stand still, as a suspended machine does."""
+        psutil.Process(self._process.pid).suspend()
+
+    def resume(self) -> None:
+        """Let it go on after :meth:`pause`, as if nothing had been."""
+        psutil.Process(self._process.pid).resume()
 
     def ended(self, seconds: float) -> bool:
         """Wait for its end for so long at most, and say whether it has ended."""

@@ -12,11 +12,13 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import asyncssh
 import psutil
 import pytest
 
+from airflow_provider_sftp_s3.engine import ssh
 from airflow_provider_sftp_s3.engine.errors import (
     AuthenticationFailed,
     ConfigurationError,
@@ -25,6 +27,7 @@ from airflow_provider_sftp_s3.engine.errors import (
 )
 from airflow_provider_sftp_s3.engine.options import TransferOptions
 from airflow_provider_sftp_s3.engine.sftp import SftpSession
+from airflow_provider_sftp_s3.engine.ssh_packets import PacketReceiver, PacketSender
 from airflow_provider_sftp_s3.hooks.s3_store import bucket_of
 from airflow_provider_sftp_s3.hooks.sftp_session import SftpSessionHook
 from airflow_provider_sftp_s3.transfers.base import EngineThread
@@ -374,6 +377,22 @@ def test_compress(sftp_server: AsyncsshServer, compress: Any, agreed: str) -> No
     assert log_in(sftp_server.airflow_connection())["send_compression"] != "zlib@openssh.com"
 
 
+@pytest.mark.parametrize(
+    ("extra", "ours"),
+    [({}, True), ({"fast_packets": True}, True), ({"fast_packets": False}, False), ({"fast_packets": "false"}, False)],
+    ids=str,
+)
+def test_fast_packets(sftp_server: AsyncsshServer, extra: dict[str, Any], ours: bool) -> None:
+    """`false`: asyncssh makes and takes all packets, its empty ones included."""
+    with (
+        patch.object(PacketSender, "_packet", autospec=True, side_effect=PacketSender._packet) as made,
+        patch.object(PacketReceiver, "_packet", autospec=True, side_effect=PacketReceiver._packet) as taken,
+        patch.object(ssh, "_send_no_empty_packets", side_effect=ssh._send_no_empty_packets) as sends_no_empty,
+    ):
+        log_in(sftp_server.airflow_connection(**extra))
+    assert {made.called, taken.called, sends_no_empty.called} == {ours}
+
+
 def test_conn_timeout() -> None:
     """A server that never says a word costs `conn_timeout`, of the Extra or of the options; the options win."""
     with NeverGreets() as server:
@@ -399,6 +418,7 @@ def test_conn_timeout() -> None:
         ({"disabled_algorithms": "all"}, ["disabled_algorithms", "'all'", '{"pubkeys": ["rsa-sha2-256"]}']),
         ({"disabled_algorithms": {"pubkeys": 5}}, ["disabled_algorithms", "5"]),
         ({"compress": "perhaps"}, ["compress", "'perhaps'", "true or false"]),
+        ({"fast_packets": "perhaps"}, ["fast_packets", "'perhaps'", "true or false"]),
         ({"no_host_key_check": "perhaps"}, ["no_host_key_check", "'perhaps'", "true or false"]),
         ({"no_host_key_check": True}, ["no_host_key_check", "host_key is given"]),
         ({"look_for_keys": 5}, ["look_for_keys", "5", "true or false"]),

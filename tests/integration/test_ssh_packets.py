@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import asyncssh
 import pytest
+from asyncssh.crypto import cipher as asyncssh_cipher
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from airflow_provider_sftp_s3.engine import ssh_packets
 from airflow_provider_sftp_s3.engine.options import KiB, MiB
@@ -22,6 +27,9 @@ from tests.support.sftp_servers import AsyncsshServer, OpenSshServer
 pytestmark = [pytest.mark.integration, pytest.mark.loops]
 
 FILES = {"large": os.urandom(12 * MiB + 4321), **{f"d/{number}": os.urandom(number * 500) for number in range(40)}}
+
+#: bytes of a packet's length, which is not encrypted
+LENGTH = 4
 
 
 @dataclasses.dataclass
@@ -50,6 +58,66 @@ def here(monkeypatch: pytest.MonkeyPatch) -> Sizes:
     monkeypatch.setattr(PacketSender, "_packet", made)
     monkeypatch.setattr(PacketReceiver, "_packet", taken)
     return sizes
+
+
+@dataclasses.dataclass
+class Nonces:
+    """Each (key, nonce) that a packet was encrypted with in this process, in order, by who made the packet."""
+
+    ours: list[tuple[bytes, bytes]] = dataclasses.field(default_factory=list)
+    asyncsshs: list[tuple[bytes, bytes]] = dataclasses.field(default_factory=list)
+
+    @property
+    def all(self) -> list[tuple[bytes, bytes]]:
+        return self.ours + self.asyncsshs
+
+
+@pytest.fixture
+def nonces(monkeypatch: pytest.MonkeyPatch) -> Nonces:
+    """What AES-GCM encrypts with. The server must be another process: its packets would count, too."""
+    nonces = Nonces()
+
+    def recorded(uses: list[tuple[bytes, bytes]]) -> type:
+        class Recorded:
+            def __init__(self, key: bytes) -> None:
+                self._key, self._aes = key, AESGCM(key)
+                self.decrypt = self._aes.decrypt
+
+            def encrypt(self, nonce: bytes, data: bytes, associated_data: bytes) -> bytes:
+                uses.append((self._key, nonce))
+                return self._aes.encrypt(nonce, data, associated_data)
+
+        return Recorded
+
+    monkeypatch.setattr(ssh_packets, "AESGCM", recorded(nonces.ours))
+    monkeypatch.setattr(asyncssh_cipher, "AESGCM", recorded(nonces.asyncsshs))
+    return nonces
+
+
+class _Said(logging.Handler):
+    """What the log says of packets."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+    def new(self) -> list[str]:
+        """Return what was said since the last call."""
+        lines, self.lines = self.lines, []
+        return lines
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Said]:
+    """A handler of the log at DEBUG."""
+    handler, log = _Said(), logging.getLogger(ssh_packets.__name__)
+    monkeypatch.setattr(log, "level", logging.DEBUG)
+    log.addHandler(handler)
+    yield handler
+    log.removeHandler(handler)
 
 
 async def pull_all(server: AsyncsshServer | OpenSshServer, s3: S3Server, bucket: str) -> None:
@@ -98,13 +166,15 @@ async def test_every_cipher(
     bucket: str,
     monkeypatch: pytest.MonkeyPatch,
     here: Sizes,
+    said: _Said,
     cipher: str,
     ours: bool,
 ) -> None:
-    """With AES-GCM the engine deals with the packets, with any other cipher asyncssh does."""
+    """With AES-GCM the engine deals with the packets, with any other cipher asyncssh does, and the log says so."""
     with_server_setting(monkeypatch, ciphers=(cipher,))
     await push_all(sftp_server, s3, bucket)
     assert (sum(here.made) > len(FILES["large"])) == ours
+    assert said.new() == ([] if ours else [f"asyncssh encrypts the packets: the cipher is {cipher}"])
     await pull_all(sftp_server, s3, s3.new_bucket())
     assert (sum(here.taken) > len(FILES["large"])) == ours
 
@@ -115,10 +185,12 @@ async def test_compression(
     bucket: str,
     monkeypatch: pytest.MonkeyPatch,
     here: Sizes,
+    said: _Said,
 ) -> None:
-    """asyncssh compresses."""
+    """asyncssh compresses, and the log says so."""
     with_server_setting(monkeypatch, compress=True)
     await push_all(sftp_server, s3, bucket)
+    assert said.new() == ["asyncssh makes the packets: they are compressed"]
     await pull_all(sftp_server, s3, s3.new_bucket())
     assert not here.made
     assert not here.taken
@@ -131,24 +203,38 @@ async def test_an_asyncssh_that_is_not_known(
     bucket: str,
     monkeypatch: pytest.MonkeyPatch,
     here: Sizes,
+    said: _Said,
     lacks: str,
 ) -> None:
-    """Where anything that is used of its inner state is missing, it does all by itself."""
+    """Where anything that is used of its inner state is missing, it does all by itself, and the log says so."""
     monkeypatch.setattr(ssh_packets, lacks, (*getattr(ssh_packets, lacks), "_of_another_version"))
     await push_all(sftp_server, s3, bucket)
+    (line,) = said.new()
+    assert line.startswith("asyncssh ")
     await pull_all(sftp_server, s3, s3.new_bucket())
     assert not here.made
     assert not sum(here.taken)
 
 
+async def test_an_asyncssh_that_was_not_tried(
+    sftp_server: AsyncsshServer,
+    s3: S3Server,
+    bucket: str,
+    monkeypatch: pytest.MonkeyPatch,
+    here: Sizes,
+    said: _Said,
+) -> None:
+    """A version that no row of the matrix has tried does all by itself, and the log says so."""
+    monkeypatch.setattr(asyncssh, "__version__", "2.999.0")
+    await push_all(sftp_server, s3, bucket)
+    (line,) = said.new()
+    assert line.startswith("asyncssh makes and takes the packets: asyncssh 2.999.0 is none of the versions")
+    assert not here.made
+    assert not here.taken
+
+
 def _rekeys_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    init: Callable[..., None] = PacketSender.__init__
-
-    def rekeying(sender: PacketSender, connection: Any, *more: Any) -> None:
-        connection._rekey_bytes = MiB
-        init(sender, connection, *more)
-
-    monkeypatch.setattr(PacketSender, "__init__", rekeying)
+    monkeypatch.setattr(asyncssh, "connect", partial(asyncssh.connect, rekey_bytes=MiB))
 
 
 @pytest.mark.parametrize("who", ["server", "client"])
@@ -158,9 +244,14 @@ async def test_new_keys_on_the_way(
     bucket: str,
     monkeypatch: pytest.MonkeyPatch,
     here: Sizes,
+    nonces: Nonces,
     who: str,
 ) -> None:
-    """A key exchange after each MiB, begun by either side: nothing is sent in between, and all arrives."""
+    """
+    A key exchange after each MiB, begun by either side: nothing is sent in between, and all arrives.
+
+    Of all packets that the engine and asyncssh make, no two have the same key and nonce.
+    """
     if who == "client":
         _rekeys_often(monkeypatch)
     with openssh(tmp_path, "RekeyLimit 1M" if who == "server" else "") as server:
@@ -173,6 +264,30 @@ async def test_new_keys_on_the_way(
     assert exchanges_of_pull > (5 if who == "server" else 0)
     assert here.made
     assert sum(here.taken) > len(FILES["large"]) / 2
+    assert {key for key, _ in nonces.ours} & {key for key, _ in nonces.asyncsshs}
+    assert len({key for key, _ in nonces.all}) > 6
+    assert len(set(nonces.all)) == len(nonces.all)
+
+
+async def test_a_nonce_that_stands_still_ends_the_connection(
+    tmp_path: Path, s3: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch, here: Sizes, nonces: Nonces
+) -> None:
+    """It is noticed before a second packet is encrypted with it, by whomever; on a new connection all arrives."""
+    encrypt = ssh_packets._Aead.encrypt
+    stuck: list[Any] = []
+
+    def sticking(aead: ssh_packets._Aead, *packet: bytes) -> bytes:
+        if not stuck and sum(here.made) > MiB:
+            stuck.append(aead.cipher)
+            aead.cipher._update_iv = lambda: None
+        return encrypt(aead, *packet)
+
+    monkeypatch.setattr(ssh_packets._Aead, "encrypt", sticking)
+    with openssh(tmp_path) as server:
+        await push_all(server, s3, bucket)
+    (cipher,) = stuck
+    assert nonces.all.count((cipher._key, cipher._iv)) == 1
+    assert nonces.ours[-1][0] != cipher._key
 
 
 async def test_packets_are_no_larger_than_the_server_takes(
@@ -185,8 +300,14 @@ async def test_packets_are_no_larger_than_the_server_takes(
 
 
 def _with_a_wrong_byte(connection: Any) -> None:
-    at = len(connection._inpbuf) // 2
+    # Behind the length that the first packet begins with: with a wrong length, more than was sent is waited for.
+    at = LENGTH
     connection._inpbuf = connection._inpbuf[:at] + bytes([connection._inpbuf[at] ^ 1]) + connection._inpbuf[at + 1 :]
+
+
+def _with_a_wrong_length(connection: Any) -> None:
+    connection._max_recv_pktlen = 1 << 32  # before 2.24.1 asyncssh knows no such bound
+    connection._inpbuf = b"\x01" + connection._inpbuf[1:]
 
 
 def _with_no_room_for_it(connection: Any) -> None:
@@ -194,7 +315,7 @@ def _with_no_room_for_it(connection: Any) -> None:
     channel._recv_window = 0
 
 
-@pytest.mark.parametrize("spoilt", [_with_a_wrong_byte, _with_no_room_for_it])
+@pytest.mark.parametrize("spoilt", [_with_a_wrong_byte, _with_a_wrong_length, _with_no_room_for_it])
 async def test_what_is_wrong_ends_the_connection(
     tmp_path: Path,
     s3: S3Server,
@@ -211,7 +332,7 @@ async def test_what_is_wrong_ends_the_connection(
         connection = receiver._connection
         if connection not in connections:
             connections.append(connection)
-        if len(connections) < 3 and sum(here.taken) > MiB:
+        if len(connections) < 3 and sum(here.taken) > MiB and len(connection._inpbuf) > LENGTH:
             here.taken.clear()
             spoilt(connection)
         return receive(receiver)

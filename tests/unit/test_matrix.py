@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from airflow_provider_sftp_s3.engine.ssh_packets import TRIED
 from matrix import __main__ as matrix
-from matrix.rows import CONSTRAINTS, MWAA, ROWS, Row
+from matrix.rows import CONSTRAINTS, MWAA, NEWEST_ASYNCSSH, ROWS, Row
 from matrix.venvs import floor, pins, without
 
 pytestmark = pytest.mark.unit
@@ -18,6 +21,16 @@ pytestmark = pytest.mark.unit
 def test_each_constraints_file_has_its_row() -> None:
     assert {row.constraints for row in MWAA} == set(CONSTRAINTS.glob("*.txt"))
     assert len({row.name for row in ROWS}) == len(ROWS)
+
+
+def test_each_asyncssh_whose_packets_the_engine_makes_has_its_row() -> None:
+    """What no row has tried is not trusted: MWAA's pins, the lowest that is declared, and the newest there was."""
+    assert any(row.constraints is None for row in ROWS)
+    project = tomllib.loads((matrix.REPOSITORY / "pyproject.toml").read_text())["project"]
+    (declared,) = [each for each in map(Requirement, project["dependencies"]) if each.name == "asyncssh"]
+    tried = {pins(row.constraints)[canonicalize_name("asyncssh")] for row in MWAA}
+    tried |= {floor(declared), Version(NEWEST_ASYNCSSH)}
+    assert [Version(each) for each in TRIED] == sorted(tried)
 
 
 def test_a_missing_python_fails_its_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
