@@ -415,6 +415,13 @@ MUTANTS = (
         _only("integration/test_connections.py", "another_host_key_is_refused"),
     ),
     Mutant(
+        "a host key is not given in vain",
+        "hooks/sftp_session.py",
+        "        if host_key and unchecked_by:\n",
+        "        if False:\n",
+        _only("integration/test_connections.py", "no_server_is_logged_in_to"),
+    ),
+    Mutant(
         "the watchdog of a silent server",
         "engine/sftp.py",
         "if silent > limit or sftp.newest_answered - sent > limit:",

@@ -25,6 +25,7 @@ from airflow_provider_sftp_s3.engine.errors import (
 )
 from airflow_provider_sftp_s3.engine.options import TransferOptions
 from airflow_provider_sftp_s3.engine.sftp import SftpSession
+from airflow_provider_sftp_s3.engine.ssh import SftpServer as Target
 from airflow_provider_sftp_s3.hooks.s3_store import bucket_of
 from airflow_provider_sftp_s3.hooks.sftp_session import SftpSessionHook
 from airflow_provider_sftp_s3.transfers.base import EngineThread
@@ -319,6 +320,7 @@ def test_known_hosts_that_cannot_be_read_is_named(sftp_server: AsyncsshServer, t
         {"no_host_key_check": "True"},
         {"ignore_hostkey_verification": True},
         {"known_hosts": "none"},
+        {"known_hosts": "None"},
     ],
     ids=str,
 )
@@ -332,6 +334,36 @@ def test_the_check_is_on_otherwise(sftp_server: AsyncsshServer, extra: dict[str,
     """Unlike SSHHook, which trusts anybody where nothing is said."""
     with pytest.raises(HostKeyError):
         log_in(unkeyed(sftp_server, **extra))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("no_host_key_check", True),
+        ("no_host_key_check", "True"),
+        ("ignore_hostkey_verification", "true"),
+        ("known_hosts", "none"),
+        ("known_hosts", "NONE"),
+        ("known_hosts", " none "),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("own", [True, False], ids=["the server's own key", "another key"])
+def test_no_server_is_logged_in_to_where_a_host_key_is_given_and_the_check_is_off(
+    sftp_server: AsyncsshServer, field: str, value: Any, own: bool
+) -> None:
+    """By any spelling: the error says which of the two to remove, and nothing was sent."""
+    key = sftp_server.host_key if own else asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode()
+    both = sftp_server.airflow_connection(**{"host_key": key, field: value})
+    with pytest.raises(ConfigurationError, match=rf": {field} is .* remove {field}, .* or remove host_key"):
+        log_in(both)
+    assert not sftp_server.requests
+
+
+def test_a_host_key_with_the_check_switched_off_is_refused_by_the_engine() -> None:
+    """Whoever describes a server with no Airflow meets the same refusal."""
+    with pytest.raises(ConfigurationError, match="host_key is given, and verify_host_key=False accepts any server"):
+        Target(host="127.0.0.1", host_key="ssh-ed25519 AAAA", verify_host_key=False)
 
 
 # -------------------------------------------------------------------------------------------------------- other extras
@@ -400,7 +432,6 @@ def test_conn_timeout() -> None:
         ({"disabled_algorithms": {"pubkeys": 5}}, ["disabled_algorithms", "5"]),
         ({"compress": "perhaps"}, ["compress", "'perhaps'", "true or false"]),
         ({"no_host_key_check": "perhaps"}, ["no_host_key_check", "'perhaps'", "true or false"]),
-        ({"no_host_key_check": True}, ["no_host_key_check", "host_key is given"]),
         ({"look_for_keys": 5}, ["look_for_keys", "5", "true or false"]),
         ({"conn_timeout": "soon"}, ["conn_timeout", "'soon'", "number of seconds"]),
         ({"conn_timeout": -1}, ["conn_timeout", "-1"]),
