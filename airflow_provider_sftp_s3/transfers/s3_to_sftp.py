@@ -45,7 +45,8 @@ class S3ToSftpOperator(TransferOperator):
     :param s3_keys: a key, or a list of keys, to push. None: every unsynced object under the prefix. (templated)
     :param sftp_path: target directory; must exist, the directories beneath it are made. (templated)
     :param strip_regex: removed once from the key to give the path beneath `sftp_path`. None: the prefix is removed.
-        (templated)
+        Where it makes one path of two keys of a run, the second fails, in the run's retries, too; a later run pushes it
+        in place of the first. (templated)
     :param mark: how a pushed object is marked: ``metadata`` (``synced=true``, by a copy of the object onto itself),
         ``tag``, or ``none``, which pushes everything every time.
     :param sftp_conn_id: Airflow connection of type `sftp`. (templated)
@@ -132,6 +133,7 @@ class S3ToSftpOperator(TransferOperator):
             dry_run=truth("dry_run", self.dry_run),
             owner=hashlib.sha256(instance.encode()).hexdigest()[:8],
             clean_up=ti.try_number > 1,
+            retried_since=context["dag_run"].start_date if ti.try_number > 1 else None,
         )
         return self.transfer(context, lambda *places: push(settings, *places))
 

@@ -221,6 +221,27 @@ MUTANTS = (
         _only(GUARDS, "not_all_there"),
     ),
     Mutant(
+        "two keys of a run never have one path",
+        "engine/push.py",
+        "        if first != key:\n",
+        "        if False:\n",
+        _only(PUSH, "two_keys_of_one_path"),
+    ),
+    Mutant(
+        "the first of two keys of one path goes, not the faster",
+        "engine/push.py",
+        "await self._is_of_this_run(before):",
+        "False:",
+        _only(PUSH, "two_keys_of_one_path"),
+    ),
+    Mutant(
+        "a retry leaves to the first key the path that it got",
+        "engine/push.py",
+        "        if since is None:\n",
+        "        if True:\n",
+        _only(PUSH, "two_keys_of_one_path"),
+    ),
+    Mutant(
         "fsync",
         "engine/sftp.py",
         "            await self._sync()\n",
