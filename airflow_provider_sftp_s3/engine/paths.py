@@ -244,10 +244,15 @@ class Globs:
 
     A pattern with a slash is matched against the whole relative path, segment by segment, where `**` stands for any
     number of directories; one without against the name alone. Case counts.
+
+    :raises ConfigurationError: a pattern is empty or no text, or `include` is an empty list: a run that takes nothing
+        and succeeds leaves files behind that nobody looks for.
     """
 
     def __init__(self, include: str | Iterable[str] | None = "*", exclude: str | Iterable[str] | None = None) -> None:
         self.include = _patterns("include", "*" if include is None else include)
+        if not self.include:
+            raise ConfigurationError("include is an empty list, and no file would be taken: '*' takes all")
         self.exclude = _patterns("exclude", exclude or ())
 
     def reason_to_skip(self, relative: str) -> str | None:

@@ -13,10 +13,11 @@ from concurrent.futures import Future
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
-from airflow_provider_sftp_s3._compat import AirflowFailException, BaseOperator
+from airflow_provider_sftp_s3._compat import AirflowFailException
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError, SftpS3Error, TransferError
 from airflow_provider_sftp_s3.transfers.assets import UPDATED, update_assets
 from airflow_provider_sftp_s3.transfers.lineage import Places
+from airflow_provider_sftp_s3.transfers.templates import TemplatedOperator
 
 if TYPE_CHECKING:
     from airflow_provider_sftp_s3._compat import Context
@@ -201,7 +202,7 @@ class LogObserver:
             self._lines.clear()
 
 
-class TransferOperator(BaseOperator):
+class TransferOperator(TemplatedOperator):
     """
     Base of the operators: opens what the connections describe, runs the engine, and ends as Airflow expects.
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import hashlib
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_sftp_s3._compat import BaseOperator
 from airflow_provider_sftp_s3._s3_events import Landed, landed
 from airflow_provider_sftp_s3.engine.paths import directory_prefix
 from airflow_provider_sftp_s3.transfers.base import EngineThread, TransferOperator, fails_for_good, truth
+from airflow_provider_sftp_s3.transfers.templates import TemplatedOperator, label_of
 
 if TYPE_CHECKING:
     from airflow_provider_sftp_s3._compat import Context
@@ -75,6 +74,7 @@ class S3ToSftpOperator(TransferOperator):
         "exclude",
         "dry_run",
     )
+    _lists = ("s3_keys", "include", "exclude")
     ui_color = "#f0e6d5"
     direction = "push"
 
@@ -113,6 +113,11 @@ class S3ToSftpOperator(TransferOperator):
         self.dry_run = dry_run
         self.options = options
 
+    @property
+    def batch(self) -> str:
+        """What a mapped task is called in Airflow's UI, by ``map_index_template="{{ task.batch }}"``."""
+        return label_of(self.s3_keys)
+
     @fails_for_good
     def execute(self, context: Context) -> dict[str, Any]:
         """Push once and return the report."""
@@ -123,7 +128,7 @@ class S3ToSftpOperator(TransferOperator):
         settings = PushSettings(
             sftp_path=self.sftp_path,
             s3_prefix=self.s3_prefix,
-            s3_keys=_keys(self.s3_keys),
+            s3_keys=self.s3_keys,
             include=self.include,
             exclude=self.exclude,
             strip_regex=self.strip_regex,
@@ -138,17 +143,7 @@ class S3ToSftpOperator(TransferOperator):
         return self.transfer(context, lambda *places: push(settings, *places))
 
 
-def _keys(keys: Any) -> Any:
-    """Return `s3_keys`, where a template has rendered a list to its text: ``"['a', 'b']"``."""
-    if isinstance(keys, str) and keys.startswith("[") and keys.endswith("]"):
-        with contextlib.suppress(ValueError, SyntaxError):
-            parsed = ast.literal_eval(keys)
-            if isinstance(parsed, list):
-                return parsed
-    return keys
-
-
-class S3ListUnsyncedOperator(BaseOperator):
+class S3ListUnsyncedOperator(TemplatedOperator):
     """
     List the objects under a prefix that have not been pushed, in batches for a mapped :class:`S3ToSftpOperator`.
 

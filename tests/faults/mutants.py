@@ -427,6 +427,42 @@ MUTANTS = (
         "    if False:\n",
         _only(PATHS, "refused_with_a_reason or temporary_names"),
     ),
+    # --- what Airflow renders
+    Mutant(
+        "a list from a template is a list",
+        "transfers/templates.py",
+        "            setattr(self, name, _with_lists(before, getattr(self, name)))\n",
+        "            pass\n",
+        _only("unit/test_templates.py", "is_that_list"),
+    ),
+    Mutant(
+        "what is written plainly is no list",
+        "transfers/templates.py",
+        "not is_template(written) or rendered == written",
+        "False",
+        _only("unit/test_templates.py", "written_plainly"),
+    ),
+    Mutant(
+        "a run that would take nothing is no success",
+        "engine/paths.py",
+        "        if not self.include:\n",
+        "        if False:\n",
+        _only(PATHS, "empty_list_to_include"),
+    ),
+    Mutant(
+        "a label that Airflow's database holds",
+        "transfers/templates.py",
+        "    if len(first) > room:\n",
+        "    if False:\n",
+        _only("unit/test_templates.py", "label"),
+    ),
+    Mutant(
+        "a label that Airflow's database holds, whatever the user's template",
+        "transfers/templates.py",
+        'context["map_index_template"] = bounded',
+        "pass",
+        _only("unit/test_templates.py", "any_map_index_template"),
+    ),
     # --- connections and time
     Mutant(
         "host key",

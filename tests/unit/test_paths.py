@@ -251,3 +251,11 @@ def test_a_shard_that_is_none_is_a_wrong_setting(shard: object) -> None:
     """The message shows one that is."""
     with pytest.raises(ConfigurationError, match="shard must be like '2/8', the second of eight, or None, not "):
         paths.Shard.of(shard)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("empty", [[], (), set()])
+def test_an_empty_list_to_include_is_refused(empty: object) -> None:
+    """Such a run would take nothing and be green, time and again; an empty list to exclude is what none is."""
+    with pytest.raises(ConfigurationError, match=r"include is an empty list, .* '\*' takes all"):
+        paths.Globs(include=empty)  # type: ignore[arg-type]
+    assert paths.Globs(exclude=empty).reason_to_skip("a") is None  # type: ignore[arg-type]
