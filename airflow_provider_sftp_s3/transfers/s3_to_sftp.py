@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_sftp_s3._s3_events import Landed, landed
 from airflow_provider_sftp_s3.engine.paths import directory_prefix
-from airflow_provider_sftp_s3.transfers.base import EngineThread, TransferOperator, fails_for_good, truth
+from airflow_provider_sftp_s3.engine_thread import EngineThread
+from airflow_provider_sftp_s3.transfers.base import TransferOperator, fails_for_good, truth
 from airflow_provider_sftp_s3.transfers.templates import TemplatedOperator, label_of
 
 if TYPE_CHECKING:
