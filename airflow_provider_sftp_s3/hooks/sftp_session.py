@@ -10,7 +10,7 @@ from airflow.providers.sftp.hooks.sftp import SFTPHookAsync
 
 from airflow_provider_sftp_s3._compat import AirflowNotFoundException
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError
-from airflow_provider_sftp_s3.engine.options import TransferOptions
+from airflow_provider_sftp_s3.engine.options import TransferOptions, Unset
 from airflow_provider_sftp_s3.engine.ssh import SftpServer
 
 
@@ -26,7 +26,7 @@ class SftpSessionHook(SFTPHookAsync):
 
     def read(self, options: TransferOptions) -> tuple[SftpServer, TransferOptions]:
         """
-        Return the server, and `options` with the connection's `conn_timeout` where they have the default.
+        Return the server, and `options` with the connection's `conn_timeout` where they have none.
 
         :raises ConfigurationError: there is no such connection, or a field of it cannot be used.
         """
@@ -64,7 +64,7 @@ class SftpSessionHook(SFTPHookAsync):
             proxy_command=extra.command("host_proxy_cmd"),
             keepalive_seconds=extra.seconds("keepalive_interval", SftpServer.keepalive_seconds),
         )
-        if options.conn_timeout == TransferOptions.conn_timeout:
+        if isinstance(options.conn_timeout, Unset):
             conn_timeout = extra.seconds("conn_timeout", options.conn_timeout)
             options = dataclasses.replace(options, conn_timeout=conn_timeout)
         return server, options

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import json
+import pickle
 import re
 import socket
 import sys
@@ -416,6 +417,34 @@ def test_conn_timeout() -> None:
             log_in(connection | {"extra": {"conn_timeout": "0.2"}})
         with pytest.raises(ConnectionFailed, match="did not let us in within conn_timeout"):
             log_in(connection | {"extra": {"conn_timeout": 3600}}, conn_timeout=0.2)
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        ({}, 25.0),
+        ({"concurrency": 8}, 25.0),
+        ({"conn_timeout": 10.0}, 10.0),
+        ({"conn_timeout": 10}, 10.0),
+        ({"conn_timeout": 5}, 5.0),
+    ],
+    ids=str,
+)
+def test_a_conn_timeout_that_is_given_wins_over_the_extra(
+    sftp_server: AsyncsshServer, airflow_home: Path, given: dict[str, Any], taken: float
+) -> None:
+    """The default's own number, too: as options, as a dict, and after a copy to another process."""
+    several = [
+        TransferOptions.of(given),
+        TransferOptions(**given),
+        pickle.loads(pickle.dumps(TransferOptions(**given))),
+    ]
+    for options in several:
+        with (
+            airflow_connections(sftp_here=sftp_server.airflow_connection(conn_timeout=25)),
+            warnings_of_ours_only(),
+        ):
+            assert SftpSessionHook("sftp_here").read(options)[1].conn_timeout == taken
 
 
 @pytest.mark.parametrize(
