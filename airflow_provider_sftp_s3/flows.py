@@ -58,6 +58,7 @@ from airflow_provider_sftp_s3.transfers.s3_to_sftp import (
     unsynced_batches,
 )
 from airflow_provider_sftp_s3.transfers.sftp_tree_to_s3 import SftpTreeToS3Operator
+from airflow_provider_sftp_s3.transfers.templates import TemplatedOperator
 
 __all__ = ["FlowError", "Flows", "FlowsError", "FlowsFileError", "check_flows", "flow_dag", "load_flows", "parse_flow"]
 
@@ -339,7 +340,7 @@ def _unknown_field(name: Any, direction: Any, fields: Mapping[str, Field]) -> Pr
 # -- Dags --------------------------------------------------------------------------------------------------------------
 
 
-class S3UnsyncedSensor(S3KeySensor):  # type: ignore[misc]  # Airflow is untyped here
+class S3UnsyncedSensor(TemplatedOperator, S3KeySensor):  # type: ignore[misc]  # Airflow is untyped here
     """
     Wait for objects under a prefix that are not marked as pushed, and list them: an S3KeySensor with another check.
 
@@ -550,7 +551,7 @@ def _add_push(dag: DAG, flow: Mapping[str, Any], outlets: Sequence[AssetAlias]) 
         dag=dag,
         outlets=outlets,
         max_active_tis_per_dag=flow["parallelism"],
-        map_index_template="{{ task.s3_keys | length }} from {{ task.s3_keys | first }}",
+        map_index_template="{{ task.batch }}",
         **_set(flow, *TRANSFER_FIELDS, *PUSH_FIELDS),
     ).expand(s3_keys=listed.output)
 

@@ -21,6 +21,10 @@ MAX_PARTS = 10_000
 MAX_OBJECT_SIZE = 5 * 1024 * GiB
 
 
+class Unset(float):
+    """A default that tells itself apart from the same number where that was given."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TransferOptions:
     """
@@ -33,7 +37,8 @@ class TransferOptions:
         The line to S3 must be able to send this many bytes within ``idle_timeout``.
     :param part_size: bytes of one part of a multipart upload, 5 MiB to 5 GiB (S3's bounds); files up to this size
         go in one request. Grows by itself with the file, so that 10,000 parts are enough.
-    :param conn_timeout: seconds for connect and login, more than 0.
+    :param conn_timeout: seconds for connect and login, more than 0. What is given wins over the sftp connection's, even
+        where it is the default's number.
     :param idle_timeout: seconds with no answer while some are awaited, more than 0.
     :param file_timeout: seconds for one file as a whole, more than 0; None: no limit.
     :raises ConfigurationError: a value is of the wrong type or outside its bound; the message names it.
@@ -42,7 +47,7 @@ class TransferOptions:
     concurrency: int = 64
     memory_budget: int = 128 * MiB
     part_size: int = 8 * MiB
-    conn_timeout: float = 10.0
+    conn_timeout: float = Unset(10.0)
     idle_timeout: float = 60.0
     file_timeout: float | None = None
 

@@ -4,7 +4,7 @@ Push: S3 objects to an SFTP server.
 One object, step by step (:meth:`Push.transfer`):
 
 1. ask S3 for it: one that is gone, marked or a folder marker is skipped;
-2. the key becomes a path beneath `sftp_path`, or is refused;
+2. the key becomes a path beneath `sftp_path`, or is refused, as is one whose path another key of the run has;
 3. its bytes, held to one ETag, go into a temporary file in the target's own directory, every write is acknowledged,
    the size compared, the file synced, and renamed over the target: nobody there ever sees half a file;
 4. mark it, bound to the ETag that was sent; an object that was overwritten meanwhile is taken again.
@@ -19,12 +19,14 @@ import re
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from airflow_provider_sftp_s3.engine import marks, paths
 from airflow_provider_sftp_s3.engine.errors import (
     ConfigurationError,
     FileError,
+    NameRefused,
     NotFound,
     Overwritten,
     ServerRefused,
@@ -56,6 +58,7 @@ class PushSettings:
 
     :param owner: 8 hex digits that the temporary files of this task instance, and of no other, begin with.
     :param clean_up: True on a retry: what earlier tries of the same task left is removed.
+    :param retried_since: on a retry, when the Dag run began: what was delivered since then, an earlier try delivered.
     :raises ConfigurationError: a value is not allowed; the message names the argument and what is.
     """
 
@@ -71,6 +74,7 @@ class PushSettings:
     dry_run: bool = False
     owner: str = "0" * 8
     clean_up: bool = False
+    retried_since: datetime | None = None
 
     def __post_init__(self) -> None:
         check_sftp_path(self.sftp_path)
@@ -101,10 +105,15 @@ class PushSettings:
 
 @dataclass(frozen=True)
 class PushedObject:
-    """An object to push, with what a report calls it."""
+    """
+    An object to push, with what a report calls it.
+
+    :param namesake: the key before it in the run that comes to the same path, if any does.
+    """
 
     entry: ObjectEntry
     label: str
+    namesake: str | None = None
 
     @property
     def size(self) -> int:
@@ -133,6 +142,9 @@ class Push(Transfer[PushedObject]):
         super().__init__("push", settings.sftp_path, settings.s3_prefix, caps, session, bucket, options, observer)
         self.settings = settings
         self.strip = re.compile(settings.strip_regex) if settings.strip_regex else None
+        #: without strip_regex, keys and paths are one to one
+        self._listed = paths.Namesakes(self.strip) if self.strip else None
+        self._taken = paths.Namesakes(self.strip) if self.strip else None
         self.globs = paths.Globs(settings.include, settings.exclude)
         self.marks = marks.Marks(bucket, marks.check_mode(settings.mark))
         self._ledger = Ledger(bucket, self.prefix)
@@ -153,12 +165,13 @@ class Push(Transfer[PushedObject]):
             async for entry in entries:
                 label = self.bucket.uri_of(paths.printable(entry.key))
                 reason = reason_to_skip(entry.key, self.prefix, self.globs)
+                namesake = None if reason else self._namesake_before(entry.key)
                 if not reason and self._ledger and self._ledger.is_synced(entry):
                     reason = "synced"
                 if reason:
                     yield Outcome(label, "skipped", reason=reason)
                 else:
-                    yield PushedObject(entry, label)
+                    yield PushedObject(entry, label, namesake)
 
     async def _entries(self) -> AsyncGenerator[ObjectEntry]:
         if self.settings.keys is None:
@@ -178,6 +191,56 @@ class Push(Transfer[PushedObject]):
             return 0  # the transfer is where this is seen
         return version.size if version else 0
 
+    def _namesake_before(self, key: str) -> str | None:
+        """Return the key that came to the same path last, None where none did, and remember this one."""
+        if self._listed is None:
+            return None
+        try:
+            self._path_of(key)
+        except FileError:
+            return None  # the transfer is where this is seen
+        before = self._listed.of(key)
+        self._listed.note(key)
+        return None if before == key else before
+
+    async def _take_the_name(self, pushed: PushedObject) -> None:
+        """
+        Take the path of an object that is about to be pushed. It may do so again, as after a lost connection.
+
+        What an earlier Dag run has delivered under the name is replaced, as a newer file replaces an older one.
+
+        :raises NameRefused: another object of this run, or of an earlier try of it, has the path.
+        """
+        if self._taken is None:
+            return
+        key, before = pushed.entry.key, pushed.namesake
+        first = self._taken.of(key)
+        if first is None and before is not None and await self._is_of_this_run(before):
+            first = before
+        # Once more: in the meantime another one may have taken it.
+        first = first or self._taken.of(key) or key
+        if first != key:
+            raise NameRefused(
+                f"strip_regex makes the same path of this key and of {paths.printable(first)!r}, which has it in this "
+                "run: change strip_regex, or exclude one of the two"
+            )
+        self._taken.note(key)
+
+    async def _is_of_this_run(self, key: str) -> bool:
+        """Say whether a key before is pushed by this run, or was by an earlier try of it."""
+        version = await self.bucket.head(key)
+        if version is None:
+            return False
+        if not await self.marks.is_synced(key, version):
+            return True
+        since = self.settings.retried_since
+        if since is None:
+            return False
+        # Keys that are given were not synced when they were listed for the run. Else a metadata mark tells: it is a
+        # copy, and so the time of change is that of the delivery.
+        given = self.settings.keys is not None
+        return given or version.modified >= since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
     def _path_of(self, key: str) -> bytes:
         return paths.path_for(self.root, key, self.prefix, self.strip)
 
@@ -194,6 +257,7 @@ class Push(Transfer[PushedObject]):
             if head is not None and await self._is_synced(key, head):
                 return Outcome(pushed.label, "skipped", reason="synced")
             if head is not None and self.settings.dry_run:
+                await self._take_the_name(pushed)
                 return Outcome(pushed.label, "skipped", target, "dry run")
         for attempt in range(VERSIONS):
             async with contextlib.AsyncExitStack() as held:
@@ -208,6 +272,7 @@ class Push(Transfer[PushedObject]):
                 # have to be replaced, even where another run has pushed and marked the newer ones meanwhile.
                 if not attempt and await self._is_synced(key, download.version):
                     return Outcome(pushed.label, "skipped", reason="synced")
+                await self._take_the_name(pushed)
                 try:
                     await self._directories.ensure(parent)
                     if pushed.entry.size < 0:

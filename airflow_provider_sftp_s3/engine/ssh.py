@@ -44,11 +44,12 @@ class SftpServer:
 
     :param host_key: the one key to accept, as ``ssh-ed25519 AAAA...`` or bare base64 of an RSA key.
     :param known_hosts: path of a file in OpenSSH's format; used where there is no `host_key`.
-    :param verify_host_key: False accepts any server.
+    :param verify_host_key: False accepts any server; not beside a `host_key`.
     :param look_for_keys: try ssh-agent and ``~/.ssh/id_*`` where neither password nor key is given.
     :param ciphers: OpenSSH names in the order of preference; empty: AES-128-GCM first, then asyncssh's own order.
     :param disabled_algorithms: by paramiko's kinds: ``kex``, ``keys``, ``pubkeys``, ``ciphers``, ``macs``.
     :param fast_packets: False leaves all packets to asyncssh, where else the engine deals with those it knows.
+    :raises ConfigurationError: a `host_key` is given, and the check that would need it is switched off.
     """
 
     host: str
@@ -68,6 +69,12 @@ class SftpServer:
     fast_packets: bool = True
     proxy_command: str | None = None
     keepalive_seconds: float = 30.0
+
+    def __post_init__(self) -> None:
+        if self.host_key and not self.verify_host_key:
+            raise ConfigurationError(
+                "host_key is given, and verify_host_key=False accepts any server: remove one of the two"
+            )
 
     def uri_of(self, path: bytes) -> str:
         """Return `path` on this server as a printable URI: ``sftp://host:port/path``, whoever logs in."""

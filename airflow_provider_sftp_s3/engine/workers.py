@@ -73,7 +73,8 @@ class Budget:
             if turn.done() and not turn.cancelled():
                 self._give(size)
             else:
-                self._waiting.remove((size, turn))
+                with contextlib.suppress(ValueError):  # what was given back meanwhile has passed it over
+                    self._waiting.remove((size, turn))
                 self._give(0)
             raise
 

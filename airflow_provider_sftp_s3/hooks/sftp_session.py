@@ -10,7 +10,7 @@ from airflow.providers.sftp.hooks.sftp import SFTPHookAsync
 
 from airflow_provider_sftp_s3._compat import AirflowNotFoundException
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError
-from airflow_provider_sftp_s3.engine.options import TransferOptions
+from airflow_provider_sftp_s3.engine.options import TransferOptions, Unset
 from airflow_provider_sftp_s3.engine.ssh import SftpServer
 
 
@@ -26,7 +26,7 @@ class SftpSessionHook(SFTPHookAsync):
 
     def read(self, options: TransferOptions) -> tuple[SftpServer, TransferOptions]:
         """
-        Return the server, and `options` with the connection's `conn_timeout` where they have the default.
+        Return the server, and `options` with the connection's `conn_timeout` where they have none.
 
         :raises ConfigurationError: there is no such connection, or a field of it cannot be used.
         """
@@ -38,9 +38,13 @@ class SftpSessionHook(SFTPHookAsync):
             raise ConfigurationError(f"the sftp connection {self.sftp_conn_id!r} has no host")
         extra = _Extra(self.sftp_conn_id, connection.extra_dejson)
         host_key = extra.text("host_key")
-        unverified = extra.flag("no_host_key_check", extra.flag("ignore_hostkey_verification", False))
-        if host_key and unverified:
-            raise extra.wrong("no_host_key_check", "true, but host_key is given: leave one of them out")
+        unchecked_by = extra.switches_off_the_host_key_check()
+        if host_key and unchecked_by:
+            raise extra.wrong(
+                unchecked_by,
+                f"such that any server is accepted, and host_key is given, too: remove {unchecked_by}, so that only "
+                "the server with that key is accepted; or remove host_key to accept any server",
+            )
         server = SftpServer(
             host=connection.host,
             port=connection.port or 22,
@@ -51,7 +55,7 @@ class SftpSessionHook(SFTPHookAsync):
             passphrase=extra.text("private_key_passphrase") or extra.text("passphrase"),
             host_key=host_key,
             known_hosts=extra.text("known_hosts") or SftpServer.known_hosts,
-            verify_host_key=not unverified and extra.text("known_hosts") != "none",
+            verify_host_key=not unchecked_by,
             look_for_keys=extra.flag("look_for_keys", True),
             ciphers=extra.names("ciphers"),
             disabled_algorithms=extra.algorithms("disabled_algorithms"),
@@ -61,7 +65,7 @@ class SftpSessionHook(SFTPHookAsync):
             proxy_command=extra.command("host_proxy_cmd"),
             keepalive_seconds=extra.seconds("keepalive_interval", SftpServer.keepalive_seconds),
         )
-        if options.conn_timeout == TransferOptions.conn_timeout:
+        if isinstance(options.conn_timeout, Unset):
             conn_timeout = extra.seconds("conn_timeout", options.conn_timeout)
             options = dataclasses.replace(options, conn_timeout=conn_timeout)
         return server, options
@@ -94,6 +98,13 @@ class _Extra:
         if value not in ("true", "false"):
             raise self.wrong(name, f"{self._extra[name]!r}, and must be true or false")
         return value == "true"
+
+    def switches_off_the_host_key_check(self) -> str | None:
+        """Return the field by which any server is accepted, as SSHHook and SFTPHookAsync read it; None: none does."""
+        by = "no_host_key_check" if "no_host_key_check" in self._extra else "ignore_hostkey_verification"
+        if self.flag(by, False):
+            return by
+        return "known_hosts" if (self.text("known_hosts") or "").strip().lower() == "none" else None
 
     def seconds(self, name: str, default: float) -> float:
         value = self._extra.get(name, default)

@@ -1,22 +1,20 @@
-"""What both operators share: the engine's event loop in a thread, its log, and its end."""
+"""What both operators share: how the engine is begun, its log, and its end."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import gc
 import logging
-import sys
-import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
-from airflow_provider_sftp_s3._compat import AirflowFailException, BaseOperator
-from airflow_provider_sftp_s3.engine.errors import ConfigurationError, SftpS3Error, TransferError
+from airflow_provider_sftp_s3._compat import AirflowFailException
+from airflow_provider_sftp_s3.engine.errors import ConfigurationError, TransferError
+from airflow_provider_sftp_s3.engine_thread import EngineThread, taking_turns
 from airflow_provider_sftp_s3.transfers.assets import UPDATED, update_assets
 from airflow_provider_sftp_s3.transfers.lineage import Places
+from airflow_provider_sftp_s3.transfers.templates import TemplatedOperator
 
 if TYPE_CHECKING:
     from airflow_provider_sftp_s3._compat import Context
@@ -28,117 +26,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: How long an engine that is told to stop may take to close its files and connections.
-STOP_SECONDS = 10.0
 #: Files of a run that are logged one by one, and of those after them how many are one message, and for how long the
 #: first of these waits for the others.
 LOG_SINGLY = 25
 LOG_LINES = 100
 LOG_SECONDS = 0.5
-
-
-class EngineThread:
-    """
-    Runs one coroutine in an event loop of its own thread, while the calling thread waits.
-
-    Airflow ends a task by a signal, whose handler raises in the main thread, wherever that happens to be. Inside an
-    event loop such an exception may be swallowed by a callback; here it only ever ends a wait.
-    """
-
-    def __init__(self) -> None:
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._task: asyncio.Task[Any] | None = None
-        self._thread: threading.Thread | None = None
-        self._stopped = False
-
-    def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Return what `work` returns, or raise what it raises. Any exception in this thread stops it first."""
-        return self.start(work)()
-
-    def start(self, work: Callable[[], Coroutine[Any, Any, T]]) -> Callable[[], T]:
-        """Begin `work`, and return the call that waits for its end, as :meth:`run` does."""
-        result: list[T] = []
-        error: list[BaseException] = []
-        finished = threading.Event()
-
-        async def main() -> None:
-            self._loop = asyncio.get_running_loop()
-            self._task = asyncio.current_task()
-            if not self._stopped:
-                result.append(await work())
-
-        def target() -> None:
-            try:
-                with _collecting_rarely(), asyncio.Runner(loop_factory=_new_event_loop) as runner:
-                    runner.run(main())
-            except BaseException as raised:
-                error.append(raised)
-            finally:
-                finished.set()
-
-        def wait() -> T:
-            try:
-                finished.wait()
-            except BaseException:
-                self.stop()
-                raise
-            if error and not isinstance(error[0], asyncio.CancelledError):
-                raise error[0]
-            if not result:
-                raise SftpS3Error("the run was stopped from outside")
-            return result[0]
-
-        self._thread = threading.Thread(target=target, name="sftp-s3", daemon=True)
-        self._thread.start()
-        return wait
-
-    def stop(self) -> None:
-        """Cancel the work and wait until it has closed what it had open, for 10 s at most. May be called twice."""
-        self._stopped = True
-        if self._loop is not None and self._task is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._task.cancel)
-        if self._thread is not None:
-            self._thread.join(STOP_SECONDS)
-
-
-def _new_event_loop() -> asyncio.AbstractEventLoop:
-    """Return uvloop's, where it is installed, as it is along with Airflow 3: a tenth off the time of small files."""
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()
-
-
-@contextlib.contextmanager
-def _collecting_rarely() -> Iterator[None]:
-    """
-    Have Python look for garbage in cycles a thirtieth as often within the block.
-
-    By its default it does so every 700 objects, and now and then goes through all of Airflow: an eighth of the time of
-    many small files. What the engine drops is in no cycles, but for errors.
-    """
-    before = gc.get_threshold()
-    gc.set_threshold(before[0] * 30, *before[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
-
-
-@contextlib.contextmanager
-def _taking_turns() -> Iterator[None]:
-    """
-    Let another thread have its turn ten times as often within the block.
-
-    By its default Python has it wait for 5 ms, before each of the many short steps of a login.
-    """
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(before / 10)
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(before)
 
 
 class LogObserver:
@@ -201,7 +93,7 @@ class LogObserver:
             self._lines.clear()
 
 
-class TransferOperator(BaseOperator):
+class TransferOperator(TemplatedOperator):
     """
     Base of the operators: opens what the connections describe, runs the engine, and ends as Airflow expects.
 
@@ -255,10 +147,10 @@ class TransferOperator(BaseOperator):
 
         self._engine = EngineThread()
         try:
-            wait = self._engine.start(session_and_work)
             try:
+                wait = self._engine.start(session_and_work)
                 # boto3 takes as long to begin as a login does: at the same time.
-                with _taking_turns():
+                with taking_turns:
                     promised.set_result(bucket_of(self.aws_conn_id, self.s3_bucket, options))
             except BaseException:
                 self._engine.stop()

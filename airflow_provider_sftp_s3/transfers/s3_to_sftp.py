@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import hashlib
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_sftp_s3._compat import BaseOperator
 from airflow_provider_sftp_s3._s3_events import Landed, landed
 from airflow_provider_sftp_s3.engine.paths import directory_prefix
-from airflow_provider_sftp_s3.transfers.base import EngineThread, TransferOperator, fails_for_good, truth
+from airflow_provider_sftp_s3.engine_thread import EngineThread
+from airflow_provider_sftp_s3.transfers.base import TransferOperator, fails_for_good, truth
+from airflow_provider_sftp_s3.transfers.templates import TemplatedOperator, label_of
 
 if TYPE_CHECKING:
     from airflow_provider_sftp_s3._compat import Context
@@ -45,7 +45,8 @@ class S3ToSftpOperator(TransferOperator):
     :param s3_keys: a key, or a list of keys, to push. None: every unsynced object under the prefix. (templated)
     :param sftp_path: target directory; must exist, the directories beneath it are made. (templated)
     :param strip_regex: removed once from the key to give the path beneath `sftp_path`. None: the prefix is removed.
-        (templated)
+        Where it makes one path of two keys of a run, the second fails, in the run's retries, too; a later run pushes it
+        in place of the first. (templated)
     :param mark: how a pushed object is marked: ``metadata`` (``synced=true``, by a copy of the object onto itself),
         ``tag``, or ``none``, which pushes everything every time.
     :param sftp_conn_id: Airflow connection of type `sftp`. (templated)
@@ -74,6 +75,7 @@ class S3ToSftpOperator(TransferOperator):
         "exclude",
         "dry_run",
     )
+    _lists = ("s3_keys", "include", "exclude")
     ui_color = "#f0e6d5"
     direction = "push"
 
@@ -112,6 +114,11 @@ class S3ToSftpOperator(TransferOperator):
         self.dry_run = dry_run
         self.options = options
 
+    @property
+    def batch(self) -> str:
+        """What a mapped task is called in Airflow's UI, by ``map_index_template="{{ task.batch }}"``."""
+        return label_of(self.s3_keys)
+
     @fails_for_good
     def execute(self, context: Context) -> dict[str, Any]:
         """Push once and return the report."""
@@ -122,7 +129,7 @@ class S3ToSftpOperator(TransferOperator):
         settings = PushSettings(
             sftp_path=self.sftp_path,
             s3_prefix=self.s3_prefix,
-            s3_keys=_keys(self.s3_keys),
+            s3_keys=self.s3_keys,
             include=self.include,
             exclude=self.exclude,
             strip_regex=self.strip_regex,
@@ -132,21 +139,12 @@ class S3ToSftpOperator(TransferOperator):
             dry_run=truth("dry_run", self.dry_run),
             owner=hashlib.sha256(instance.encode()).hexdigest()[:8],
             clean_up=ti.try_number > 1,
+            retried_since=context["dag_run"].start_date if ti.try_number > 1 else None,
         )
         return self.transfer(context, lambda *places: push(settings, *places))
 
 
-def _keys(keys: Any) -> Any:
-    """Return `s3_keys`, where a template has rendered a list to its text: ``"['a', 'b']"``."""
-    if isinstance(keys, str) and keys.startswith("[") and keys.endswith("]"):
-        with contextlib.suppress(ValueError, SyntaxError):
-            parsed = ast.literal_eval(keys)
-            if isinstance(parsed, list):
-                return parsed
-    return keys
-
-
-class S3ListUnsyncedOperator(BaseOperator):
+class S3ListUnsyncedOperator(TemplatedOperator):
     """
     List the objects under a prefix that have not been pushed, in batches for a mapped :class:`S3ToSftpOperator`.
 

@@ -25,9 +25,13 @@ from tests.support.sftp_servers import OpenSshServer
 pytestmark = pytest.mark.distributed
 
 COUNT = 2000
+#: Longer than what Airflow's database holds of a mapped task's label, which PostgreSQL minds, and SQLite does not; the
+#: first of its batch.
+LONG = "a" * 200 + "/" + "ü" * 100 + ".csv"
 #: Names that are odd enough, and one file that goes up in parts.
-FILES = {f"d{n % 40}/{n // 40} ü{{{{ ds }}}}%2F.csv": b"%d\n" % n * (n % 50) for n in range(COUNT - 1)} | {
-    "large.bin": os.urandom(9 * 2**20)
+FILES = {f"d{n % 40}/{n // 40} ü{{{{ ds }}}}%2F.csv": b"%d\n" % n * (n % 50) for n in range(COUNT - 2)} | {
+    LONG: b"long",
+    "large.bin": os.urandom(9 * 2**20),
 }
 FLOWS = """
 - name: large_pull
@@ -204,5 +208,10 @@ def test_a_push_survives_the_loss_of_a_worker(system: System) -> None:
     assert lost_tries(system, "large_push", "push") >= 1
     assert tree(incoming) == FILES
     assert objects(client, "large-outbound") == FILES
+    (label,) = system.query(
+        "select rendered_map_index from task_instance "
+        "where dag_id = 'large_push' and task_id = 'push' and map_index = 0"
+    )
+    assert label == f"125 from {'a' * 120}…{'a' * 15}/{'ü' * 100}.csv"
     assert events(system, "large_push") == ["update_asset"]
     client.close()

@@ -73,7 +73,7 @@ def main() -> None:
     job = json.load(sys.stdin)
     import airflow_provider_sftp_s3.transfers.s3_to_sftp
     import airflow_provider_sftp_s3.transfers.sftp_tree_to_s3  # noqa: F401 - Airflow is not what is measured
-    from airflow_provider_sftp_s3.transfers.base import EngineThread
+    from airflow_provider_sftp_s3.engine_thread import EngineThread
 
     before = peak()
     holding = []

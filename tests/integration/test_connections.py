@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import json
+import pickle
 import re
 import socket
 import sys
@@ -27,10 +28,11 @@ from airflow_provider_sftp_s3.engine.errors import (
 )
 from airflow_provider_sftp_s3.engine.options import TransferOptions
 from airflow_provider_sftp_s3.engine.sftp import SftpSession
+from airflow_provider_sftp_s3.engine.ssh import SftpServer as Target
 from airflow_provider_sftp_s3.engine.ssh_packets import PacketReceiver, PacketSender
+from airflow_provider_sftp_s3.engine_thread import EngineThread
 from airflow_provider_sftp_s3.hooks.s3_store import bucket_of
 from airflow_provider_sftp_s3.hooks.sftp_session import SftpSessionHook
-from airflow_provider_sftp_s3.transfers.base import EngineThread
 from tests.support.airflow_env import airflow_connections, warnings_of_ours_only
 from tests.support.faulty_sftp import NeverGreets
 from tests.support.s3_server import ACCESS_KEY, REGION, SECRET_KEY, SESSION_TOKEN, S3Server
@@ -322,6 +324,7 @@ def test_known_hosts_that_cannot_be_read_is_named(sftp_server: AsyncsshServer, t
         {"no_host_key_check": "True"},
         {"ignore_hostkey_verification": True},
         {"known_hosts": "none"},
+        {"known_hosts": "None"},
     ],
     ids=str,
 )
@@ -335,6 +338,36 @@ def test_the_check_is_on_otherwise(sftp_server: AsyncsshServer, extra: dict[str,
     """Unlike SSHHook, which trusts anybody where nothing is said."""
     with pytest.raises(HostKeyError):
         log_in(unkeyed(sftp_server, **extra))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("no_host_key_check", True),
+        ("no_host_key_check", "True"),
+        ("ignore_hostkey_verification", "true"),
+        ("known_hosts", "none"),
+        ("known_hosts", "NONE"),
+        ("known_hosts", " none "),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("own", [True, False], ids=["the server's own key", "another key"])
+def test_no_server_is_logged_in_to_where_a_host_key_is_given_and_the_check_is_off(
+    sftp_server: AsyncsshServer, field: str, value: Any, own: bool
+) -> None:
+    """By any spelling: the error says which of the two to remove, and nothing was sent."""
+    key = sftp_server.host_key if own else asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode()
+    both = sftp_server.airflow_connection(**{"host_key": key, field: value})
+    with pytest.raises(ConfigurationError, match=rf": {field} is .* remove {field}, .* or remove host_key"):
+        log_in(both)
+    assert not sftp_server.requests
+
+
+def test_a_host_key_with_the_check_switched_off_is_refused_by_the_engine() -> None:
+    """Whoever describes a server with no Airflow meets the same refusal."""
+    with pytest.raises(ConfigurationError, match="host_key is given, and verify_host_key=False accepts any server"):
+        Target(host="127.0.0.1", host_key="ssh-ed25519 AAAA", verify_host_key=False)
 
 
 # -------------------------------------------------------------------------------------------------------- other extras
@@ -406,6 +439,34 @@ def test_conn_timeout() -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        ({}, 25.0),
+        ({"concurrency": 8}, 25.0),
+        ({"conn_timeout": 10.0}, 10.0),
+        ({"conn_timeout": 10}, 10.0),
+        ({"conn_timeout": 5}, 5.0),
+    ],
+    ids=str,
+)
+def test_a_conn_timeout_that_is_given_wins_over_the_extra(
+    sftp_server: AsyncsshServer, airflow_home: Path, given: dict[str, Any], taken: float
+) -> None:
+    """The default's own number, too: as options, as a dict, and after a copy to another process."""
+    several = [
+        TransferOptions.of(given),
+        TransferOptions(**given),
+        pickle.loads(pickle.dumps(TransferOptions(**given))),
+    ]
+    for options in several:
+        with (
+            airflow_connections(sftp_here=sftp_server.airflow_connection(conn_timeout=25)),
+            warnings_of_ours_only(),
+        ):
+            assert SftpSessionHook("sftp_here").read(options)[1].conn_timeout == taken
+
+
+@pytest.mark.parametrize(
     ("extra", "words"),
     [
         ({"ciphers": ["rot13"]}, ["rot13"]),
@@ -420,7 +481,6 @@ def test_conn_timeout() -> None:
         ({"compress": "perhaps"}, ["compress", "'perhaps'", "true or false"]),
         ({"fast_packets": "perhaps"}, ["fast_packets", "'perhaps'", "true or false"]),
         ({"no_host_key_check": "perhaps"}, ["no_host_key_check", "'perhaps'", "true or false"]),
-        ({"no_host_key_check": True}, ["no_host_key_check", "host_key is given"]),
         ({"look_for_keys": 5}, ["look_for_keys", "5", "true or false"]),
         ({"conn_timeout": "soon"}, ["conn_timeout", "'soon'", "number of seconds"]),
         ({"conn_timeout": -1}, ["conn_timeout", "-1"]),

@@ -477,6 +477,31 @@ def test_templates_are_rendered(world: World) -> None:
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("native", [False, True])
+def test_a_list_to_exclude_may_come_from_a_template(world: World, direction: str, native: bool) -> None:
+    """What is to stay stays."""
+    for name in ("a.txt", "b.tmp", "secret, [1].csv"):
+        world.source(direction, name)
+    params = {"exclude": ["*.tmp", "secret, [[]1].*"]}
+    ended = world.run(
+        direction, dag={"params": params, "render_template_as_native_obj": native}, exclude="{{ params.exclude }}"
+    )
+    assert (ended.state, ended.report["skipped"]) == ("success", {"excluded": 2})
+    assert set(world.arrived(direction)) == {"a.txt"}
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_an_empty_list_to_include_fails_at_once(world: World, direction: str) -> None:
+    """From a template, too: nothing is moved, nothing is retried, and the error says what takes all."""
+    world.source(direction, "a.txt")
+    ended = world.run(direction, dag={"params": {"include": []}}, include="{{ params.include }}", retries=2)
+    assert ended.state == "failed"
+    assert "include is an empty list" in str(ended.errors[0])
+    assert len(ended.errors) == 1
+    assert world.arrived(direction) == {}
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("dry_run", [True, "{{ params.dry }}"])
 def test_a_dry_run_lists_and_touches_nothing(
     world: World, direction: str, dry_run: bool | str, task_log: TaskLog
@@ -547,6 +572,28 @@ def test_keys_are_mapped_over(world: World) -> None:
     assert {index: ti.try_number for (task, index), ti in instances.items() if task == "transfer"} == {0: 2, 1: 1}
     assert [xcom(instances["transfer", index])["transferred"] for index in (0, 1)] == [1, 1]
     assert set(world.arrived("push")) == {"a.txt", "ü, 'b'.txt"}
+
+
+def test_mapped_tasks_take_lists_from_templates_and_have_labels_that_fit(world: World) -> None:
+    """Arguments of partial and of expand alike; a label of any template is cut to what Airflow's database holds."""
+    names = ["a.txt", "b.tmp", "x" * 200 + "/" + "y" * 200 + ".txt"]
+    for name in names:
+        world.object(f"from/{name}")
+    batches = [str([f"from/{name}" for name in names[:2]]), str([f"from/{names[2]}"])]
+    with new_dag(params={"exclude": ["*.tmp"], "batches": batches}) as dag:
+        S3ToSftpOperator.partial(
+            task_id="transfer",
+            s3_bucket=world.bucket,
+            s3_prefix="from/",
+            sftp_path="/out",
+            exclude="{{ params.exclude }}",
+            map_index_template="{{ task.s3_keys | first }}",
+        ).expand(s3_keys=["{{ params.batches[0] }}", "{{ params.batches[1] }}"])
+    state, instances = run_dag(dag)
+    assert state == "success"
+    assert set(world.arrived("push")) == {names[0], names[2]}
+    labels = [instances["transfer", index].rendered_map_index for index in (0, 1)]
+    assert labels == ["from/a.txt", f"from/{names[2]}"[:247] + "..."]
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)

@@ -13,11 +13,11 @@ import pytest
 from airflow_provider_sftp_s3.engine import marks, paths
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError, PlaceMissing, TransferError
 from airflow_provider_sftp_s3.engine.ledger import Ledger
-from airflow_provider_sftp_s3.engine.options import MiB
+from airflow_provider_sftp_s3.engine.options import MiB, TransferOptions
 from airflow_provider_sftp_s3.engine.push import PushSettings, unsynced
 from tests.support.engine import Engine
 from tests.support.s3_server import S3Request, S3Server
-from tests.support.sftp_servers import AsyncsshServer, SftpServer
+from tests.support.sftp_servers import AsyncsshServer, CutConnection, Fault, Proceed, Request, SftpServer
 
 pytestmark = pytest.mark.integration
 
@@ -288,6 +288,79 @@ async def test_include_exclude_and_strip(fast: Engine) -> None:
     report = await fast.push(s3_prefix="p", include="*.csv", exclude="x/*", strip_regex=r"^p/\d{4}-\d\d-\d\d/")
     assert tree(fast.sftp.root / "out") == {"a.csv": b"1"}
     assert report.skipped == {"excluded": 1, "not included": 1}
+
+
+#: Two keys of one path, the first of them in the order of a listing.
+FIRST, SECOND = "p/2024-01-01/a.csv", "p/2024-01-02/a.csv"
+DATED = {"s3_prefix": "p", "strip_regex": r"^p/\d{4}-\d\d-\d\d/"}
+
+
+async def two_of_one_name(engine: Engine, **settings: Any) -> TransferError:
+    """Push, and return how that failed: the second key, naming the first, and nothing else."""
+    with pytest.raises(TransferError) as error:
+        await engine.push(**DATED, **settings)
+    (failure,) = error.value.report.failures
+    assert failure["source"].endswith(SECOND)
+    assert FIRST in failure["error"]
+    assert "strip_regex" in failure["error"]
+    return error.value
+
+
+@pytest.mark.parametrize("mark", ["metadata", "tag", "none"])
+@pytest.mark.parametrize("given", [True, False], ids=["keys", "prefix"])
+@pytest.mark.parametrize("concurrency", [1, 64])
+async def test_two_keys_of_one_path(fast: Engine, mark: str, given: bool, concurrency: int) -> None:
+    """The first is delivered; the second fails, naming the first, in each try of the run. A later run pushes it."""
+    fast.options = TransferOptions(concurrency=concurrency)
+    began = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
+    store(fast, {FIRST: b"first", SECOND: b"second", "p/2024-01-02/b.csv": b"other"})
+    keys = {"s3_keys": [FIRST, SECOND, "p/2024-01-02/b.csv"]} if given else {}
+    assert (await two_of_one_name(fast, mark=mark, **keys)).report.transferred == 2
+    delivered = {"a.csv": b"first", "b.csv": b"other"}
+    assert tree(fast.sftp.root / "out") == delivered
+    if given or mark != "tag":
+        again = {"clean_up": True, "owner": "ab" * 4, "retried_since": began}
+        await two_of_one_name(fast, mark=mark, **keys, **again)
+        assert tree(fast.sftp.root / "out") == delivered
+    if mark != "none":
+        assert (await fast.push(**DATED, mark=mark)).transferred == 1
+        assert tree(fast.sftp.root / "out")["a.csv"] == b"second"
+
+
+async def test_a_dry_run_tells_of_two_keys_of_one_path(fast: Engine) -> None:
+    """As the run itself would; nothing is written."""
+    store(fast, {FIRST: b"first", SECOND: b"second"})
+    error = await two_of_one_name(fast, dry_run=True)
+    assert error.report.skipped == {"dry run": 1}
+    assert tree(fast.sftp.root / "out") == {}
+
+
+async def test_a_key_that_comes_again_to_its_own_path_is_no_other_key(
+    fast: Engine, sftp_server: AsyncsshServer
+) -> None:
+    """Where the connection is lost under it, the same key is pushed again in the same run."""
+    store(fast, {FIRST: b"first" * 1000})
+
+    class CutsOnce(Fault):
+        cuts = 0
+
+        async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
+            if request.name == "WRITE" and not self.cuts:
+                self.cuts += 1
+                raise CutConnection
+            return await proceed()
+
+    sftp_server.fault = fault = CutsOnce()
+    report = await fast.push(**DATED)
+    assert fault.cuts == 1
+    assert (report.transferred, report.failed) == (1, 0)
+
+
+async def test_a_name_whose_first_key_is_gone_is_free(fast: Engine) -> None:
+    """Deleted after it was listed."""
+    store(fast, {SECOND: b"second"})
+    report = await fast.push(**DATED, s3_keys=[FIRST, SECOND])
+    assert (report.transferred, report.skipped) == (1, {"deleted": 1})
 
 
 async def test_caps(fast: Engine) -> None:

@@ -373,6 +373,7 @@ def test_a_push_flow_waits_lists_and_pushes_batches() -> None:
     assert (wait.batch_files, wait.max_batches) == (1, 1), "one is enough to ring"
     assert (listing.batch_files, listing.max_batches) == (50, 1000)
     assert push.max_active_tis_per_dag == 3
+    assert push.map_index_template == "{{ task.batch }}", "bounded, see test_templates.py"
     assert push.retries == 5
     assert dag.max_active_runs == 1
     assert dag.max_consecutive_failed_dag_runs == 30

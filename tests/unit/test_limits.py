@@ -235,7 +235,6 @@ async def test_who_gives_up_leaves_its_bytes_to_the_next(late: bool) -> None:
     assert budget.free == 10
 
 
-@pytest.mark.xfail(strict=True, raises=ValueError, reason="_give has taken it out of the queue already")
 async def test_who_gives_up_while_bytes_are_given_back_ends_as_cancelled() -> None:
     """All files of a run are cancelled at once: those that hold bytes give them back while others are about to go."""
     budget = Budget(10)

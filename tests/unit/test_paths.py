@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -85,6 +86,40 @@ def test_strip_regex_is_removed_once() -> None:
     """Only the first match goes, and one slash that this leaves in front."""
     assert paths.path_for(b"/root", "out/in/out/b", strip=re.compile("out")) == b"/root/in/out/b"
     assert paths.path_for(b".", "2024-01-01/b", strip=re.compile(r"\d{4}-\d\d-\d\d/")) == b"./b"
+
+
+KEYS = st.text(st.sampled_from("ab/12é"), min_size=1, max_size=8)
+
+
+@given(st.lists(KEYS, max_size=12), st.sampled_from(["^[^/]*/", "a", "[0-9]+", "/", "x?", "b$", "", "^.*/", "(?<=a)b"]))
+def test_keys_of_one_path_are_found_by_each_other(keys: list[str], strip: str) -> None:
+    """As a dict of paths would find them, whatever strip_regex removes; what is found is the very key."""
+    pattern = re.compile(strip)
+    namesakes, expected = paths.Namesakes(pattern), dict[bytes, str]()
+    for key in keys:
+        try:
+            path = paths.path_for(b"/root", key, strip=pattern)
+        except NameRefused:
+            continue
+        assert namesakes.of(key) == expected.get(path)
+        namesakes.note(key)
+        expected[path] = key
+        assert namesakes.of(key) == key
+
+
+def test_a_hundred_thousand_namesakes_take_little_memory() -> None:
+    """About 30 bytes each, where a dict of the keys takes 200."""
+    namesakes = paths.Namesakes(re.compile(r"^\d+/"))
+    tracemalloc.start()
+    try:
+        for number in range(100_000):
+            namesakes.note(f"{number % 100}/partner/orders/{number}.csv")
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert taken / 100_000 < 150  # most of which the 65,536 empty buckets are, once for a million, too
+    assert namesakes.of("x/partner/orders/1.csv") is None
+    assert namesakes.of("99/partner/orders/7.csv") == "7/partner/orders/7.csv"
 
 
 def test_strip_regex_that_leaves_a_way_out_is_refused() -> None:
@@ -257,3 +292,11 @@ def test_a_shard_that_is_none_is_a_wrong_setting(shard: object) -> None:
     """The message shows one that is."""
     with pytest.raises(ConfigurationError, match="shard must be like '2/8', the second of eight, or None, not "):
         paths.Shard.of(shard)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("empty", [[], (), set()])
+def test_an_empty_list_to_include_is_refused(empty: object) -> None:
+    """Such a run would take nothing and be green, time and again; an empty list to exclude is what none is."""
+    with pytest.raises(ConfigurationError, match=r"include is an empty list, .* '\*' takes all"):
+        paths.Globs(include=empty)  # type: ignore[arg-type]
+    assert paths.Globs(exclude=empty).reason_to_skip("a") is None  # type: ignore[arg-type]

@@ -483,7 +483,6 @@ async def test_a_run_that_is_cancelled_cancels_its_files() -> None:
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-@pytest.mark.xfail(strict=True, reason="Budget._take raises ValueError then, which is taken for the file's failure")
 def test_a_run_that_is_cancelled_while_its_files_wait_for_memory_ends() -> None:
     """The others give their bytes back in the same moment: nobody goes on with them."""
     run = run_of()

@@ -1,0 +1,167 @@
+"""What Airflow's templates leave: lists that come as their text, and labels that fit Airflow's database."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_sftp_s3.transfers.templates import MAX_LABEL, label_of
+from tests.support.airflow_env import warnings_of_ours_only
+
+pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("airflow_home")]
+
+ODD = ["*.tmp", 'it\'s "x"', "ü\\d,", "[a]"]
+
+
+def operators() -> dict[str, Any]:
+    """Everything that has lists among its template fields."""
+    from airflow_provider_sftp_s3.flows import S3UnsyncedSensor
+    from airflow_provider_sftp_s3.transfers.s3_to_sftp import (
+        S3ListAnnouncedOperator,
+        S3ListUnsyncedOperator,
+        S3ToSftpOperator,
+    )
+    from airflow_provider_sftp_s3.transfers.sftp_tree_to_s3 import SftpTreeToS3Operator
+
+    there = {"s3_bucket": "b"}
+    return {
+        "pull": (SftpTreeToS3Operator, {**there, "sftp_path": "/in"}),
+        "push": (S3ToSftpOperator, {**there, "sftp_path": "/out"}),
+        "list": (S3ListUnsyncedOperator, there),
+        "announced": (S3ListAnnouncedOperator, there),
+        "sensor": (S3UnsyncedSensor, {"bucket_name": "b", "bucket_key": "", "wait": timedelta(0), "timeout": 1}),
+    }
+
+
+def rendered(which: str, context: dict[str, Any], native: bool = False, **arguments: Any) -> Any:
+    """Return an operator as it is when Airflow runs it."""
+    from airflow_provider_sftp_s3._compat import DAG
+
+    with warnings_of_ours_only():
+        kind, needed = operators()[which]
+        dag = DAG("d", schedule=None, start_date=datetime(2024, 1, 1), render_template_as_native_obj=native)
+        operator = kind(task_id="t", dag=dag, **needed, **arguments)
+        operator.render_template_fields(context, dag.get_template_env())
+    return operator
+
+
+@pytest.mark.parametrize("which", ["pull", "push", "list", "announced", "sensor"])
+@pytest.mark.parametrize("field", ["include", "exclude"])
+@pytest.mark.parametrize("native", [False, True])
+@pytest.mark.parametrize(
+    "template",
+    ["{{ x }}", " {{ x }}\n", "{{ x | tojson }}", "{% if 1 %}{{ x }}{% endif %}", "{{ y }}"],
+)
+def test_a_template_that_gives_the_text_of_a_list_is_that_list(
+    which: str, field: str, native: bool, template: str
+) -> None:
+    """Of every operator and the sensor, however the list is written, alone and among others."""
+    operator = rendered(which, {"x": ODD, "y": tuple(ODD)}, native=native, **{field: template})
+    assert list(getattr(operator, field)) == ODD
+    operator = rendered(which, {"x": ODD, "y": tuple(ODD)}, native=native, **{field: ["a*", template, "{{ 'b' }}*"]})
+    assert getattr(operator, field) == ["a*", *ODD, "b*"]
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_so_are_keys(native: bool) -> None:
+    assert list(rendered("push", {"x": ODD}, native, s3_keys="{{ x }}").s3_keys) == ODD
+    assert list(rendered("push", {"x": {"b", "a"}}, s3_keys="{{ x }}").s3_keys) == ["a", "b"]
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]))))
+def test_any_list_comes_back(texts: list[str]) -> None:
+    """As Python writes it and as JSON does, in ASCII and as it is."""
+    for written in (repr(texts), json.dumps(texts), json.dumps(texts, ensure_ascii=False)):
+        assert rendered("push", {"x": written}, s3_keys="{{ x }}").s3_keys == texts
+
+
+@pytest.mark.parametrize("field", ["include", "exclude", "s3_keys"])
+@pytest.mark.parametrize("plain", ["[a]", "['a', 'b']", '["a"]', "('a',)", "[]", "{'a'}"])
+def test_what_is_written_plainly_stays_as_it_is(field: str, plain: str) -> None:
+    """It is a glob, and the name of a file: alone and in a list."""
+    assert getattr(rendered("push", {}, **{field: plain}), field) == plain
+    assert getattr(rendered("push", {}, **{field: [plain, "x"]}), field) == [plain, "x"]
+
+
+@pytest.mark.parametrize(
+    ("template", "gives"),
+    [
+        ("[{{ 5 }}]", "[5]"),
+        ("[{{ 'a-c' }}]", "[a-c]"),
+        ("{{ '[a-c]' }}*.csv", "[a-c]*.csv"),
+        ("{{ 'a' }}", "a"),
+        ("{{ '[' }}", "["),
+        ("{{ '(a' }}", "(a"),
+        ("{{ '[' * 3000 }}{{ ']' * 3000 }}", "[" * 3000 + "]" * 3000),
+    ],
+)
+def test_a_glob_from_a_template_stays_a_glob(template: str, gives: str) -> None:
+    assert rendered("push", {}, include=template).include == gives
+
+
+def test_an_empty_list_from_a_template() -> None:
+    """Excludes nothing, and is no key; one to include is refused when the run begins, see test_paths.py."""
+    operator = rendered("push", {"x": []}, s3_keys="{{ x }}", include="{{ x }}", exclude="{{ x }}")
+    assert (operator.s3_keys, operator.include, operator.exclude) == ([], [], [])
+
+
+# -------------------------------------------------------------------------------------------------------------- labels
+
+KEYS = st.builds(
+    lambda text, times: (text * times)[:1024],
+    st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=50),
+    st.integers(1, 1024),
+)
+
+
+@given(KEYS, st.integers(1, 100_000))
+def test_a_label_is_bounded_and_printable_for_any_key(key: str, count: int) -> None:
+    """At most what Airflow's column holds, counted in characters as PostgreSQL does."""
+    label = label_of([key] * min(count, 3) + ["x"] * (count - 3))
+    assert len(label) <= MAX_LABEL
+    assert label.isprintable()
+    assert label.startswith(f"{count} from ")
+
+
+def test_a_label_shows_both_ends_of_a_long_key() -> None:
+    """And all of a short one."""
+    assert label_of(["partner/ü.csv", "b"]) == "2 from partner/ü.csv"
+    assert label_of("partner/a.csv") == "1 from partner/a.csv"
+    assert label_of([]) == label_of(None) == "0"
+    label = label_of(["partner/" + "x" * 1000 + "/orders.csv"])
+    assert label.startswith("1 from partner/xxx")
+    assert label.endswith("xxx/orders.csv")
+    assert MAX_LABEL - 3 < len(label) <= MAX_LABEL
+
+
+@pytest.mark.parametrize("native", [False, True])
+@pytest.mark.parametrize(
+    ("template", "long"),
+    [
+        ("{{ task.batch }}", False),
+        ("{{ task.s3_keys | first }}", True),
+        ("{% set k = task.s3_keys %}{{ k[0] }} {# all #}{% raw %}{{ }}{% endraw %}", True),
+        ("{{ task.s3_keys | length }}", False),
+        ("plain", False),
+    ],
+)
+def test_any_map_index_template_is_bounded(template: str, long: bool, native: bool) -> None:
+    """A user's own, too: Airflow renders what rendering the fields has left in the context."""
+    from airflow_provider_sftp_s3._compat import DAG
+
+    context: dict[str, Any] = {"map_index_template": template}
+    operator = rendered("push", context, native, s3_keys=["ü" * 1000])
+    context["task"] = operator
+    with warnings_of_ours_only():
+        dag = DAG("d", schedule=None, start_date=datetime(2024, 1, 1), render_template_as_native_obj=native)
+        environment = dag.get_template_env()
+        label = str(environment.from_string(context["map_index_template"]).render(context))
+        unbounded = str(environment.from_string(template).render(context))
+    assert len(label) <= MAX_LABEL
+    assert (len(unbounded) > MAX_LABEL) == long
+    assert label == (unbounded[: MAX_LABEL - 3] + "..." if long else unbounded)
