@@ -38,7 +38,7 @@ def operators() -> dict[str, Any]:
     }
 
 
-def rendered(which: str, context: dict[str, Any], native: bool = False, **arguments: Any) -> Any:
+def rendered(which: str, context: dict[str, Any], *, native: bool = False, **arguments: Any) -> Any:
     """Return an operator as it is when Airflow runs it."""
     from airflow_provider_sftp_s3._compat import DAG
 
@@ -61,15 +61,17 @@ def test_a_template_that_gives_the_text_of_a_list_is_that_list(
     which: str, field: str, native: bool, template: str
 ) -> None:
     """Of every operator and the sensor, however the list is written, alone and among others."""
-    operator = rendered(which, {"x": ODD, "y": tuple(ODD)}, native=native, **{field: template})
-    assert list(getattr(operator, field)) == ODD
-    operator = rendered(which, {"x": ODD, "y": tuple(ODD)}, native=native, **{field: ["a*", template, "{{ 'b' }}*"]})
+    context = {"x": ODD, "y": tuple(ODD)}
+    alone: dict[str, Any] = {field: template}
+    assert list(getattr(rendered(which, context, native=native, **alone), field)) == ODD
+    among: dict[str, Any] = {field: ["a*", template, "{{ 'b' }}*"]}
+    operator = rendered(which, context, native=native, **among)
     assert getattr(operator, field) == ["a*", *ODD, "b*"]
 
 
 @pytest.mark.parametrize("native", [False, True])
 def test_so_are_keys(native: bool) -> None:
-    assert list(rendered("push", {"x": ODD}, native, s3_keys="{{ x }}").s3_keys) == ODD
+    assert list(rendered("push", {"x": ODD}, native=native, s3_keys="{{ x }}").s3_keys) == ODD
     assert list(rendered("push", {"x": {"b", "a"}}, s3_keys="{{ x }}").s3_keys) == ["a", "b"]
 
 
