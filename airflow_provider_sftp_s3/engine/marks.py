@@ -13,18 +13,16 @@ Both name the key too, since metadata and tags travel along when a user copies t
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
-import html
-import re
 import urllib.parse
 from typing import Literal, get_args
 
+from airflow_provider_sftp_s3.engine import s3_xml
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError, StorageError
 from airflow_provider_sftp_s3.engine.options import MAX_PARTS, GiB, MiB
 from airflow_provider_sftp_s3.engine.s3 import Bucket, Version, metadata_headers
 from airflow_provider_sftp_s3.engine.s3_requests import Refused
-
-_XMLNS = "http://s3.amazonaws.com/doc/2006-03-01/"
 
 Mode = Literal["metadata", "tag", "none"]
 Marked = Literal["marked", "overwritten", "gone"]
@@ -140,7 +138,8 @@ class Marks:
         ask = self.bucket.requests.ask
         if tags := await self._tags(key):
             headers["x-amz-tagging"] = urllib.parse.urlencode(tags, quote_via=urllib.parse.quote)
-        upload = (await ask("POST", key, "uploads=", headers)).element("UploadId")
+        begun = await ask("POST", key, "uploads=", headers)
+        upload = s3_xml.text_of(begun.element("InitiateMultipartUploadResult"), "UploadId")
         which = f"uploadId={urllib.parse.quote(upload, safe='')}"
         step = max(512 * MiB, -(-version.size // MAX_PARTS))
         try:
@@ -148,33 +147,33 @@ class Marks:
             for number, start in enumerate(range(0, version.size, step), 1):
                 part = {"x-amz-copy-source-range": f"bytes={start}-{min(start + step, version.size) - 1}"}
                 copied = await ask("PUT", key, f"partNumber={number}&{which}", {**source, **part})
-                etag = html.escape(copied.element("ETag"))
+                etag = s3_xml.escape(s3_xml.text_of(copied.element("CopyPartResult"), "ETag"))
                 parts.append(f"<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>")
-            body = f'<CompleteMultipartUpload xmlns="{_XMLNS}">{"".join(parts)}</CompleteMultipartUpload>'
+            body = f'<CompleteMultipartUpload xmlns="{s3_xml.XMLNS}">{"".join(parts)}</CompleteMultipartUpload>'
             await ask("POST", key, which, target, body.encode())
         except BaseException:
-            await ask("DELETE", key, which)
+            with contextlib.suppress(StorageError):  # why it is aborted says more
+                await ask("DELETE", key, which)
             raise
 
     async def _mark_by_tag(self, key: str, version: Version) -> None:
         tags = await self._tags(key)
         if tags and not version.tags:
             self._tags_are_counted = False
+        if len(tags) < version.tags:
+            # Somebody has just removed some, or the answer does not show all: these would be lost.
+            head = await self.bucket.head(key)
+            if head is not None and len(tags) < head.tags:
+                raise StorageError(f"{self.bucket.uri_of(key)} has {head.tags} tags, and S3 shows {len(tags)} of them")
         tags[TAG] = self._tag_value(key, version.etag)
         if len(tags) > 10:
             raise StorageError(f"{self.bucket.uri_of(key)} has 10 tags, S3's limit: use mark='metadata'")
-        pairs = "".join(
-            f"<Tag><Key>{html.escape(tag)}</Key><Value>{html.escape(value)}</Value></Tag>"
-            for tag, value in tags.items()
-        )
-        body = f'<Tagging xmlns="{_XMLNS}"><TagSet>{pairs}</TagSet></Tagging>'.encode()
+        body = s3_xml.tagging(tags)
         digest = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
         await self.bucket.requests.ask("PUT", key, "tagging=", {"Content-MD5": digest}, body)
 
     async def _tags(self, key: str) -> dict[str, str]:
-        answer = await self.bucket.requests.ask("GET", key, "tagging=")
-        pairs = re.findall(r"<Key>(.*?)</Key>\s*<Value>(.*?)</Value>", answer.body.decode(), re.DOTALL)
-        return {html.unescape(tag): html.unescape(value) for tag, value in pairs}
+        return (await self.bucket.requests.ask("GET", key, "tagging=")).read(s3_xml.parse_tags)
 
     def _tag_value(self, key: str, etag: str) -> str:
         return f"{etag.strip(chr(34))}:{key_hash(self.bucket.name, key)}"
