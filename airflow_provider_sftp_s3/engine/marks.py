@@ -39,6 +39,24 @@ TAG = "sftp-s3-synced"
 #: https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html
 MAX_COPY = 5 * GiB
 
+#: Refusals that are about the object, whatever the settings: there is no room for a mark, or it lies in an archive.
+_OF_THE_OBJECT = {"MetadataTooLarge", "InvalidTag", "InvalidObjectState"}
+#: What a mark takes, by its mode: for whoever has to allow it.
+_NEEDS = {
+    "metadata": (
+        "mark='metadata' copies the object onto itself, which needs s3:PutObject; for an object with tags "
+        "s3:GetObjectTagging and s3:PutObjectTagging; with KMS kms:Decrypt and kms:GenerateDataKey; with object lock "
+        "s3:PutObjectRetention and s3:PutObjectLegalHold; and a bucket policy that takes no request without an ACL or "
+        "an encryption setting refuses it, too"
+    ),
+    "tag": "mark='tag' needs s3:GetObjectTagging and s3:PutObjectTagging",
+}
+#: The ways out where a store does not know such a request, or nobody can allow it.
+_INSTEAD = {
+    "metadata": "mark='tag' copies nothing (s3:GetObjectTagging, s3:PutObjectTagging)",
+    "tag": "mark='metadata' sets no tag (s3:PutObject)",
+}
+
 
 def check_mode(mode: str) -> Mode:
     """Return `mode`. :raises ConfigurationError: it is none."""
@@ -77,6 +95,7 @@ class Marks:
         self.mode = mode
         # S3 says with every object how many tags it has; a server that does not is found out by the first that has some
         self._tags_are_counted = True
+        self._has_marked = False
 
     async def is_synced(self, key: str, version: Version) -> bool:
         """Say whether this version of the object has been pushed, by this provider or by sftp-lambda."""
@@ -97,7 +116,8 @@ class Marks:
         Mark the object as pushed, if it still is the version that was sent.
 
         :return: "overwritten" when it is another version by now, "gone" when there is none: nothing was marked then.
-        :raises StorageError: S3 refused.
+        :raises ConfigurationError: S3 refuses it, and has not taken any mark before: it will not take the others.
+        :raises StorageError: S3 refuses it, for what is about this object, or did not answer.
         """
         try:
             if self.mode == "tag":
@@ -109,7 +129,13 @@ class Marks:
                 return "gone"
             if refused.status in (409, 412):
                 return "overwritten"
-            raise
+            if self._has_marked or refused.passes or refused.code in _OF_THE_OBJECT:
+                raise
+            raise ConfigurationError(
+                f"S3 does not take the mark of what was pushed: {refused}. {_NEEDS[self.mode]}. Allow that, or choose "
+                f"another mark: {_INSTEAD[self.mode]}; mark='none' marks nothing, and pushes everything every time"
+            ) from None
+        self._has_marked = True
         return "marked"
 
     async def _mark_by_metadata(self, key: str, version: Version) -> None:
