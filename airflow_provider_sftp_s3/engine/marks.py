@@ -166,6 +166,8 @@ class Marks:
             headers["x-amz-tagging"] = urllib.parse.urlencode(tags, quote_via=urllib.parse.quote)
         begun = await ask("POST", key, "uploads=", headers)
         upload = s3_xml.text_of(begun.element("InitiateMultipartUploadResult"), "UploadId")
+        if not upload:  # a DELETE with none would be the object's own
+            raise StorageError(f"{self.bucket.uri_of(key)}: S3 begins a multipart upload and does not say its id")
         which = f"uploadId={urllib.parse.quote(upload, safe='')}"
         step = max(512 * MiB, -(-version.size // MAX_PARTS))
         try:
