@@ -35,7 +35,13 @@ class SftpS3Error(Exception):
 
 
 class ConfigurationError(SftpS3Error, ValueError):
-    """Nothing can work until somebody changes a setting, a credential or a place."""
+    """
+    Nothing can work until somebody changes a setting, a credential or a place.
+
+    Where that is found out in the middle of a run, :attr:`report` says what was done until then.
+    """
+
+    report: Report | None = None
 
 
 class AuthenticationFailed(ConfigurationError):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
-from xml.etree import ElementTree
 
+from airflow_provider_sftp_s3.engine import s3_xml
 from airflow_provider_sftp_s3.engine.errors import StorageError
 from airflow_provider_sftp_s3.engine.s3 import Bucket
-from airflow_provider_sftp_s3.engine.s3_requests import Answer, query_of
+from airflow_provider_sftp_s3.engine.s3_requests import query_of
 from airflow_provider_sftp_s3.engine.workers import Observer
 
 #: An upload that nothing has come to for this long is taken for abandoned.
@@ -38,7 +38,7 @@ class LeftUploads:
             return
         try:
             await self._abort(key)
-        except StorageError as refused:
+        except (StorageError, KeyError, ValueError) as refused:  # an answer without what it should say, too
             self._allowed = False
             self._observer.notice(
                 "what earlier tries have left of multipart uploads stays in the bucket, until a lifecycle rule "
@@ -49,7 +49,7 @@ class LeftUploads:
         ask = self._bucket.requests.ask
         # Keys come in their order, and this one is the first that begins with itself: one page is enough.
         listed = await ask("GET", "", query_of({"uploads": "", "prefix": key}))
-        for found in _all(listed, "Upload"):
+        for found in map(s3_xml.texts_of, listed.element("ListMultipartUploadsResult").iterfind("{*}Upload")):
             begun = datetime.fromisoformat(found["Initiated"])
             if found["Key"] != key or begun < self._since:
                 continue
@@ -63,15 +63,9 @@ class LeftUploads:
         times: list[datetime] = []
         marker = "0"
         while marker:
-            page = await self._bucket.requests.ask("GET", key, query_of({**upload, "part-number-marker": marker}))
-            times += [datetime.fromisoformat(part["LastModified"]) for part in _all(page, "Part")]
-            marker = page.element("NextPartNumberMarker") if page.element("IsTruncated") == "true" else ""
+            answer = await self._bucket.requests.ask("GET", key, query_of({**upload, "part-number-marker": marker}))
+            page = answer.element("ListPartsResult", "ListPartsResponse")  # moto's word
+            times += [datetime.fromisoformat(s3_xml.text_of(part, "LastModified")) for part in page.iterfind("{*}Part")]
+            more = s3_xml.text_of(page, "IsTruncated") == "true"
+            marker = s3_xml.text_of(page, "NextPartNumberMarker") if more else ""
         return times
-
-
-def _all(answer: Answer, name: str) -> list[dict[str, str]]:
-    """Return the elements `name` of an answer, each as the texts in it."""
-    root = ElementTree.fromstring(answer.body)  # noqa: S314 - S3's own word
-    return [
-        {field.tag.rpartition("}")[2]: field.text or "" for field in found} for found in root.iterfind(f"{{*}}{name}")
-    ]

@@ -13,18 +13,16 @@ Both name the key too, since metadata and tags travel along when a user copies t
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
-import html
-import re
 import urllib.parse
 from typing import Literal, get_args
 
+from airflow_provider_sftp_s3.engine import s3_xml
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError, StorageError
 from airflow_provider_sftp_s3.engine.options import MAX_PARTS, GiB, MiB
 from airflow_provider_sftp_s3.engine.s3 import Bucket, Version, metadata_headers
 from airflow_provider_sftp_s3.engine.s3_requests import Refused
-
-_XMLNS = "http://s3.amazonaws.com/doc/2006-03-01/"
 
 Mode = Literal["metadata", "tag", "none"]
 Marked = Literal["marked", "overwritten", "gone"]
@@ -40,6 +38,24 @@ TAG = "sftp-s3-synced"
 #: CopyObject's bound; above it the copy goes part by part.
 #: https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html
 MAX_COPY = 5 * GiB
+
+#: Refusals that are about the object, whatever the settings: there is no room for a mark, or it lies in an archive.
+_OF_THE_OBJECT = {"MetadataTooLarge", "InvalidTag", "InvalidObjectState"}
+#: What a mark takes, by its mode: for whoever has to allow it.
+_NEEDS = {
+    "metadata": (
+        "mark='metadata' copies the object onto itself, which needs s3:PutObject; for an object with tags "
+        "s3:GetObjectTagging and s3:PutObjectTagging; with KMS kms:Decrypt and kms:GenerateDataKey; with object lock "
+        "s3:PutObjectRetention and s3:PutObjectLegalHold; and a bucket policy that takes no request without an ACL or "
+        "an encryption setting refuses it, too"
+    ),
+    "tag": "mark='tag' needs s3:GetObjectTagging and s3:PutObjectTagging",
+}
+#: The ways out where a store does not know such a request, or nobody can allow it.
+_INSTEAD = {
+    "metadata": "mark='tag' copies nothing (s3:GetObjectTagging, s3:PutObjectTagging)",
+    "tag": "mark='metadata' sets no tag (s3:PutObject)",
+}
 
 
 def check_mode(mode: str) -> Mode:
@@ -79,6 +95,7 @@ class Marks:
         self.mode = mode
         # S3 says with every object how many tags it has; a server that does not is found out by the first that has some
         self._tags_are_counted = True
+        self._has_marked = False
 
     async def is_synced(self, key: str, version: Version) -> bool:
         """Say whether this version of the object has been pushed, by this provider or by sftp-lambda."""
@@ -99,7 +116,8 @@ class Marks:
         Mark the object as pushed, if it still is the version that was sent.
 
         :return: "overwritten" when it is another version by now, "gone" when there is none: nothing was marked then.
-        :raises StorageError: S3 refused.
+        :raises ConfigurationError: S3 refuses it, and has not taken any mark before: it will not take the others.
+        :raises StorageError: S3 refuses it, for what is about this object, or did not answer.
         """
         try:
             if self.mode == "tag":
@@ -111,7 +129,13 @@ class Marks:
                 return "gone"
             if refused.status in (409, 412):
                 return "overwritten"
-            raise
+            if self._has_marked or refused.passes or refused.code in _OF_THE_OBJECT:
+                raise
+            raise ConfigurationError(
+                f"S3 does not take the mark of what was pushed: {refused}. {_NEEDS[self.mode]}. Allow that, or choose "
+                f"another mark: {_INSTEAD[self.mode]}; mark='none' marks nothing, and pushes everything every time"
+            ) from None
+        self._has_marked = True
         return "marked"
 
     async def _mark_by_metadata(self, key: str, version: Version) -> None:
@@ -140,7 +164,10 @@ class Marks:
         ask = self.bucket.requests.ask
         if tags := await self._tags(key):
             headers["x-amz-tagging"] = urllib.parse.urlencode(tags, quote_via=urllib.parse.quote)
-        upload = (await ask("POST", key, "uploads=", headers)).element("UploadId")
+        begun = await ask("POST", key, "uploads=", headers)
+        upload = s3_xml.text_of(begun.element("InitiateMultipartUploadResult"), "UploadId")
+        if not upload:  # a DELETE with none would be the object's own
+            raise StorageError(f"{self.bucket.uri_of(key)}: S3 begins a multipart upload and does not say its id")
         which = f"uploadId={urllib.parse.quote(upload, safe='')}"
         step = max(512 * MiB, -(-version.size // MAX_PARTS))
         try:
@@ -148,33 +175,33 @@ class Marks:
             for number, start in enumerate(range(0, version.size, step), 1):
                 part = {"x-amz-copy-source-range": f"bytes={start}-{min(start + step, version.size) - 1}"}
                 copied = await ask("PUT", key, f"partNumber={number}&{which}", {**source, **part})
-                etag = html.escape(copied.element("ETag"))
+                etag = s3_xml.escape(s3_xml.text_of(copied.element("CopyPartResult"), "ETag"))
                 parts.append(f"<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>")
-            body = f'<CompleteMultipartUpload xmlns="{_XMLNS}">{"".join(parts)}</CompleteMultipartUpload>'
+            body = f'<CompleteMultipartUpload xmlns="{s3_xml.XMLNS}">{"".join(parts)}</CompleteMultipartUpload>'
             await ask("POST", key, which, target, body.encode())
         except BaseException:
-            await ask("DELETE", key, which)
+            with contextlib.suppress(StorageError):  # why it is aborted says more
+                await ask("DELETE", key, which)
             raise
 
     async def _mark_by_tag(self, key: str, version: Version) -> None:
         tags = await self._tags(key)
         if tags and not version.tags:
             self._tags_are_counted = False
+        if len(tags) < version.tags:
+            # Somebody has just removed some, or the answer does not show all: these would be lost.
+            head = await self.bucket.head(key)
+            if head is not None and len(tags) < head.tags:
+                raise StorageError(f"{self.bucket.uri_of(key)} has {head.tags} tags, and S3 shows {len(tags)} of them")
         tags[TAG] = self._tag_value(key, version.etag)
         if len(tags) > 10:
             raise StorageError(f"{self.bucket.uri_of(key)} has 10 tags, S3's limit: use mark='metadata'")
-        pairs = "".join(
-            f"<Tag><Key>{html.escape(tag)}</Key><Value>{html.escape(value)}</Value></Tag>"
-            for tag, value in tags.items()
-        )
-        body = f'<Tagging xmlns="{_XMLNS}"><TagSet>{pairs}</TagSet></Tagging>'.encode()
+        body = s3_xml.tagging(tags)
         digest = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
         await self.bucket.requests.ask("PUT", key, "tagging=", {"Content-MD5": digest}, body)
 
     async def _tags(self, key: str) -> dict[str, str]:
-        answer = await self.bucket.requests.ask("GET", key, "tagging=")
-        pairs = re.findall(r"<Key>(.*?)</Key>\s*<Value>(.*?)</Value>", answer.body.decode(), re.DOTALL)
-        return {html.unescape(tag): html.unescape(value) for tag, value in pairs}
+        return (await self.bucket.requests.ask("GET", key, "tagging=")).read(s3_xml.parse_tags)
 
     def _tag_value(self, key: str, etag: str) -> str:
         return f"{etag.strip(chr(34))}:{key_hash(self.bucket.name, key)}"

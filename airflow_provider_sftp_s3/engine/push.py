@@ -8,6 +8,9 @@ One object, step by step (:meth:`Push.transfer`):
 3. its bytes, held to one ETag, go into a temporary file in the target's own directory, every write is acknowledged,
    the size compared, the file synced, and renamed over the target: nobody there ever sees half a file;
 4. mark it, bound to the ETag that was sent; an object that was overwritten meanwhile is taken again.
+
+The first object of a run is alone in getting its name and its mark: where S3 takes no marks, one file was delivered in
+vain and not hundreds.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import contextlib
 import posixpath
 import re
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -38,7 +41,7 @@ from airflow_provider_sftp_s3.engine.options import KiB, MiB, TransferOptions
 from airflow_provider_sftp_s3.engine.s3 import Bucket, Download, Version
 from airflow_provider_sftp_s3.engine.sftp import SftpSession
 from airflow_provider_sftp_s3.engine.transfer import Transfer, check_caps, check_sftp_path
-from airflow_provider_sftp_s3.engine.workers import Caps, Observer, retrieve
+from airflow_provider_sftp_s3.engine.workers import Caps, Observer, off_the_clock, retrieve
 
 #: Bytes of one file that are written in a session and not yet acknowledged.
 WRITE_WINDOW = 8 * MiB
@@ -150,6 +153,12 @@ class Push(Transfer[PushedObject]):
         self._ledger = Ledger(bucket, self.prefix)
         #: objects in a row that were synced already, as far as a listing does not tell
         self._synced_in_a_row = 0
+        #: the first object is being marked, or has been tried to be
+        self._marking = False
+        self._tried_to_mark = asyncio.Event()
+        #: why the run ends, where S3 takes no marks
+        self._refused: ConfigurationError | None = None
+        self._unknown = Unknown()
         self._directories = _Directories(session, self.root, settings.owner if settings.clean_up else "")
 
     async def _work(self) -> None:
@@ -157,6 +166,7 @@ class Push(Transfer[PushedObject]):
             await self._ledger.load()
         async with contextlib.aclosing(self._objects()) as objects:
             await self._run.all(objects, self.transfer)
+        self._unknown.tell(self.observer.notice)
         if not self.settings.dry_run:
             await self._ledger.save()
 
@@ -260,12 +270,14 @@ class Push(Transfer[PushedObject]):
                 await self._take_the_name(pushed)
                 return Outcome(pushed.label, "skipped", target, "dry run")
         for attempt in range(VERSIONS):
-            async with contextlib.AsyncExitStack() as held:
+            async with contextlib.AsyncExitStack() as turn, contextlib.AsyncExitStack() as held:
                 # S3 cuts a connection that nobody reads: first there is to be memory, if it is known how much.
                 if pushed.entry.size >= 0:
                     await held.enter_async_context(self._lane(pushed.size))
                 download = await self.bucket.get(key)
                 if download is None:
+                    if self.settings.keys is None:
+                        self._unknown.note(pushed.label)
                     return Outcome(pushed.label, "skipped", reason="deleted")
                 held.callback(download.close)
                 # After a first attempt the server has bytes that were overwritten in S3 while they were sent: they
@@ -277,15 +289,54 @@ class Push(Transfer[PushedObject]):
                     await self._directories.ensure(parent)
                     if pushed.entry.size < 0:
                         await held.enter_async_context(self._lane(download.version.size))
-                    await self._publish(download, path)
+                    await self._publish(download, path, turn)
                 except Overwritten:
                     continue
                 except ServerRefused as refused:
                     raise ServerRefused(f"{paths.printable(path)!r} cannot be written: {refused}") from None
-            if await self.marks.mark(key, download.version) != "overwritten":
+                await held.aclose()
+                marked = await self._mark(pushed, target, download.version)
+            if marked != "overwritten":
                 size = download.version.size
                 return Outcome(pushed.label, "transferred", target, bytes=size, seconds=time.monotonic() - started)
         raise StorageError(f"was overwritten {VERSIONS} times while it was pushed; the next run takes it up again")
+
+    @contextlib.asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """Hold within the block a file that gets its name, and then its mark. All others wait for the first one."""
+        if self.settings.mark == "none" or self._tried_to_mark.is_set():
+            yield
+            return
+        if self._marking:
+            with off_the_clock():
+                await self._tried_to_mark.wait()
+            yield
+            return
+        self._marking = True
+        try:
+            yield
+        finally:
+            if self._refused is None:
+                self._tried_to_mark.set()
+
+    async def _mark(self, pushed: PushedObject, target: str, version: Version) -> marks.Marked:
+        """Mark what was delivered. Where S3 takes no marks, the run ends, and reports it as delivered and unmarked."""
+        try:
+            return await self.marks.mark(pushed.entry.key, version)
+        except ConfigurationError as refused:
+            self._refused = refused
+            self._report_unmarked(pushed, target)
+            raise
+        except asyncio.CancelledError:
+            if self._refused is not None:
+                self._report_unmarked(pushed, target)
+            raise
+
+    def _report_unmarked(self, pushed: PushedObject, target: str) -> None:
+        reason = f"was delivered to {target}, and is not marked: {self._refused}"
+        outcome = Outcome(pushed.label, "failed", target, reason)
+        self.report.add(outcome)
+        self.observer.outcome(outcome)
 
     async def _is_synced(self, key: str, version: Version) -> bool:
         synced = await self.marks.is_synced(key, version)
@@ -297,8 +348,12 @@ class Push(Transfer[PushedObject]):
     def _lane(self, size: int) -> contextlib.AbstractAsyncContextManager[None]:
         return self._run.lane(min(max(4 * size, 64 * KiB), IN_HAND))
 
-    async def _publish(self, download: Download, path: bytes) -> None:
-        """Write the object beside `path`, make sure that it is whole, and rename it over `path`."""
+    async def _publish(self, download: Download, path: bytes, turn: contextlib.AsyncExitStack) -> None:
+        """
+        Write the object beside `path`, make sure that it is whole, and rename it over `path`.
+
+        :param turn: holds the file's turn from the rename on.
+        """
         size = download.version.size
         temporary = posixpath.join(posixpath.dirname(path), paths.temporary_name(self.settings.owner))
         async with self.session.creating(temporary) as file:
@@ -306,6 +361,7 @@ class Push(Transfer[PushedObject]):
                 written, stored = await file.write_all(chunks, size, WRITE_WINDOW, self._moved)
             if not size == written == stored:
                 raise FileError(f"sizes differ: S3 has {size} bytes, {written} were read, the server has {stored}")
+            await turn.enter_async_context(self._turn())
             await self.session.replace(temporary, path)
 
 
@@ -369,14 +425,42 @@ def reason_to_skip(key: str, prefix: str, globs: paths.Globs) -> str | None:
     return globs.reason_to_skip(key.removeprefix(prefix))
 
 
+class Unknown:
+    """Objects that a listing shows, and that S3 does not know when it is asked for them."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._first = ""
+
+    def note(self, label: str) -> None:
+        """Take note of one."""
+        self._count += 1
+        self._first = self._first or label
+
+    def tell(self, notice: Callable[[str], None]) -> None:
+        """Give `notice` a line about them, if there are any."""
+        if self._count:
+            notice(
+                f"S3 lists {self._count} objects that it does not know when it is asked for them, the first: "
+                f"{self._first}. They were deleted meanwhile, or it lists names otherwise than it takes them"
+            )
+
+
 async def unsynced(
-    settings: PushSettings, bucket: Bucket, options: TransferOptions, ledger: Ledger
+    settings: PushSettings,
+    bucket: Bucket,
+    options: TransferOptions,
+    ledger: Ledger,
+    notice: Callable[[str], None] | None = None,
 ) -> AsyncGenerator[ObjectEntry]:
     """
     Yield the objects under the prefix, or of the keys, that a push would take, in their order, many asked at once.
 
     One that is refused, or cannot be looked at, is yielded too: the push is where that is seen.
+
+    :param notice: is told once, in the end, of objects that were listed and that S3 does not know.
     """
+    unknown = Unknown()
     marking = marks.Marks(bucket, marks.check_mode(settings.mark))
     prefix = paths.directory_prefix(settings.s3_prefix)
     globs = paths.Globs(settings.include, settings.exclude)
@@ -388,6 +472,8 @@ async def unsynced(
             paths.path_for(b"/", entry.key)
             version = await bucket.head(entry.key)
             if version is None:
+                if settings.keys is None:
+                    unknown.note(bucket.uri_of(paths.printable(entry.key)))
                 return False
             if not await marking.is_synced(entry.key, version):
                 return True
@@ -417,6 +503,8 @@ async def unsynced(
                 yield entry
         if settings.keys is None:
             ledger.complete()
+        if notice is not None:
+            unknown.tell(notice)
     finally:
         for _, answer in asked:
             answer.cancel()

@@ -10,22 +10,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import html
 import posixpath
 import random
-import re
 import ssl
 import time
 import urllib.parse
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from xml.etree.ElementTree import Element
 
 import aiohttp
 import botocore.httpsession
 from yarl import URL
 
-from airflow_provider_sftp_s3.engine import paths, sigv4
+from airflow_provider_sftp_s3.engine import paths, s3_xml, sigv4
 from airflow_provider_sftp_s3.engine.clock import Clock
 from airflow_provider_sftp_s3.engine.errors import AuthenticationFailed, CredentialsExpired, PlaceMissing, StorageError
 from airflow_provider_sftp_s3.engine.options import KiB, TransferOptions
@@ -35,11 +34,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: How often a request is sent that S3 does not answer, or wants to be sent again: as often as obstore does.
-ATTEMPTS = 9
-#: Seconds before the second time, at most; each pause is twice as long as the one before.
+#: Seconds before a request is sent for the second time that S3 does not answer, or wants to be sent again, at most.
+#: Each pause is twice as long as the one before, up to MAX_PAUSE, until ``idle_timeout`` is over.
 PAUSE = 0.2
-MAX_PAUSE = 10.0
+MAX_PAUSE = 5.0
 #: What a file fails with that meets ExpiredToken.
 EXPIRED = "the aws connection's credentials have expired (ExpiredToken)"
 
@@ -74,15 +72,31 @@ class Refused(StorageError):
 
 
 class Answer(NamedTuple):
-    """What S3 answered. Header names are matched in any case."""
+    """
+    What S3 answered.
 
+    :param uri: what it was asked about.
+    :param headers: matched in any case.
+    """
+
+    uri: str
     headers: Mapping[str, str]
     body: bytes
 
-    def element(self, name: str) -> str:
-        """Return the text of the first element `name` of an XML body, "" where there is none."""
-        found = re.search(f"<{name}>(.*?)</{name}>", self.body.decode(errors="replace"), re.DOTALL)
-        return html.unescape(found[1]) if found else ""
+    def read(self, parse: Callable[[bytes], T]) -> T:
+        """
+        Return what `parse` makes of the body.
+
+        :raises StorageError: the body is not what was asked for: `parse` raises ValueError.
+        """
+        try:
+            return parse(self.body)
+        except ValueError as wrong:
+            raise StorageError(paths.printable(f"{self.uri}: {wrong}")) from None
+
+    def element(self, *names: str) -> Element:
+        """Return the element of one of these names that the body is. :raises StorageError: it is another, or none."""
+        return self.read(lambda body: s3_xml.parse(body, *names))
 
 
 class Contents:
@@ -101,16 +115,18 @@ class Contents:
         :raises Refused: with status 412 or 404, where this version is no more.
         """
         read = stuck_at = stuck = 0
+        came = time.monotonic()
         while True:
             try:
                 async for data, _ in self._response.content.iter_chunks():
                     read += len(data)
                     yield data
+                    came = time.monotonic()
                 return
             except (aiohttp.ClientError, TimeoutError, OSError) as cut:
                 self.close()
                 stuck, stuck_at = (stuck + 1 if read == stuck_at else 0), read
-                if isinstance(cut, TimeoutError) or stuck == ATTEMPTS:
+                if isinstance(cut, TimeoutError) or time.monotonic() - came > self._requests.patience:
                     raise self._requests.error(self._key, str(cut) or type(cut).__name__) from None
             if stuck:
                 await asyncio.sleep(min(PAUSE * 2**stuck, MAX_PAUSE))
@@ -158,7 +174,8 @@ class S3Requests:
         self._host = place.removesuffix({"http": ":80", "https": ":443"}.get(scheme, ":"))
         self._region = region
         self._proxy = proxy
-        self._patience = options.idle_timeout
+        #: seconds for which a request is sent again
+        self.patience = options.idle_timeout
         self._timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=options.conn_timeout, sock_read=options.idle_timeout
         )
@@ -189,9 +206,8 @@ class S3Requests:
 
         async def attempt() -> Answer:
             async with await self._send(method, key, query, headers or {}, body) as response:
-                answer = Answer(response.headers, await response.read())
-            # S3 begins to answer before a copy is done, and can fail all the same.
-            if method != "GET" and b"<Error>" in answer.body:
+                answer = Answer(f"s3://{self._bucket}/{key}", response.headers, await response.read())
+            if method != "GET" and s3_xml.is_error(answer.body):
                 raise self._refused(key, response, answer.body)
             return answer
 
@@ -207,14 +223,14 @@ class S3Requests:
 
     async def _retrying(self, key: str, attempt: Callable[[], Awaitable[T]]) -> T:
         pause = PAUSE
-        deadline = time.monotonic() + self._patience
+        deadline = time.monotonic() + self.patience
         expired = False
-        for left in reversed(range(ATTEMPTS)):
-            over = not left or time.monotonic() + pause > deadline
+        while True:
+            over = time.monotonic() + pause > deadline
             try:
                 return await attempt()
             except CredentialsExpired:
-                if expired or not left:
+                if expired:
                     raise
                 expired = True
                 continue  # signed anew: the session may have renewed its credentials meanwhile
@@ -226,7 +242,6 @@ class S3Requests:
                     raise self.error(key, str(failed) or type(failed).__name__) from None
             await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - many must not come back at once
             pause = min(pause * 2, MAX_PAUSE)
-        raise AssertionError("unreachable")
 
     async def _send(
         self, method: str, key: str, query: str, headers: Mapping[str, str], body: bytes
@@ -268,8 +283,8 @@ class S3Requests:
             raise self._refused(key, response, await response.read())
 
     def _refused(self, key: str, response: aiohttp.ClientResponse, body: bytes) -> StorageError | PlaceMissing:
-        status, answer = response.status, Answer(response.headers, body)
-        code = answer.element("Code")
+        status, said = response.status, s3_xml.error_of(body)
+        code = said.get("Code", "")
         if code == "NoSuchBucket":
             return PlaceMissing(f"s3_bucket: there is no bucket {self._bucket!r}")
         if code == "ExpiredToken":
@@ -277,8 +292,8 @@ class S3Requests:
         if status == 400 and not body:  # a HEAD has no room for the reason
             reason = "S3 answered 400, as it does where the aws connection's credentials have expired"
             return CredentialsExpired(str(self.error(key, reason)))
-        reason = " ".join(filter(None, (f"{status}", code, answer.element("Message"))))
-        region = response.headers.get("x-amz-bucket-region") or answer.element("Region")
+        reason = " ".join(filter(None, (f"{status}", code, said.get("Message"))))
+        region = response.headers.get("x-amz-bucket-region") or said.get("Region", "")
         return Refused(
             str(self.error(key, f"S3 answered {reason}")), status, code, region if region != self._region else ""
         )

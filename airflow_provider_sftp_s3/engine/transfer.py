@@ -65,7 +65,8 @@ class Transfer(ABC, Generic[T]):
         """
         Make sure that both places are there, do the work, and return the report.
 
-        :raises ConfigurationError: nothing can work until somebody changes something.
+        :raises ConfigurationError: nothing can work until somebody changes something. Where work had begun, the error
+            has the report of what was done.
         :raises ConnectionFailed: the server or S3 cannot be reached; nothing was moved.
         :raises TransferError: something failed; the error has the report of what was done all the same.
         """
@@ -85,6 +86,9 @@ class Transfer(ABC, Generic[T]):
             await self._work()
         except ConnectionFailed as lost:
             raise TransferError(f"{lost}; {self.report.summary()}", self.report) from lost
+        except ConfigurationError as wrong:
+            wrong.report = self.report
+            raise
         if self.report.failed:
             first = self.report.failures[0]
             raise TransferError(

@@ -124,7 +124,8 @@ class TransferOperator(TemplatedOperator):
         """
         Open session and bucket, run `work`, and return its report.
 
-        :raises AirflowFailException: somebody has to change something first.
+        :raises ConfigurationError: somebody has to change something first. Where that shows in the middle of a run,
+            the report is in XCom under ``report``, too.
         :raises TransferError: something failed; the report is in XCom under ``report``.
         :raises ConnectionFailed: the server or S3 cannot be reached.
         """
@@ -156,9 +157,10 @@ class TransferOperator(TemplatedOperator):
                 self._engine.stop()
                 raise
             report = wait()
-        except TransferError as failed:
-            self.log.info("%s", failed.report.summary())
-            context["ti"].xcom_push(key="report", value=failed.report.as_dict())
+        except (ConfigurationError, TransferError) as failed:
+            if failed.report is not None:
+                self.log.info("%s", failed.report.summary())
+                context["ti"].xcom_push(key="report", value=failed.report.as_dict())
             raise
         finally:
             self._engine = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -274,13 +275,14 @@ def unsynced_batches(
     )
     options = TransferOptions()
     limit = min(batch_files * max_batches, MAX_KEYS)
+    notice = logging.getLogger(__name__).warning
     bucket = bucket_of(aws_conn_id, s3_bucket, options)
 
     async def first() -> list[str]:
         keys: list[str] = []
         found: AsyncGenerator[ObjectEntry]
         ledger = Ledger(bucket, directory_prefix(s3_prefix))
-        async with bucket, contextlib.aclosing(unsynced(settings, bucket, options, ledger)) as found:
+        async with bucket, contextlib.aclosing(unsynced(settings, bucket, options, ledger, notice)) as found:
             await bucket.check()
             if s3_keys is None:
                 await ledger.load()

@@ -525,10 +525,45 @@ MUTANTS = (
         _only("faults/test_s3_faults.py", "changes_while_it_is_pushed and tag and PutObjectTagging and overwrite"),
     ),
     Mutant(
+        "tags: all that the answer shows are plainly tags",
+        "engine/s3_xml.py",
+        'if names != ["Key", "Value"] or any(len(child) for child in tag):',
+        "if False:",
+        _only("unit/test_s3_xml.py", "no_list_of_tags"),
+    ),
+    Mutant(
+        "tags: as many as the object has",
+        "engine/marks.py",
+        "if head is not None and len(tags) < head.tags:",
+        "if False:",
+        _only("faults/test_s3_faults.py", "overwrites_none and asyncio"),
+    ),
+    Mutant(
+        "a mark that is refused before any other was taken ends the run",
+        "engine/marks.py",
+        "if self._has_marked or refused.passes",
+        "if True or refused.passes",
+        _only("faults/test_s3_faults.py", "ends_with_what_to_change and asyncio"),
+    ),
+    Mutant(
+        "the first file of a push is marked before another one is delivered",
+        "engine/push.py",
+        "            await turn.enter_async_context(self._turn())\n",
+        "",
+        _only("faults/test_s3_faults.py", "ends_with_what_to_change and asyncio"),
+    ),
+    Mutant(
+        "a file that was delivered and could not be marked is in the report of the run that ends with it",
+        "engine/push.py",
+        "            self._refused = refused\n            self._report_unmarked(pushed, target)\n",
+        "            self._refused = refused\n",
+        _only("faults/test_s3_faults.py", "ends_with_what_to_change and asyncio"),
+    ),
+    Mutant(
         "what is overwritten under a push is taken again",
         "engine/push.py",
-        'if await self.marks.mark(key, download.version) != "overwritten":',
-        "if await self.marks.mark(key, download.version):",
+        'if marked != "overwritten":',
+        "if marked:",
         _only(PUSH, "overwrite_during_the_push and metadata"),
     ),
     Mutant(
@@ -537,6 +572,35 @@ MUTANTS = (
         "if not attempt and await",
         "if await",
         _only(PUSH, "newest_bytes_win"),
+    ),
+    # --- S3's answers
+    Mutant(
+        "a key in a listing: the XML is undone before the URL",
+        "engine/s3_xml.py",
+        'if "&" in inside:',
+        "if False:",
+        _only("faults/test_s3_faults.py", "a_store_writes and asyncio"),
+    ),
+    Mutant(
+        "a listing that does not go on where there is more",
+        "engine/s3.py",
+        'if token is None and s3_xml.text_of(about, "IsTruncated") == "true":',
+        "if False:",
+        _only("unit/test_s3_xml.py", "no_page_of_a_listing"),
+    ),
+    Mutant(
+        "objects that S3 lists and does not know are said",
+        "engine/push.py",
+        "        self._unknown.tell(self.observer.notice)\n",
+        "",
+        _only("faults/test_s3_faults.py", "does_not_know and asyncio"),
+    ),
+    Mutant(
+        "a file that obstore uploads is sent again for longer than an outage lasts",
+        "engine/s3.py",
+        '"max_retries": 1_000_000,',
+        '"max_retries": 3,',
+        _only("faults/test_s3_outage.py", "a_pull and 503"),
     ),
     # --- names
     Mutant(

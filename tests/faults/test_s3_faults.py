@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlencode
 
+import asyncssh
 import boto3
 import botocore.session
 import pytest
@@ -29,6 +32,7 @@ from tests.faults import table
 from tests.faults.harness import (
     PATIENT,
     Acts,
+    Ran,
     bucket_of,
     check_nothing_open,
     check_pull,
@@ -42,7 +46,7 @@ from tests.faults.harness import (
     write_tree,
 )
 from tests.support.s3_server import ACCESS_KEY, REGION, S3Request, S3Server
-from tests.support.sftp_servers import AsyncsshServer, Fault
+from tests.support.sftp_servers import AsyncsshServer, Fault, Proceed, Request
 
 pytestmark = [pytest.mark.faults, pytest.mark.loops]
 
@@ -168,10 +172,14 @@ class TestTrouble:
         answer: tuple[int, str] | None,
         mark: str,
     ) -> None:
-        """It is named and not marked; all others are pushed and marked; mended later."""
+        """
+        It is named and not marked; all others are pushed and marked; mended later.
+
+        One after the other: S3 has taken other marks before it refuses this one.
+        """
         put_objects(s3, bucket, FILES)
         fails(s3, answer, operation=operation, key=VICTIM)
-        ran = await run_push(sftp_server, s3, bucket, idle_timeout=IDLE, mark=mark)
+        ran = await run_push(sftp_server, s3, bucket, idle_timeout=IDLE, mark=mark, concurrency=1)
         assert isinstance(ran.error, TransferError)
         assert check_push(sftp_server.root, bucket, FILES, ran) >= EVERY - {VICTIM}
         assert marked_keys(bucket) == EVERY - {VICTIM}
@@ -379,6 +387,185 @@ class TestTrouble:
         assert s3.unfinished_uploads(bucket) == []
         assert s3.objects(bucket) == {}
         assert read_tree(sftp_server.root) == {"large": FILES["large"] + b"more"}
+
+
+#: What is not taken of a mark, by its mode, and what the error names.
+REFUSALS = [
+    ("metadata", "CopyObject", (403, "AccessDenied"), "s3:PutObject"),
+    ("metadata", "CopyObject", (403, "AccessDenied"), "kms:GenerateDataKey"),
+    ("metadata", "CopyObject", (403, "AccessDenied"), "mark='tag'"),
+    ("metadata", "CopyObject", (400, "InvalidRequest"), "mark='none'"),
+    ("metadata", "CopyObject", (405, "MethodNotAllowed"), "mark='none'"),
+    ("metadata", "CopyObject", (501, "NotImplemented"), "mark='tag'"),
+    ("tag", "GetObjectTagging", (403, "AccessDenied"), "s3:GetObjectTagging"),
+    ("tag", "PutObjectTagging", (403, "AccessDenied"), "s3:PutObjectTagging"),
+    ("tag", "PutObjectTagging", (501, "NotImplemented"), "mark='metadata'"),
+]
+
+
+class TestRefusedMarks:
+    """S3 takes no marks: what was delivered would be delivered by each run and retry again."""
+
+    @pytest.mark.parametrize(("mark", "operation", "answer", "named"), REFUSALS)
+    async def test_the_run_ends_with_what_to_change(
+        self,
+        sftp_server: AsyncsshServer,
+        s3: S3Server,
+        bucket: str,
+        mark: str,
+        operation: str,
+        answer: tuple[int, str],
+        named: str,
+    ) -> None:
+        """After one file, which the report names; nothing else is delivered or left over; mended later."""
+        put_objects(s3, bucket, FILES)
+        fails(s3, answer, operation=operation)
+        ran = await run_push(sftp_server, s3, bucket, mark=mark)
+        assert isinstance(ran.error, ConfigurationError)
+        assert named in str(ran.error)
+        assert answer[1] in str(ran.error)
+        assert len(read_tree(sftp_server.root)) == 1
+        assert ran.report is not None
+        assert (ran.report.transferred, ran.report.failed) == (0, 1)
+        assert check_push(sftp_server.root, bucket, FILES, ran) == _delivered(ran, bucket)
+        assert marked_keys(bucket) == set()
+        s3._before.clear()
+        again = await run_push(sftp_server, s3, bucket, mark=mark)
+        again.done()
+        assert check_push(sftp_server.root, bucket, FILES, again) == EVERY
+        assert marked_keys(bucket) == EVERY
+        await check_nothing_open(sftp_server)
+
+    async def test_where_the_first_file_says_nothing_of_marks_all_that_were_delivered_are_named(
+        self, sftp_server: AsyncsshServer, s3: S3Server, bucket: str
+    ) -> None:
+        """The first one to get its name is refused by the server, the others are marked at once, and all refused."""
+        put_objects(s3, bucket, FILES)
+        marks_at_once = threading.Barrier(len(FILES) - 1, timeout=30)
+        renames = 0
+
+        @s3.before
+        def refused(request: S3Request) -> tuple[int, str] | None:
+            if request.operation != "CopyObject":
+                return None
+            marks_at_once.wait()
+            return 403, "AccessDenied"
+
+        class FirstRenameFails(Fault):
+            async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
+                nonlocal renames
+                if request.name == "POSIX-RENAME":
+                    renames += 1
+                    if renames == 1:
+                        raise asyncssh.SFTPPermissionDenied("not this one")
+                return await proceed()
+
+        sftp_server.fault = FirstRenameFails()
+        ran = await run_push(sftp_server, s3, bucket)
+        assert isinstance(ran.error, ConfigurationError)
+        written = check_push(sftp_server.root, bucket, FILES, ran)
+        assert len(written) == len(FILES) - 1
+        assert _delivered(ran, bucket) == written
+
+    @pytest.mark.parametrize("mark", MODES)
+    async def test_marks_that_fail_for_a_reason_that_passes_hold_nobody_up(
+        self, sftp_server: AsyncsshServer, s3: S3Server, bucket: str, mark: str
+    ) -> None:
+        """Each is tried for ``idle_timeout``, all at once; all files are delivered, and fail as files do."""
+        files = {f"{number:02}": b"x" for number in range(12)}
+        put_objects(s3, bucket, files)
+        fails(s3, (500, "InternalError"), operation={"metadata": "CopyObject", "tag": "PutObjectTagging"}[mark])
+        ran = await run_push(sftp_server, s3, bucket, mark=mark, idle_timeout=IDLE)
+        assert isinstance(ran.error, TransferError)
+        assert check_push(sftp_server.root, bucket, files, ran) == set(files)
+        assert set(ran.failures) == set(files)
+        assert ran.seconds < 2 * IDLE + SLACK
+
+    async def test_a_refusal_that_is_about_the_object_is_that_objects_failure(
+        self, sftp_server: AsyncsshServer, s3: S3Server, bucket: str
+    ) -> None:
+        """Its user's metadata leave no room for a mark, and it is the very first one."""
+        put_objects(s3, bucket, FILES)
+        fails(s3, (400, "MetadataTooLarge"), operation="CopyObject", key="a")
+        ran = await run_push(sftp_server, s3, bucket, concurrency=1)
+        assert isinstance(ran.error, TransferError)
+        assert set(ran.failures) == {"a"}
+        assert marked_keys(bucket) == EVERY - {"a"}
+
+
+def _delivered(ran: Ran, bucket: str) -> set[str]:
+    """Return the keys that a report calls delivered and not marked."""
+    failed = [outcome for outcome in ran.outcomes if outcome.status == "failed"]
+    return {each.source.removeprefix(f"s3://{bucket}/") for each in failed if "was delivered to" in each.reason}
+
+
+class TestTags:
+    """What S3 answers about an object's tags; what it does not is not made up."""
+
+    @pytest.mark.parametrize(
+        "written",
+        [
+            lambda xml: xml,
+            lambda xml: xml.replace("<Value/>", "<Value></Value>"),
+            lambda xml: xml.replace("<Value/>", "<Value />").replace("><", ">\n  <"),
+            lambda xml: re.sub("(<Key>[^<]*</Key>)(<Value>[^<]*</Value>|<Value/>)", r"\2\1", xml),
+            lambda xml: re.sub("<(/?)([A-Z])", r"<\1s3:\2", xml).replace("xmlns=", "xmlns:s3="),
+        ],
+        ids=["<Value/>", "<Value></Value>", "spaced", "turned round", "prefixed"],
+    )
+    async def test_a_mark_keeps_them_however_they_are_written(
+        self, sftp_server: AsyncsshServer, s3: S3Server, bucket: str, written: Callable[[str], str]
+    ) -> None:
+        tags = {"empty": "", "team": "blue", "at": "a+b=c:d@e"}
+        _put_tagged(s3, bucket, tags)
+
+        @s3.rewrite
+        def rewrite(request: S3Request, body: bytes) -> bytes:
+            return written(body.decode()).encode() if request.operation == "GetObjectTagging" else body
+
+        ran = await run_push(sftp_server, s3, bucket, mark="tag")
+        assert ran.done().transferred == 1
+        s3._rewriting.clear()
+        kept = _tags_of(s3, bucket)
+        assert kept.pop(TAG)
+        assert kept == tags
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            *(b"", b"<html/>", b"<Tagging><TagSet><Tag><Key>team</Key>", b"\xff", b"<ListBucketResult/>"),
+            *(b"<Tagging><TagSet/></Tagging>", b"<Tagging><TagSet><Tag><Key>team</Key></Tag></TagSet></Tagging>"),
+        ],
+    )
+    async def test_an_answer_that_does_not_show_them_overwrites_none(
+        self, sftp_server: AsyncsshServer, s3: S3Server, bucket: str, answer: bytes
+    ) -> None:
+        """The object fails, and says why; its tags are what they were. The last answers show none, and it has two."""
+        tags = {"team": "blue", "cost": "1"}
+        _put_tagged(s3, bucket, tags)
+
+        @s3.rewrite
+        def rewrite(request: S3Request, body: bytes) -> bytes:
+            return answer if request.operation == "GetObjectTagging" else body
+
+        ran = await run_push(sftp_server, s3, bucket, mark="tag")
+        assert isinstance(ran.error, TransferError)
+        assert f"s3://{bucket}/k" in ran.failures["k"]
+        s3._rewriting.clear()
+        assert _tags_of(s3, bucket) == tags
+
+
+def _put_tagged(s3: S3Server, bucket: str, tags: dict[str, str]) -> None:
+    client = s3.client()
+    client.put_object(Bucket=bucket, Key="k", Body=b"x", Tagging=urlencode(tags))
+    client.close()
+
+
+def _tags_of(s3: S3Server, bucket: str) -> dict[str, str]:
+    client = s3.client()
+    answer = client.get_object_tagging(Bucket=bucket, Key="k")
+    client.close()
+    return {tag["Key"]: tag["Value"] for tag in answer["TagSet"]}
 
 
 class Rotation:
@@ -619,7 +806,82 @@ def _is_of(request: Any, old: bytes) -> bool:
 
 
 class TestListing:
-    """One key that S3 will not tell about."""
+    """What S3 lists and how, and one key that it will not tell about."""
+
+    async def test_keys_that_a_store_writes_as_xml_and_as_a_url(
+        self, sftp_server: AsyncsshServer, s3: S3Server, bucket: str
+    ) -> None:
+        """A Ceph gateway's listing with encoding-type=url has `&apos;` for a quote: it is pushed as all others."""
+        files = {
+            key: key.encode()
+            for key in ("it's", "a&b", "a&amp;b", "&apos;", "it%27s", "a+b", "a b", "<b>", 'say "x"', "x%2By", "é&#39;")
+        }
+        put_objects(s3, bucket, files)
+
+        @s3.rewrite
+        def as_ceph(request: S3Request, body: bytes) -> bytes:
+            return body.replace(b"%27", b"&apos;") if request.operation == "ListObjectsV2" else body
+
+        ran = await run_push(sftp_server, s3, bucket)
+        assert ran.done().transferred == len(files)
+        assert read_tree(sftp_server.root) == files
+        assert ran.watcher.notices == []
+
+    async def test_listed_objects_that_s3_does_not_know_are_a_notice(
+        self, sftp_server: AsyncsshServer, s3: S3Server, bucket: str
+    ) -> None:
+        """One for all of them, in a push and where the unsynced ones are listed; the others are pushed."""
+        put_objects(s3, bucket, FILES)
+        fails(s3, (404, "NoSuchKey"), key="a")
+        fails(s3, (404, "NoSuchKey"), key="empty")
+        told: list[str] = []
+        chosen = TransferOptions(**PATIENT)
+        async with bucket_of(s3, bucket, chosen) as place:
+            wanted = PushSettings(sftp_path="/")
+            found = [entry.key async for entry in unsynced(wanted, place, chosen, Ledger(place, ""), told.append)]
+        assert found == sorted(EVERY - {"a", "empty"})
+        ran = await run_push(sftp_server, s3, bucket, concurrency=1)
+        assert ran.done().skipped == {"deleted": 2}
+        assert ran.watcher.notices == told
+        assert len(told) == 1
+        assert "lists 2 objects that it does not know" in told[0]
+        assert f"s3://{bucket}/a." in told[0]
+
+    @pytest.mark.parametrize("cut", [b"</ListBucketResult>", b"</Contents>", b"<IsTruncated>"])
+    async def test_half_a_page_is_no_page(
+        self, sftp_server: AsyncsshServer, s3: S3Server, bucket: str, cut: bytes
+    ) -> None:
+        """A page whose end is missing, though S3 calls it whole, is not a prefix with fewer objects."""
+        put_objects(s3, bucket, {"a": b"a", "b": b"b"})
+
+        @s3.rewrite
+        def rewrite(request: S3Request, body: bytes) -> bytes:
+            return body.partition(cut)[0] if request.operation == "ListObjectsV2" else body
+
+        ran = await run_push(sftp_server, s3, bucket)
+        assert isinstance(ran.error, TransferError)
+        assert "cannot be listed" in str(ran.error)
+
+    @pytest.mark.parametrize(("gives", "reason"), [(True, "the same page"), (False, "how to ask for it")])
+    async def test_a_listing_that_does_not_go_on_is_an_error(
+        self, sftp_server: AsyncsshServer, s3: S3Server, bucket: str, gives: bool, reason: str
+    ) -> None:
+        """S3 says that there is more, and gives no token for it, or always the same one."""
+        put_objects(s3, bucket, {"a": b"a", "b": b"b"})
+        client = s3.client()
+        token = client.list_objects_v2(Bucket=bucket, MaxKeys=1)["NextContinuationToken"].encode()
+        client.close()
+
+        @s3.rewrite
+        def rewrite(request: S3Request, body: bytes) -> bytes:
+            if request.operation != "ListObjectsV2" or "max-keys" in request.query:
+                return body
+            more = b"<NextContinuationToken>%s</NextContinuationToken>" % token if gives else b""
+            return body.replace(b"<IsTruncated>false", more + b"<IsTruncated>true")
+
+        ran = await run_push(sftp_server, s3, bucket)
+        assert isinstance(ran.error, TransferError)
+        assert reason in str(ran.error)
 
     @pytest.mark.parametrize("settings", [{}, {"max_bytes": 10**6}], ids=["plain", "max_bytes"])
     async def test_a_given_key_that_is_forbidden_leaves_the_others_alone(

@@ -299,6 +299,25 @@ def test_a_failed_file_fails_the_task_and_not_its_siblings(world: World, directi
         assert (world.sftp.root / "in/bad.txt").exists()
 
 
+def test_marks_that_are_refused_fail_at_once_and_the_report_says_what_was_delivered(world: World) -> None:
+    """No retry, which would deliver again; the report is in XCom, as that of other failures."""
+    for name in ("a.txt", "b.txt"):
+        world.source("push", name)
+    world.s3.before(lambda request: (403, "AccessDenied") if request.operation == "CopyObject" else None)
+    ended = world.run("push", retries=3)
+    assert (ended.state, ended.task.state) == ("failed", "failed")
+    (error,) = ended.errors
+    assert isinstance(error, AirflowFailException)
+    assert "s3:PutObject" in str(error)
+    (delivered,) = world.arrived("push")
+    report = ended.failed_report
+    assert set(report) == REPORT
+    assert (report["transferred"], report["failed"]) == (0, 1)
+    (failure,) = report["failures"]
+    assert failure["source"] == f"s3://{world.bucket}/from/{delivered}"
+    assert "was delivered" in failure["error"]
+
+
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_airflow_retries_what_failed_and_only_that(world: World, direction: str) -> None:
     """Once the server has stopped refusing a file, the next try moves it and nothing else, and the task succeeds."""

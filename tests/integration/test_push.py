@@ -196,6 +196,24 @@ async def test_an_object_over_the_copy_bound_is_marked_by_parts(fast: Engine, mo
     assert (await fast.push()).skipped == {"synced": 1}
 
 
+async def test_an_upload_without_an_id_is_never_aborted(fast: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The DELETE that aborts one would delete the object."""
+    assert isinstance(fast.s3, S3Server)
+    monkeypatch.setattr(marks, "MAX_COPY", MiB)
+    store(fast, {"big": b"x" * 2 * MiB})
+
+    def without_id(request: S3Request, body: bytes) -> bytes:
+        if request.operation != "CreateMultipartUpload":
+            return body
+        return b"<InitiateMultipartUploadResult><UploadId/></InitiateMultipartUploadResult>"
+
+    fast.s3.rewrite(without_id)
+    with pytest.raises(TransferError, match="does not say its id"):
+        await fast.push()
+    assert "big" in fast.s3.objects(fast.bucket)
+    assert not [request for request in fast.s3.requests if request.method == "DELETE"]
+
+
 async def test_ten_tags_are_the_end_of_tag_marks(fast: Engine) -> None:
     """S3 takes no eleventh: the file is there, the task fails and says what to use instead."""
     store(fast, {"a.txt": b"a"}, Tagging="&".join(f"t{number}=x" for number in range(10)))

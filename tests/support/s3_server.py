@@ -116,6 +116,9 @@ Hook = Callable[[S3Request], tuple[int, str] | tuple[int, str, str] | None]
 """Called with a request; may sleep, make requests of its own, return an (HTTP status, S3 error code) to answer instead,
 and the bucket's region where that is why, or raise ``ConnectionError`` to cut the connection."""
 
+Rewriter = Callable[[S3Request, bytes], bytes]
+"""Called with a request and the body of moto's answer to it; returns the body to answer with."""
+
 
 class S3Server(S3Endpoint):
     """moto's S3 in a thread of the test process, which keeps AWS's conditions and tells what it was asked.
@@ -136,6 +139,7 @@ class S3Server(S3Endpoint):
         """Conditions that it takes no notice of, as many stores do not: names of headers, in lower case."""
         self._before: list[Hook] = []
         self._after: list[Hook] = []
+        self._rewriting: list[Rewriter] = []
         self._moto = DomainDispatcherApplication(create_backend_app)
         # moto's dictionaries are not made for threads, and a condition must be checked and used in one go.
         self._one_at_a_time = threading.Lock()
@@ -167,6 +171,7 @@ class S3Server(S3Endpoint):
         """Forget all buckets, hooks and requests."""
         self._before.clear()
         self._after.clear()
+        self._rewriting.clear()
         self.unenforced.clear()
         with self._one_at_a_time:
             s3_backends[DEFAULT_ACCOUNT_ID]["aws"].reset()
@@ -194,6 +199,11 @@ class S3Server(S3Endpoint):
         """Call ``hook`` once a request has been carried out and before it is answered: its answer can get lost."""
         self._after.append(hook)
         return hook
+
+    def rewrite(self, rewriter: Rewriter) -> Rewriter:
+        """Answer what ``rewriter`` makes of moto's answers: as another store writes them, or none would."""
+        self._rewriting.append(rewriter)
+        return rewriter
 
     def counts(self) -> Counter[tuple[str, str]]:
         """Count :attr:`requests` by (method, operation)."""
@@ -264,7 +274,7 @@ class S3Server(S3Endpoint):
                     return _error(request, start_response, *fault)
                 if request.operation == "ListMultipartUploads":
                     return _xml(start_response, HTTPStatus.OK, self._list_uploads(request))
-                answer = list(self._moto(environ, start_response))
+                answer = self._ask_moto(request, environ, start_response)
                 if request.operation == "CreateMultipartUpload":
                     for upload in s3_backends[DEFAULT_ACCOUNT_ID]["aws"].get_bucket(request.bucket).multiparts:
                         self._begun.setdefault(upload, datetime.now(UTC))
@@ -276,6 +286,20 @@ class S3Server(S3Endpoint):
                 environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
             raise
         return answer
+
+    def _ask_moto(self, request: S3Request, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        if not self._rewriting:
+            return list(self._moto(environ, start_response))
+        begun: list[Any] = []
+        body = before = b"".join(self._moto(environ, lambda *said: begun.extend(said)))
+        for rewriter in self._rewriting:
+            body = rewriter(request, body)
+        status, headers, *more = begun
+        if body != before:
+            headers = [field for field in headers if field[0].lower() != "content-length"]
+            headers.append(("Content-Length", str(len(body))))
+        start_response(status, headers, *more)
+        return [body]
 
     def _list_uploads(self, request: S3Request) -> str:
         """Answer as S3 does: in the order of the keys, those under the prefix. moto lists all, in no order."""

@@ -38,6 +38,7 @@ FLOORS |= {
     "sftp": 1,
     "sftp_protocol": 1,
     "s3_requests": 1,
+    "s3_xml": 0,
 }
 FLOORS |= {"transfer": 2, "pull": 3, "push": 3}
 ADAPTERS = ("transfers/", "hooks/", "flows", "_compat")

@@ -86,8 +86,9 @@ def test_any_list_comes_back(texts: list[str]) -> None:
 @pytest.mark.parametrize("plain", ["[a]", "['a', 'b']", '["a"]', "('a',)", "[]", "{'a'}"])
 def test_what_is_written_plainly_stays_as_it_is(field: str, plain: str) -> None:
     """It is a glob, and the name of a file: alone and in a list."""
-    assert getattr(rendered("push", {}, **{field: plain}), field) == plain
-    assert getattr(rendered("push", {}, **{field: [plain, "x"]}), field) == [plain, "x"]
+    for written in (plain, [plain, "x"]):
+        arguments: dict[str, Any] = {field: written}
+        assert getattr(rendered("push", {}, **arguments), field) == written
 
 
 @pytest.mark.parametrize(
@@ -157,7 +158,7 @@ def test_any_map_index_template_is_bounded(template: str, long: bool, native: bo
     from airflow_provider_sftp_s3._compat import DAG
 
     context: dict[str, Any] = {"map_index_template": template}
-    operator = rendered("push", context, native, s3_keys=["ü" * 1000])
+    operator = rendered("push", context, native=native, s3_keys=["ü" * 1000])
     context["task"] = operator
     with warnings_of_ours_only():
         dag = DAG("d", schedule=None, start_date=datetime(2024, 1, 1), render_template_as_native_obj=native)
