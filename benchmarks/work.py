@@ -174,7 +174,7 @@ class Scene:
                 os.link(first, place)
             except OSError:  # tmpfs has no bound here, other file systems do
                 shutil.copy2(first, place)
-        from airflow_provider_sftp_s3.engine.marks import metadata_mark
+        from airflow_provider_sftp_s3.engine.s3.marks import metadata_mark
 
         self._put(
             ((name, content) for name in names),

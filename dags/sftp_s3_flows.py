@@ -6,6 +6,6 @@ What is wrong with the others is told by sftp_s3_flows_check.py: copy all three 
 
 from pathlib import Path
 
-from airflow_provider_sftp_s3.flows import load_flows
+from airflow_provider_sftp_s3.flows.file import load_flows
 
 globals().update(load_flows(Path(__file__).with_name("flows.yaml")).dags)

@@ -6,6 +6,6 @@ It is a file of its own since Airflow takes a file with an import error off the 
 
 from pathlib import Path
 
-from airflow_provider_sftp_s3.flows import check_flows
+from airflow_provider_sftp_s3.flows.file import check_flows
 
 check_flows(Path(__file__).with_name("flows.yaml"))

@@ -78,7 +78,7 @@ def parsed() -> None:
 
 def pull() -> None:
     """SftpTreeToS3Operator in a Dag, whose first try fails. The engine knows this asyncssh well enough."""
-    from airflow_provider_sftp_s3.engine.ssh_packets import PacketReceiver
+    from airflow_provider_sftp_s3.engine.sftp.packets import PacketReceiver
     from airflow_provider_sftp_s3.transfers.sftp_tree_to_s3 import SftpTreeToS3Operator
 
     with _deals_with_packets(PacketReceiver):
@@ -87,7 +87,7 @@ def pull() -> None:
 
 def push() -> None:
     """S3ToSftpOperator in a Dag, whose first try fails. The engine knows this asyncssh well enough."""
-    from airflow_provider_sftp_s3.engine.ssh_packets import PacketSender
+    from airflow_provider_sftp_s3.engine.sftp.packets import PacketSender
     from airflow_provider_sftp_s3.transfers.s3_to_sftp import S3ToSftpOperator
 
     with _deals_with_packets(PacketSender):
@@ -102,7 +102,7 @@ def retry() -> None:
 
 def flows() -> None:
     """The Dags of dags/flows.yaml: a pull, and a push with its sensor and its mapped task; and a pull by two tasks."""
-    from airflow_provider_sftp_s3.flows import flow_dag
+    from airflow_provider_sftp_s3.flows.dag import flow_dag
 
     shared = {"name": "shared", "direction": "pull", "sftp_path": "/shared", "s3_bucket": "shared", "parallelism": 2}
     examples = _example_dags().dags

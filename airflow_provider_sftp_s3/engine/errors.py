@@ -65,14 +65,14 @@ class ConnectionFailed(SftpS3Error):
     No connection to the SFTP server, or no more: down, hanging, or cut.
 
     :param connection: the serial number of the connection that was lost; 0 where none could be opened.
-    :param culprit: it was this very request that the server did not answer. The others on the line are innocent.
+    :param unanswered: it was this very request that the server did not answer. The others on the line are innocent.
     :param given_up: the connection was good, and was ended since too many files were open on it.
     """
 
-    def __init__(self, message: str, connection: int = 0, culprit: bool = False, given_up: bool = False) -> None:
+    def __init__(self, message: str, connection: int = 0, unanswered: bool = False, given_up: bool = False) -> None:
         super().__init__(message)
         self.connection = connection
-        self.culprit = culprit
+        self.unanswered = unanswered
         self.given_up = given_up
 
 
@@ -108,12 +108,12 @@ class ServerRefused(FileError):
     """
     The SFTP server answered a request with an error.
 
-    :param vague: with "failure" and nothing more, which stands for all that the protocol has no word for.
+    :param is_generic: with "failure" and nothing more, which stands for all that the protocol has no word for.
     """
 
-    def __init__(self, message: str, vague: bool = False) -> None:
+    def __init__(self, message: str, is_generic: bool = False) -> None:
         super().__init__(message)
-        self.vague = vague
+        self.is_generic = is_generic
 
 
 class NotFound(ServerRefused):

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.errors import ConnectionFailed, NameRefused, NotFound, ServerRefused
+from airflow_provider_sftp_s3.engine.globs import Globs
 from airflow_provider_sftp_s3.engine.model import DoneState, Outcome, SourceFile
-from airflow_provider_sftp_s3.engine.sftp import SftpSession
-from airflow_provider_sftp_s3.engine.sftp_protocol import Entry
-from airflow_provider_sftp_s3.engine.workers import ATTEMPTS, LOSSES
+from airflow_provider_sftp_s3.engine.run import ATTEMPTS, LOSSES
+from airflow_provider_sftp_s3.engine.sftp.protocol import Entry
+from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
 
 #: Directories listed at once: enough that a far-away server does not leave the transfers waiting for names.
 LISTERS = 16
@@ -50,7 +51,7 @@ class Tree:
         session: SftpSession,
         root: bytes,
         *,
-        globs: paths.Globs,
+        globs: Globs,
         done_name: bytes,
         min_age: float,
         shard: paths.Shard,
@@ -133,7 +134,7 @@ class Tree:
                 self._losses += 1
                 if not lost.connection or self._losses >= LOSSES * LISTERS:
                     raise
-                if lost.culprit or attempt == ATTEMPTS:
+                if lost.unanswered or attempt == ATTEMPTS:
                     return Outcome(self.label(path), "failed", reason=f"cannot be listed: {lost}")
         raise AssertionError("unreachable")
 

@@ -7,6 +7,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+#: How a push marks what it has delivered.
+MarkMode = Literal["metadata", "tag", "none"]
+
 Status = Literal["transferred", "skipped", "failed", "purged"]
 
 #: The done directory beside a file: "other" is a link or a file, which nothing can be moved into.

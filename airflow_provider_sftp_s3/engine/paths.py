@@ -6,19 +6,24 @@ import hashlib
 import posixpath
 import re
 import secrets
-from collections.abc import Iterable
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError, NameRefused
 
 #: https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
 MAX_KEY_BYTES = 1024
+
+
 #: NAME_MAX of the file systems behind nearly every server. Some servers lose a longer name without a word.
 MAX_NAME_BYTES = 255
 
+
 _TEMPORARY = re.compile(rb"\.[0-9a-f]{16}\.part")
+
+
 _DELETING = re.compile(rb"\.[0-9a-f]{16}\.(?:(.+)\.)?del", re.DOTALL)
+
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -134,7 +139,7 @@ def path_for(root: bytes, key: str, prefix: str = "", strip: re.Pattern[str] | N
     """
     _check_segments(key)
     if strip is not None:
-        start, piece = _piece(key, strip)
+        start, piece = strip_once(key, strip)
         relative = key[:start] + key[start + len(piece) :]
     elif key.startswith(prefix):
         relative = key[len(prefix) :]
@@ -147,7 +152,7 @@ def path_for(root: bytes, key: str, prefix: str = "", strip: re.Pattern[str] | N
     return posixpath.join(root, relative.encode())
 
 
-def _piece(key: str, strip: re.Pattern[str]) -> tuple[int, str]:
+def strip_once(key: str, strip: re.Pattern[str]) -> tuple[int, str]:
     """Return where `strip` removes what from `key`: a character's position, and the text, perhaps an empty one."""
     found = strip.search(key)
     if found is None:
@@ -156,56 +161,6 @@ def _piece(key: str, strip: re.Pattern[str]) -> tuple[int, str]:
     if start == 0 and key.startswith("/", end):
         end += 1
     return start, key[start:end]
-
-
-class Namesakes:
-    """
-    The keys of a run by the paths that they come to, where `strip` can make one path of several keys.
-
-    Takes about 30 bytes a path, for a run of a million keys: a digest, and which of the removed pieces belongs to it.
-    The path and the piece make the key again. The pieces are kept once each; there are few, such as the days of dated
-    directories.
-
-    :param strip: what is removed from each key.
-    """
-
-    _RECORD = 18  # 14 bytes of a digest, of which 2 are the bucket's, and a number of 4 bytes
-    _DIGEST = 14
-
-    def __init__(self, strip: re.Pattern[str]) -> None:
-        self._strip = strip
-        self._buckets: dict[bytes, bytearray] = {}
-        self._pieces: list[tuple[int, str]] = []
-        self._numbers: dict[tuple[int, str], int] = {}
-
-    def of(self, key: str) -> str | None:
-        """Return the key noted last that comes to the same path as `key`, perhaps `key` itself; None: there is none."""
-        relative, bucket, position, _ = self._look_up(key)
-        if position < 0:
-            return None
-        start, piece = self._pieces[int.from_bytes(bucket[position + self._DIGEST : position + self._RECORD], "big")]
-        return relative[:start] + piece + relative[start:]
-
-    def note(self, key: str) -> None:
-        """Remember `key`, in place of another one that comes to the same path. The key must have a path."""
-        _, bucket, position, record = self._look_up(key)
-        if position < 0:
-            bucket += record
-        else:
-            bucket[position : position + self._RECORD] = record
-
-    def _look_up(self, key: str) -> tuple[str, bytearray, int, bytes]:
-        start, piece = which = _piece(key, self._strip)
-        relative = key[:start] + key[start + len(piece) :]
-        digest = hashlib.blake2b(relative.encode(), digest_size=2 + self._DIGEST).digest()
-        bucket = self._buckets.setdefault(digest[:2], bytearray())
-        number = self._numbers.setdefault(which, len(self._pieces))
-        if number == len(self._pieces):
-            self._pieces.append(which)
-        position = bucket.find(digest[2:])
-        while position % self._RECORD and position > 0:
-            position = bucket.find(digest[2:], position + 1)
-        return relative, bucket, position, digest[2:] + number.to_bytes(4, "big")
 
 
 def _check_segments(path: str) -> None:
@@ -255,59 +210,3 @@ class Shard:
             return True
         digest = hashlib.blake2b(path, digest_size=8).digest()
         return int.from_bytes(digest, "big") % self.count == self.number - 1
-
-
-class Globs:
-    """
-    Which files a run takes: those that match an `include` and no `exclude`.
-
-    A pattern with a slash is matched against the whole relative path, segment by segment, where `**` stands for any
-    number of directories; one without against the name alone. Case counts.
-
-    :raises ConfigurationError: a pattern is empty or no text, or `include` is an empty list: a run that takes nothing
-        and succeeds leaves files behind that nobody looks for.
-    """
-
-    def __init__(self, include: str | Iterable[str] | None = "*", exclude: str | Iterable[str] | None = None) -> None:
-        self.include = _patterns("include", "*" if include is None else include)
-        if not self.include:
-            raise ConfigurationError("include is an empty list, and no file would be taken: '*' takes all")
-        self.exclude = _patterns("exclude", exclude or ())
-
-    def reason_to_skip(self, relative: str) -> str | None:
-        """Return why the file at `relative` is not taken, or None where it is."""
-        if self.include == ("*",) and not self.exclude:
-            return None
-        if any(_matches(relative, pattern) for pattern in self.exclude):
-            return "excluded"
-        if not any(_matches(relative, pattern) for pattern in self.include):
-            return "not included"
-        return None
-
-
-def _patterns(field: str, value: str | Iterable[str]) -> tuple[str, ...]:
-    patterns = (value,) if isinstance(value, str) or not isinstance(value, Iterable) else tuple(value)
-    for pattern in patterns:
-        if not isinstance(pattern, str) or not pattern:
-            raise ConfigurationError(
-                f"{field} must be a glob such as '*.csv' or 'in/**/*.csv', or a list of them, and {pattern!r} is none"
-            )
-    return patterns
-
-
-def _matches(relative: str, pattern: str) -> bool:
-    if "/" not in pattern:
-        return fnmatchcase(posixpath.basename(relative), pattern)
-    return _matches_segments(relative.split("/"), pattern.removeprefix("/").split("/"))
-
-
-def _matches_segments(names: list[str], patterns: list[str]) -> bool:
-    if not patterns:
-        return not names
-    first, rest = patterns[0], patterns[1:]
-    if first == "**":
-        # A trailing ** stands for everything beneath, not for the directory's own name.
-        if not rest:
-            return bool(names)
-        return any(_matches_segments(names[skip:], rest) for skip in range(len(names) + 1))
-    return bool(names) and fnmatchcase(names[0], first) and _matches_segments(names[1:], rest)

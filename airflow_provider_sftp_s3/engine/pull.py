@@ -22,86 +22,49 @@ import contextlib
 import hashlib
 import posixpath
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple
 
-from airflow_provider_sftp_s3.engine import marks, paths, whole
+from airflow_provider_sftp_s3.engine import paths, whole
 from airflow_provider_sftp_s3.engine.errors import (
     ChangedWhileReading,
-    ConfigurationError,
     ConnectionFailed,
     FileError,
     NotFound,
     ServerRefused,
 )
-from airflow_provider_sftp_s3.engine.leavings import LeftUploads
-from airflow_provider_sftp_s3.engine.ledger import Ledger
+from airflow_provider_sftp_s3.engine.globs import Globs
+from airflow_provider_sftp_s3.engine.limits import Caps, off_the_clock
 from airflow_provider_sftp_s3.engine.listing import Tree, is_young
 from airflow_provider_sftp_s3.engine.model import Outcome, Report, SourceFile, Stat
+from airflow_provider_sftp_s3.engine.observer import Observer
 from airflow_provider_sftp_s3.engine.options import MAX_OBJECT_SIZE, KiB, MiB, TransferOptions
-from airflow_provider_sftp_s3.engine.s3 import Bucket
-from airflow_provider_sftp_s3.engine.s3_requests import Refused
-from airflow_provider_sftp_s3.engine.sftp import ReadAhead, Reading, RemoteFile, SftpSession
-from airflow_provider_sftp_s3.engine.transfer import Transfer, check_caps, check_sftp_path
-from airflow_provider_sftp_s3.engine.workers import Caps, Observer, Run, off_the_clock, retrieve
-
-AfterTransfer = Literal["move", "delete", "keep"]
+from airflow_provider_sftp_s3.engine.run import Run
+from airflow_provider_sftp_s3.engine.s3 import marks
+from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
+from airflow_provider_sftp_s3.engine.s3.ledger import Ledger
+from airflow_provider_sftp_s3.engine.s3.left_uploads import LeftUploads
+from airflow_provider_sftp_s3.engine.s3.requests import S3Refused
+from airflow_provider_sftp_s3.engine.settings import PullSettings
+from airflow_provider_sftp_s3.engine.sftp.file import ReadAhead, Reading, RemoteFile
+from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
+from airflow_provider_sftp_s3.engine.tasks import forget
+from airflow_provider_sftp_s3.engine.transfer import Transfer
 
 #: Bytes asked for ahead of a large file, and parts of it on their way to S3 at once.
 READ_AHEAD = 16 * MiB
+
+
 PARTS_AT_ONCE = 3
+
+
 #: Files that the walk may find before it is known what S3 has; each takes some 400 bytes.
 WALK_AHEAD = 100_000
+
+
 #: How often a file that has changed since it was last looked at is looked at again.
 LOOKS = 3
-
-
-@dataclass(frozen=True, kw_only=True)
-class PullSettings:
-    """
-    What a pull moves and where to; the operator's docstring explains each.
-
-    With a `shard`, each of several pulls lists the whole tree, takes only its own files and keeps to `max_files` and
-    `max_bytes` by itself. Their reports add up to that of one pull.
-
-    :param retried_since: on a retry, when the Dag run began: multipart uploads that earlier tries have left since then
-        are aborted.
-    :raises ConfigurationError: a value is not allowed; the message names the argument and what is.
-    """
-
-    sftp_path: str
-    s3_prefix: str | None = ""
-    include: str | Iterable[str] | None = "*"
-    exclude: str | Iterable[str] | None = None
-    min_age: float = 30.0
-    after_transfer: AfterTransfer = "move"
-    done_dir: str = ".done"
-    retention: float | None = None
-    max_files: int | None = None
-    max_bytes: int | None = None
-    dry_run: bool = False
-    shard: str | None = None
-    retried_since: datetime | None = None
-
-    def __post_init__(self) -> None:
-        check_sftp_path(self.sftp_path)
-        check_caps(self.max_files, self.max_bytes)
-        paths.Shard.of(self.shard)
-        if self.after_transfer not in get_args(AfterTransfer):
-            raise ConfigurationError(
-                f"after_transfer must be one of {', '.join(get_args(AfterTransfer))}, not {self.after_transfer!r}"
-            )
-        for name, seconds in (("min_age", self.min_age), ("retention", self.retention or 0)):
-            if not 0 <= seconds < float("inf"):
-                raise ConfigurationError(f"{name} must be 0 seconds or more, not {seconds!r}")
-        try:
-            paths.check_name(self.done_dir.encode())
-        except (FileError, UnicodeEncodeError):
-            raise ConfigurationError(
-                f"done_dir must be a name such as '.done', not a path: {self.done_dir!r}"
-            ) from None
 
 
 class Uploaded(NamedTuple):
@@ -170,7 +133,7 @@ class Pull(Transfer[PulledFile]):
         self.tree = Tree(
             session,
             self.root,
-            globs=paths.Globs(settings.include, settings.exclude),
+            globs=Globs(settings.include, settings.exclude),
             done_name=self.done_name,
             min_age=settings.min_age,
             shard=paths.Shard.of(settings.shard),
@@ -184,7 +147,7 @@ class Pull(Transfer[PulledFile]):
         #: whether an mtime that was set is there afterwards: None until the first file is purged
         self._mtimes_stick: bool | None = None
         self._ledger = Ledger(bucket, self.prefix)
-        #: what S3 has, by the ledger: see _object_of
+        #: what S3 has, by the ledger: see _fingerprint
         self._known: asyncio.Task[set[bytes]] | None = None
         since = settings.retried_since
         self._left_uploads = LeftUploads(bucket, since, observer) if since else None
@@ -197,14 +160,14 @@ class Pull(Transfer[PulledFile]):
             await self._ledger.load()
             if self._ledger:
                 self._known = asyncio.create_task(self._list_known())
-                self._known.add_done_callback(retrieve)  # whoever waits may be gone
+                self._known.add_done_callback(forget)  # whoever waits may be gone
         async with contextlib.aclosing(self._files()) as files:
-            await self._run.all(files, self.transfer)
+            await self._run.transfer_all(files, self.transfer)
         await self._ledger.save()
         if self.settings.retention and self._may_purge():
             purging: Run[PulledFile] = Run(self.report, self.observer, self.options, Caps(None, None))
             async with contextlib.aclosing(self._old_done_files(self.settings.retention)) as old:
-                await purging.all(old, self._purge)
+                await purging.transfer_all(old, self._purge)
         if self.settings.after_transfer == "delete":
             await self._remove_empty_done_directories()
 
@@ -215,7 +178,7 @@ class Pull(Transfer[PulledFile]):
                     yield item
                     continue
                 label = self.tree.label(item.path)
-                if self._known and self._object_for(item) in await asyncio.shield(self._known):
+                if self._known and self._fingerprint_of(item) in await asyncio.shield(self._known):
                     yield Outcome(label, "skipped", reason="unchanged")
                 else:
                     yield PulledFile(item, label)
@@ -233,11 +196,11 @@ class Pull(Transfer[PulledFile]):
         for one in waiting:
             yield one
 
-    def _object_for(self, file: SourceFile) -> bytes:
+    def _fingerprint_of(self, file: SourceFile) -> bytes:
         if file.stat.size is None or file.stat.mtime is None:
             return b""
         try:
-            return _object_of(paths.key_for(self.prefix, file.relative), file.stat.size, file.stat.mtime)
+            return _fingerprint(paths.key_for(self.prefix, file.relative), file.stat.size, file.stat.mtime)
         except FileError:
             return b""  # the transfer is where this is seen
 
@@ -296,7 +259,7 @@ class Pull(Transfer[PulledFile]):
                 async for entry in entries:
                     facts = self._ledger.find(entry)
                     if facts is not None and facts.mtime is not None:
-                        known.add(_object_of(entry.key, entry.size, facts.mtime))
+                        known.add(_fingerprint(entry.key, entry.size, facts.mtime))
             self._ledger.complete()
         return known
 
@@ -318,7 +281,7 @@ class Pull(Transfer[PulledFile]):
         looks, to_the_end = LOOKS, expected.size is None
         while looks:
             cost = self._cost(None if to_the_end else expected.size)
-            async with self._run.lane(cost), self.session.reading(path) as file:
+            async with self._run.hold_memory(cost), self.session.reading(path) as file:
                 pulled.opened = True
                 while looks and not file.closed and self._cost(None if to_the_end else expected.size) <= cost:
                     looks -= 1
@@ -375,7 +338,7 @@ class Pull(Transfer[PulledFile]):
                 return _Look("another", before)
             uploaded = self._as_uploaded(expected, before, size)
             try:
-                await self.bucket.put_stream(
+                await self.bucket.uploads.put_stream(
                     key,
                     _CheckedAtTheEnd(ahead, check),
                     self._metadata(key, uploaded.read.mtime, mtime),
@@ -629,7 +592,7 @@ class Pull(Transfer[PulledFile]):
         """
         if directory not in self._done_made:
             self._done_made[directory] = asyncio.create_task(self.session.make_directory(directory))
-            self._done_made[directory].add_done_callback(retrieve)  # whoever waits may be gone
+            self._done_made[directory].add_done_callback(forget)  # whoever waits may be gone
         task = self._done_made[directory]
         if not wait:
             await asyncio.sleep(0)  # what was begun before goes first
@@ -686,7 +649,7 @@ class Pull(Transfer[PulledFile]):
         path, mtime = old.file.path, old.file.stat.mtime or 0
         try:
             version = await self.bucket.head(paths.key_for(self.prefix, old.file.relative))
-        except Refused as refused:
+        except S3Refused as refused:
             if refused.status != 403:
                 raise
             self._tell_once("purge", f"to purge done files, s3:GetObject and s3:ListBucket are needed: {refused}")
@@ -743,6 +706,6 @@ class _CheckedAtTheEnd:
             raise
 
 
-def _object_of(key: str, size: int, mtime: int) -> bytes:
+def _fingerprint(key: str, size: int, mtime: int) -> bytes:
     """Return 16 bytes that stand for an object of this key, size and mtime."""
     return hashlib.blake2b(f"{key}\0{size}\0{mtime}".encode(), digest_size=16).digest()

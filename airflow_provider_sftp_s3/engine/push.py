@@ -20,90 +20,49 @@ import contextlib
 import posixpath
 import re
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC
 
-from airflow_provider_sftp_s3.engine import marks, paths
+from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.errors import (
     ConfigurationError,
     FileError,
     NameRefused,
-    NotFound,
     Overwritten,
     ServerRefused,
     StorageError,
 )
-from airflow_provider_sftp_s3.engine.ledger import Ledger
+from airflow_provider_sftp_s3.engine.globs import Globs
+from airflow_provider_sftp_s3.engine.limits import Caps, off_the_clock
 from airflow_provider_sftp_s3.engine.model import ObjectEntry, Outcome, Report
+from airflow_provider_sftp_s3.engine.naming import Namesakes
+from airflow_provider_sftp_s3.engine.observer import Observer
 from airflow_provider_sftp_s3.engine.options import KiB, MiB, TransferOptions
-from airflow_provider_sftp_s3.engine.s3 import Bucket, Download, Version
-from airflow_provider_sftp_s3.engine.sftp import SftpSession
-from airflow_provider_sftp_s3.engine.transfer import Transfer, check_caps, check_sftp_path
-from airflow_provider_sftp_s3.engine.workers import Caps, Observer, off_the_clock, retrieve
+from airflow_provider_sftp_s3.engine.s3 import marks
+from airflow_provider_sftp_s3.engine.s3.bucket import Bucket, Download, Version
+from airflow_provider_sftp_s3.engine.s3.ledger import Ledger
+from airflow_provider_sftp_s3.engine.settings import PushSettings, check_mark
+from airflow_provider_sftp_s3.engine.sftp.directories import TargetDirectories
+from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
+from airflow_provider_sftp_s3.engine.transfer import Transfer
+from airflow_provider_sftp_s3.engine.unsynced import Unknown, reason_to_skip
 
 #: Bytes of one file that are written in a session and not yet acknowledged.
 WRITE_WINDOW = 8 * MiB
+
+
 #: Bytes of the budget that a large file takes. Measured: it has a quarter of that in memory, and a few large files at
 #: once are faster than many: a third at 200 x 5 MiB.
 IN_HAND = 16 * MiB
+
+
 #: After so many objects that were synced already, the next one is looked at before it is asked for.
 SYNCED_IN_A_ROW = 8
+
+
 #: How often an object that is overwritten while it is pushed is taken again.
 VERSIONS = 3
-
-
-@dataclass(frozen=True, kw_only=True)
-class PushSettings:
-    """
-    What a push moves and where to; the operator's docstring explains each.
-
-    :param owner: 8 hex digits that the temporary files of this task instance, and of no other, begin with.
-    :param clean_up: True on a retry: what earlier tries of the same task left is removed.
-    :param retried_since: on a retry, when the Dag run began: what was delivered since then, an earlier try delivered.
-    :raises ConfigurationError: a value is not allowed; the message names the argument and what is.
-    """
-
-    sftp_path: str
-    s3_prefix: str | None = ""
-    s3_keys: str | Iterable[str] | None = None
-    include: str | Iterable[str] | None = "*"
-    exclude: str | Iterable[str] | None = None
-    strip_regex: str | None = None
-    mark: str = "metadata"
-    max_files: int | None = None
-    max_bytes: int | None = None
-    dry_run: bool = False
-    owner: str = "0" * 8
-    clean_up: bool = False
-    retried_since: datetime | None = None
-
-    def __post_init__(self) -> None:
-        check_sftp_path(self.sftp_path)
-        check_caps(self.max_files, self.max_bytes)
-        marks.check_mode(self.mark)
-        if self.s3_keys is not None and not isinstance(self.s3_keys, str):
-            lone = isinstance(self.s3_keys, Mapping) or not isinstance(self.s3_keys, Iterable)
-            keys = (self.s3_keys,) if lone else tuple(self.s3_keys)
-            object.__setattr__(self, "s3_keys", keys)
-            for key in keys:
-                if not isinstance(key, str):
-                    raise ConfigurationError(f"s3_keys must be a key or a list of keys, and {key!r} is none")
-        if self.strip_regex is not None:
-            try:
-                re.compile(self.strip_regex)
-            except (re.error, TypeError) as wrong:
-                raise ConfigurationError(
-                    f"strip_regex is no regular expression: {self.strip_regex!r}: {wrong}"
-                ) from None
-
-    @property
-    def keys(self) -> tuple[str, ...] | None:
-        """The keys that were given, each once, in their order; None: all under the prefix."""
-        if self.s3_keys is None:
-            return None
-        return (self.s3_keys,) if isinstance(self.s3_keys, str) else tuple(dict.fromkeys(self.s3_keys))
 
 
 @dataclass(frozen=True)
@@ -146,10 +105,10 @@ class Push(Transfer[PushedObject]):
         self.settings = settings
         self.strip = re.compile(settings.strip_regex) if settings.strip_regex else None
         #: without strip_regex, keys and paths are one to one
-        self._listed = paths.Namesakes(self.strip) if self.strip else None
-        self._taken = paths.Namesakes(self.strip) if self.strip else None
-        self.globs = paths.Globs(settings.include, settings.exclude)
-        self.marks = marks.Marks(bucket, marks.check_mode(settings.mark))
+        self._listed = Namesakes(self.strip) if self.strip else None
+        self._taken = Namesakes(self.strip) if self.strip else None
+        self.globs = Globs(settings.include, settings.exclude)
+        self.marks = marks.Marks(bucket, check_mark(settings.mark))
         self._ledger = Ledger(bucket, self.prefix)
         #: objects in a row that were synced already, as far as a listing does not tell
         self._synced_in_a_row = 0
@@ -159,13 +118,13 @@ class Push(Transfer[PushedObject]):
         #: why the run ends, where S3 takes no marks
         self._refused: ConfigurationError | None = None
         self._unknown = Unknown()
-        self._directories = _Directories(session, self.root, settings.owner if settings.clean_up else "")
+        self._directories = TargetDirectories(session, self.root, settings.owner if settings.clean_up else "")
 
     async def _work(self) -> None:
         if self.settings.keys is None and self.settings.mark != "none":
             await self._ledger.load()
         async with contextlib.aclosing(self._objects()) as objects:
-            await self._run.all(objects, self.transfer)
+            await self._run.transfer_all(objects, self.transfer)
         self._unknown.tell(self.observer.notice)
         if not self.settings.dry_run:
             await self._ledger.save()
@@ -273,7 +232,7 @@ class Push(Transfer[PushedObject]):
             async with contextlib.AsyncExitStack() as turn, contextlib.AsyncExitStack() as held:
                 # S3 cuts a connection that nobody reads: first there is to be memory, if it is known how much.
                 if pushed.entry.size >= 0:
-                    await held.enter_async_context(self._lane(pushed.size))
+                    await held.enter_async_context(self._memory(pushed.size))
                 download = await self.bucket.get(key)
                 if download is None:
                     if self.settings.keys is None:
@@ -288,7 +247,7 @@ class Push(Transfer[PushedObject]):
                 try:
                     await self._directories.ensure(parent)
                     if pushed.entry.size < 0:
-                        await held.enter_async_context(self._lane(download.version.size))
+                        await held.enter_async_context(self._memory(download.version.size))
                     await self._publish(download, path, turn)
                 except Overwritten:
                     continue
@@ -345,8 +304,8 @@ class Push(Transfer[PushedObject]):
             self._ledger.note(key, version)
         return synced
 
-    def _lane(self, size: int) -> contextlib.AbstractAsyncContextManager[None]:
-        return self._run.lane(min(max(4 * size, 64 * KiB), IN_HAND))
+    def _memory(self, size: int) -> contextlib.AbstractAsyncContextManager[None]:
+        return self._run.hold_memory(min(max(4 * size, 64 * KiB), IN_HAND))
 
     async def _publish(self, download: Download, path: bytes, turn: contextlib.AsyncExitStack) -> None:
         """
@@ -363,148 +322,3 @@ class Push(Transfer[PushedObject]):
                 raise FileError(f"sizes differ: S3 has {size} bytes, {written} were read, the server has {stored}")
             await turn.enter_async_context(self._turn())
             await self.session.replace(temporary, path)
-
-
-class _Directories:
-    """The directories beneath the target: made where they are missing, cleaned where a retry finds its leavings."""
-
-    def __init__(self, session: SftpSession, root: bytes, owner: str) -> None:
-        self._session = session
-        self._owner = owner
-        self._tasks: dict[tuple[str, bytes], asyncio.Task[None]] = {}
-        self._root = root
-
-    async def ensure(self, path: bytes) -> None:
-        """Make `path` and what is missing above it, once for all the files in it."""
-        if path != self._root:
-            await self._once(self._ensure, path)
-
-    async def clean_up(self, path: bytes) -> None:
-        """Remove the temporary files in `path` that earlier tries of this task have left, once."""
-        if self._owner:
-            await self._once(self._clean_up, path)
-
-    async def _once(self, work: Callable[[bytes], Coroutine[Any, Any, None]], path: bytes) -> None:
-        which = work.__name__, path
-        task = self._tasks.get(which)
-        if task is None:
-            task = asyncio.create_task(work(path))
-            task.add_done_callback(retrieve)  # whoever waits may be gone
-            self._tasks[which] = task
-        try:
-            await asyncio.shield(task)
-        except Exception:
-            # The next file, or the next attempt, begins anew.
-            if self._tasks.get(which) is task:
-                del self._tasks[which]
-            raise
-
-    async def _ensure(self, path: bytes) -> None:
-        if await self._session.is_directory(path):
-            return
-        await self.ensure(posixpath.dirname(path))
-        await self._session.make_directory(path)
-
-    async def _clean_up(self, path: bytes) -> None:
-        try:
-            entries = await self._session.list_directory(path)
-        except ServerRefused:
-            return  # not there yet, or not ours to read: then it has to be made, or the push itself fails
-        for entry in entries:
-            if entry.kind == "file" and paths.is_temporary(entry.name, self._owner):
-                with contextlib.suppress(NotFound):
-                    await self._session.remove(posixpath.join(path, entry.name))
-
-
-def reason_to_skip(key: str, prefix: str, globs: paths.Globs) -> str | None:
-    """Return why an object is not pushed, judged by its key alone; None where it may be."""
-    if key.endswith("/"):
-        return "folder marker"
-    if posixpath.basename(key) == paths.LEDGER:
-        return "ledger"
-    return globs.reason_to_skip(key.removeprefix(prefix))
-
-
-class Unknown:
-    """Objects that a listing shows, and that S3 does not know when it is asked for them."""
-
-    def __init__(self) -> None:
-        self._count = 0
-        self._first = ""
-
-    def note(self, label: str) -> None:
-        """Take note of one."""
-        self._count += 1
-        self._first = self._first or label
-
-    def tell(self, notice: Callable[[str], None]) -> None:
-        """Give `notice` a line about them, if there are any."""
-        if self._count:
-            notice(
-                f"S3 lists {self._count} objects that it does not know when it is asked for them, the first: "
-                f"{self._first}. They were deleted meanwhile, or it lists names otherwise than it takes them"
-            )
-
-
-async def unsynced(
-    settings: PushSettings,
-    bucket: Bucket,
-    options: TransferOptions,
-    ledger: Ledger,
-    notice: Callable[[str], None] | None = None,
-) -> AsyncGenerator[ObjectEntry]:
-    """
-    Yield the objects under the prefix, or of the keys, that a push would take, in their order, many asked at once.
-
-    One that is refused, or cannot be looked at, is yielded too: the push is where that is seen.
-
-    :param notice: is told once, in the end, of objects that were listed and that S3 does not know.
-    """
-    unknown = Unknown()
-    marking = marks.Marks(bucket, marks.check_mode(settings.mark))
-    prefix = paths.directory_prefix(settings.s3_prefix)
-    globs = paths.Globs(settings.include, settings.exclude)
-
-    async def is_unsynced(entry: ObjectEntry) -> bool:
-        if settings.mark == "none":
-            return True
-        try:
-            paths.path_for(b"/", entry.key)
-            version = await bucket.head(entry.key)
-            if version is None:
-                if settings.keys is None:
-                    unknown.note(bucket.uri_of(paths.printable(entry.key)))
-                return False
-            if not await marking.is_synced(entry.key, version):
-                return True
-            ledger.note(entry.key, version)
-            return False
-        except FileError:
-            return True
-
-    async def candidates() -> AsyncGenerator[ObjectEntry]:
-        for key in settings.keys or ():
-            yield ObjectEntry(key)
-
-    asked: list[tuple[ObjectEntry, asyncio.Task[bool]]] = []
-    try:
-        async with contextlib.aclosing(bucket.list(prefix) if settings.keys is None else candidates()) as entries:
-            async for entry in entries:
-                if reason_to_skip(entry.key, prefix, globs) or (ledger and ledger.is_synced(entry)):
-                    continue
-                asked.append((entry, asyncio.create_task(is_unsynced(entry))))
-                if len(asked) >= options.concurrency:
-                    entry, answer = asked.pop(0)
-                    if await answer:
-                        yield entry
-        while asked:
-            entry, answer = asked.pop(0)
-            if await answer:
-                yield entry
-        if settings.keys is None:
-            ledger.complete()
-        if notice is not None:
-            unknown.tell(notice)
-    finally:
-        for _, answer in asked:
-            answer.cancel()

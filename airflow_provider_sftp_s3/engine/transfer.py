@@ -8,25 +8,14 @@ from typing import Generic, Literal, TypeVar
 
 from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError, ConnectionFailed, PlaceMissing, TransferError
+from airflow_provider_sftp_s3.engine.limits import Caps
 from airflow_provider_sftp_s3.engine.model import Report
+from airflow_provider_sftp_s3.engine.observer import Observer
 from airflow_provider_sftp_s3.engine.options import TransferOptions
-from airflow_provider_sftp_s3.engine.s3 import Bucket
-from airflow_provider_sftp_s3.engine.sftp import SftpSession
-from airflow_provider_sftp_s3.engine.workers import Caps, Item, Observer, Run, retrieve
-
-
-def check_sftp_path(path: object) -> None:
-    """Raise ConfigurationError where `path` cannot be a directory's path."""
-    if not isinstance(path, str) or not path or "\0" in path:
-        raise ConfigurationError(f"sftp_path must be the path of a directory on the server, not {path!r}")
-
-
-def check_caps(max_files: int | None, max_bytes: int | None) -> None:
-    """Raise ConfigurationError where a cap is not None or a whole number above 0."""
-    for name, cap in (("max_files", max_files), ("max_bytes", max_bytes)):
-        if cap is not None and (isinstance(cap, bool) or not isinstance(cap, int) or cap < 1):
-            raise ConfigurationError(f"{name} must be a whole number above 0, or None for no cap, not {cap!r}")
-
+from airflow_provider_sftp_s3.engine.run import Item, Run
+from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
+from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
+from airflow_provider_sftp_s3.engine.tasks import forget
 
 T = TypeVar("T", bound=Item)
 
@@ -71,7 +60,7 @@ class Transfer(ABC, Generic[T]):
         :raises TransferError: something failed; the error has the report of what was done all the same.
         """
         checking = asyncio.create_task(self.bucket.check())
-        checking.add_done_callback(retrieve)  # the server's error comes first
+        checking.add_done_callback(forget)  # the server's error comes first
         try:
             is_there = await self._is_there()
             await checking

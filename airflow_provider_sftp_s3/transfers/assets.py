@@ -1,10 +1,10 @@
-"""Events of the assets that transfers update: what Dags can be scheduled on."""
+"""The event of the asset that a transfer has updated: what Dags can be scheduled on."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_sftp_s3._compat import AirflowFailException, Asset, AssetAlias, BaseOperator, can_record
+from airflow_provider_sftp_s3._compat import Asset, AssetAlias, can_record
 
 if TYPE_CHECKING:
     from airflow_provider_sftp_s3._compat import Context
@@ -25,33 +25,3 @@ def update_assets(operator: Any, context: Context, uri: str) -> None:
                     operator.log.warning("no event for the asset %r: no scheduler has seen this Dag yet", uri)
             except Exception as refused:  # such as too long a URI
                 operator.log.warning("no event for the asset %r: %s", uri, refused)
-
-
-class UpdateAssetOperator(BaseOperator):
-    """
-    Sends the event for several mapped transfers, once all of them have succeeded and if one has moved something.
-
-    To be used where they run at the same time, with the asset alias among this operator's outlets, not theirs. Airflow
-    3 puts a new asset into its database while it ends the task that has written to it; one that ends in the same moment
-    is then failed, with no retry (`TaskInstance.register_asset_changes_in_db` of 3.3.1 does not expect the unique
-    constraint's error).
-
-    :param transfers: task id of the transfers, which must be upstream of this task.
-    """
-
-    def __init__(self, *, transfers: str, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.transfers = transfers
-
-    def execute(self, context: Context) -> None:
-        """
-        Return None.
-
-        :raises AirflowFailException: `transfers` is no task before this one.
-        """
-        if self.transfers not in self.get_flat_relative_ids(upstream=True):
-            raise AirflowFailException(f"transfers: there is no task {self.transfers!r} upstream of {self.task_id!r}")
-        # A list of tasks: of one, Airflow 3 returns the XCom itself where there is just one.
-        updated = context["ti"].xcom_pull(task_ids=[self.transfers], key=UPDATED)
-        for uri in sorted({uri for uri in updated if uri is not None}):
-            update_assets(self, context, uri)

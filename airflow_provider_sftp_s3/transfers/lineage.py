@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from urllib.parse import quote
 
 if TYPE_CHECKING:
-    from airflow_provider_sftp_s3.engine.ssh import SftpServer
+    from airflow_provider_sftp_s3.engine.sftp.connection import SftpServer
 
 #: What need not be percent-encoded in the path of a URI, besides letters and digits (RFC 3986, pchar).
 PATH_CHARACTERS = "/:@!$&'()*+,;=-._~"

@@ -113,7 +113,8 @@ class SftpTreeToS3Operator(TransferOperator):
     @fails_for_good
     def execute(self, context: Context) -> dict[str, Any]:
         """Pull once and return the report."""
-        from airflow_provider_sftp_s3.engine.pull import PullSettings, pull
+        from airflow_provider_sftp_s3.engine.pull import pull
+        from airflow_provider_sftp_s3.engine.settings import PullSettings
 
         settings = PullSettings(
             sftp_path=self.sftp_path,

@@ -14,14 +14,15 @@ import boto3
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.s3.models import s3_backends
 
-from airflow_provider_sftp_s3.engine.marks import SYNCED, TAG
 from airflow_provider_sftp_s3.engine.model import Outcome, Report
 from airflow_provider_sftp_s3.engine.options import MiB, TransferOptions
-from airflow_provider_sftp_s3.engine.pull import PullSettings, pull
-from airflow_provider_sftp_s3.engine.push import PushSettings, push
-from airflow_provider_sftp_s3.engine.s3 import Bucket
-from airflow_provider_sftp_s3.engine.sftp import SftpSession
-from airflow_provider_sftp_s3.engine.ssh import SftpServer as Target
+from airflow_provider_sftp_s3.engine.pull import pull
+from airflow_provider_sftp_s3.engine.push import push
+from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
+from airflow_provider_sftp_s3.engine.s3.marks import SYNCED, TAG
+from airflow_provider_sftp_s3.engine.settings import PullSettings, PushSettings
+from airflow_provider_sftp_s3.engine.sftp.connection import SftpServer as Target
+from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
 from tests.faults import table
 from tests.support import secrets
 from tests.support.engine import Recorder

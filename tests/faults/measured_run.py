@@ -30,11 +30,12 @@ async def transfer(job: dict[str, Any]) -> dict[str, Any]:
     from botocore.config import Config
 
     from airflow_provider_sftp_s3.engine.options import TransferOptions
-    from airflow_provider_sftp_s3.engine.pull import PullSettings, pull
-    from airflow_provider_sftp_s3.engine.push import PushSettings, push
-    from airflow_provider_sftp_s3.engine.s3 import Bucket
-    from airflow_provider_sftp_s3.engine.sftp import SftpSession
-    from airflow_provider_sftp_s3.engine.ssh import SftpServer
+    from airflow_provider_sftp_s3.engine.pull import pull
+    from airflow_provider_sftp_s3.engine.push import push
+    from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
+    from airflow_provider_sftp_s3.engine.settings import PullSettings, PushSettings
+    from airflow_provider_sftp_s3.engine.sftp.connection import SftpServer
+    from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
 
     options = TransferOptions()
     login = {"aws_access_key_id": "key", "aws_secret_access_key": "secret", "region_name": "eu-central-1"}

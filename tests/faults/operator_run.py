@@ -27,10 +27,6 @@ with warnings_of_ours_only():
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
     # What the operators import when they run.
-    import airflow_provider_sftp_s3.engine.pull
-    import airflow_provider_sftp_s3.engine.push
-    import airflow_provider_sftp_s3.hooks.s3_store
-    import airflow_provider_sftp_s3.hooks.sftp_session  # noqa: F401
     from airflow_provider_sftp_s3.transfers.s3_to_sftp import S3ToSftpOperator
     from airflow_provider_sftp_s3.transfers.sftp_tree_to_s3 import SftpTreeToS3Operator
 

@@ -352,7 +352,7 @@ class TestGivenKeys:
     async def test_given_keys_are_judged_like_listed_ones(
         self, any_sftp_server: SftpServer, s3: S3Server, bucket: str
     ) -> None:
-        """Refused, whether S3 has them or not; what S3 cannot have is not transferred; the good ones go."""
+        """S3Refused, whether S3 has them or not; what S3 cannot have is not transferred; the good ones go."""
         put_objects(s3, bucket, {"good": b"good", "sub/good": b"also"})
         refused = [key for key, outcome in PUSHED.items() if outcome == REFUSED]
         keys = ["good", *refused, "lone \ud800 surrogate", "", "k" * 1025, "/".join(["k" * 200] * 6), "sub/good"]

@@ -18,8 +18,8 @@ from typing import Any, ClassVar
 
 import pytest
 
+from airflow_provider_sftp_s3.engine.limits import Budget
 from airflow_provider_sftp_s3.engine.options import GiB, MiB, TransferOptions
-from airflow_provider_sftp_s3.engine.workers import Budget
 from tests.faults.harness import check_pull, check_push, put_objects, run_pull, run_push, write_tree
 from tests.faults.hollow_s3 import HollowS3
 from tests.support.s3_server import S3Server

@@ -18,16 +18,12 @@ import botocore.session
 import pytest
 from botocore.credentials import RefreshableCredentials
 
-from airflow_provider_sftp_s3.engine.errors import (
-    AuthenticationFailed,
-    ConfigurationError,
-    SftpS3Error,
-    TransferError,
-)
-from airflow_provider_sftp_s3.engine.ledger import Ledger
-from airflow_provider_sftp_s3.engine.marks import SYNCED, TAG
+from airflow_provider_sftp_s3.engine.errors import AuthenticationFailed, ConfigurationError, SftpS3Error, TransferError
 from airflow_provider_sftp_s3.engine.options import MiB, TransferOptions
-from airflow_provider_sftp_s3.engine.push import PushSettings, unsynced
+from airflow_provider_sftp_s3.engine.s3.ledger import Ledger
+from airflow_provider_sftp_s3.engine.s3.marks import SYNCED, TAG
+from airflow_provider_sftp_s3.engine.settings import PushSettings
+from airflow_provider_sftp_s3.engine.unsynced import unsynced
 from tests.faults import table
 from tests.faults.harness import (
     PATIENT,

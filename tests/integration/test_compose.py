@@ -115,7 +115,7 @@ def test_what_the_image_copies_is_there_and_not_ignored() -> None:
 
 
 def test_the_flows_become_dags_that_share_their_work() -> None:
-    from airflow_provider_sftp_s3.flows import load_flows
+    from airflow_provider_sftp_s3.flows.file import load_flows
 
     flows = load_flows(REPOSITORY / "demo/compose/flows.yaml")
     assert flows.errors == []

@@ -19,7 +19,6 @@ import asyncssh
 import psutil
 import pytest
 
-from airflow_provider_sftp_s3.engine import ssh
 from airflow_provider_sftp_s3.engine.errors import (
     AuthenticationFailed,
     ConfigurationError,
@@ -27,12 +26,13 @@ from airflow_provider_sftp_s3.engine.errors import (
     HostKeyError,
 )
 from airflow_provider_sftp_s3.engine.options import TransferOptions
-from airflow_provider_sftp_s3.engine.sftp import SftpSession
-from airflow_provider_sftp_s3.engine.ssh import SftpServer as Target
-from airflow_provider_sftp_s3.engine.ssh_packets import PacketReceiver, PacketSender
+from airflow_provider_sftp_s3.engine.sftp import connection as ssh
+from airflow_provider_sftp_s3.engine.sftp.connection import SftpServer as Target
+from airflow_provider_sftp_s3.engine.sftp.packets import PacketReceiver, PacketSender
+from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
 from airflow_provider_sftp_s3.engine_thread import EngineThread
-from airflow_provider_sftp_s3.hooks.s3_store import bucket_of
-from airflow_provider_sftp_s3.hooks.sftp_session import SftpSessionHook
+from airflow_provider_sftp_s3.hooks.s3_bucket import bucket_of
+from airflow_provider_sftp_s3.hooks.sftp_server import SftpSessionHook
 from tests.support.airflow_env import airflow_connections, warnings_of_ours_only
 from tests.support.faulty_sftp import NeverGreets
 from tests.support.s3_server import ACCESS_KEY, REGION, SECRET_KEY, SESSION_TOKEN, S3Server

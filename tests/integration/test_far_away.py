@@ -20,11 +20,11 @@ import psutil
 import pytest
 from asyncssh import SFTPFailure
 
-from airflow_provider_sftp_s3.engine import sftp
 from airflow_provider_sftp_s3.engine.errors import TransferError
 from airflow_provider_sftp_s3.engine.options import MiB, TransferOptions
-from airflow_provider_sftp_s3.engine.sftp import SftpSession
-from airflow_provider_sftp_s3.engine.ssh import Channel
+from airflow_provider_sftp_s3.engine.sftp import file
+from airflow_provider_sftp_s3.engine.sftp.connection import Channel
+from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
 from tests.conftest import require
 from tests.support.engine import Engine
 from tests.support.faulty_sftp import ReadsAreShort
@@ -41,7 +41,7 @@ CLOSE, READ, WRITE, LSTAT, FSTAT, MKDIR, EXTENDED = 4, 5, 6, 7, 8, 14, 200
 @pytest.fixture(autouse=True)
 def _far_away(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take every round trip for a long one."""
-    monkeypatch.setattr(sftp, "FAR", 0.0)
+    monkeypatch.setattr(file, "FAR", 0.0)
 
 
 def openssh(tmp_path: Path, config: str = "") -> OpenSshServer:
@@ -80,7 +80,7 @@ def to_the_newest_session(server: OpenSshServer, do: Callable[[psutil.Process], 
             with contextlib.suppress(psutil.NoSuchProcess, FileNotFoundError):  # gone while it is looked at
                 leaves = [process for process in server._processes() if not process.children()]
                 parts = [path for path in (server.root / "out").iterdir() if path.name.endswith(".part")]
-                if len(leaves) >= sftp.SESSIONS and any(path.stat().st_size > 16 * MiB for path in parts):
+                if len(leaves) >= file.SESSIONS and any(path.stat().st_size > 16 * MiB for path in parts):
                     do(max(leaves, key=psutil.Process.create_time))
                     done.set()
 
@@ -99,7 +99,7 @@ async def test_it_is_written_in_several_sessions(tmp_path: Path, s3: S3Server, b
         report = await engine_for(server, s3, bucket).push("out")
         assert report.transferred == 2
         check(server)
-        assert sessions(server) == sftp.SESSIONS
+        assert sessions(server) == file.SESSIONS
 
 
 async def test_a_server_that_allows_one_session(tmp_path: Path, s3: S3Server, bucket: str) -> None:

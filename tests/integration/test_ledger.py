@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_sftp_s3.engine import ledger as ledger_module
-from airflow_provider_sftp_s3.engine import marks, paths
-from airflow_provider_sftp_s3.engine.ledger import Ledger
-from airflow_provider_sftp_s3.engine.push import PushSettings, unsynced
+from airflow_provider_sftp_s3.engine import paths
+from airflow_provider_sftp_s3.engine.s3 import ledger as ledger_module
+from airflow_provider_sftp_s3.engine.s3 import marks
+from airflow_provider_sftp_s3.engine.s3.ledger import Ledger
+from airflow_provider_sftp_s3.engine.settings import PushSettings
+from airflow_provider_sftp_s3.engine.unsynced import unsynced
 from tests.support.engine import Engine
 from tests.support.s3_server import S3Server
 from tests.support.sftp_servers import AsyncsshServer
@@ -22,7 +24,7 @@ KEYS = [f"p/{number:02}" for number in range(20)]
 @pytest.fixture
 def engine(sftp_server: AsyncsshServer, s3: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch) -> Engine:
     """A ledger is worth it from ten objects on."""
-    monkeypatch.setattr(ledger_module, "WORTH", 10)
+    monkeypatch.setattr(ledger_module, "MIN_NEW_FACTS", 10)
     for directory in ("in", "out"):
         (sftp_server.root / directory).mkdir()
     return Engine(sftp_server, s3, bucket)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_sftp_s3._compat import DAG, Asset, AssetAlias
-from airflow_provider_sftp_s3.engine.ssh import SftpServer as Server
+from airflow_provider_sftp_s3.engine.sftp.connection import SftpServer as Server
 from airflow_provider_sftp_s3.transfers.lineage import Places
 from airflow_provider_sftp_s3.transfers.s3_to_sftp import S3ToSftpOperator
 from airflow_provider_sftp_s3.transfers.sftp_tree_to_s3 import SftpTreeToS3Operator

@@ -25,9 +25,9 @@ import asyncssh
 import pytest
 
 from airflow_provider_sftp_s3._compat import DAG, AirflowFailException, AirflowTaskTimeout, BaseOperator
-from airflow_provider_sftp_s3.engine import workers
+from airflow_provider_sftp_s3.engine import run
 from airflow_provider_sftp_s3.engine.errors import ConnectionFailed, SftpS3Error, TransferError
-from airflow_provider_sftp_s3.transfers import base
+from airflow_provider_sftp_s3.transfers import log
 from airflow_provider_sftp_s3.transfers.s3_to_sftp import S3ToSftpOperator
 from airflow_provider_sftp_s3.transfers.sftp_tree_to_s3 import SftpTreeToS3Operator
 from tests.support.airflow_env import airflow_connections, run_dag, warnings_of_ours_only, xcom
@@ -766,8 +766,8 @@ def test_the_log_of_many_files_has_fewer_messages_than_lines(
     world: World, direction: str, task_log: TaskLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each file has a line of its own all the same, once, and the summary comes last."""
-    monkeypatch.setattr(base, "LOG_SINGLY", 3)
-    monkeypatch.setattr(base, "LOG_LINES", 4)
+    monkeypatch.setattr(log, "LOG_SINGLY", 3)
+    monkeypatch.setattr(log, "LOG_LINES", 4)
     names = {f"{number:02}.txt" for number in range(30)}
     for name in names:
         world.source(direction, name, b"12345")
@@ -788,8 +788,8 @@ def test_long_work_logs_its_progress(
     world: World, direction: str, task_log: TaskLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While nothing else is to be said, a line tells how far the run is: files, bytes, rate and ETA."""
-    assert workers.PROGRESS_SECONDS <= 30
-    monkeypatch.setattr(workers, "PROGRESS_SECONDS", 0.05)
+    assert run.PROGRESS_SECONDS <= 30
+    monkeypatch.setattr(run, "PROGRESS_SECONDS", 0.05)
     world.source(direction, "a.txt", b"x" * 2_000)
     world.sftp.fault = ReadsTrickle() if direction == "pull" else SlowWrites()
     world.run(direction, options={"concurrency": 1})

@@ -12,7 +12,7 @@ import pytest
 
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError, PlaceMissing, TransferError
 from airflow_provider_sftp_s3.engine.options import MiB, TransferOptions
-from airflow_provider_sftp_s3.engine.s3 import SMALL
+from airflow_provider_sftp_s3.engine.s3.bucket import SMALL
 from tests.support.engine import Engine
 from tests.support.faulty_sftp import ListingHasOtherAttributes
 from tests.support.s3_server import S3Server

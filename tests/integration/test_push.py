@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_sftp_s3.engine import marks, paths
+from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError, PlaceMissing, TransferError
-from airflow_provider_sftp_s3.engine.ledger import Ledger
 from airflow_provider_sftp_s3.engine.options import MiB, TransferOptions
-from airflow_provider_sftp_s3.engine.push import PushSettings, unsynced
+from airflow_provider_sftp_s3.engine.s3 import marks
+from airflow_provider_sftp_s3.engine.s3.ledger import Ledger
+from airflow_provider_sftp_s3.engine.settings import PushSettings
+from airflow_provider_sftp_s3.engine.unsynced import unsynced
 from tests.support.engine import Engine
 from tests.support.s3_server import S3Request, S3Server
 from tests.support.sftp_servers import AsyncsshServer, CutConnection, Fault, Proceed, Request, SftpServer

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_sftp_s3.engine.ssh import SftpServer
+from airflow_provider_sftp_s3.engine.sftp.connection import SftpServer
 from airflow_provider_sftp_s3.transfers.lineage import Places
 from tests.support.airflow_env import airflow_connections, run_dag, warnings_of_ours_only
 from tests.support.s3_server import S3Server
@@ -74,7 +74,7 @@ def test_the_dag_that_waits_for_the_pull_waits_for_its_asset() -> None:
 
 def test_the_flows_become_dags(tmp_path: Path) -> None:
     """With the tasks that the text names."""
-    from airflow_provider_sftp_s3.flows import load_flows
+    from airflow_provider_sftp_s3.flows.file import load_flows
 
     (tmp_path / "flows.yaml").write_text("\n".join(blocks("yaml")))
     with warnings_of_ours_only():

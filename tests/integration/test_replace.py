@@ -9,7 +9,7 @@ import pytest
 
 from airflow_provider_sftp_s3.engine.errors import NotFound, ServerRefused
 from airflow_provider_sftp_s3.engine.options import TransferOptions
-from airflow_provider_sftp_s3.engine.sftp import SftpSession
+from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
 from tests.support.engine import server_of
 from tests.support.faulty_sftp import NoPosixRename
 from tests.support.sftp_servers import AsyncsshServer

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_sftp_s3.engine import sftp
 from airflow_provider_sftp_s3.engine.options import KiB, MiB, TransferOptions
-from airflow_provider_sftp_s3.engine.sftp_protocol import MAX_REQUEST, SAFE_REQUEST, SftpProtocol
+from airflow_provider_sftp_s3.engine.sftp import file
+from airflow_provider_sftp_s3.engine.sftp.protocol import MAX_REQUEST, SAFE_REQUEST, SftpProtocol
 from tests.support.engine import Engine
 from tests.support.s3_server import S3Request, S3Server
 from tests.support.sftp_servers import AsyncsshServer, Fault, Proceed, Request
@@ -205,14 +205,14 @@ async def test_a_near_server_is_asked_for_little_ahead(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     """Whatever the file's size, and its contents arrive."""
-    monkeypatch.setattr(sftp, "FAR", float("inf"))  # a busy machine may seem far away
+    monkeypatch.setattr(file, "FAR", float("inf"))  # a busy machine may seem far away
     unanswered = most_unanswered(monkeypatch, "read")
     data = random.randbytes(size)
     (engine.sftp.root / "in").mkdir()
     (engine.sftp.root / "in" / "f").write_bytes(data)
     assert (await engine.pull()).transferred == 1
     assert engine.s3.objects(engine.bucket)["f"] == data
-    assert SAFE_REQUEST < max(unanswered) <= sftp.NEAR_WINDOW
+    assert SAFE_REQUEST < max(unanswered) <= file.NEAR_WINDOW
 
 
 async def test_many_writes_of_a_file_are_on_their_way_at_once(

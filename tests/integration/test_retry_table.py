@@ -40,7 +40,8 @@ from hypothesis.stateful import (
 )
 
 from airflow_provider_sftp_s3.engine.errors import ConnectionFailed, TransferError
-from airflow_provider_sftp_s3.transfers.s3_to_sftp import S3ListUnsyncedOperator, S3ToSftpOperator
+from airflow_provider_sftp_s3.operators.s3_unsynced import S3ListUnsyncedOperator
+from airflow_provider_sftp_s3.transfers.s3_to_sftp import S3ToSftpOperator
 from tests.support.airflow_env import airflow_connections, run_dag, warnings_of_ours_only, xcom
 from tests.support.s3_server import S3Request, S3Server
 from tests.support.sftp_servers import AsyncsshServer, CutConnection, Fault, Proceed, Request

@@ -15,9 +15,9 @@ import pytest
 from asyncssh.crypto import cipher as asyncssh_cipher
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from airflow_provider_sftp_s3.engine import ssh_packets
 from airflow_provider_sftp_s3.engine.options import KiB, MiB
-from airflow_provider_sftp_s3.engine.ssh_packets import PacketReceiver, PacketSender
+from airflow_provider_sftp_s3.engine.sftp import packets as ssh_packets
+from airflow_provider_sftp_s3.engine.sftp.packets import PacketReceiver, PacketSender
 from tests.conftest import require
 from tests.support import engine as support
 from tests.support.engine import Engine

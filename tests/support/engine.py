@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_sftp_s3.engine.model import Outcome, Report
+from airflow_provider_sftp_s3.engine.observer import Progress
 from airflow_provider_sftp_s3.engine.options import TransferOptions
-from airflow_provider_sftp_s3.engine.pull import PullSettings, pull
-from airflow_provider_sftp_s3.engine.push import PushSettings, push
-from airflow_provider_sftp_s3.engine.s3 import Bucket
-from airflow_provider_sftp_s3.engine.sftp import SftpSession
-from airflow_provider_sftp_s3.engine.ssh import SftpServer
-from airflow_provider_sftp_s3.engine.workers import Progress
+from airflow_provider_sftp_s3.engine.pull import pull
+from airflow_provider_sftp_s3.engine.push import push
+from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
+from airflow_provider_sftp_s3.engine.settings import PullSettings, PushSettings
+from airflow_provider_sftp_s3.engine.sftp.connection import SftpServer
+from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
 from tests.support.s3_server import S3Server
 from tests.support.sftp_servers import SftpServer as TestSftpServer
 

@@ -44,7 +44,7 @@ def test_every_policy_has_what_a_policy_needs() -> None:
 
 def test_the_secret_is_a_connection_that_we_read() -> None:
     from airflow_provider_sftp_s3.engine.options import TransferOptions
-    from airflow_provider_sftp_s3.hooks.sftp_session import SftpSessionHook
+    from airflow_provider_sftp_s3.hooks.sftp_server import SftpSessionHook
 
     (secret,) = [document for document in DOCUMENTS if "conn_type" in document]
     with airflow_connections(sftp_default=secret):

@@ -16,19 +16,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_sftp_s3 import _flow_values as values
 from airflow_provider_sftp_s3.engine.options import TransferOptions
-from airflow_provider_sftp_s3.flows import (
-    CHANGEABLE,
-    FIELDS,
-    FlowError,
-    FlowsError,
-    FlowsFileError,
-    check_flows,
-    flow_dag,
-    load_flows,
-    parse_flow,
-)
+from airflow_provider_sftp_s3.flows import FlowsFileError, values
+from airflow_provider_sftp_s3.flows.dag import flow_dag
+from airflow_provider_sftp_s3.flows.fields import FIELDS
+from airflow_provider_sftp_s3.flows.file import check_flows, load_flows
+from airflow_provider_sftp_s3.flows.params import CHANGEABLE
+from airflow_provider_sftp_s3.flows.settings import FlowError, FlowsError, parse_flow
 
 pytestmark = pytest.mark.unit
 
@@ -225,7 +219,7 @@ def test_a_duration_is_the_sum_of_its_parts(numbers: list[int], spaced: bool) ->
 
 @given(st.text() | st.from_regex(r"\A[0-9.wdhms -]*\Z") | st.floats() | st.integers() | st.none() | st.binary())
 def test_a_duration_is_taken_or_refused_and_never_negative(value: Any) -> None:
-    with contextlib.suppress(values.Refused):
+    with contextlib.suppress(values.NotAllowed):
         assert values.duration(value) >= timedelta(0)
 
 
@@ -253,7 +247,7 @@ def test_a_size_is_its_number_times_its_unit(number: int, unit: str) -> None:
 
 @given(st.text() | st.from_regex(r"\A[0-9.kKmMgGiB ]*\Z") | st.floats() | st.integers() | st.none())
 def test_a_size_is_taken_or_refused_and_above_zero(value: Any) -> None:
-    with contextlib.suppress(values.Refused):
+    with contextlib.suppress(values.NotAllowed):
         assert values.size(value) > 0
 
 
@@ -483,11 +477,11 @@ def test_a_flow_with_a_queue_runs_on_its_messages_and_on_its_schedule() -> None:
 
 
 def test_a_queue_needs_airflow_3_and_aiobotocore(monkeypatch: pytest.MonkeyPatch) -> None:
-    from airflow_provider_sftp_s3 import flows
+    from airflow_provider_sftp_s3.flows import rules
 
-    monkeypatch.setattr(flows, "find_spec", lambda _: None)
+    monkeypatch.setattr(rules, "find_spec", lambda _: None)
     assert "trigger: sqs needs aiobotocore: install airflow-provider-sftp-s3[sqs]" in problems_of(SQS)
-    monkeypatch.setattr(flows, "AssetWatcher", None)
+    monkeypatch.setattr(rules, "AssetWatcher", None)
     assert "flow 'out': trigger: sqs needs Airflow 3.0 or newer" in problems_of(SQS)
 
 
@@ -576,12 +570,12 @@ def test_a_broken_flow_leaves_its_neighbours(
 def test_what_airflow_itself_refuses_is_its_flows_error_too(
     write: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from airflow_provider_sftp_s3 import flows
+    from airflow_provider_sftp_s3.flows import dag
 
     def refuse(*_: Any) -> None:
         raise RuntimeError("no such pool")
 
-    monkeypatch.setattr(flows, "_add_push", refuse)
+    monkeypatch.setattr(dag, "_add_push", refuse)
     loaded = load_flows(write(GOOD % "one" + "- {name: bad, direction: push, sftp_path: /in, s3_bucket: a-bucket}\n"))
     assert sorted(loaded.dags) == ["one"]
     assert [str(error) for error in loaded.errors] == ["flows.yaml, line 2: flow 'bad': RuntimeError: no such pool"]

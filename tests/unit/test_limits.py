@@ -17,7 +17,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from airflow_provider_sftp_s3.engine.workers import Budget, Caps
+from airflow_provider_sftp_s3.engine.limits import Budget, Caps
 
 pytestmark = pytest.mark.unit
 

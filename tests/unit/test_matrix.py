@@ -10,7 +10,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from airflow_provider_sftp_s3.engine.ssh_packets import TRIED
+from airflow_provider_sftp_s3.engine.sftp.packets import TRIED
 from matrix import __main__ as matrix
 from matrix.rows import CONSTRAINTS, MWAA, NEWEST_ASYNCSSH, ROWS, Row
 from matrix.venvs import floor, pins, without

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError, NameRefused
+from airflow_provider_sftp_s3.engine.globs import Globs
+from airflow_provider_sftp_s3.engine.naming import Namesakes
 
 pytestmark = pytest.mark.unit
 
@@ -95,7 +97,7 @@ KEYS = st.text(st.sampled_from("ab/12é"), min_size=1, max_size=8)
 def test_keys_of_one_path_are_found_by_each_other(keys: list[str], strip: str) -> None:
     """As a dict of paths would find them, whatever strip_regex removes; what is found is the very key."""
     pattern = re.compile(strip)
-    namesakes, expected = paths.Namesakes(pattern), dict[bytes, str]()
+    namesakes, expected = Namesakes(pattern), dict[bytes, str]()
     for key in keys:
         try:
             path = paths.path_for(b"/root", key, strip=pattern)
@@ -109,7 +111,7 @@ def test_keys_of_one_path_are_found_by_each_other(keys: list[str], strip: str) -
 
 def test_a_hundred_thousand_namesakes_take_little_memory() -> None:
     """About 30 bytes each, where a dict of the keys takes 200."""
-    namesakes = paths.Namesakes(re.compile(r"^\d+/"))
+    namesakes = Namesakes(re.compile(r"^\d+/"))
     tracemalloc.start()
     try:
         for number in range(100_000):
@@ -241,14 +243,14 @@ def test_temporary_names_are_ours_unique_and_short() -> None:
 )
 def test_globs(include: str | list[str], exclude: str | list[str] | None, relative: str, reason: str | None) -> None:
     """With a slash against the path, without one against the name; exclude wins."""
-    assert paths.Globs(include, exclude).reason_to_skip(relative) == reason
+    assert Globs(include, exclude).reason_to_skip(relative) == reason
 
 
 @pytest.mark.parametrize("include", ["", [""], [3]])
 def test_a_glob_that_is_none_is_a_wrong_setting(include: object) -> None:
     """The message names the argument."""
     with pytest.raises(ConfigurationError, match="include"):
-        paths.Globs(include)  # type: ignore[arg-type]
+        Globs(include)  # type: ignore[arg-type]
 
 
 def test_printable_spells_out_what_a_terminal_would_obey() -> None:
@@ -298,5 +300,5 @@ def test_a_shard_that_is_none_is_a_wrong_setting(shard: object) -> None:
 def test_an_empty_list_to_include_is_refused(empty: object) -> None:
     """Such a run would take nothing and be green, time and again; an empty list to exclude is what none is."""
     with pytest.raises(ConfigurationError, match=r"include is an empty list, .* '\*' takes all"):
-        paths.Globs(include=empty)  # type: ignore[arg-type]
-    assert paths.Globs(exclude=empty).reason_to_skip("a") is None  # type: ignore[arg-type]
+        Globs(include=empty)  # type: ignore[arg-type]
+    assert Globs(exclude=empty).reason_to_skip("a") is None  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_sftp_s3._s3_events import landed
+from airflow_provider_sftp_s3.operators.s3_events import landed
 
 pytestmark = pytest.mark.unit
 

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_sftp_s3.engine import s3_xml
 from airflow_provider_sftp_s3.engine.errors import StorageError
-from airflow_provider_sftp_s3.engine.s3 import _entries_of
-from airflow_provider_sftp_s3.engine.s3_requests import Answer
+from airflow_provider_sftp_s3.engine.s3 import xml as s3_xml
+from airflow_provider_sftp_s3.engine.s3.bucket import _entries_of
+from airflow_provider_sftp_s3.engine.s3.requests import Answer
 
 pytestmark = pytest.mark.unit
 

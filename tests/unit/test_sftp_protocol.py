@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_sftp_s3.engine.errors import ConnectionFailed, HandlesRepeat, NotFound, ServerRefused
 from airflow_provider_sftp_s3.engine.model import Stat
-from airflow_provider_sftp_s3.engine.sftp_protocol import (
+from airflow_provider_sftp_s3.engine.sftp.protocol import (
     CREATE_NEW,
     LEAST_REQUEST,
     MAX_REQUEST,
@@ -136,7 +136,7 @@ async def test_what_is_no_sftp_ends_the_session(data: bytes) -> None:
     sftp.received(data)
     with pytest.raises(ConnectionFailed, match="does not speak SFTP") as lost:
         await asked
-    assert (lost.value.connection, lost.value.culprit) == (7, False)
+    assert (lost.value.connection, lost.value.unanswered) == (7, False)
     with pytest.raises(ConnectionFailed):
         await sftp.remove(b"y")
 
@@ -150,7 +150,7 @@ async def test_the_request_that_was_not_answered_is_named() -> None:
     for asked in (first, second):
         with pytest.raises(ConnectionFailed) as lost:
             await asked
-        culprits.append(lost.value.culprit)
+        culprits.append(lost.value.unanswered)
     assert culprits == [True, False]
 
 

@@ -12,8 +12,8 @@ from botocore.credentials import ReadOnlyCredentials
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_sftp_s3.engine import sigv4
-from airflow_provider_sftp_s3.engine.s3_requests import query_of
+from airflow_provider_sftp_s3.engine.s3 import sigv4
+from airflow_provider_sftp_s3.engine.s3.requests import query_of
 
 pytestmark = pytest.mark.unit
 

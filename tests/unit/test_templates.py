@@ -20,12 +20,9 @@ ODD = ["*.tmp", 'it\'s "x"', "ü\\d,", "[a]"]
 
 def operators() -> dict[str, Any]:
     """Everything that has lists among its template fields."""
-    from airflow_provider_sftp_s3.flows import S3UnsyncedSensor
-    from airflow_provider_sftp_s3.transfers.s3_to_sftp import (
-        S3ListAnnouncedOperator,
-        S3ListUnsyncedOperator,
-        S3ToSftpOperator,
-    )
+    from airflow_provider_sftp_s3.operators.s3_unsynced import S3ListAnnouncedOperator, S3ListUnsyncedOperator
+    from airflow_provider_sftp_s3.sensors.s3_unsynced import S3UnsyncedSensor
+    from airflow_provider_sftp_s3.transfers.s3_to_sftp import S3ToSftpOperator
     from airflow_provider_sftp_s3.transfers.sftp_tree_to_s3 import SftpTreeToS3Operator
 
     there = {"s3_bucket": "b"}

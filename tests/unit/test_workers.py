@@ -16,10 +16,12 @@ from airflow_provider_sftp_s3.engine.errors import (
     FileError,
     ServerRefused,
 )
-from airflow_provider_sftp_s3.engine.handles import Handles
+from airflow_provider_sftp_s3.engine.limits import Budget, Caps
 from airflow_provider_sftp_s3.engine.model import Outcome, Report
+from airflow_provider_sftp_s3.engine.observer import Progress
 from airflow_provider_sftp_s3.engine.options import MiB, TransferOptions
-from airflow_provider_sftp_s3.engine.workers import LOSSES, Budget, Caps, Progress, Run
+from airflow_provider_sftp_s3.engine.run import LOSSES, Run
+from airflow_provider_sftp_s3.engine.sftp.handles import Handles
 from tests.support.engine import Recorder
 from tests.support.virtual_time import run_in_virtual_time
 
@@ -113,7 +115,7 @@ async def test_concurrency_is_the_number_in_flight() -> None:
     for concurrency, most in ((7, 37), (1, 1)):
         peak = 0
         run = run_of(concurrency=concurrency)
-        await run.all(things(*(Thing(str(n)) for n in range(100))), fly)
+        await run.transfer_all(things(*(Thing(str(n)) for n in range(100))), fly)
         assert peak == most
         assert run.report.transferred == 100
 
@@ -139,7 +141,7 @@ class Files:
         await asyncio.sleep(0)
         if self.open == self.allowed:
             self.refused += 1
-            raise ServerRefused("Failure", vague=True)
+            raise ServerRefused("Failure", is_generic=True)
         self.open += 1
         self.peak = max(self.peak, self.open)
 
@@ -202,7 +204,7 @@ async def test_a_file_that_was_overtaken_meets_the_limit_too() -> None:
         tries += 1
         if tries == 1:
             await overtaken.wait()
-            raise ServerRefused("Failure", vague=True)
+            raise ServerRefused("Failure", is_generic=True)
         return "first"
 
     async def of_the_second() -> str:
@@ -230,7 +232,7 @@ async def test_a_failure_leaves_the_others_alone() -> None:
         return await moved(thing)
 
     run = run_of()
-    await run.all(things(*(Thing(str(n)) for n in range(10))), sometimes)
+    await run.transfer_all(things(*(Thing(str(n)) for n in range(10))), sometimes)
     assert run.report.transferred == 8
     assert sorted((f["source"], f["error"]) for f in run.report.failures) == [
         ("3", "broken"),
@@ -246,7 +248,7 @@ async def test_what_nobody_can_mend_ends_the_run() -> None:
 
     run = run_of()
     with pytest.raises(ConfigurationError, match="no bucket"):
-        await run.all(things(Thing("1"), Thing("2")), never)
+        await run.transfer_all(things(Thing("1"), Thing("2")), never)
     assert run.report.failures == []
 
 
@@ -261,7 +263,7 @@ async def test_what_somebody_has_to_mend_goes_before_the_connection_that_was_los
             raise errors[thing.label]
 
         with pytest.raises(ConfigurationError, match="no bucket"):
-            await run_of().all(things(*(Thing(str(n)) for n in order)), both_fail)
+            await run_of().transfer_all(things(*(Thing(str(n)) for n in order)), both_fail)
 
 
 def test_expired_credentials_are_asked_for_again() -> None:
@@ -275,7 +277,7 @@ def test_expired_credentials_are_asked_for_again() -> None:
         return await moved(thing)
 
     run = run_of()
-    run_in_virtual_time(run.all(things(Thing("for good"), Thing("renewed")), expired))
+    run_in_virtual_time(run.transfer_all(things(Thing("for good"), Thing("renewed")), expired))
     assert tried == {"for good": 3, "renewed": 3}
     assert run.report.transferred == 1
     assert [(f["source"], f["error"]) for f in run.report.failures] == [("for good", "the token is too old")]
@@ -293,7 +295,7 @@ async def test_a_lost_connection_begins_its_files_again() -> None:
         return await moved(thing)
 
     run = run_of()
-    await run.all(things(*(Thing(str(n)) for n in range(2 * LOSSES))), lost_once)
+    await run.transfer_all(things(*(Thing(str(n)) for n in range(2 * LOSSES))), lost_once)
     assert run.report.transferred == 2 * LOSSES
     assert set(tried.values()) == {2}
 
@@ -312,7 +314,7 @@ async def test_a_connection_that_moves_something_is_none_of_those_in_a_row() -> 
         return await moved(thing)
 
     run = run_of(concurrency=1)
-    await run.all(things(*(Thing(str(n)) for n in range(2 * LOSSES))), lost_once)
+    await run.transfer_all(things(*(Thing(str(n)) for n in range(2 * LOSSES))), lost_once)
     assert run.report.transferred == connection == 2 * LOSSES
 
 
@@ -327,24 +329,24 @@ async def test_a_server_that_always_cuts_the_line_ends_the_run() -> None:
 
     run = run_of(concurrency=1)
     with pytest.raises(ConnectionFailed, match="cut 6"):
-        await run.all(things(*(Thing(str(n)) for n in range(1000))), cut)
+        await run.transfer_all(things(*(Thing(str(n)) for n in range(1000))), cut)
     assert connection == 6
     assert [failure["source"] for failure in run.report.failures] == ["0", "1"]
 
 
 async def test_a_file_that_the_server_hangs_on_fails_alone() -> None:
-    """It is the culprit, and is not begun again; the innocents in flight are."""
+    """It is the unanswered, and is not begun again; the innocents in flight are."""
     tried: dict[str, int] = {}
 
     async def hangs(thing: Thing) -> Outcome:
         tried[thing.label] = tried.get(thing.label, 0) + 1
         await asyncio.sleep(0)
         if thing.label == "hangs" or tried[thing.label] == 1:
-            raise ConnectionFailed("silent", connection=1, culprit=thing.label == "hangs")
+            raise ConnectionFailed("silent", connection=1, unanswered=thing.label == "hangs")
         return await moved(thing)
 
     run = run_of()
-    await run.all(things(Thing("hangs"), *(Thing(str(n)) for n in range(3))), hangs)
+    await run.transfer_all(things(Thing("hangs"), *(Thing(str(n)) for n in range(3))), hangs)
     assert (run.report.transferred, run.report.failed) == (3, 1)
     assert tried == {"hangs": 1, "0": 2, "1": 2, "2": 2}
 
@@ -359,7 +361,7 @@ async def test_no_connection_at_all_ends_the_run() -> None:
         raise ConnectionFailed("refused")
 
     with pytest.raises(ConnectionFailed):
-        await run_of(concurrency=1).all(things(*(Thing(str(n)) for n in range(10))), down)
+        await run_of(concurrency=1).transfer_all(things(*(Thing(str(n)) for n in range(10))), down)
     assert calls == 1
 
 
@@ -369,12 +371,12 @@ async def test_a_file_has_its_own_time_limit() -> None:
     run = run_of(concurrency=8, file_timeout=0.2)
 
     async def hang(thing: Thing) -> Outcome:
-        async with run.lane(run.budget.total):
+        async with run.hold_memory(run.budget.total):
             if thing.label == "hangs":
                 await asyncio.sleep(60)
             return await moved(thing)
 
-    await run.all(things(Thing("hangs"), *(Thing(str(n)) for n in range(5))), hang)
+    await run.transfer_all(things(Thing("hangs"), *(Thing(str(n)) for n in range(5))), hang)
     assert run.report.transferred == 5
     assert [f["source"] for f in run.report.failures] == ["hangs"]
     assert "file_timeout, 0.2 s" in run.report.failures[0]["error"]
@@ -387,11 +389,11 @@ def test_the_time_limit_is_of_the_file_and_not_of_each_share() -> None:
     async def several_shares(thing: Thing) -> Outcome:
         await asyncio.sleep(1000)  # before its first share no time counts
         for _ in range(thing.size):
-            async with run.lane(1):
+            async with run.hold_memory(1):
                 await asyncio.sleep(3)
         return await moved(thing)
 
-    run_in_virtual_time(run.all(things(Thing("9 s", 3), Thing("12 s", 4)), several_shares))
+    run_in_virtual_time(run.transfer_all(things(Thing("9 s", 3), Thing("12 s", 4)), several_shares))
     assert [outcome.source for outcome in run.observer.outcomes if outcome.status == "transferred"] == ["9 s"]  # type: ignore[attr-defined]
     assert ["file_timeout, 10 s" in failure["error"] for failure in run.report.failures] == [True]
 
@@ -402,7 +404,7 @@ def test_the_time_limit_stands_still_while_a_file_waits_for_a_handle() -> None:
     handles = Handles(1, lambda limit: None)
 
     async def one_at_a_time(thing: Thing) -> Outcome:
-        async with run.lane(1):
+        async with run.hold_memory(1):
             await asyncio.sleep(4)
 
             async def opened() -> None: ...
@@ -415,7 +417,7 @@ def test_the_time_limit_stands_still_while_a_file_waits_for_a_handle() -> None:
         return await moved(thing)
 
     # Each but the first waits for those before it, some for longer than the limit.
-    run_in_virtual_time(run.all(things(*(Thing(str(size), size) for size in (5, 5, 5, 7, 5))), one_at_a_time))
+    run_in_virtual_time(run.transfer_all(things(*(Thing(str(size), size) for size in (5, 5, 5, 7, 5))), one_at_a_time))
     assert run.report.transferred == 4
     assert [(f["source"], f["error"]) for f in run.report.failures] == [("7", "took longer than file_timeout, 10 s")]
 
@@ -433,7 +435,7 @@ def test_the_time_limit_stands_still_while_a_file_waits_for_a_handle() -> None:
 async def test_caps(max_files: int | None, max_bytes: int | None, sizes: list[int], count: int) -> None:
     """The rest waits for the next run, and the log says so once."""
     run = run_of(max_files=max_files, max_bytes=max_bytes)
-    await run.all(things(*(Thing(str(n), size) for n, size in enumerate(sizes))), moved)
+    await run.transfer_all(things(*(Thing(str(n), size) for n, size in enumerate(sizes))), moved)
     assert run.report.transferred == count
     assert len(run.observer.notices) == (1 if count < len(sizes) else 0)  # type: ignore[attr-defined]
 
@@ -450,7 +452,7 @@ async def test_failures_do_not_use_up_a_cap(max_files: int | None, max_bytes: in
         return await moved(thing)
 
     run = run_of(max_files=max_files, max_bytes=max_bytes)
-    running = asyncio.create_task(run.all(things(*(Thing(str(n), 10) for n in range(9))), the_first_ones_fail))
+    running = asyncio.create_task(run.transfer_all(things(*(Thing(str(n), 10) for n in range(9))), the_first_ones_fail))
     for _ in range(50):
         await asyncio.sleep(0)
     waiting.set()
@@ -472,7 +474,7 @@ async def test_a_run_that_is_cancelled_cancels_its_files() -> None:
         raise AssertionError
 
     run = run_of(concurrency=5)
-    running = asyncio.create_task(run.all(things(*(Thing(str(n)) for n in range(90))), hang))
+    running = asyncio.create_task(run.transfer_all(things(*(Thing(str(n)) for n in range(90))), hang))
     await asyncio.sleep(0.01)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -489,13 +491,13 @@ def test_a_run_that_is_cancelled_while_its_files_wait_for_memory_ends() -> None:
     begun: list[str] = []
 
     async def all_of_the_memory(thing: Thing) -> Outcome:
-        async with run.lane(run.budget.total):
+        async with run.hold_memory(run.budget.total):
             begun.append(thing.label)
             await asyncio.sleep(1)
         return await moved(thing)
 
     async def main() -> None:
-        running = asyncio.create_task(run.all(things(*(Thing(str(n)) for n in range(40))), all_of_the_memory))
+        running = asyncio.create_task(run.transfer_all(things(*(Thing(str(n)) for n in range(40))), all_of_the_memory))
         await asyncio.sleep(0.5)
         running.cancel()
         await asyncio.wait({running}, timeout=1000)
@@ -507,7 +509,7 @@ def test_a_run_that_is_cancelled_while_its_files_wait_for_memory_ends() -> None:
 
 async def test_progress_is_told_at_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
     """With counts, rate and ETA."""
-    monkeypatch.setattr("airflow_provider_sftp_s3.engine.workers.PROGRESS_SECONDS", 0.01)
+    monkeypatch.setattr("airflow_provider_sftp_s3.engine.run.PROGRESS_SECONDS", 0.01)
     run = run_of(concurrency=1)
 
     async def slow(thing: Thing) -> Outcome:
@@ -515,7 +517,7 @@ async def test_progress_is_told_at_intervals(monkeypatch: pytest.MonkeyPatch) ->
         run.progress.moved_bytes += thing.size
         return await moved(thing)
 
-    await run.all(things(Thing("a", MiB), Thing("b", MiB)), slow)
+    await run.transfer_all(things(Thing("a", MiB), Thing("b", MiB)), slow)
     lines = run.observer.progresses  # type: ignore[attr-defined]
     assert lines
     assert all("MiB/s" in line and "files/s" in line and "ETA" in line for line in lines)

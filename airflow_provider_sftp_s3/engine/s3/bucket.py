@@ -1,30 +1,17 @@
-"""
-The S3 side: the only importer of obstore, which uploads all but the smallest files.
-
-All else goes through :class:`~airflow_provider_sftp_s3.engine.s3_requests.S3Requests`.
-"""
+"""One bucket: the calls that a transfer needs of it, and what S3 says of its objects."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import re
 import urllib.parse
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
-from datetime import timedelta
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from email.utils import parsedate_to_datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import botocore.exceptions
 import botocore.utils
-import obstore
-import obstore.exceptions
-from obstore.auth.boto3 import Boto3CredentialProvider
-from obstore.store import S3Store
 
-from airflow_provider_sftp_s3.engine import paths, s3_xml
 from airflow_provider_sftp_s3.engine.errors import (
     AuthenticationFailed,
     ConfigurationError,
@@ -32,36 +19,25 @@ from airflow_provider_sftp_s3.engine.errors import (
     CredentialsExpired,
     Overwritten,
     PlaceMissing,
-    SftpS3Error,
     StorageError,
 )
 from airflow_provider_sftp_s3.engine.model import ObjectEntry
 from airflow_provider_sftp_s3.engine.options import KiB, TransferOptions
-from airflow_provider_sftp_s3.engine.s3_requests import (
-    EXPIRED,
-    MAX_PAUSE,
-    PAUSE,
+from airflow_provider_sftp_s3.engine.s3 import xml as s3_xml
+from airflow_provider_sftp_s3.engine.s3.requests import (
     Contents,
-    Refused,
+    S3Refused,
     S3Requests,
     query_of,
 )
+from airflow_provider_sftp_s3.engine.s3.upload import Uploads
 
 if TYPE_CHECKING:
     import boto3
-    from obstore.store import ClientConfig
-
-T = TypeVar("T")
 
 #: Up to so many bytes an upload takes less time than to hand it to obstore's threads, which have to wait for Python's
 #: lock for each. Measured: of 5,000 x 4 KiB that is a seventh of the time, and half of it where they wake one by one.
 SMALL = 16 * KiB
-#: obstore's pauses are random, between the shortest one and so many times the one before. By its own 2 they shrink:
-#: measured, eight of them were over in 0.8 s. By 5, an outage of 5 s costs a request five or six tries.
-GROWTH = 5
-#: Seconds that an upload which is called off has to abort itself on the server.
-ABORT_SECONDS = 1.5
-
 #: S3's words for credentials that will not get better by themselves.
 _BAD_CREDENTIALS = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "InvalidClientTokenId"}
 #: What a bucket may be called; the oldest ones are longer than today's 63 characters.
@@ -156,7 +132,7 @@ class Download:
             async with contextlib.aclosing(self._contents.chunks()) as chunks:
                 async for chunk in chunks:
                     yield chunk
-        except Refused as refused:
+        except S3Refused as refused:
             if refused.status in (404, 412):
                 raise Overwritten(f"{refused}: it was overwritten while it was read") from None
             raise
@@ -185,45 +161,13 @@ class Bucket:
     ) -> None:
         keep_secrets_out_of_logs()
         self.name = name
-        idle = timedelta(seconds=options.idle_timeout)
-        network: ClientConfig = {
-            "allow_http": client.meta.endpoint_url.startswith("http://"),
-            "connect_timeout": timedelta(seconds=options.conn_timeout),
-            "read_timeout": idle,
-            # obstore's own limit of 30 s is for a request as a whole: too short for a large object.
-            "timeout": timedelta(days=1),
-        }
-        if verify is False:
-            network["allow_invalid_certificates"] = True
-        elif isinstance(verify, str):
-            network["root_certificate"] = Path(verify).read_bytes()
         proxies = client.meta.config.proxies or botocore.utils.get_environ_proxies(client.meta.endpoint_url)
         proxy = proxies.get(client.meta.endpoint_url.partition(":")[0])
-        if proxy:
-            network["proxy_url"] = proxy
         region = client.meta.region_name or "us-east-1"
         if region == "aws-global":
             region = "us-east-1"
         self.requests = S3Requests(name, client.meta.endpoint_url, region, session, options, proxy, verify)
-        self._store = S3Store(
-            name,
-            endpoint=client.meta.endpoint_url,
-            region=region,
-            virtual_hosted_style_request=False,
-            # With no more than five minutes to live obstore asks for them again and again, ten times a second at most:
-            # when to renew them is left to the session.
-            credential_provider=Boto3CredentialProvider(session, ttl=timedelta(minutes=5)),
-            client_options=network,
-            retry_config={
-                "max_retries": 1_000_000,  # it is the time that ends them
-                "retry_timeout": idle,
-                "backoff": {
-                    "init_backoff": timedelta(seconds=PAUSE),
-                    "max_backoff": timedelta(seconds=max(PAUSE, min(MAX_PAUSE, options.idle_timeout / 4))),
-                    "base": GROWTH,
-                },
-            },
-        )
+        self.uploads = Uploads(name, client.meta.endpoint_url, region, session, options, proxy, verify)
 
     async def __aenter__(self) -> Bucket:
         return self
@@ -250,7 +194,7 @@ class Bucket:
             await self.requests.ask("GET", "", query_of({"list-type": "2", "max-keys": "1"}))
         except CredentialsExpired as expired:
             raise AuthenticationFailed(str(expired)) from None
-        except Refused as refused:
+        except S3Refused as refused:
             if refused.region:
                 raise ConfigurationError(
                     f"s3_bucket {self.name!r} is in region {refused.region}: "
@@ -306,54 +250,13 @@ class Bucket:
         if sum(len(piece) for piece in data) <= SMALL:
             await self.requests.ask("PUT", key, headers=metadata_headers(metadata), body=b"".join(data))
             return
-        with self.errors(key):
-            await obstore.put_async(self._store, key, iter(data), attributes=dict(metadata), use_multipart=False)
-
-    async def put_stream(
-        self,
-        key: str,
-        chunks: AsyncIterator[bytes | memoryview],
-        metadata: Mapping[str, str],
-        *,
-        part_size: int,
-        parts_at_once: int,
-        call_off: Callable[[], None],
-    ) -> None:
-        """
-        Store what `chunks` yields in a multipart upload. S3 has it completely when this returns.
-
-        An error out of `chunks` aborts the upload on the server and is raised here.
-
-        :param call_off: makes `chunks` fail soon; called when this call is cancelled, since a cancelled upload would
-            be left behind on the server, and an aborted one is not.
-        """
-        upload = asyncio.ensure_future(
-            obstore.put_async(
-                self._store,
-                key,
-                chunks,
-                attributes=dict(metadata),
-                use_multipart=True,
-                chunk_size=part_size,
-                max_concurrency=parts_at_once,
-            )
-        )
-        with self.errors(key):
-            try:
-                await asyncio.shield(upload)
-            except asyncio.CancelledError:
-                call_off()
-                await asyncio.wait({upload}, timeout=ABORT_SECONDS)
-                if upload.done() and not upload.cancelled():
-                    upload.exception()
-                upload.cancel()
-                raise
+        await self.uploads.put(key, data, metadata)
 
     async def head(self, key: str) -> Version | None:
         """Return what S3 says of an object, None where there is none."""
         try:
             return Version.of((await self.requests.ask("HEAD", key)).headers)
-        except Refused as refused:
+        except S3Refused as refused:
             if refused.status == 404:
                 return None
             raise
@@ -362,32 +265,10 @@ class Bucket:
         """Begin to read an object; None where there is none."""
         try:
             return Download(await self.requests.open(key))
-        except Refused as refused:
+        except S3Refused as refused:
             if refused.status == 404:
                 return None
             raise
-
-    @contextlib.contextmanager
-    def errors(self, key: str) -> Iterator[None]:
-        """Turn what obstore raises within the block into :class:`StorageError`, naming the object."""
-        try:
-            yield
-        except SftpS3Error:
-            raise
-        except (
-            obstore.exceptions.BaseError,
-            botocore.exceptions.ClientError,  # out of its credential provider
-            botocore.exceptions.BotoCoreError,
-            OSError,
-            ValueError,  # obstore's word for a key that it does not spell
-        ) as failed:
-            if "NoSuchBucket" in str(failed):
-                raise PlaceMissing(f"s3_bucket: there is no bucket {self.name!r}") from None
-            if "ExpiredToken" in str(failed):
-                raise CredentialsExpired(paths.printable(f"{self.uri_of(key)}: {EXPIRED}")) from None
-            # obstore appends its whole inner state to the first line, and quotes names as they are.
-            reason = str(failed).partition("\n")[0] or type(failed).__name__
-            raise StorageError(paths.printable(f"{self.uri_of(key)}: {reason}")) from None
 
 
 def _entries_of(page: bytes) -> tuple[Sequence[ObjectEntry], str | None]:

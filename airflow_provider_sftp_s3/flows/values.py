@@ -1,7 +1,7 @@
 """
 The values of a flow's fields, from what YAML or Python gives: text, or the thing itself.
 
-Each function returns what operators and Dags take, and raises :class:`Refused` for what the field does not allow.
+Each function returns what operators and Dags take, and raises :class:`NotAllowed` for what the field does not allow.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ CONTINUOUS = "@continuous"
 PRESETS = ("@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly")
 
 
-class Refused(ValueError):
+class NotAllowed(ValueError):
     """The value is not allowed. The message, if any, says more than the field's list of what is."""
 
 
 def text(value: Any, *, pattern: str = "(?s:.+)") -> str:
     """Return text that matches `pattern`, or a template, which nobody can judge before it is rendered."""
     if not isinstance(value, str):
-        raise Refused
+        raise NotAllowed
     if is_template(value):
         from jinja2 import Environment, TemplateSyntaxError
 
         try:
             Environment(autoescape=False).parse(value)  # noqa: S701 - nothing is rendered
         except TemplateSyntaxError as error:
-            raise Refused(f"no valid template: {error.message}") from None
+            raise NotAllowed(f"no valid template: {error.message}") from None
     elif not re.fullmatch(pattern, value):
-        raise Refused
+        raise NotAllowed
     return value
 
 
@@ -47,7 +47,7 @@ def is_template(value: str) -> bool:
 def plain(value: Any, *, pattern: str) -> str:
     """Return text that matches `pattern`, where templates are not rendered."""
     if not isinstance(value, str) or not re.fullmatch(pattern, value):
-        raise Refused
+        raise NotAllowed
     return value
 
 
@@ -55,20 +55,20 @@ def texts(value: Any, *, least: int = 1) -> list[str]:
     """Return a list of texts from one text or several."""
     several = [text(one) for one in (value if isinstance(value, list | tuple | set) else [value])]
     if len(several) < least:
-        raise Refused
+        raise NotAllowed
     return several
 
 
 def tags(value: Any) -> list[str]:
     several = texts(value, least=0)
     if any(len(tag) > 100 for tag in several):
-        raise Refused
+        raise NotAllowed
     return several
 
 
 def choice(value: Any, *, among: tuple[str, ...]) -> str:
     if value not in among:
-        raise Refused
+        raise NotAllowed
     return str(value)
 
 
@@ -76,7 +76,7 @@ def boolean(value: Any) -> bool:
     if isinstance(value, bool):
         return value
     if not isinstance(value, str) or value.lower() not in ("true", "false", "yes", "no", "on", "off"):
-        raise Refused
+        raise NotAllowed
     return value.lower() in ("true", "yes", "on")
 
 
@@ -89,7 +89,7 @@ def count(value: Any, *, low: int, high: float = math.inf) -> int:
     if isinstance(value, str) and re.fullmatch(r"\d{1,18}", value, re.ASCII):
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise Refused
+        raise NotAllowed
     return value
 
 
@@ -110,9 +110,9 @@ def duration(value: Any, *, least: timedelta = timedelta(0)) -> timedelta:
         if isinstance(value, int | float) and not isinstance(value, bool):
             value = timedelta(seconds=value)
     except (OverflowError, ValueError):  # infinite, not a number, or more than a timedelta holds
-        raise Refused from None
+        raise NotAllowed from None
     if not isinstance(value, timedelta) or value < least:
-        raise Refused
+        raise NotAllowed
     return value
 
 
@@ -127,13 +127,13 @@ def size(value: Any) -> int:
     if isinstance(value, str):
         parts = _SIZE.fullmatch(value.strip().lower())
         if not parts or parts[2] not in _BYTES:
-            raise Refused
+            raise NotAllowed
         exact = Decimal(parts[1]) * _BYTES[parts[2]]
         if exact != exact.to_integral_value():
-            raise Refused
+            raise NotAllowed
         value = int(exact)
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise Refused
+        raise NotAllowed
     return value
 
 
@@ -143,11 +143,11 @@ def instant(value: Any) -> datetime:
         try:
             value = datetime.fromisoformat(value.strip())
         except ValueError:
-            raise Refused from None
+            raise NotAllowed from None
     if isinstance(value, date) and not isinstance(value, datetime):
         value = datetime.combine(value, time.min)
     if not isinstance(value, datetime):
-        raise Refused
+        raise NotAllowed
     return value if value.tzinfo else value.replace(tzinfo=UTC)
 
 
@@ -161,7 +161,7 @@ def schedule(value: Any) -> str:
         return expression
     # croniter also takes seconds and years; a slip of the finger would start a run every second.
     if len(words) != 5 or not croniter.is_valid(expression):
-        raise Refused
+        raise NotAllowed
     return expression
 
 
@@ -175,7 +175,7 @@ def prefix(value: Any) -> str:
 def directory_name(value: Any) -> str:
     name = plain(value, pattern=r"[^/\x00-\x1f\x7f]{1,255}")
     if name in (".", ".."):
-        raise Refused
+        raise NotAllowed
     return name
 
 
@@ -185,19 +185,19 @@ def regex(value: Any) -> str:
         try:
             re.compile(value)
         except re.error as error:
-            raise Refused(f"no valid regular expression: {error}") from None
+            raise NotAllowed(f"no valid regular expression: {error}") from None
     return str(value)
 
 
 def options(value: Any) -> dict[str, Any]:
     """Return the fields of TransferOptions as numbers; that class itself judges them."""
     if not isinstance(value, Mapping):
-        raise Refused
+        raise NotAllowed
     given = dict(value)
     for name, raw in given.items():
         try:
             given[name] = _OPTIONS[name](raw)
-        except (KeyError, Refused):
+        except (KeyError, NotAllowed):
             continue  # an unknown name, or a value that is no number: reported from below, as it was written
     TransferOptions.of(given)
     return given

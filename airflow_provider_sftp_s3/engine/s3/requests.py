@@ -24,10 +24,12 @@ import aiohttp
 import botocore.httpsession
 from yarl import URL
 
-from airflow_provider_sftp_s3.engine import paths, s3_xml, sigv4
+from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.clock import Clock
 from airflow_provider_sftp_s3.engine.errors import AuthenticationFailed, CredentialsExpired, PlaceMissing, StorageError
 from airflow_provider_sftp_s3.engine.options import KiB, TransferOptions
+from airflow_provider_sftp_s3.engine.s3 import sigv4
+from airflow_provider_sftp_s3.engine.s3 import xml as s3_xml
 
 if TYPE_CHECKING:
     import boto3
@@ -50,7 +52,7 @@ def query_of(fields: Mapping[str, str]) -> str:
     return urllib.parse.urlencode(sorted(fields.items()), safe="~", quote_via=urllib.parse.quote)
 
 
-class Refused(StorageError):
+class S3Refused(StorageError):
     """
     S3 answered a request with an error.
 
@@ -112,7 +114,7 @@ class Contents:
         """
         Yield the bytes as they come. Goes on where the line is cut; raises as :meth:`S3Requests.ask` does.
 
-        :raises Refused: with status 412 or 404, where this version is no more.
+        :raises S3Refused: with status 412 or 404, where this version is no more.
         """
         read = stuck_at = stuck = 0
         came = time.monotonic()
@@ -199,7 +201,7 @@ class S3Requests:
         Send a request, again where it fails for a reason that passes, and return S3's answer.
 
         :param query: of the URL, encoded: see :func:`query_of`.
-        :raises Refused: S3 answered with an error.
+        :raises S3Refused: S3 answered with an error.
         :raises StorageError: S3 did not answer.
         :raises PlaceMissing: there is no such bucket.
         """
@@ -234,7 +236,7 @@ class S3Requests:
                     raise
                 expired = True
                 continue  # signed anew: the session may have renewed its credentials meanwhile
-            except Refused as refused:
+            except S3Refused as refused:
                 if over or not refused.passes:
                     raise
             except (aiohttp.ClientError, TimeoutError, OSError) as failed:
@@ -294,7 +296,7 @@ class S3Requests:
             return CredentialsExpired(str(self.error(key, reason)))
         reason = " ".join(filter(None, (f"{status}", code, said.get("Message"))))
         region = response.headers.get("x-amz-bucket-region") or said.get("Region", "")
-        return Refused(
+        return S3Refused(
             str(self.error(key, f"S3 answered {reason}")), status, code, region if region != self._region else ""
         )
 

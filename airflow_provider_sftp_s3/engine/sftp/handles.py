@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from airflow_provider_sftp_s3.engine.errors import ServerRefused
-from airflow_provider_sftp_s3.engine.workers import off_the_clock
+from airflow_provider_sftp_s3.engine.limits import off_the_clock
 
 T = TypeVar("T")
 
@@ -52,7 +52,7 @@ class Handles:
             return await self._try(request)
         except ServerRefused as refused:
             others = max(others, self._open + self._asked)  # they may have overtaken it, after a new connection
-            if not refused.vague or not others:
+            if not refused.is_generic or not others:
                 raise
         before = self._allowed
         if others < self._allowed:  # it has allowed more before

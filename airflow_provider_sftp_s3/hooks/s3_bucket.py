@@ -6,7 +6,7 @@ from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError
 from airflow_provider_sftp_s3.engine.options import TransferOptions
-from airflow_provider_sftp_s3.engine.s3 import Bucket, keep_secrets_out_of_logs
+from airflow_provider_sftp_s3.engine.s3.bucket import Bucket, keep_secrets_out_of_logs
 
 
 def bucket_of(aws_conn_id: str | None, name: str, options: TransferOptions) -> Bucket:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 
-from airflow_provider_sftp_s3.engine import s3_xml
 from airflow_provider_sftp_s3.engine.errors import StorageError
-from airflow_provider_sftp_s3.engine.s3 import Bucket
-from airflow_provider_sftp_s3.engine.s3_requests import query_of
-from airflow_provider_sftp_s3.engine.workers import Observer
+from airflow_provider_sftp_s3.engine.observer import Observer
+from airflow_provider_sftp_s3.engine.s3 import xml as s3_xml
+from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
+from airflow_provider_sftp_s3.engine.s3.requests import query_of
 
 #: An upload that nothing has come to for this long is taken for abandoned.
 SILENT = timedelta(minutes=5)

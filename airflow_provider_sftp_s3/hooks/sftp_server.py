@@ -11,7 +11,7 @@ from airflow.providers.sftp.hooks.sftp import SFTPHookAsync
 from airflow_provider_sftp_s3._compat import AirflowNotFoundException
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError
 from airflow_provider_sftp_s3.engine.options import TransferOptions, Unset
-from airflow_provider_sftp_s3.engine.ssh import SftpServer
+from airflow_provider_sftp_s3.engine.sftp.connection import SftpServer
 
 
 class SftpSessionHook(SFTPHookAsync):

@@ -18,12 +18,12 @@ from typing import NamedTuple
 
 from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.errors import StorageError
-from airflow_provider_sftp_s3.engine.marks import has_metadata_mark
 from airflow_provider_sftp_s3.engine.model import ObjectEntry
-from airflow_provider_sftp_s3.engine.s3 import Bucket, Version
+from airflow_provider_sftp_s3.engine.s3.bucket import Bucket, Version
+from airflow_provider_sftp_s3.engine.s3.marks import has_metadata_mark
 
 #: New facts in a run that make it worth writing them down.
-WORTH = 1000
+MIN_NEW_FACTS = 1000
 #: Versions that are remembered, of 25 bytes each. The others are asked for, as without a ledger.
 MAX_RECORDS = 1_000_000
 
@@ -98,7 +98,7 @@ class Ledger:
 
     async def save(self) -> None:
         """Write it down, if that is worth it. A failure costs time, the next time."""
-        if len(self._new) < WORTH or not self._writable:
+        if len(self._new) < MIN_NEW_FACTS or not self._writable:
             return
         old = (self._old[position] for position, seen in enumerate(self._seen) if seen or not self._complete)
         records = sorted([*self._new.values(), *old])[:MAX_RECORDS]

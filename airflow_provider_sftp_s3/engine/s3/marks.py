@@ -16,15 +16,15 @@ import base64
 import contextlib
 import hashlib
 import urllib.parse
-from typing import Literal, get_args
+from typing import Literal
 
-from airflow_provider_sftp_s3.engine import s3_xml
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError, StorageError
+from airflow_provider_sftp_s3.engine.model import MarkMode
 from airflow_provider_sftp_s3.engine.options import MAX_PARTS, GiB, MiB
-from airflow_provider_sftp_s3.engine.s3 import Bucket, Version, metadata_headers
-from airflow_provider_sftp_s3.engine.s3_requests import Refused
+from airflow_provider_sftp_s3.engine.s3 import xml as s3_xml
+from airflow_provider_sftp_s3.engine.s3.bucket import Bucket, Version, metadata_headers
+from airflow_provider_sftp_s3.engine.s3.requests import S3Refused
 
-Mode = Literal["metadata", "tag", "none"]
 Marked = Literal["marked", "overwritten", "gone"]
 
 #: The metadata of a mark: ``synced=true`` and the hash of the key.
@@ -58,13 +58,6 @@ _INSTEAD = {
 }
 
 
-def check_mode(mode: str) -> Mode:
-    """Return `mode`. :raises ConfigurationError: it is none."""
-    if mode not in get_args(Mode):
-        raise ConfigurationError(f"mark must be one of {', '.join(get_args(Mode))}, not {mode!r}")
-    return mode  # type: ignore[return-value]
-
-
 def key_hash(bucket: str, key: str) -> str:
     """Return the hash by which a mark names its object. The bucket counts: replicas keep keys and metadata."""
     return hashlib.sha256(f"{bucket}/{key}".encode()).hexdigest()[:32]
@@ -90,7 +83,7 @@ class Marks:
         "none" nothing counts.
     """
 
-    def __init__(self, bucket: Bucket, mode: Mode) -> None:
+    def __init__(self, bucket: Bucket, mode: MarkMode) -> None:
         self.bucket = bucket
         self.mode = mode
         # S3 says with every object how many tags it has; a server that does not is found out by the first that has some
@@ -106,7 +99,7 @@ class Marks:
         if self.mode == "tag" and (version.tags or not self._tags_are_counted):
             try:
                 return (await self._tags(key)).get(TAG) == self._tag_value(key, version.etag)
-            except Refused as refused:
+            except S3Refused as refused:
                 if refused.status != 404:
                     raise
         return False
@@ -124,7 +117,7 @@ class Marks:
                 await self._mark_by_tag(key, version)
             elif self.mode == "metadata":
                 await self._mark_by_metadata(key, version)
-        except Refused as refused:
+        except S3Refused as refused:
             if refused.status == 404:
                 return "gone"
             if refused.status in (409, 412):

@@ -21,7 +21,7 @@ from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.errors import ConnectionFailed, HandlesRepeat, NotFound, ServerRefused
 from airflow_provider_sftp_s3.engine.model import Stat
 from airflow_provider_sftp_s3.engine.options import KiB, MiB
-from airflow_provider_sftp_s3.engine.workers import retrieve
+from airflow_provider_sftp_s3.engine.tasks import forget
 
 VERSION = 3
 #: Requests and answers that every server takes: the protocol asks for packets of 34,000 bytes (section 3).
@@ -292,7 +292,7 @@ class SftpProtocol:
         elif awaited.is_kept:
             self.kept += 1
         else:  # nobody waits any more, but what was opened has to be closed
-            self.close(handle).add_done_callback(retrieve)
+            self.close(handle).add_done_callback(forget)
 
     def _take_status(self, awaited: _Awaited, packet: _Packet) -> None:
         code = packet.uint32()
@@ -311,7 +311,7 @@ class SftpProtocol:
             reason = said.decode(errors="backslashreplace") or _REASONS.get(code, f"error {code}")
             error = Unsupported if code == _UNSUPPORTED else ServerRefused
             refused = _refused(awaited.path, reason, error)
-            refused.vague = code == _FAILURE
+            refused.is_generic = code == _FAILURE
             awaited.answer.set_exception(refused)
 
     def _greet(self, packet: _Packet, version: int) -> None:
@@ -323,11 +323,11 @@ class SftpProtocol:
                 self._extensions.add(name)
         self._greeting.set_result(None)
 
-    def lose(self, reason: str, culprit: int = 0) -> None:
+    def lose(self, reason: str, unanswered: int = 0) -> None:
         """
         Fail everything that is awaited, once.
 
-        :param culprit: number of the request that the server did not answer; 0: it is not known.
+        :param unanswered: number of the request that the server did not answer; 0: it is not known.
         """
         if self.lost is not None:
             return
@@ -336,16 +336,16 @@ class SftpProtocol:
         awaited, self._awaited = self._awaited, {}
         for number, request in awaited.items():
             if not request.answer.done():
-                request.answer.set_exception(self._loss(number == culprit))
+                request.answer.set_exception(self._loss(number == unanswered))
         if not self._greeting.done():
             self._greeting.set_exception(self._loss())
 
-    def _loss(self, culprit: bool = False) -> ConnectionFailed | HandlesRepeat:
+    def _loss(self, unanswered: bool = False) -> ConnectionFailed | HandlesRepeat:
         if self._handles_repeat:
             return HandlesRepeat(
                 f"{self.lost}, so what is read or written with it may be another file's: set concurrency: 1 in options"
             )
-        return ConnectionFailed(f"the SFTP connection was lost: {self.lost}", self.number, culprit, self._given_up)
+        return ConnectionFailed(f"the SFTP connection was lost: {self.lost}", self.number, unanswered, self._given_up)
 
     def give_up(self, reason: str) -> None:
         """End the session since it has no room for more open files, though nothing is wrong with it."""

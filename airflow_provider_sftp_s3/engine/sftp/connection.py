@@ -25,8 +25,8 @@ from airflow_provider_sftp_s3.engine.errors import (
     HostKeyError,
 )
 from airflow_provider_sftp_s3.engine.options import KiB, MiB
-from airflow_provider_sftp_s3.engine.sftp_protocol import SftpProtocol
-from airflow_provider_sftp_s3.engine.ssh_packets import PacketReceiver, PacketSender, are_known
+from airflow_provider_sftp_s3.engine.sftp.packets import PacketReceiver, PacketSender, are_known
+from airflow_provider_sftp_s3.engine.sftp.protocol import SftpProtocol
 
 #: Bytes on the way from the server before it has to wait for us; asyncssh's default of 2 MiB idles far-away lines, and
 #: it gives back a half at a time. No more comes than was asked for.

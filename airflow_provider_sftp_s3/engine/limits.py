@@ -1,0 +1,121 @@
+"""What a run may use: bytes of memory, files and bytes in all, and the time of one file."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from contextvars import ContextVar
+
+
+class Budget:
+    """
+    A number of bytes shared by the transfers in flight, handed out in the order of asking.
+
+    A share larger than the whole is cut to the whole: such a file runs alone.
+    """
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.free = total
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    @contextlib.asynccontextmanager
+    async def share(self, size: int) -> AsyncIterator[None]:
+        """Wait until `size` bytes are free, and hold them within the block."""
+        size = min(size, self.total)
+        await self._take(size)
+        try:
+            yield
+        finally:
+            self._give(size)
+
+    async def _take(self, size: int) -> None:
+        if not self._waiting and size <= self.free:
+            self.free -= size
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((size, turn))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._give(size)
+            else:
+                with contextlib.suppress(ValueError):  # what was given back meanwhile has passed it over
+                    self._waiting.remove((size, turn))
+                self._give(0)
+            raise
+
+    def _give(self, size: int) -> None:
+        self.free += size
+        while self._waiting and self._waiting[0][0] <= self.free:
+            size, turn = self._waiting.popleft()
+            if not turn.done():
+                self.free -= size
+                turn.set_result(None)
+
+
+class Caps:
+    """`max_files` and `max_bytes` of one run. Only what is transferred counts, so failures cannot starve the rest."""
+
+    def __init__(self, max_files: int | None, max_bytes: int | None) -> None:
+        self.max_files = max_files
+        self.max_bytes = max_bytes
+        self._files = 0
+        self._bytes = 0
+        self._in_flight = 0
+        self._changed = asyncio.Condition()
+
+    async def admit(self, size: int) -> bool:
+        """Wait until it is known whether a file of `size` bytes fits, and return that."""
+        if not self._is_set:
+            return True
+        async with self._changed:
+            while not self._fits(size):
+                if not self._in_flight:
+                    return False
+                await self._changed.wait()
+            self._files += 1
+            self._bytes += size
+            self._in_flight += 1
+            return True
+
+    async def settle(self, size: int, transferred: bool) -> None:
+        """Give back what an admitted file took, where it was not transferred."""
+        if not self._is_set:
+            return
+        async with self._changed:
+            self._in_flight -= 1
+            if not transferred:
+                self._files -= 1
+                self._bytes -= size
+            self._changed.notify_all()
+
+    @property
+    def _is_set(self) -> bool:
+        return self.max_files is not None or self.max_bytes is not None
+
+    def _fits(self, size: int) -> bool:
+        if self.max_files is not None and self._files >= self.max_files:
+            return False
+        # A first file larger than max_bytes goes alone: otherwise it would never go.
+        return self.max_bytes is None or self._bytes + size <= self.max_bytes or self._files == 0
+
+
+#: The time limit of the file that the current asyncio task is moving; it has no end before the first share of memory.
+file_clock: ContextVar[asyncio.Timeout] = ContextVar("clock")
+
+
+@contextlib.contextmanager
+def off_the_clock() -> Iterator[None]:
+    """Stop the time of the file that the current task is moving within the block: it waits for others."""
+    clock = file_clock.get(None)
+    if clock is None or (when := clock.when()) is None:
+        yield
+        return
+    time_left = when - asyncio.get_running_loop().time()
+    clock.reschedule(None)
+    yield
+    clock.reschedule(asyncio.get_running_loop().time() + time_left)

@@ -1,0 +1,136 @@
+"""What a run moves, and where to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, get_args
+
+from airflow_provider_sftp_s3.engine import paths
+from airflow_provider_sftp_s3.engine.errors import (
+    ConfigurationError,
+    FileError,
+)
+from airflow_provider_sftp_s3.engine.model import MarkMode
+
+AfterTransfer = Literal["move", "delete", "keep"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PullSettings:
+    """
+    What a pull moves and where to; the operator's docstring explains each.
+
+    With a `shard`, each of several pulls lists the whole tree, takes only its own files and keeps to `max_files` and
+    `max_bytes` by itself. Their reports add up to that of one pull.
+
+    :param retried_since: on a retry, when the Dag run began: multipart uploads that earlier tries have left since then
+        are aborted.
+    :raises ConfigurationError: a value is not allowed; the message names the argument and what is.
+    """
+
+    sftp_path: str
+    s3_prefix: str | None = ""
+    include: str | Iterable[str] | None = "*"
+    exclude: str | Iterable[str] | None = None
+    min_age: float = 30.0
+    after_transfer: AfterTransfer = "move"
+    done_dir: str = ".done"
+    retention: float | None = None
+    max_files: int | None = None
+    max_bytes: int | None = None
+    dry_run: bool = False
+    shard: str | None = None
+    retried_since: datetime | None = None
+
+    def __post_init__(self) -> None:
+        check_sftp_path(self.sftp_path)
+        check_caps(self.max_files, self.max_bytes)
+        paths.Shard.of(self.shard)
+        if self.after_transfer not in get_args(AfterTransfer):
+            raise ConfigurationError(
+                f"after_transfer must be one of {', '.join(get_args(AfterTransfer))}, not {self.after_transfer!r}"
+            )
+        for name, seconds in (("min_age", self.min_age), ("retention", self.retention or 0)):
+            if not 0 <= seconds < float("inf"):
+                raise ConfigurationError(f"{name} must be 0 seconds or more, not {seconds!r}")
+        try:
+            paths.check_name(self.done_dir.encode())
+        except (FileError, UnicodeEncodeError):
+            raise ConfigurationError(
+                f"done_dir must be a name such as '.done', not a path: {self.done_dir!r}"
+            ) from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PushSettings:
+    """
+    What a push moves and where to; the operator's docstring explains each.
+
+    :param owner: 8 hex digits that the temporary files of this task instance, and of no other, begin with.
+    :param clean_up: True on a retry: what earlier tries of the same task left is removed.
+    :param retried_since: on a retry, when the Dag run began: what was delivered since then, an earlier try delivered.
+    :raises ConfigurationError: a value is not allowed; the message names the argument and what is.
+    """
+
+    sftp_path: str
+    s3_prefix: str | None = ""
+    s3_keys: str | Iterable[str] | None = None
+    include: str | Iterable[str] | None = "*"
+    exclude: str | Iterable[str] | None = None
+    strip_regex: str | None = None
+    mark: str = "metadata"
+    max_files: int | None = None
+    max_bytes: int | None = None
+    dry_run: bool = False
+    owner: str = "0" * 8
+    clean_up: bool = False
+    retried_since: datetime | None = None
+
+    def __post_init__(self) -> None:
+        check_sftp_path(self.sftp_path)
+        check_caps(self.max_files, self.max_bytes)
+        check_mark(self.mark)
+        if self.s3_keys is not None and not isinstance(self.s3_keys, str):
+            lone = isinstance(self.s3_keys, Mapping) or not isinstance(self.s3_keys, Iterable)
+            keys = (self.s3_keys,) if lone else tuple(self.s3_keys)
+            object.__setattr__(self, "s3_keys", keys)
+            for key in keys:
+                if not isinstance(key, str):
+                    raise ConfigurationError(f"s3_keys must be a key or a list of keys, and {key!r} is none")
+        if self.strip_regex is not None:
+            try:
+                re.compile(self.strip_regex)
+            except (re.error, TypeError) as wrong:
+                raise ConfigurationError(
+                    f"strip_regex is no regular expression: {self.strip_regex!r}: {wrong}"
+                ) from None
+
+    @property
+    def keys(self) -> tuple[str, ...] | None:
+        """The keys that were given, each once, in their order; None: all under the prefix."""
+        if self.s3_keys is None:
+            return None
+        return (self.s3_keys,) if isinstance(self.s3_keys, str) else tuple(dict.fromkeys(self.s3_keys))
+
+
+def check_sftp_path(path: object) -> None:
+    """Raise ConfigurationError where `path` cannot be a directory's path."""
+    if not isinstance(path, str) or not path or "\0" in path:
+        raise ConfigurationError(f"sftp_path must be the path of a directory on the server, not {path!r}")
+
+
+def check_caps(max_files: int | None, max_bytes: int | None) -> None:
+    """Raise ConfigurationError where a cap is not None or a whole number above 0."""
+    for name, cap in (("max_files", max_files), ("max_bytes", max_bytes)):
+        if cap is not None and (isinstance(cap, bool) or not isinstance(cap, int) or cap < 1):
+            raise ConfigurationError(f"{name} must be a whole number above 0, or None for no cap, not {cap!r}")
+
+
+def check_mark(mode: str) -> MarkMode:
+    """Return `mode`. :raises ConfigurationError: it is none."""
+    if mode not in get_args(MarkMode):
+        raise ConfigurationError(f"mark must be one of {', '.join(get_args(MarkMode))}, not {mode!r}")
+    return mode  # type: ignore[return-value]

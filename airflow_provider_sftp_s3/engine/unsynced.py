@@ -1,0 +1,114 @@
+"""What there is to push: the objects under a prefix that have not been pushed yet."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import posixpath
+from collections.abc import AsyncGenerator, Callable
+
+from airflow_provider_sftp_s3.engine import paths
+from airflow_provider_sftp_s3.engine.errors import (
+    FileError,
+)
+from airflow_provider_sftp_s3.engine.globs import Globs
+from airflow_provider_sftp_s3.engine.model import ObjectEntry
+from airflow_provider_sftp_s3.engine.options import TransferOptions
+from airflow_provider_sftp_s3.engine.s3 import marks
+from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
+from airflow_provider_sftp_s3.engine.s3.ledger import Ledger
+from airflow_provider_sftp_s3.engine.settings import PushSettings, check_mark
+
+
+def reason_to_skip(key: str, prefix: str, globs: Globs) -> str | None:
+    """Return why an object is not pushed, judged by its key alone; None where it may be."""
+    if key.endswith("/"):
+        return "folder marker"
+    if posixpath.basename(key) == paths.LEDGER:
+        return "ledger"
+    return globs.reason_to_skip(key.removeprefix(prefix))
+
+
+class Unknown:
+    """Objects that a listing shows, and that S3 does not know when it is asked for them."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._first = ""
+
+    def note(self, label: str) -> None:
+        """Take note of one."""
+        self._count += 1
+        self._first = self._first or label
+
+    def tell(self, notice: Callable[[str], None]) -> None:
+        """Give `notice` a line about them, if there are any."""
+        if self._count:
+            notice(
+                f"S3 lists {self._count} objects that it does not know when it is asked for them, the first: "
+                f"{self._first}. They were deleted meanwhile, or it lists names otherwise than it takes them"
+            )
+
+
+async def unsynced(
+    settings: PushSettings,
+    bucket: Bucket,
+    options: TransferOptions,
+    ledger: Ledger,
+    notice: Callable[[str], None] | None = None,
+) -> AsyncGenerator[ObjectEntry]:
+    """
+    Yield the objects under the prefix, or of the keys, that a push would take, in their order, many asked at once.
+
+    One that is refused, or cannot be looked at, is yielded too: the push is where that is seen.
+
+    :param notice: is told once, in the end, of objects that were listed and that S3 does not know.
+    """
+    unknown = Unknown()
+    marking = marks.Marks(bucket, check_mark(settings.mark))
+    prefix = paths.directory_prefix(settings.s3_prefix)
+    globs = Globs(settings.include, settings.exclude)
+
+    async def is_unsynced(entry: ObjectEntry) -> bool:
+        if settings.mark == "none":
+            return True
+        try:
+            paths.path_for(b"/", entry.key)
+            version = await bucket.head(entry.key)
+            if version is None:
+                if settings.keys is None:
+                    unknown.note(bucket.uri_of(paths.printable(entry.key)))
+                return False
+            if not await marking.is_synced(entry.key, version):
+                return True
+            ledger.note(entry.key, version)
+            return False
+        except FileError:
+            return True
+
+    async def candidates() -> AsyncGenerator[ObjectEntry]:
+        for key in settings.keys or ():
+            yield ObjectEntry(key)
+
+    asked: list[tuple[ObjectEntry, asyncio.Task[bool]]] = []
+    try:
+        async with contextlib.aclosing(bucket.list(prefix) if settings.keys is None else candidates()) as entries:
+            async for entry in entries:
+                if reason_to_skip(entry.key, prefix, globs) or (ledger and ledger.is_synced(entry)):
+                    continue
+                asked.append((entry, asyncio.create_task(is_unsynced(entry))))
+                if len(asked) >= options.concurrency:
+                    entry, answer = asked.pop(0)
+                    if await answer:
+                        yield entry
+        while asked:
+            entry, answer = asked.pop(0)
+            if await answer:
+                yield entry
+        if settings.keys is None:
+            ledger.complete()
+        if notice is not None:
+            unknown.tell(notice)
+    finally:
+        for _, answer in asked:
+            answer.cancel()

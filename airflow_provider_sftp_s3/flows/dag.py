@@ -1,0 +1,198 @@
+"""A flow's settings -> its Dag."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from airflow_provider_sftp_s3._compat import (
+    AIRFLOW_2,
+    DAG,
+    Asset,
+    AssetAlias,
+    AssetOrTimeSchedule,
+    AssetWatcher,
+    CronDataIntervalTimetable,
+)
+from airflow_provider_sftp_s3.flows.fields import LISTING_FIELDS, PULL_FIELDS, PUSH_FIELDS, TRANSFER_FIELDS
+from airflow_provider_sftp_s3.flows.params import _params, _templates
+from airflow_provider_sftp_s3.flows.rules import _is_cron, _is_sqs
+from airflow_provider_sftp_s3.flows.settings import parse_flow
+from airflow_provider_sftp_s3.flows.values import CONTINUOUS
+from airflow_provider_sftp_s3.operators.assets import UpdateAssetOperator
+from airflow_provider_sftp_s3.operators.s3_unsynced import (
+    S3ListAnnouncedOperator,
+    S3ListUnsyncedOperator,
+)
+from airflow_provider_sftp_s3.sensors.s3_unsynced import S3UnsyncedSensor
+from airflow_provider_sftp_s3.transfers.s3_to_sftp import S3ToSftpOperator
+from airflow_provider_sftp_s3.transfers.sftp_tree_to_s3 import SftpTreeToS3Operator
+
+#: Longest time between two tries of a task: the exponential backoff grows up to here.
+MAX_RETRY_DELAY = timedelta(hours=1)
+
+
+#: `@continuous` starts the next run as soon as one has failed, and a flow that fails at once (a wrong password) would
+#: do so for ever. Airflow pauses it after so many failures in a row; with the default retries and a server that is
+#: down, that is after more than two days.
+CONTINUOUS_FAILURES = 30
+
+
+def flow_dag(settings: Mapping[str, Any]) -> DAG:
+    """
+    Return the Dag of one flow.
+
+    :param settings: as for :func:`parse_flow`.
+    :raises FlowError: as there.
+    """
+    return _dag(parse_flow(settings))
+
+
+def _dag(flow: Mapping[str, Any]) -> DAG:
+    schedule = flow["schedule"]
+    limits = {"max_consecutive_failed_dag_runs": CONTINUOUS_FAILURES} if schedule == CONTINUOUS else {}
+    dag = DAG(
+        dag_id=flow["name"],
+        doc_md=_sentence(flow),
+        schedule=_timetable(flow) if _is_cron(schedule) else schedule,
+        start_date=flow["start_date"] or datetime(2024, 1, 1, tzinfo=UTC),
+        catchup=flow["catchup"],
+        max_active_runs=1,  # two at a time would transfer the same files
+        tags=flow["tags"],
+        params=_params(flow),
+        default_args={
+            "retries": flow["retries"],
+            "retry_delay": flow["retry_delay"],
+            "retry_exponential_backoff": True,
+            "max_retry_delay": max(MAX_RETRY_DELAY, flow["retry_delay"]),
+        },
+        **limits,
+    )
+    add_tasks = _add_pull if flow["direction"] == "pull" else _add_push
+    outlets = [AssetAlias(flow["name"])]
+    at_once = flow["parallelism"] > 1
+    transfers = add_tasks(dag, {**flow, **_templates(flow)}, [] if at_once else outlets)
+    if at_once:
+        update = UpdateAssetOperator(task_id="update_asset", transfers=transfers.task_id, outlets=outlets, dag=dag)
+        update.set_upstream(transfers)
+    # Airflow's own limit, 16 unless configured, would be a lower parallelism than what the flow says.
+    dag.max_active_tasks = max(dag.max_active_tasks, flow["parallelism"])
+    return dag
+
+
+def _timetable(flow: Mapping[str, Any]) -> Any:
+    # Spelled out, since a bare cron expression means something else on Airflow 3 than on 2: there, the run that
+    # starts at midnight has the new day's `ds`, and would push what was there of that day at midnight.
+    times = CronDataIntervalTimetable(flow["schedule"], timezone="UTC")
+    return AssetOrTimeSchedule(timetable=times, assets=[_queue(flow)]) if _is_sqs(flow) else times
+
+
+def _queue(flow: Mapping[str, Any]) -> Asset:
+    """Return the asset that has an event whenever there are messages in the queue. Flows may share a queue."""
+    from airflow.providers.amazon.aws.triggers.sqs import SqsSensorTrigger
+
+    region = re.match(r"https://sqs\.([a-z0-9-]+)\.amazonaws\.", flow["queue_url"])
+    trigger = SqsSensorTrigger(
+        sqs_queue=flow["queue_url"],
+        aws_conn_id=flow.get("aws_conn_id", "aws_default"),
+        region_name=region and region[1],
+        max_messages=10,  # all that SQS gives at a time
+        num_batches=10,
+        waiter_delay=math.ceil(flow["poke_interval"].total_seconds()),
+    )
+    return Asset(flow["queue_url"], watchers=[AssetWatcher(name=flow["queue_url"], trigger=trigger)])
+
+
+def _add_pull(dag: DAG, flow: Mapping[str, Any], outlets: Sequence[AssetAlias]) -> Any:
+    """Add the tasks of a pull, and return the one that transfers, with these outlets."""
+    arguments = {"task_id": "pull", "dag": dag, "outlets": outlets}
+    arguments |= _set(flow, *TRANSFER_FIELDS, *PULL_FIELDS)
+    shards = flow["parallelism"]
+    if shards == 1:
+        return SftpTreeToS3Operator(**arguments)
+    return SftpTreeToS3Operator.partial(map_index_template="{{ task.shard }}", **arguments).expand(
+        shard=[f"{number}/{shards}" for number in range(1, shards + 1)]
+    )
+
+
+def _add_push(dag: DAG, flow: Mapping[str, Any], outlets: Sequence[AssetAlias]) -> Any:
+    """Add the tasks of a push, and return the one that transfers, with these outlets."""
+    batches = _batches(flow)
+    where = _set(flow, "s3_bucket", "s3_prefix", *LISTING_FIELDS)
+    if _is_sqs(flow):
+        # It does not wait: it would hold up the runs that events start.
+        listed = S3ListAnnouncedOperator(task_id="list_unsynced", dag=dag, **where, **batches)
+    elif AIRFLOW_2:
+        # What lists must be the Dag's first task: this backfill never maps over the result of a later one
+        # (BackfillJobRunner looks for it under a try_number that it has since increased).
+        listed = _waited_for(dag, flow, **batches)
+    else:
+        listed = S3ListUnsyncedOperator(task_id="list_unsynced", dag=dag, **where, **batches)
+        listed.set_upstream(_waited_for(dag, flow, batch_files=1, max_batches=1))
+    return S3ToSftpOperator.partial(
+        task_id="push",
+        dag=dag,
+        outlets=outlets,
+        max_active_tis_per_dag=flow["parallelism"],
+        map_index_template="{{ task.batch }}",
+        **_set(flow, *TRANSFER_FIELDS, *PUSH_FIELDS),
+    ).expand(s3_keys=listed.output)
+
+
+def _waited_for(dag: DAG, flow: Mapping[str, Any], **batches: Any) -> S3UnsyncedSensor:
+    wait = flow.get("wait_timeout", timedelta(days=1) if flow["schedule"] == CONTINUOUS else timedelta(hours=1))
+    return S3UnsyncedSensor(
+        task_id="wait_for_objects",
+        bucket_name=flow["s3_bucket"],
+        bucket_key=flow["s3_prefix"],
+        wait=wait,
+        mode="reschedule",
+        poke_interval=flow["poke_interval"].total_seconds(),
+        # A failure, and so later than `wait`, which is none.
+        timeout=(wait + 2 * flow["poke_interval"]).total_seconds(),
+        deferrable=False,  # whatever operators.default_deferrable says: the trigger would not know the check
+        dag=dag,
+        **_set(flow, *LISTING_FIELDS),
+        **batches,
+    )
+
+
+def _batches(flow: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how to cut the list: a run with a cap is one push task, since each task keeps to the cap by itself."""
+    if "max_files" in flow or "max_bytes" in flow:
+        return {"batch_files": flow.get("max_files", flow["batch_files"]), "max_batches": 1}
+    return {"batch_files": flow["batch_files"]}
+
+
+def _set(flow: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """Return those of the fields that are set, so that the operators' defaults stand for the others."""
+    return {name: flow[name] for name in names if name in flow}
+
+
+def _sentence(flow: Mapping[str, Any]) -> str:
+    """Say what the flow does: the Dag's documentation in Airflow's UI."""
+    schedule = flow["schedule"]
+    others = {None: "When started by hand", "@once": "Once", CONTINUOUS: "As soon as an object lands"}
+    when = others.get(schedule, f"On the schedule `{schedule}` (UTC)")
+    if _is_sqs(flow):
+        when += " and as S3's events come"
+    server = f"`{flow['sftp_path']}` on the SFTP server of connection `{flow.get('sftp_conn_id', 'sftp_default')}`"
+    bucket = f"`s3://{flow['s3_bucket']}/{flow.get('s3_prefix', '')}`"
+    include = flow.get("include", ["*"])
+    which = "everything" if include == ["*"] else " and ".join(f"`{glob}`" for glob in include)
+    which += "".join(f" but `{glob}`" for glob in flow.get("exclude", []))
+    if flow["direction"] == "pull":
+        then = {
+            "move": f"moves each file into `{flow.get('done_dir', '.done')}` beside it",
+            "delete": "deletes each file there",
+            "keep": "leaves each file there",
+        }[flow.get("after_transfer", "move")]
+        does = f"pulls {which} in {server} to {bucket} and {then}"
+    else:
+        mark = flow.get("mark", "metadata")
+        then = "marks nothing" if mark == "none" else f"marks each object as synced in its {mark}"
+        does = f"pushes {which} in {bucket} that is not synced to {server} and {then}"
+    return f"{when}, {does}.\n\nMade from the flow `{flow['name']}` of a flows.yaml."

@@ -1,0 +1,138 @@
+"""The fields of a flow: all the words of flows.yaml."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from airflow_provider_sftp_s3.engine.options import TransferOptions
+from airflow_provider_sftp_s3.flows import values
+from airflow_provider_sftp_s3.flows.values import CONTINUOUS, PRESETS
+
+
+@dataclass(frozen=True)
+class Field:
+    """
+    One field of a flow.
+
+    :param parse: makes the value of what YAML or Python gives; raises ValueError.
+    :param allowed: what may be written there, for the error's reader.
+    :param required: whether it must be there.
+    :param default: of fields that are the flow's own; the operators know the defaults of their arguments.
+    """
+
+    parse: Callable[[Any], Any]
+    allowed: str
+    required: bool = False
+    default: Any = None
+
+
+DURATION = "seconds, or numbers with units such as '90s', '1h30m', '7d' (w, d, h, m, s)"
+
+
+GLOBS = "a glob such as '*.csv' (in quotes), or a list of globs; templates, too"
+
+
+CONNECTION = "the id of an Airflow connection; a template, too"
+
+
+#: What makes a Dag of it.
+RUN_FIELDS = {
+    "name": Field(
+        partial(values.plain, pattern=r"[\w.-]{1,250}"),
+        "the Dag's id: 1 to 250 letters, digits, '_', '-' and '.'",
+        required=True,
+    ),
+    "direction": Field(
+        partial(values.choice, among=("pull", "push")), "pull (SFTP to S3) or push (S3 to SFTP)", required=True
+    ),
+    "schedule": Field(
+        partial(values.unless, ("none", ""), values.schedule),
+        "none, a cron expression of five fields such as '0 6 * * *', a preset ('@once', "
+        + ", ".join(repr(preset) for preset in PRESETS)
+        + f"), or for a push '{CONTINUOUS}'; all but none in quotes",
+    ),
+    "start_date": Field(
+        values.instant, "a date such as 2024-01-31 or 2024-01-31T06:00:00+01:00, UTC where no zone is given"
+    ),
+    "catchup": Field(values.boolean, "true or false", default=False),
+    "retries": Field(partial(values.count, low=0, high=100), "a whole number from 0 to 100", default=5),
+    "retry_delay": Field(values.duration, DURATION, default=timedelta(minutes=5)),
+    "tags": Field(values.tags, "a text of up to 100 characters, or a list of them", default=["sftp-s3"]),
+}
+
+
+#: Arguments of both operators.
+TRANSFER_FIELDS = {
+    "sftp_path": Field(values.text, "a directory on the SFTP server such as /outgoing; a template, too", required=True),
+    "s3_bucket": Field(
+        partial(values.text, pattern=r"[A-Za-z0-9._-]{3,255}|arn:.+"),
+        "a bucket's name, with no s3:// and no prefix; a template, too",
+        required=True,
+    ),
+    "s3_prefix": Field(values.prefix, "a prefix such as inbound/partner/, '' for the whole bucket; a template, too"),
+    "sftp_conn_id": Field(values.text, CONNECTION),
+    "aws_conn_id": Field(
+        partial(values.unless, ("none",), values.text), f"none (credentials as boto3 finds them), or {CONNECTION}"
+    ),
+    "include": Field(values.texts, GLOBS),
+    "exclude": Field(partial(values.texts, least=0), GLOBS),
+    "max_files": Field(partial(values.count, low=1), "a whole number above 0"),
+    "max_bytes": Field(values.size, "a whole number of bytes above 0, or one with a unit such as '500 MB', '10GiB'"),
+    "dry_run": Field(values.boolean_or_template, "true or false; a template, too"),
+    "options": Field(values.options, "a mapping of " + ", ".join(TransferOptions.__dataclass_fields__)),
+}
+
+
+PULL_FIELDS = {
+    "min_age": Field(values.duration, DURATION),
+    "after_transfer": Field(partial(values.choice, among=("move", "delete", "keep")), "move, delete or keep"),
+    "done_dir": Field(values.directory_name, "a directory's name such as .done, not a path"),
+    "retention": Field(partial(values.unless, ("none", "never"), values.duration), f"never, or {DURATION}"),
+}
+
+
+PUSH_FIELDS = {
+    "strip_regex": Field(values.regex, "a regular expression (in single quotes); a template, too"),
+    "mark": Field(partial(values.choice, among=("metadata", "tag", "none")), "metadata, tag or none"),
+}
+
+
+#: Of the Dag as a whole.
+PARALLELISM = {
+    "parallelism": Field(partial(values.count, low=1, high=1000), "a whole number from 1 to 1000", default=1),
+}
+
+
+PUSH_RUN_FIELDS = {
+    "batch_files": Field(partial(values.count, low=1, high=10_000), "a whole number from 1 to 10000", default=1000),
+    "trigger": Field(
+        partial(values.choice, among=("sqs",)), "sqs: run on S3's own events, besides the schedule; or leave it out"
+    ),
+    "queue_url": Field(
+        partial(values.plain, pattern=r"https?://[^\s/]+/\S+"),
+        "the URL of the SQS queue that S3's events go to, such as https://sqs.eu-central-1.amazonaws.com/123456789012/in",
+    ),
+    "poke_interval": Field(
+        partial(values.duration, least=timedelta(seconds=1)),
+        f"1 second or more: {DURATION}",
+        default=timedelta(minutes=1),
+    ),
+    "wait_timeout": Field(values.duration, DURATION),
+}
+
+
+FIELDS = {
+    "pull": RUN_FIELDS | TRANSFER_FIELDS | PULL_FIELDS | PARALLELISM,
+    "push": RUN_FIELDS | TRANSFER_FIELDS | PUSH_FIELDS | PARALLELISM | PUSH_RUN_FIELDS,
+}
+
+
+ALL_FIELDS = FIELDS["pull"] | FIELDS["push"]
+
+
+#: Which objects are there to push.
+LISTING_FIELDS = ("include", "exclude", "mark", "aws_conn_id")

@@ -1,0 +1,75 @@
+"""A flows.yaml -> the Dags of its flows, and the errors of those that make none."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from airflow_provider_sftp_s3._compat import (
+    DAG,
+)
+from airflow_provider_sftp_s3.flows.dag import _dag
+from airflow_provider_sftp_s3.flows.entries import EntryError, FlowsFileError, read_entries
+from airflow_provider_sftp_s3.flows.settings import FlowError, FlowsError, Problem, parse_flow
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Flows:
+    """What a flows.yaml has given: the good flows' Dags by name, and the errors of the others."""
+
+    dags: dict[str, DAG] = field(default_factory=dict)
+    errors: list[FlowError] = field(default_factory=list)
+
+
+def load_flows(path: str | Path) -> Flows:
+    """
+    Return the Dags of the flows in a YAML file, and the errors of those that make none.
+
+    For a Dag file, where Airflow looks for Dags among the global names::
+
+        globals().update(load_flows(Path(__file__).with_name("flows.yaml")).dags)
+
+    A second one beside it should call :func:`check_flows`, or the errors stand in the Dag processor's log only.
+
+    :raises FlowsFileError: the file is missing, empty, no YAML, or no list.
+    """
+    path = Path(path)
+    flows = Flows()
+    for position, entry in enumerate(read_entries(path), 1):
+        where = f"{path.name}, line {entry.line}"
+        try:
+            flow = parse_flow(entry.read(), position=position, where=where)
+            name = flow["name"]
+            if name in flows.dags:
+                taken = Problem("name", f"{name!r} is not allowed: a flow above has it. Allowed: a name of its own")
+                raise FlowError(name, [taken], where)
+            flows.dags[name] = _dag(flow)
+        except FlowError as wrong:
+            flows.errors.append(wrong)
+        except EntryError as unreadable:
+            flows.errors.append(FlowError(entry.name or position, [Problem("", str(unreadable))], where))
+        except Exception as unforeseen:  # Airflow's own objections: they, too, are this one flow's
+            found = Problem("", f"{type(unforeseen).__name__}: {unforeseen}")
+            flows.errors.append(FlowError(entry.name or position, [found], where))
+    for error in flows.errors:
+        log.error("%s", error)
+    return flows
+
+
+def check_flows(path: str | Path) -> None:
+    """
+    Raise what is wrong with the flows of a file, if anything is.
+
+    A file of which nothing can be used is not reported: the Dag file that calls :func:`load_flows` fails by itself.
+
+    :raises FlowsError: with the message of every flow that makes no Dag.
+    """
+    try:
+        errors = load_flows(path).errors
+    except FlowsFileError:
+        return
+    if errors:
+        raise FlowsError("\n".join(str(error) for error in errors))

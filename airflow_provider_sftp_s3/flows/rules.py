@@ -1,0 +1,98 @@
+"""Fields of a flow that are fine by themselves and do not go together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+from airflow_provider_sftp_s3._compat import (
+    AssetWatcher,
+)
+from airflow_provider_sftp_s3.flows import values
+from airflow_provider_sftp_s3.flows.values import CONTINUOUS
+
+
+def _is_cron(schedule: str | None) -> bool:
+    return schedule not in (None, "@once", CONTINUOUS)
+
+
+def _is_sqs(flow: Mapping[str, Any]) -> bool:
+    return flow.get("trigger") == "sqs"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Fields that are fine by themselves and do not go together. The message stands under `field`."""
+
+    field: str
+    broken: Callable[[Mapping[str, Any]], bool]
+    message: str
+
+
+RULES = (
+    Rule(
+        "catchup",
+        lambda flow: flow["catchup"] and flow["start_date"] is None,
+        "true needs to know the first day. Allowed: false, or add a start_date",
+    ),
+    Rule(
+        "catchup",
+        lambda flow: flow["catchup"] and not _is_cron(flow["schedule"]),
+        "true needs times to catch up with. Allowed: false, or make the schedule a cron expression or '@daily'",
+    ),
+    Rule(
+        "schedule",
+        lambda flow: flow["direction"] == "pull" and flow["schedule"] == CONTINUOUS,
+        f"'{CONTINUOUS}' would log in to the SFTP server again and again with no pause. "
+        "Allowed for a pull: a cron expression such as '*/5 * * * *', a preset, or none",
+    ),
+    Rule(
+        "mark",
+        lambda flow: flow["schedule"] == CONTINUOUS and flow.get("mark") == "none",
+        f"none leaves every object unsynced, and '{CONTINUOUS}' would push them again and again. "
+        "Allowed here: metadata or tag",
+    ),
+    Rule(
+        "dry_run",
+        lambda flow: flow["schedule"] == CONTINUOUS and bool(flow.get("dry_run")),
+        f"it leaves every object unsynced, and '{CONTINUOUS}' would start run after run. Allowed here: false",
+    ),
+    Rule(
+        "trigger",
+        lambda flow: _is_sqs(flow) and AssetWatcher is None,
+        "sqs needs Airflow 3.0 or newer. Allowed on this one: leave it out, and set the schedule to '@continuous'",
+    ),
+    Rule(
+        "trigger",
+        lambda flow: _is_sqs(flow) and AssetWatcher is not None and find_spec("aiobotocore") is None,
+        "sqs needs aiobotocore: install airflow-provider-sftp-s3[sqs]. Allowed without: leave it out",
+    ),
+    Rule(
+        "queue_url",
+        lambda flow: _is_sqs(flow) != ("queue_url" in flow),
+        "'trigger: sqs' and queue_url need each other. Allowed: both, or none",
+    ),
+    Rule(
+        "schedule",
+        lambda flow: _is_sqs(flow) and not _is_cron(flow["schedule"]),
+        "'trigger: sqs' needs times too: a message that is lost must not be an object that is lost. "
+        "Allowed here: a cron expression, or a preset such as '@hourly'",
+    ),
+    Rule(
+        "s3_prefix",
+        lambda flow: _is_sqs(flow) and values.is_template(flow.get("s3_prefix", "")),
+        "a run that was started by an event has no date. Allowed with 'trigger: sqs': a prefix with no template",
+    ),
+    Rule(
+        "aws_conn_id",
+        lambda flow: _is_sqs(flow) and values.is_template(flow.get("aws_conn_id") or ""),
+        "Airflow renders no templates in a trigger. Allowed with 'trigger: sqs': none, or the id of a connection",
+    ),
+    Rule(
+        "wait_timeout",
+        lambda flow: _is_sqs(flow) and "wait_timeout" in flow,
+        "with 'trigger: sqs' no run waits. Allowed here: leave it out",
+    ),
+)

@@ -1,0 +1,1 @@
+"""What stands beside the transfers in a Dag: lists of what there is to push, and asset events."""

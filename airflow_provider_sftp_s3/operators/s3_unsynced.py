@@ -1,0 +1,175 @@
+"""What lists the objects that are not pushed yet, in batches for mapped pushes."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_sftp_s3.engine.paths import directory_prefix
+from airflow_provider_sftp_s3.engine_thread import EngineThread
+from airflow_provider_sftp_s3.operators.s3_events import Landed, landed
+from airflow_provider_sftp_s3.transfers.base import fails_for_good
+from airflow_provider_sftp_s3.transfers.templates import TemplatedOperator
+
+if TYPE_CHECKING:
+    from airflow_provider_sftp_s3._compat import Context
+    from airflow_provider_sftp_s3.engine.model import ObjectEntry
+
+
+#: Keys in one list of unsynced objects: some megabytes of XCom, which lies in Airflow's database.
+MAX_KEYS = 100_000
+
+
+class S3ListUnsyncedOperator(TemplatedOperator):
+    """
+    List the objects under a prefix that have not been pushed, in batches for a mapped :class:`S3ToSftpOperator`.
+
+    The list stays in this task's XCom: push tasks that are retried find their keys there.
+
+    :param s3_bucket: bucket to look into. (templated)
+    :param s3_prefix: directory in the bucket. (templated)
+    :param include: glob or list of globs, as for S3ToSftpOperator. (templated)
+    :param exclude: glob or list of globs, as for S3ToSftpOperator. (templated)
+    :param mark: which mark says that an object is synced, as for S3ToSftpOperator.
+    :param aws_conn_id: Airflow connection of type `aws`. (templated)
+    :param batch_files: objects in a batch, at most.
+    :param max_batches: batches, at most; Airflow maps over 1,024 (`max_map_length`). What is over that, or over 100,000
+        keys in all, since they live in XCom, waits for the next run.
+    :return: a list of lists of keys.
+    :raises AirflowFailException: at once, with no retries, where a setting, a credential or the bucket is wrong.
+    """
+
+    template_fields: Sequence[str] = ("s3_bucket", "s3_prefix", "include", "exclude", "aws_conn_id")
+    ui_color = "#f0f0e0"
+
+    def __init__(
+        self,
+        *,
+        s3_bucket: str,
+        s3_prefix: str = "",
+        include: str | list[str] = "*",
+        exclude: str | list[str] | None = None,
+        mark: str = "metadata",
+        aws_conn_id: str | None = "aws_default",
+        batch_files: int = 1000,
+        max_batches: int = 1000,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.s3_bucket = s3_bucket
+        self.s3_prefix = s3_prefix
+        self.include = include
+        self.exclude = exclude
+        self.mark = mark
+        self.aws_conn_id = aws_conn_id
+        self.batch_files = batch_files
+        self.max_batches = max_batches
+
+    @fails_for_good
+    def execute(self, context: Context) -> list[list[str]]:
+        """Return the keys of the unsynced objects in batches."""
+        return self._unsynced_in_batches(None)
+
+    def _unsynced_in_batches(self, s3_keys: list[str] | None) -> list[list[str]]:
+        batches = unsynced_batches(
+            s3_bucket=self.s3_bucket,
+            s3_prefix=self.s3_prefix,
+            s3_keys=s3_keys,
+            include=self.include,
+            exclude=self.exclude,
+            mark=self.mark,
+            aws_conn_id=self.aws_conn_id,
+            batch_files=self.batch_files,
+            max_batches=self.max_batches,
+        )
+        place = f"s3://{self.s3_bucket}/{self.s3_prefix}"
+        self.log.info("%d unsynced objects under %r", sum(map(len, batches)), place)
+        return batches
+
+
+class S3ListAnnouncedOperator(S3ListUnsyncedOperator):
+    """
+    List the unsynced objects that S3's own events tell of, where such events have started the run.
+
+    A run that was started by its schedule or by hand lists the prefix, and finds what no event told of: a message
+    is received once, and lost if Airflow ends in that moment.
+
+    Its Dag is scheduled on an asset whose watcher has the Amazon provider's ``SqsSensorTrigger``. Arguments, return
+    value and errors are those of :class:`S3ListUnsyncedOperator`.
+    """
+
+    @fails_for_good
+    def execute(self, context: Context) -> list[list[str]]:
+        """Return the keys of the unsynced objects in batches."""
+        if not context["triggering_asset_events"]:
+            return self._unsynced_in_batches(None)
+        prefix = directory_prefix(self.s3_prefix)
+        keys = dict.fromkeys(
+            found.key
+            for found in self._announced(context)
+            if found.bucket == self.s3_bucket and found.key.startswith(prefix)
+        )
+        self.log.info("S3's events tell of %d objects under %r", len(keys), f"s3://{self.s3_bucket}/{prefix}")
+        return self._unsynced_in_batches(list(keys))
+
+    def _announced(self, context: Context) -> Iterator[Landed]:
+        for events in context["triggering_asset_events"].values():
+            for event in events:
+                for message in (event.extra.get("payload") or {}).get("message_batch", ()):
+                    try:
+                        yield from landed(message["Body"])
+                    except ValueError as wrong:
+                        self.log.warning("message %r is left out: %s", message.get("MessageId"), wrong)
+
+
+def unsynced_batches(
+    *,
+    s3_bucket: str,
+    s3_prefix: str = "",
+    s3_keys: list[str] | None = None,
+    include: str | list[str] = "*",
+    exclude: str | list[str] | None = None,
+    mark: str = "metadata",
+    aws_conn_id: str | None = "aws_default",
+    batch_files: int = 1000,
+    max_batches: int = 1000,
+) -> list[list[str]]:
+    """
+    Return the keys of unsynced objects in batches: what :class:`S3ListUnsyncedOperator` returns, with its arguments.
+
+    :param s3_keys: look at these keys only, with no listing.
+    :raises ConfigurationError: a setting, a credential or the bucket is wrong.
+    """
+    from airflow_provider_sftp_s3.engine.options import TransferOptions
+    from airflow_provider_sftp_s3.engine.s3.ledger import Ledger
+    from airflow_provider_sftp_s3.engine.settings import PushSettings
+    from airflow_provider_sftp_s3.engine.unsynced import unsynced
+    from airflow_provider_sftp_s3.hooks.s3_bucket import bucket_of
+
+    settings = PushSettings(
+        sftp_path="/", s3_prefix=s3_prefix, s3_keys=s3_keys, include=include, exclude=exclude, mark=mark
+    )
+    options = TransferOptions()
+    limit = min(batch_files * max_batches, MAX_KEYS)
+    notice = logging.getLogger(__name__).warning
+    bucket = bucket_of(aws_conn_id, s3_bucket, options)
+
+    async def first() -> list[str]:
+        keys: list[str] = []
+        found: AsyncGenerator[ObjectEntry]
+        ledger = Ledger(bucket, directory_prefix(s3_prefix))
+        async with bucket, contextlib.aclosing(unsynced(settings, bucket, options, ledger, notice)) as found:
+            await bucket.check()
+            if s3_keys is None:
+                await ledger.load()
+            async for entry in found:
+                keys.append(entry.key)
+                if len(keys) >= limit:
+                    break
+            await ledger.save()
+        return keys
+
+    keys = EngineThread().run(first)
+    return [keys[start : start + batch_files] for start in range(0, len(keys), batch_files)]

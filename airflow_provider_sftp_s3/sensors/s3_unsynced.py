@@ -1,0 +1,93 @@
+"""The sensor that waits for objects that are not pushed yet."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from airflow.providers.amazon.aws.sensors.s3 import S3KeySensor
+
+from airflow_provider_sftp_s3._compat import (
+    AIRFLOW_2,
+    AirflowSkipException,
+    Context,
+    PokeReturnValue,
+)
+from airflow_provider_sftp_s3.operators.s3_unsynced import (
+    unsynced_batches,
+)
+from airflow_provider_sftp_s3.transfers.base import fails_for_good
+from airflow_provider_sftp_s3.transfers.templates import TemplatedOperator
+
+
+class S3UnsyncedSensor(TemplatedOperator, S3KeySensor):
+    """
+    Wait for objects under a prefix that are not marked as pushed, and list them: an S3KeySensor with another check.
+
+    A plain S3KeySensor with a `check_fn` lists the whole prefix into memory before it asks, takes a `[` in the prefix
+    for a pattern, and makes hours of retries of a bucket that does not exist.
+
+    :param wait: how long after the end of a run's data interval an object may still come; then the task is skipped.
+        So a backfilled day with no objects ends at once, while today's run gives a late partner time.
+    :param mark: as for S3ToSftpOperator.
+    :param include: as for S3ToSftpOperator. (templated)
+    :param exclude: as for S3ToSftpOperator. (templated)
+    :param batch_files: as for S3ListUnsyncedOperator.
+    :param max_batches: as for S3ListUnsyncedOperator.
+    :return: a list of lists of keys, as S3ListUnsyncedOperator.
+    :raises AirflowSkipException: nothing has come. (On Airflow 2 an empty list is returned: what is mapped over it is
+        skipped.)
+    :raises AirflowFailException: a setting, a credential or the bucket is wrong.
+    """
+
+    template_fields = ("bucket_name", "bucket_key", "aws_conn_id", "include", "exclude")
+
+    def __init__(
+        self,
+        *,
+        wait: timedelta,
+        mark: str = "metadata",
+        include: str | list[str] = "*",
+        exclude: str | list[str] | None = None,
+        batch_files: int = 1000,
+        max_batches: int = 1000,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.wait = wait
+        self.mark = mark
+        self.include = include
+        self.exclude = exclude
+        self.batch_files = batch_files
+        self.max_batches = max_batches
+
+    def execute(self, context: Context) -> Any:
+        """Poke until there is something, and return it."""
+        return super(S3KeySensor, self).execute(context)  # S3KeySensor itself drops what poke() has found
+
+    @fails_for_good
+    def poke(self, context: Context) -> PokeReturnValue:
+        """List the unsynced objects, if there are any."""
+        batches = unsynced_batches(
+            s3_bucket=self.bucket_name,
+            s3_prefix=self.bucket_key,
+            mark=self.mark,
+            include=self.include,
+            exclude=self.exclude,
+            aws_conn_id=self.aws_conn_id,
+            batch_files=self.batch_files,
+            max_batches=self.max_batches,
+        )
+        if batches:
+            return PokeReturnValue(is_done=True, xcom_value=batches)
+        # A run that was started with no logical date has no interval.
+        due = context.get("data_interval_end") or context["dag_run"].start_date
+        if datetime.now(UTC) >= due + self.wait:
+            place = f"s3://{self.bucket_name}/{self.bucket_key}"
+            nothing = f"no unsynced object under {place!r} within {self.wait} after {due}"
+            if AIRFLOW_2:
+                # Its backfill would end the run as failed: what is mapped over a skipped task has no list to map over.
+                self.log.info("%s", nothing)
+                return PokeReturnValue(is_done=True, xcom_value=[])
+            raise AirflowSkipException(nothing)
+        return PokeReturnValue(is_done=False)

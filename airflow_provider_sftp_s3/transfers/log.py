@@ -1,0 +1,82 @@
+"""The log of a run: a line a file, how far it is, and what the user should know."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from airflow_provider_sftp_s3.engine.model import Outcome
+    from airflow_provider_sftp_s3.engine.observer import Progress
+
+
+#: Files of a run that are logged one by one, and of those after them how many are one message, and for how long the
+#: first of these waits for the others.
+LOG_SINGLY = 25
+
+
+LOG_LINES = 100
+
+
+LOG_SECONDS = 0.5
+
+
+class LogObserver:
+    """
+    Writes a run to the task's log: a line per file, how far it is, and what the user should know.
+
+    Of a run with many files what went well is logged some files at a time, a line each: Airflow 3 takes 0.25 ms for a
+    message, most of the time of a small file.
+    """
+
+    def __init__(self, log: logging.Logger) -> None:
+        self._log = log
+        self._lines: list[str] = []
+        self._logged = 0
+
+    def __enter__(self) -> LogObserver:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._flush()
+
+    def outcome(self, outcome: Outcome) -> None:
+        """Log one file. Names stand as repr: they can hold escape sequences."""
+        if outcome.status == "transferred":
+            self._add(
+                f"transferred {outcome.source!r} -> {outcome.target!r}, "
+                f"{outcome.bytes} bytes in {outcome.seconds:.3f} s"
+            )
+        elif outcome.status == "failed":
+            self._flush()
+            self._log.error("failed %r: %s", outcome.source, outcome.reason)
+        elif outcome.status == "purged":
+            self._add(f"purged {outcome.source!r}")
+        elif outcome.target:
+            self._add(f"{outcome.reason}: {outcome.source!r} -> {outcome.target!r}")
+        else:
+            self._log.debug("skipped %r: %s", outcome.source, outcome.reason)
+
+    def progress(self, progress: Progress) -> None:
+        """Log how far the run is."""
+        self._flush()
+        self._log.info("%s", progress)
+
+    def notice(self, message: str) -> None:
+        """Log what the user should know once."""
+        self._flush()
+        self._log.warning("%s", message)
+
+    def _add(self, line: str) -> None:
+        if not self._lines and self._logged >= LOG_SINGLY:
+            asyncio.get_running_loop().call_later(LOG_SECONDS, self._flush)
+        self._lines.append(line)
+        self._logged += 1
+        if self._logged <= LOG_SINGLY or len(self._lines) == LOG_LINES:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._lines:
+            self._log.info("%s", "\n".join(self._lines))
+            self._lines.clear()
