@@ -319,8 +319,8 @@ MUTANTS = (
     Mutant(
         "a file is closed while it is read only where requests are done in their order",
         "engine/sftp/session.py",
-        "return self.is_openssh and self.answers_whole and",
-        "return self.answers_whole and",
+        "return self.is_openssh and self._answers_whole and",
+        "return self._answers_whole and",
         _only("integration/test_far_away.py", "closed_while"),
     ),
     Mutant(
@@ -362,7 +362,7 @@ MUTANTS = (
     Mutant(
         "fsync",
         "engine/sftp/file.py",
-        "            await self._sync()\n",
+        "            await self._session.sync(self._sftp, self._handle, self._path)\n",
         "",
         _only(GUARDS, "synced_before"),
     ),
@@ -382,14 +382,14 @@ MUTANTS = (
     ),
     Mutant(
         "a move is looked at along with it only where requests are done in their order",
-        "engine/sftp/session.py",
-        "        if self.is_openssh:\n            sftp =",
+        "engine/sftp/replace.py",
+        "        if self._session.is_openssh:\n            sftp =",
         "        if True:\n            sftp =",
         _only("integration/test_far_away.py", "other_servers_are_waited_for"),
     ),
     Mutant(
         "a process that stood still has not waited for the server",
-        "engine/sftp/session.py",
+        "engine/sftp/link.py",
         "            if late > limit / 2:\n",
         "            if False:\n",
         _only("faults/test_standstill.py", ""),
@@ -483,8 +483,8 @@ MUTANTS = (
     ),
     Mutant(
         "without posix-rename: what was moved aside comes back",
-        "engine/sftp/session.py",
-        "                await self.rename(aside, new)\n",
+        "engine/sftp/replace.py",
+        "                await self._session.rename(aside, new)\n",
         "",
         _only("faults/test_servers.py", "push and onto and aside"),
     ),
@@ -840,7 +840,7 @@ MUTANTS = (
     ),
     Mutant(
         "the watchdog of a silent server",
-        "engine/sftp/session.py",
+        "engine/sftp/link.py",
         "if silent > limit or sftp.newest_answered - sent > limit:",
         "if False:",
         _only("faults/test_servers.py", "TestHungRequests and pull_ends_in_time and READ and not READDIR"),
