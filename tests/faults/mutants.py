@@ -122,7 +122,7 @@ MUTANTS = (
     Mutant(
         "files are closed early only where one has outlived it",
         "engine/sftp/session.py",
-        "return posixpath.dirname(path) in self._outlived or (self.is_openssh and bool(self._outlived))",
+        "return bool(self._outlived) and (self.is_openssh or posixpath.dirname(path) in self._outlived)",
         "return bool(self._outlived)",
         _only(ODD, "outlived_it"),
     ),
