@@ -157,7 +157,7 @@ MUTANTS = (
     Mutant(
         "what is left to be deleted is in S3 first",
         "engine/pull.py",
-        "if file.left and await self._kept.has(key, file.stat):",
+        "if file.left and await self._done.is_stored(key, file.stat):",
         "if file.left:",
         _only(DELETES, "uploaded_from_there"),
     ),
