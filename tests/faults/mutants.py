@@ -152,7 +152,7 @@ MUTANTS = (
         "engine/done.py",
         "if moved and not same and self._fetcher.is_young(there):",
         "if moved and self._fetcher.is_young(there):",
-        _only(ODD, "odd_server_is_pulled and sets_the_mtime or odd_server_is_pulled and sets and move and asyncio"),
+        _only(ODD, "odd_server_is_pulled and sets"),
     ),
     Mutant(
         "an fsync that has worked and fails is the file's failure",
