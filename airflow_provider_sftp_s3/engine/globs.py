@@ -42,7 +42,7 @@ def _patterns(field: str, value: str | Iterable[str]) -> tuple[str, ...]:
     for pattern in patterns:
         if not isinstance(pattern, str) or not pattern:
             raise ConfigurationError(
-                f"{field} must be a glob such as '*.csv' or 'in/**/*.csv', or a list of them, and {pattern!r} is none"
+                f"{field} must be a glob such as '*.csv' or 'in/**/*.csv', or a list of them, not {pattern!r}"
             )
     return patterns
 

@@ -79,7 +79,8 @@ class Run(Generic[T]):
         self.caps = caps
         self.budget = Budget(options.memory_budget)
         self.progress = Progress()
-        workers = FILES_PER_HANDLE[report.direction] * (options.concurrency - 1) + 1  # one by one is one by one
+        # With a concurrency of 1 it is one file at a time.
+        workers = FILES_PER_HANDLE[report.direction] * (options.concurrency - 1) + 1
         self._workers = max(options.concurrency, min(workers, MAX_WORKERS))
         self._stop = False
         self._losses = 0

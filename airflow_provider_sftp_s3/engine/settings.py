@@ -99,7 +99,7 @@ class PushSettings:
             object.__setattr__(self, "s3_keys", keys)
             for key in keys:
                 if not isinstance(key, str):
-                    raise ConfigurationError(f"s3_keys must be a key or a list of keys, and {key!r} is none")
+                    raise ConfigurationError(f"s3_keys must be a key or a list of keys, not {key!r}")
         if self.strip_regex is not None:
             try:
                 re.compile(self.strip_regex)
@@ -130,7 +130,7 @@ def check_caps(max_files: int | None, max_bytes: int | None) -> None:
 
 
 def check_mark(mode: str) -> MarkMode:
-    """Return `mode`. :raises ConfigurationError: it is none."""
+    """Return `mode`. :raises ConfigurationError: it is not one of the modes."""
     if mode not in get_args(MarkMode):
         raise ConfigurationError(f"mark must be one of {', '.join(get_args(MarkMode))}, not {mode!r}")
     return mode  # type: ignore[return-value]

@@ -15,7 +15,7 @@ def bucket_of(aws_conn_id: str | None, name: str, options: TransferOptions) -> B
 
     :param name: the bucket's name.
     :param aws_conn_id: id of the connection; None: boto3's own way to find credentials, such as MWAA's execution role.
-    :raises ConfigurationError: `name` is none.
+    :raises ConfigurationError: `name` is not what a bucket can be called.
     """
     if not isinstance(name, str) or not name:
         raise ConfigurationError(f"s3_bucket must be the name of a bucket, not {name!r}")

@@ -753,5 +753,60 @@ main([]) ->
         return ["escript", str(self._script)]
 
 
+class GreenEndServer(OpenSshServer):
+    """The Green End SFTP server (gesftpserver), as the subsystem of OpenSSH's sshd."""
+
+    PROGRAM = Path("/usr/libexec/gesftpserver")
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self._config.write_text(self._config.read_text().replace("internal-sftp", str(self.PROGRAM)))
+
+    @classmethod
+    def missing(cls) -> str:
+        return super().missing() or ("" if cls.PROGRAM.is_file() else "gesftpserver is not installed (apt-get)")
+
+
+class NodeSftpServer(_Daemon):
+    """npm's ssh2-sftp-server, on ssh2. Paths are this machine's own; password login only."""
+
+    username = "user"
+    password = "password-of-the-user"
+    #: where `npm install --prefix` has put the packages
+    MODULES = Path(__file__).parents[2] / ".venv" / "node" / "node_modules"
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        secret(self.password or "")
+        self._script = self.home / "server.js"
+        self._script.write_text("""\
+const fs = require('fs'), { Server } = require('ssh2'), Sftp = require('ssh2-sftp-server');
+process.on('uncaughtException', error => console.log(error.stack));
+const [port, key, password] = process.argv.slice(2);
+const isRight = it => it.method === 'password' && it.password === password;
+new Server({ hostKeys: [fs.readFileSync(key)] }, client => client
+  .on('authentication', it => isRight(it) ? it.accept() : it.reject(['password']))
+  .on('error', error => console.log(error.message))
+  .on('ready', () => client.on('session', accept => accept().on('sftp', begin => new Sftp(begin())))))
+  .listen(+port, '127.0.0.1');
+""")
+
+    @classmethod
+    def missing(cls) -> str:
+        if shutil.which("node") and (cls.MODULES / "ssh2-sftp-server").is_dir():
+            return ""
+        return "node or ssh2-sftp-server is not installed (npm install --prefix .venv/node ssh2@0.8 ssh2-sftp-server)"
+
+    def path(self, *parts: str) -> str:
+        return str(self.root.joinpath(*parts))
+
+    def local(self, path: str) -> Path:
+        return Path(path)
+
+    def _command(self) -> list[str]:
+        where = ["env", f"NODE_PATH={self.MODULES}"]
+        return [*where, "node", str(self._script), str(self.port), str(self._host_key_file), str(self.password)]
+
+
 REAL_SERVERS: tuple[type[SftpServer], ...] = (AsyncsshServer, OpenSshServer, ProftpdServer, RcloneSftpServer)
 """The servers that all of it works on."""

@@ -1,0 +1,208 @@
+"""
+What a transfer needs of a server, on every real one that can be had: ``make servers``.
+
+What one of them cannot do is declared in :data:`GAPS`, with its reason; docs/servers.md shows the same.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_sftp_s3.engine.errors import TransferError
+from airflow_provider_sftp_s3.engine.options import MiB
+from tests.conftest import require
+from tests.faults.harness import (
+    Ran,
+    done_path,
+    leftovers,
+    make_old,
+    marked_keys,
+    put_objects,
+    read_tree,
+    run_pull,
+    run_push,
+    write_tree,
+)
+from tests.support.s3_server import S3Request, S3Server
+from tests.support.sftp_servers import (
+    AsyncsshServer,
+    ErlangSftpServer,
+    GreenEndServer,
+    NodeSftpServer,
+    OpenSshServer,
+    ProftpdServer,
+    RcloneSftpServer,
+    SftpServer,
+)
+
+pytestmark = pytest.mark.servers
+
+SERVERS: dict[str, type[SftpServer]] = {
+    "OpenSSH": OpenSshServer,
+    "ProFTPD mod_sftp": ProftpdServer,
+    "rclone serve sftp": RcloneSftpServer,
+    "asyncssh": AsyncsshServer,
+    "Erlang/OTP sftpd": ErlangSftpServer,
+    "Green End (gesftpserver)": GreenEndServer,
+    "node ssh2-sftp-server": NodeSftpServer,
+}
+#: what a server needs of a run
+OPTIONS: dict[str, dict[str, Any]] = {
+    # It gives one handle to several files from the third one on that is open.
+    "Erlang/OTP sftpd": {"concurrency": 1},
+}
+#: server -> what it cannot do -> why
+GAPS: dict[str, dict[str, str]] = {
+    "Erlang/OTP sftpd": {"emoji": "a name with a character above U+FFFF in a directory ends the session"},
+}
+
+FILES = {
+    "empty": b"",
+    "one": b"1",
+    "Grüße aus Köln.txt": os.urandom(70_000),
+    "📦": b"emoji",
+    "blanks and 'quotes' \"too\"": b"quoted",
+    "sub/two MiB": os.urandom(2 * MiB + 1),
+    "sub/deep/er/thirty MiB": os.urandom(30 * MiB + 7),
+    **{f"many/{number:03}": b"%d" % number for number in range(300)},
+}
+
+
+@pytest.fixture(params=SERVERS)
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SftpServer]:
+    """Each server in turn; one that is not installed is skipped, or fails if REQUIRE_ALL_SERVERS=1."""
+    kind = SERVERS[request.param]
+    require(kind.available(), kind.missing())
+    with kind(tmp_path / "sftp") as started:
+        (started.root / "in").mkdir()
+        (started.root / "out").mkdir()
+        yield started
+
+
+def needs(server: SftpServer, feature: str) -> None:
+    """End the test where the server is declared to lack a feature."""
+    if reason := GAPS.get(name_of(server), {}).get(feature):
+        pytest.xfail(reason)
+
+
+def files_of(server: SftpServer) -> dict[str, bytes]:
+    """Return the files that a server is given: those whose names it takes."""
+    return {name: data for name, data in FILES.items() if name != "📦" or "emoji" not in GAPS.get(name_of(server), {})}
+
+
+def name_of(server: SftpServer) -> str:
+    return next(name for name, kind in SERVERS.items() if type(server) is kind)
+
+
+async def pulled(server: SftpServer, s3: S3Server, bucket: str, **settings: Any) -> Ran:
+    """Pull ``in``; all ages are taken unless `min_age` is given."""
+    return await run_pull(server, s3, bucket, server.path("in"), **_with_login(server, settings))
+
+
+async def pushed(server: SftpServer, s3: S3Server, bucket: str, **settings: Any) -> Ran:
+    """Push all to ``out``."""
+    return await run_push(server, s3, bucket, server.path("out"), **_with_login(server, settings))
+
+
+def _with_login(server: SftpServer, settings: Mapping[str, Any]) -> dict[str, Any]:
+    login = {"password": server.password} | ({"private_key": None} if server.password else {})
+    return {"login": login, **OPTIONS.get(name_of(server), {}), **settings}
+
+
+async def test_pull_and_move(server: SftpServer, s3: S3Server, bucket: str) -> None:
+    """A tree arrives byte for byte and moves into ``.done``, with ``min_age`` too; then there is nothing to do."""
+    files = files_of(server)
+    write_tree(server.root / "in", files)
+    ran = await pulled(server, s3, bucket, min_age=30.0)
+    assert ran.done().transferred == len(files)
+    assert s3.objects(bucket) == files
+    assert read_tree(server.root / "in") == {done_path(name): data for name, data in files.items()}
+    again = (await pulled(server, s3, bucket, min_age=30.0)).done()
+    assert (again.transferred, dict(again.skipped)) == (0, {})
+
+
+async def test_pull_and_move_over_older_ones(server: SftpServer, s3: S3Server, bucket: str) -> None:
+    """A file of the same name takes the place of the one that was pulled before."""
+    write_tree(server.root / "in", {"a": b"new", ".done/a": b"old", "sub/b": b"newer", "sub/.done/b": b"old"})
+    assert (await pulled(server, s3, bucket)).done().transferred == 2
+    assert read_tree(server.root / "in") == {".done/a": b"new", "sub/.done/b": b"newer"}
+    assert leftovers(server.root) == []
+
+
+async def test_pull_and_delete(server: SftpServer, s3: S3Server, bucket: str) -> None:
+    """Nothing is left of the files, nor of the done directories."""
+    files = files_of(server)
+    write_tree(server.root / "in", files)
+    assert (await pulled(server, s3, bucket, after_transfer="delete")).done().transferred == len(files)
+    assert s3.objects(bucket) == files
+    assert read_tree(server.root / "in") == {}
+    assert not list((server.root / "in").rglob(".done"))
+
+
+async def test_pull_and_keep(server: SftpServer, s3: S3Server, bucket: str) -> None:
+    """The second run pulls what is new, and no more."""
+    files = files_of(server)
+    write_tree(server.root / "in", files)
+    assert (await pulled(server, s3, bucket, after_transfer="keep")).done().transferred == len(files)
+    write_tree(server.root / "in", {"new": b"new"})
+    again = (await pulled(server, s3, bucket, after_transfer="keep")).done()
+    assert (again.transferred, again.skipped["unchanged"]) == (1, len(files))
+    assert s3.objects(bucket) == {**files, "new": b"new"}
+    assert read_tree(server.root / "in") == {**files, "new": b"new"}
+
+
+async def test_retention(server: SftpServer, s3: S3Server, bucket: str) -> None:
+    """A file of 400 days stays for `retention` after its transfer, and goes then."""
+    write_tree(server.root / "in", {"a": b"a"}, age=400 * 86_400)
+    (await pulled(server, s3, bucket, retention=3600.0)).done()
+    assert (await pulled(server, s3, bucket, retention=3600.0)).done().purged == 0
+    done = server.root / "in" / ".done" / "a"
+    assert time.time() - done.stat().st_mtime < 600
+    make_old(done, 7200)
+    needs(server, "retention")
+    assert (await pulled(server, s3, bucket, retention=3600.0)).done().purged == 1
+    assert not done.exists()
+
+
+async def test_push(server: SftpServer, s3: S3Server, bucket: str) -> None:
+    """All arrives byte for byte, over older files too, and is marked; nothing of ours is left, and nothing to do."""
+    files = files_of(server)
+    put_objects(s3, bucket, files)
+    write_tree(server.root / "out", {"one": b"an older one", "of theirs": b"theirs"})
+    assert (await pushed(server, s3, bucket)).done().transferred == len(files)
+    assert read_tree(server.root / "out") == {**files, "of theirs": b"theirs"}
+    assert marked_keys(bucket) == set(files)
+    assert (await pushed(server, s3, bucket)).done().transferred == 0
+
+
+@pytest.mark.parametrize("pulls", [True, False], ids=["pull", "push"])
+async def test_retry(server: SftpServer, s3: S3Server, bucket: str, pulls: bool) -> None:
+    """S3 refuses some files; the next run brings just those."""
+    names = {name: data for name, data in files_of(server).items() if not name.startswith("many")}
+    refused = set(names) - {"one"}
+
+    @s3.before
+    def refuse(request: S3Request) -> tuple[int, str] | None:
+        asked = ("PUT", "POST") if pulls else ("GET",)
+        return (403, "AccessDenied") if request.key in refused and request.method in asked else None
+
+    if pulls:
+        write_tree(server.root / "in", names)
+        run = pulled
+    else:
+        denied, refused = refused, set()
+        put_objects(s3, bucket, names)
+        refused |= denied
+        run = pushed
+    ran = await run(server, s3, bucket)
+    assert isinstance(ran.error, TransferError)
+    assert len(ran.failures) == len(names) - 1
+    refused.clear()
+    assert (await run(server, s3, bucket)).done().transferred == len(names) - 1
+    assert (s3.objects(bucket) if pulls else read_tree(server.root / "out")) == names
