@@ -248,7 +248,7 @@ MUTANTS = (
     Mutant(
         "two looks at a file from the future",
         "engine/listing.py",
-        "if self.min_age and (entry.stat.mtime is None or entry.stat.mtime > now):",
+        "if self.min_age and (entry.stat.mtime is None or entry.stat.mtime > now + self.min_age):",
         "if False:",
         _only(PULL, "future_get_two_looks"),
     ),
@@ -662,8 +662,8 @@ MUTANTS = (
     Mutant(
         "a trailing ** is not the directory's own name",
         "engine/globs.py",
-        "            return bool(names)\n        return any",
-        "            return True\n        return any",
+        "            return at < len(names)\n",
+        "            return True\n",
         _only(PATHS, "globs"),
     ),
     Mutant(
@@ -776,8 +776,8 @@ MUTANTS = (
     Mutant(
         "what somebody has to mend goes first",
         "engine/run.py",
-        "return min(leaves, key=lambda error: not isinstance(error, ConfigurationError))",
-        "return leaves[0]",
+        "    return first\n",
+        "    return leaves[0]\n",
         _only(WORKERS, "somebody_has_to_mend"),
     ),
     Mutant(

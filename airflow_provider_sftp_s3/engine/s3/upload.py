@@ -150,8 +150,8 @@ class Uploads:
             if "ExpiredToken" in str(failed):
                 raise CredentialsExpired(paths.printable(f"{self._uri_of(key)}: {EXPIRED}")) from None
             # obstore appends its whole inner state to the first line, and quotes names as they are.
-            reason = str(failed).partition("\n")[0] or type(failed).__name__
-            raise StorageError(paths.printable(f"{self._uri_of(key)}: {reason}")) from None
+            reason = paths.reason_of(failed, lines=1)
+            raise StorageError(f"{paths.printable(self._uri_of(key))}: {reason}") from None
 
     def _uri_of(self, key: str) -> str:
         return f"s3://{self._bucket}/{key}"
