@@ -9,6 +9,7 @@ import hashlib
 import json
 import math
 import os
+import resource
 import subprocess
 import sys
 import threading
@@ -18,9 +19,20 @@ from typing import Any, ClassVar
 
 import pytest
 
+from airflow_provider_sftp_s3.engine.errors import ConnectionFailed, StorageError
 from airflow_provider_sftp_s3.engine.limits import Budget
 from airflow_provider_sftp_s3.engine.options import GiB, MiB, TransferOptions
-from tests.faults.harness import check_pull, check_push, put_objects, run_pull, run_push, write_tree
+from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
+from tests.faults.harness import (
+    bucket_of,
+    check_pull,
+    check_push,
+    put_objects,
+    run_pull,
+    run_push,
+    target_of,
+    write_tree,
+)
 from tests.faults.hollow_s3 import HollowS3
 from tests.support.s3_server import S3Server
 from tests.support.sftp_servers import AsyncsshServer, Fault, OpenSshServer, Proceed, Request, SftpServer
@@ -171,6 +183,53 @@ class TestEndurance:
         assert last["descriptors"] <= first["descriptors"]
         assert last["threads"] <= first["threads"]
         assert last["memory"] - first["memory"] <= 16 * MiB
+
+
+class TestOpenFiles:
+    """The system lets a process open so many files, connections among them: a run keeps to that, or says so."""
+
+    FILES: ClassVar = {f"{n:03}": 40_000 if n % 2 else 4_000 for n in range(400)}  # by one client to S3, and the other
+
+    @pytest.mark.parametrize("direction", ["pull", "push"])
+    async def test_few_open_files_are_enough(self, sftp: SftpServer, direction: str) -> None:
+        """256, as on macOS: every file arrives."""
+        place = sftp.root / "work"
+        place.mkdir()
+        if direction == "pull":
+            write_tree(place, {name: os.urandom(size) for name, size in self.FILES.items()})
+        with HollowS3(self.FILES) as s3:
+            keys = list(self.FILES) if direction == "push" else None
+            measured = await measure(direction, sftp, s3, keys=keys, open_files=256)
+        assert measured["report"]["transferred"] == len(self.FILES)
+
+    @pytest.mark.parametrize("to", ["aiohttp", "obstore", "asyncssh"])
+    async def test_where_none_is_left_the_limit_is_named(
+        self, sftp_server: AsyncsshServer, s3: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch, to: str
+    ) -> None:
+        """Whichever library meets it: the limit, and what else to change."""
+        monkeypatch.setenv("USER", "somebody")  # else asyncssh looks for it in a file
+        options = TransferOptions(idle_timeout=0.5, conn_timeout=0.5)
+        async with bucket_of(s3, bucket, options) as place:
+            session = SftpSession(target_of(sftp_server), options)
+            requests = {
+                "aiohttp": lambda: place.put("key", [b"x"], {}),
+                "obstore": lambda: place.put("key", [b"x" * 100_000], {}),
+                "asyncssh": session.__aenter__,
+            }
+            soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+            held = max(int(fd.name) for fd in Path("/dev/fd").iterdir() if fd.exists()) + 1
+            taken = [os.open(os.devnull, os.O_RDONLY)]
+            while taken[-1] < held:
+                taken.append(os.open(os.devnull, os.O_RDONLY))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (held, hard))
+            try:
+                with pytest.raises((StorageError, ConnectionFailed)) as caught:
+                    await requests[to]()
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+                for descriptor in taken:
+                    os.close(descriptor)
+        assert f"which may have {held} at once: raise that limit (ulimit -n)" in str(caught.value)
 
 
 class CountsFiles(Fault):

@@ -48,7 +48,7 @@ def test_the_classes_of_all_modules_are_looked_at() -> None:
 
 
 @pytest.mark.parametrize("kind", kinds())
-@pytest.mark.parametrize("again", [lambda error: pickle.loads(pickle.dumps(error)), copy.copy], ids=["pickle", "copy"])  # noqa: S301 - our own
+@pytest.mark.parametrize("again", [lambda error: pickle.loads(pickle.dumps(error)), copy.copy], ids=["pickle", "copy"])
 def test_an_error_is_the_same_on_the_other_side(kind: type[SftpS3Error], again: object) -> None:
     """Its class, its text, its notes and each of its attributes, the report among them."""
     assert callable(again)
@@ -66,7 +66,7 @@ def test_an_error_is_the_same_on_the_other_side(kind: type[SftpS3Error], again: 
 
 def test_an_error_of_a_flow_is_too() -> None:
     error = FlowError("out", [Problem("include", "is none")], "flows.yaml, line 3")
-    there = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
+    there = pickle.loads(pickle.dumps(error))
     assert (str(there), there.flow, there.problems, there.where) == (
         "flows.yaml, line 3: flow 'out': include: is none",
         "out",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections.abc import Callable
 from fnmatch import fnmatchcase
 
 import pytest
@@ -48,8 +49,8 @@ def test_many_directories_for_many_stars_are_looked_at_once_each() -> None:
     """No name is compared more often than there are segments in the pattern, with 40 `**` in 500 directories."""
     compared = 0
 
-    def counted(match: re.Pattern[str]) -> object:
-        def compare(name: str) -> object:
+    def counted(match: Callable[[str], re.Match[str] | None]) -> Callable[[str], re.Match[str] | None]:
+        def compare(name: str) -> re.Match[str] | None:
             nonlocal compared
             compared += 1
             return match(name)
@@ -59,7 +60,7 @@ def test_many_directories_for_many_stars_are_looked_at_once_each() -> None:
     names, pattern = ["a"] * 500, "/".join(["**", "a", "a"] * 40 + ["b"])
     globs = Globs(pattern)
     (glob,) = globs._include
-    glob._runs = [[counted(match) for match in run] for run in glob._runs]  # type: ignore[misc, arg-type]
+    glob._runs = [[counted(match) for match in run] for run in glob._runs]
     assert globs.reason_to_skip("/".join(names)) == "not included"
     assert globs.reason_to_skip("/".join([*names, "b"])) is None
     assert compared <= 2 * len(names) * len(pattern.split("/"))
