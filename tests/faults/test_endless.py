@@ -16,7 +16,7 @@ from airflow_provider_sftp_s3.engine.s3 import bucket as bucket_module
 from airflow_provider_sftp_s3.engine.s3.requests import MAX_ANSWER, S3Refused, S3Requests
 from airflow_provider_sftp_s3.engine.sftp import session as session_module
 from airflow_provider_sftp_s3.engine.sftp.connection import SftpServer as Target
-from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
+from airflow_provider_sftp_s3.engine.sftp.connection import connect
 from tests.faults.harness import PATIENT, bucket_of, put_objects, read_tree, run_pull, run_push, write_tree
 from tests.support import faulty_sftp as faulty
 from tests.support.s3_server import S3Request, S3Server
@@ -144,8 +144,7 @@ async def test_the_reason_of_a_disconnect_is_cut() -> None:
     async with await asyncssh.listen("127.0.0.1", 0, server_factory=Rude, server_host_keys=[key]) as server:
         target = Target(host="127.0.0.1", port=server.get_port(), username="u", password="p", verify_host_key=False)
         with pytest.raises(ConnectionFailed, match=r"\\x1b\[2Jxxx") as caught:
-            async with SftpSession(target, TransferOptions(conn_timeout=1)):
-                pass
+            await connect(target, 30, 1)
     assert_is_short(str(caught.value))
 
 
