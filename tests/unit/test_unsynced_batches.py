@@ -24,4 +24,4 @@ def test_a_number_that_is_none_is_named(field: str, number: Any) -> None:
         with pytest.raises(ConfigurationError, match=f"{field} must be a whole number above 0, not {number!r}"):
             unsynced_batches(**wrong)
         with pytest.raises(AirflowFailException, match=f"{field} must be a whole number above 0"):
-            S3ListUnsyncedOperator(task_id="list", **wrong).execute({})  # type: ignore[arg-type]
+            S3ListUnsyncedOperator(task_id="list", **wrong).execute({})
