@@ -24,14 +24,27 @@ The errors of the engine. An error's type answers "what now?", its message says 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from airflow_provider_sftp_s3.engine.model import Report
 
 
 class SftpS3Error(Exception):
-    """Base of every error raised on purpose by this package."""
+    """
+    Base of every error raised on purpose by this package.
+
+    All of them can be pickled, with their attributes: they leave processes, as those of a multiprocessing pool do.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Python's own way calls the class with the message alone, which is too little where more is needed.
+        return _made_again, (type(self), self.args), self.__dict__
+
+
+def _made_again(kind: type[SftpS3Error], args: tuple[Any, ...]) -> SftpS3Error:
+    """Return an error as it was raised, but for its attributes."""
+    return kind.__new__(kind, *args)
 
 
 class ConfigurationError(SftpS3Error, ValueError):
@@ -128,6 +141,3 @@ class TransferError(SftpS3Error):
     def __init__(self, message: str, report: Report) -> None:
         super().__init__(message)
         self.report = report
-
-    def __reduce__(self) -> tuple[type[TransferError], tuple[str, Report]]:
-        return type(self), (str(self), self.report)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import fnmatch
 import posixpath
-from collections.abc import Iterable
-from fnmatch import fnmatchcase
+import re
+from collections.abc import Callable, Iterable
+from typing import TypeAlias
 
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError
+
+_Match: TypeAlias = Callable[[str], re.Match[str] | None]
 
 
 class Globs:
@@ -25,14 +29,15 @@ class Globs:
         if not self.include:
             raise ConfigurationError("include is an empty list, and no file would be taken: '*' takes all")
         self.exclude = _patterns("exclude", exclude or ())
+        self._include, self._exclude = ([_Glob(one) for one in each] for each in (self.include, self.exclude))
 
     def reason_to_skip(self, relative: str) -> str | None:
         """Return why the file at `relative` is not taken, or None where it is."""
         if self.include == ("*",) and not self.exclude:
             return None
-        if any(_matches(relative, pattern) for pattern in self.exclude):
+        if any(glob.matches(relative) for glob in self._exclude):
             return "excluded"
-        if not any(_matches(relative, pattern) for pattern in self.include):
+        if not any(glob.matches(relative) for glob in self._include):
             return "not included"
         return None
 
@@ -47,19 +52,57 @@ def _patterns(field: str, value: str | Iterable[str]) -> tuple[str, ...]:
     return patterns
 
 
-def _matches(relative: str, pattern: str) -> bool:
-    if "/" not in pattern:
-        return fnmatchcase(posixpath.basename(relative), pattern)
-    return _matches_segments(relative.split("/"), pattern.removeprefix("/").split("/"))
+class _Glob:
+    """
+    One pattern, made ready to match many paths: in time that grows with the product of both lengths, and no faster.
 
+    Between two `**` stands a run of segments, of which each matches one name. Of what such a run may match, the first
+    place is as good as any: whatever follows a later place follows the first one, too.
+    """
 
-def _matches_segments(names: list[str], patterns: list[str]) -> bool:
-    if not patterns:
-        return not names
-    first, rest = patterns[0], patterns[1:]
-    if first == "**":
+    def __init__(self, pattern: str) -> None:
+        self._is_name = "/" not in pattern
+        self._runs: list[list[_Match]] = [[]]
+        self._ends_open = False
+        if self._is_name:
+            self._runs = [[_compiled(pattern)]]
+            return
+        segments = pattern.removeprefix("/").split("/")
+        for segment in segments:
+            if segment == "**":
+                self._runs.append([])
+            else:
+                self._runs[-1].append(_compiled(segment))
         # A trailing ** stands for everything beneath, not for the directory's own name.
-        if not rest:
-            return bool(names)
-        return any(_matches_segments(names[skip:], rest) for skip in range(len(names) + 1))
-    return bool(names) and fnmatchcase(names[0], first) and _matches_segments(names[1:], rest)
+        self._ends_open = segments[-1] == "**"
+
+    def matches(self, relative: str) -> bool:
+        """Say whether the path, or where the pattern has no slash its name, is one that the pattern stands for."""
+        if self._is_name:
+            return self._runs[0][0](posixpath.basename(relative)) is not None
+        names = relative.split("/")
+        first, *others = self._runs
+        if not others:
+            return len(names) == len(first) and _fits(first, names, 0)
+        if not _fits(first, names, 0):
+            return False
+        at = len(first)
+        last = others.pop()
+        for run in others:
+            while not _fits(run, names, at):
+                at += 1
+                if at > len(names):
+                    return False
+            at += len(run)
+        if self._ends_open:
+            return at < len(names)
+        return at <= len(names) - len(last) and _fits(last, names, len(names) - len(last))
+
+
+def _compiled(segment: str) -> _Match:
+    return re.compile(fnmatch.translate(segment)).match
+
+
+def _fits(run: list[_Match], names: list[str], at: int) -> bool:
+    """Say whether the names from `at` on begin with some that the patterns of `run` match, one each."""
+    return at + len(run) <= len(names) and all(match(names[at + place]) for place, match in enumerate(run))

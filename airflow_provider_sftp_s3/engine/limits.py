@@ -4,9 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
+import sys
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextvars import ContextVar
+from pathlib import Path
+
+#: Files that a process opens later on, besides the connections of its transfers: Python's modules, Airflow's sockets.
+OTHER_FILES = 32
+
+
+def open_files_allowed() -> int:
+    """Return how many files, connections among them, the system lets this process have open (``ulimit -n``)."""
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return sys.maxsize if allowed == resource.RLIM_INFINITY else allowed
+
+
+def connections_left() -> int:
+    """Return how many connections this process may open for its transfers, beside what it has open; at least 2."""
+    try:
+        held = len(list(Path("/dev/fd").iterdir()))
+    except OSError:  # a system that does not tell
+        held = 0
+    return max(open_files_allowed() - held - OTHER_FILES, 2)
 
 
 class Budget:

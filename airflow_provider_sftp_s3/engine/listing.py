@@ -21,6 +21,10 @@ from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
 LISTERS = 16
 
 
+#: Seconds between two looks at a file whose age is not known, at most. The whole run waits for them.
+MAX_PAUSE = 60.0
+
+
 @dataclass(frozen=True)
 class Directory:
     """
@@ -122,7 +126,13 @@ class Tree:
         if self._of_unknown_age:
             # Where the server's clock is ahead, or there is no mtime, only that a file stands still says that it is
             # whole. The second look is the one that every file gets when it is opened.
-            await asyncio.sleep(self.min_age)
+            pause = min(self.min_age, MAX_PAUSE)
+            self.session.notice(
+                f"{len(self._of_unknown_age)} files have no mtime, or one that is more than min_age ahead of the "
+                f"clock, the first: {self.label(self._of_unknown_age[0].path)}. They are taken if they do not change "
+                f"within {pause:g} s"
+            )
+            await asyncio.sleep(pause)
             for file in self._of_unknown_age:
                 yield file
 
@@ -176,11 +186,9 @@ class Tree:
                 held_back.add(item.relative)
             yield item
         path_before, relative_before = (posixpath.join(path, b"") for path in (directory.path, directory.relative))
-        previous: bytes | None = None
         for entry in directory.entries:
-            if entry.name == previous or entry.name == self.done_name:
-                continue  # some servers list a name twice
-            previous = entry.name
+            if entry.name == self.done_name:
+                continue
             path, relative = path_before + entry.name, relative_before + entry.name
             mine = self.shard.holds(relative)
             if not mine and entry.kind not in ("directory", "unknown"):
@@ -213,7 +221,7 @@ class Tree:
                 yield Outcome(self.label(path), "skipped", reason="waits until an earlier one of its name is deleted")
             else:
                 file = SourceFile(path, relative, entry.stat, done_state)
-                if self.min_age and (entry.stat.mtime is None or entry.stat.mtime > now):
+                if self.min_age and (entry.stat.mtime is None or entry.stat.mtime > now + self.min_age):
                     self._of_unknown_age.append(file)
                 elif entry.stat.mtime is not None and is_young(entry.stat.mtime, now, self.min_age):
                     yield Outcome(self.label(path), "skipped", reason="young")
@@ -243,7 +251,8 @@ def is_young(mtime: int, now: float, min_age: float) -> bool:
     """
     Say whether a file may have changed less than `min_age` seconds ago.
 
-    An mtime is a whole second, in which the file may have changed until the very end.
+    An mtime is a whole second, in which the file may have changed until the very end. One that is ahead is that of a
+    file that has just changed, where the clocks differ a little.
     """
     return min_age > 0 and now - (mtime + 1) < min_age
 

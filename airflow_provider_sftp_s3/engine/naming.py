@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import re
 
 from airflow_provider_sftp_s3.engine.paths import strip_once
+from airflow_provider_sftp_s3.engine.strip import Search
 
 
 class Namesakes:
@@ -22,7 +22,7 @@ class Namesakes:
     _RECORD = 18  # 14 bytes of a digest, of which 2 are the bucket's, and a number of 4 bytes
     _DIGEST = 14
 
-    def __init__(self, strip: re.Pattern[str]) -> None:
+    def __init__(self, strip: Search) -> None:
         self._strip = strip
         self._buckets: dict[bytes, bytearray] = {}
         self._pieces: list[tuple[int, str]] = []

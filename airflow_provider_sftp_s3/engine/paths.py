@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import posixpath
 import re
+import resource
 import secrets
 from dataclasses import dataclass
 
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError, NameRefused
+from airflow_provider_sftp_s3.engine.strip import Search
 
 #: https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
 MAX_KEY_BYTES = 1024
@@ -16,6 +19,18 @@ MAX_KEY_BYTES = 1024
 
 #: NAME_MAX of the file systems behind nearly every server. Some servers lose a longer name without a word.
 MAX_NAME_BYTES = 255
+
+
+#: Bytes or characters of a path that are shown: Linux opens none that is longer (PATH_MAX).
+MAX_PATH_SHOWN = 4096
+
+
+#: Characters that are shown of what a server says: a log, and Airflow's database, have to hold it for every file.
+MAX_TEXT_SHOWN = 1000
+
+
+#: EMFILE and ENFILE, where a library gives their text only: Python's and Rust's.
+_NO_MORE_FILES = re.compile(r"\[Errno 2[34]\]|os error 2[34]\b|\bcode: 2[34]\b")
 
 
 _TEMPORARY = re.compile(rb"\.[0-9a-f]{16}\.part")
@@ -68,10 +83,43 @@ def text(path: bytes) -> str:
     return path.decode("utf-8", "surrogateescape")
 
 
-def printable(path: bytes | str) -> str:
-    """Return `path` for a log or a report: escape sequences and bytes that are not UTF-8 are spelled out."""
+def printable(path: bytes | str, limit: int = MAX_PATH_SHOWN) -> str:
+    """
+    Return `path` for a log or a report: escape sequences and bytes that are not UTF-8 are spelled out.
+
+    :param limit: how much of it is shown, in bytes or characters. What is longer is cut, and its length said.
+    """
+    left_out = len(path) - limit
+    if left_out > 0:
+        path = path[:limit]
     shown = path if isinstance(path, str) else path.decode("utf-8", "backslashreplace")
-    return shown if shown.isprintable() else repr(shown)[1:-1]
+    shown = shown if shown.isprintable() else repr(shown)[1:-1]
+    return f"{shown}... (and {left_out} more)" if left_out > 0 else shown
+
+
+def said(text: bytes | str) -> str:
+    """Return what a server, or a library that quotes one, says: printable, and no more than 1 KB of it."""
+    return printable(text, MAX_TEXT_SHOWN)
+
+
+def reason_of(error: BaseException, lines: int = -1) -> str:
+    """
+    Return what an error of a library says, as :func:`said` does; its class where it says nothing.
+
+    Where the system opens no more files for this process, that is what is said, and what to change.
+
+    :param lines: how many lines of it are shown; below 0: all.
+    """
+    text = str(error)
+    if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE) or _NO_MORE_FILES.search(text):
+        allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        return (
+            f"the system opens no more files and connections for this process, which may have {allowed} at once: raise "
+            "that limit (ulimit -n), or set a lower concurrency in options"
+        )
+    if lines >= 0:
+        text = "\n".join(text.split("\n", lines)[:lines])
+    return said(text or type(error).__name__)
 
 
 def directory_prefix(prefix: str | None) -> str:
@@ -128,7 +176,7 @@ def key_for(prefix: str, relative: bytes) -> str:
     return key
 
 
-def path_for(root: bytes, key: str, prefix: str = "", strip: re.Pattern[str] | None = None) -> bytes:
+def path_for(root: bytes, key: str, prefix: str = "", strip: Search | None = None) -> bytes:
     """
     Return the remote path beneath `root` that `key` is pushed to.
 
@@ -152,7 +200,7 @@ def path_for(root: bytes, key: str, prefix: str = "", strip: re.Pattern[str] | N
     return posixpath.join(root, relative.encode())
 
 
-def strip_once(key: str, strip: re.Pattern[str]) -> tuple[int, str]:
+def strip_once(key: str, strip: Search) -> tuple[int, str]:
     """Return where `strip` removes what from `key`: a character's position, and the text, perhaps an empty one."""
     found = strip.search(key)
     if found is None:

@@ -18,7 +18,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import posixpath
-import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
@@ -45,6 +44,7 @@ from airflow_provider_sftp_s3.engine.s3.ledger import Ledger
 from airflow_provider_sftp_s3.engine.settings import PushSettings, check_mark
 from airflow_provider_sftp_s3.engine.sftp.directories import TargetDirectories
 from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
+from airflow_provider_sftp_s3.engine.strip import Strip
 from airflow_provider_sftp_s3.engine.transfer import Transfer
 from airflow_provider_sftp_s3.engine.unsynced import Unknown, reason_to_skip
 
@@ -103,7 +103,7 @@ class Push(Transfer[PushedObject]):
         caps = Caps(settings.max_files, settings.max_bytes)
         super().__init__("push", settings.sftp_path, settings.s3_prefix, caps, session, bucket, options, observer)
         self.settings = settings
-        self.strip = re.compile(settings.strip_regex) if settings.strip_regex else None
+        self.strip = Strip(settings.strip_regex, options.idle_timeout) if settings.strip_regex else None
         #: without strip_regex, keys and paths are one to one
         self._listed = Namesakes(self.strip) if self.strip else None
         self._taken = Namesakes(self.strip) if self.strip else None
@@ -123,8 +123,12 @@ class Push(Transfer[PushedObject]):
     async def _work(self) -> None:
         if self.settings.keys is None and self.settings.mark != "none":
             await self._ledger.load()
-        async with contextlib.aclosing(self._objects()) as objects:
-            await self._run.transfer_all(objects, self.transfer)
+        try:
+            async with contextlib.aclosing(self._objects()) as objects:
+                await self._run.transfer_all(objects, self.transfer)
+        finally:
+            if self.strip is not None:
+                self.strip.close()
         self._unknown.tell(self.observer.notice)
         if not self.settings.dry_run:
             await self._ledger.save()

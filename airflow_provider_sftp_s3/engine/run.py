@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Generic, Protocol, TypeVar
 
+from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.errors import (
     ConfigurationError,
     ConnectionFailed,
@@ -16,10 +19,12 @@ from airflow_provider_sftp_s3.engine.errors import (
     HandlesRepeat,
     SftpS3Error,
 )
-from airflow_provider_sftp_s3.engine.limits import Budget, Caps, file_clock
+from airflow_provider_sftp_s3.engine.limits import Budget, Caps, connections_left, file_clock, open_files_allowed
 from airflow_provider_sftp_s3.engine.model import Outcome, Report
 from airflow_provider_sftp_s3.engine.observer import Observer, Progress
 from airflow_provider_sftp_s3.engine.options import TransferOptions
+
+_log = logging.getLogger(__name__)
 
 #: How often one file is begun at most, where the connection was lost under it.
 ATTEMPTS = 3
@@ -82,6 +87,14 @@ class Run(Generic[T]):
         # With a concurrency of 1 it is one file at a time.
         workers = FILES_PER_HANDLE[report.direction] * (options.concurrency - 1) + 1
         self._workers = max(options.concurrency, min(workers, MAX_WORKERS))
+        # A file has two connections to S3 at most, one of them kept by either client.
+        if self._workers > (most := connections_left() // 2):
+            self._workers = most
+            if most < options.concurrency:
+                observer.notice(
+                    f"no more than {most} files are moved at once: the system opens only {open_files_allowed()} files "
+                    "and connections for this process. Raise that limit (ulimit -n) to go faster"
+                )
         self._stop = False
         self._losses = 0
         self._last_lost = 0
@@ -108,19 +121,24 @@ class Run(Generic[T]):
         :raises ConnectionFailed: the connection is lost for good.
         :raises ConfigurationError: nothing more can work.
         :raises HandlesRepeat: nothing more can be opened. What was read already has gone its way before that.
+
+        Whatever else the listing raises is raised as it is.
         """
         queue: asyncio.Queue[T | None] = asyncio.Queue(self.options.concurrency * 4)
         ticker = asyncio.create_task(self._tick())
+        error: BaseException | None = None
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._feed(listing, queue))
                 for _ in range(self._workers):
                     group.create_task(self._work(queue, transfer))
-        except* (ConfigurationError, ConnectionFailed) as failed:
-            raise _first(failed) from None
+        except BaseExceptionGroup as several:
+            error = _first(several)
         finally:
             ticker.cancel()
             self.report.seconds = time.monotonic() - self.report.started
+        if error is not None:
+            raise error  # out here, so that it keeps its own cause
         if self._repeat is not None:
             raise self._repeat
 
@@ -193,7 +211,11 @@ class Run(Generic[T]):
                 self._losses = 0
                 return outcome
             break
-        reason = str(error) if isinstance(error, SftpS3Error) else f"{type(error).__name__}: {error}"
+        if isinstance(error, SftpS3Error):
+            reason = str(error)
+        else:
+            reason = paths.said(f"{type(error).__name__}: {error}")
+            _log_unforeseen(item.label, error)
         return Outcome(item.label, "failed", reason=reason, seconds=time.monotonic() - started)
 
     def _count_loss(self, lost: ConnectionFailed) -> None:
@@ -214,8 +236,18 @@ class Run(Generic[T]):
             self.observer.progress(self.progress)
 
 
+def _log_unforeseen(label: str, error: BaseException) -> None:
+    """Log where an error comes from that nobody has foreseen. What it says may be a server's, so it is spelled out."""
+    if _log.isEnabledFor(logging.DEBUG):
+        lines = "".join(traceback.format_exception(error)).splitlines()
+        _log.debug("%s failed in a way that was not foreseen:\n%s", label, "\n".join(map(paths.said, lines)))
+
+
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the error to show: a setting to change before a connection that was lost because of it."""
+    """
+    Return the error to show, of several that have come at once: a setting to change before all others, and a connection
+    that was lost after them. What nobody has foreseen, and is not shown, is logged.
+    """
     leaves: list[BaseException] = []
 
     def collect(error: BaseException) -> None:
@@ -226,4 +258,10 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
             leaves.append(error)
 
     collect(group)
-    return min(leaves, key=lambda error: not isinstance(error, ConfigurationError))
+    first = min(
+        leaves, key=lambda error: (not isinstance(error, ConfigurationError), isinstance(error, ConnectionFailed))
+    )
+    for error in leaves:
+        if error is not first and not isinstance(error, SftpS3Error):
+            _log_unforeseen("the run", error)
+    return first

@@ -103,7 +103,7 @@ class PushSettings:
         if self.strip_regex is not None:
             try:
                 re.compile(self.strip_regex)
-            except (re.error, TypeError) as wrong:
+            except (re.error, TypeError, OverflowError, RecursionError) as wrong:
                 raise ConfigurationError(
                     f"strip_regex is no regular expression: {self.strip_regex!r}: {wrong}"
                 ) from None

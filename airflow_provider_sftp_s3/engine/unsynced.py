@@ -12,6 +12,7 @@ from airflow_provider_sftp_s3.engine.errors import (
     FileError,
 )
 from airflow_provider_sftp_s3.engine.globs import Globs
+from airflow_provider_sftp_s3.engine.limits import connections_left
 from airflow_provider_sftp_s3.engine.model import ObjectEntry
 from airflow_provider_sftp_s3.engine.options import TransferOptions
 from airflow_provider_sftp_s3.engine.s3 import marks
@@ -90,6 +91,7 @@ async def unsynced(
         for key in settings.keys or ():
             yield ObjectEntry(key)
 
+    at_once = min(options.concurrency, connections_left())
     asked: list[tuple[ObjectEntry, asyncio.Task[bool]]] = []
     try:
         async with contextlib.aclosing(bucket.list(prefix) if settings.keys is None else candidates()) as entries:
@@ -97,7 +99,7 @@ async def unsynced(
                 if reason_to_skip(entry.key, prefix, globs) or (ledger and ledger.is_synced(entry)):
                     continue
                 asked.append((entry, asyncio.create_task(is_unsynced(entry))))
-                if len(asked) >= options.concurrency:
+                if len(asked) >= at_once:
                     entry, answer = asked.pop(0)
                     if await answer:
                         yield entry

@@ -21,6 +21,12 @@ class EntryError(ValueError):
     """An entry that has no values, such as one with a mapping for a key; the others may be fine."""
 
 
+#: Lists and mappings that may stand within each other in a file. A flow's own need four.
+MAX_DEPTH = 50
+#: Characters that one field may have, with those of its aliases counted as often as they stand there.
+MAX_CHARACTERS = 1_000_000
+
+
 @dataclass(frozen=True)
 class Entry:
     """One entry of the list, not yet made into Python values, so that a bad one harms no other."""
@@ -45,8 +51,16 @@ class Entry:
         """
         Return its values: text, None, lists and mappings.
 
-        :raises EntryError: saying at which line, and what to change there.
+        :raises EntryError: saying at which line or in which field, and what to change there.
         """
+        pairs = self.node.value if isinstance(self.node, yaml.MappingNode) else [(None, self.node)]
+        for key, value in pairs:
+            try:
+                _Weight(self.loader).of(value)
+                _Weight(self.loader).of(key or value)
+            except EntryError as wrong:
+                field = f"{key.value}: " if isinstance(key, yaml.ScalarNode) else ""
+                raise EntryError(f"{field}{wrong}") from None
         try:
             return self.loader.construct_document(self.node)
         except yaml.YAMLError as error:
@@ -82,6 +96,47 @@ def read_entries(path: Path) -> Iterator[Entry]:
 _FORM = "Allowed: a list of flows, each of which begins '- name: ...'; this project's dags/flows.yaml has examples"
 
 
+class _Weight:
+    """How much a part of a file would be, if each alias were written out: a few lines can stand for gigabytes."""
+
+    def __init__(self, loader: _TextLoader) -> None:
+        self._loader = loader
+        #: characters and levels
+        self._known: dict[yaml.Node, tuple[int, int]] = {}
+        self._under_way: set[yaml.Node] = set()
+
+    def of(self, node: yaml.Node, depth: int = 0) -> tuple[int, int]:
+        """
+        Return the characters in a node, and how many levels it has.
+
+        :raises EntryError: it is too much, or has no end.
+        """
+        characters, levels = self._known.get(node) or self._look_into(node, depth)
+        if node in self._loader.too_deep or depth + levels > MAX_DEPTH:
+            raise EntryError(f"lists or mappings stand within each other, more than {MAX_DEPTH} deep. Take some out")
+        if characters > MAX_CHARACTERS:
+            raise EntryError(
+                f"with its aliases (*) written out it has more than {MAX_CHARACTERS} characters. Shorten it"
+            )
+        return characters, levels
+
+    def _look_into(self, node: yaml.Node, depth: int) -> tuple[int, int]:
+        if node in self._under_way:
+            raise EntryError("an alias (*) stands within what it stands for. Take it out")
+        self._under_way.add(node)
+        if isinstance(node, yaml.MappingNode):
+            inside = [part for pair in node.value for part in pair]
+        else:
+            inside = node.value if isinstance(node, yaml.SequenceNode) else []
+        characters, levels = 1 if inside else len(node.value) + 1, 1
+        for part in inside:
+            more, deeper = self.of(part, depth + 1)
+            characters, levels = characters + more, max(levels, deeper + 1)
+        self._under_way.discard(node)
+        self._known[node] = characters, levels
+        return characters, levels
+
+
 class _TextLoader(yaml.SafeLoader):
     """
     Reads every plain value as the text it is, and leaves its meaning to the field it stands in.
@@ -99,6 +154,39 @@ class _TextLoader(yaml.SafeLoader):
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self._twice: dict[yaml.Node, yaml.Node] = {}
+        self._depth = 0
+        #: stand for lists and mappings that nobody wants to read
+        self.too_deep: set[yaml.Node] = set()
+
+    # Found here, since PyYAML would call itself for each level, and the whole file would be of no use.
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        self._depth += 1
+        try:
+            if self._depth > MAX_DEPTH and self.check_event(yaml.CollectionStartEvent):
+                return self._pass_over()
+            return super().compose_node(parent, index)
+        finally:
+            self._depth -= 1
+
+    # PyYAML keeps each bracket in mind as what may turn out to be a key, and goes through all of them for each one.
+    def fetch_flow_collection_start(self, token: Any) -> None:
+        if self.flow_level > MAX_DEPTH:
+            self.allow_simple_key = False
+        super().fetch_flow_collection_start(token)
+
+    def _pass_over(self) -> yaml.Node:
+        """Leave out a list or mapping, and return what stands for it and for all that it has an anchor on."""
+        mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+        stands_for_it = yaml.ScalarNode("tag:yaml.org,2002:str", "", mark, mark)
+        self.too_deep.add(stands_for_it)
+        levels = 0
+        while True:
+            event = self.get_event()  # type: ignore[no-untyped-call]
+            if anchor := getattr(event, "anchor", None):
+                self.anchors.setdefault(anchor, stands_for_it)
+            levels += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if not levels:
+                return stands_for_it
 
     # Found here, before merged keys (<<) are mixed in; raised below, where only one entry is being read.
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:

@@ -10,6 +10,9 @@ from typing import Any
 from airflow_provider_sftp_s3.flows.fields import ALL_FIELDS, FIELDS, RUN_FIELDS, Field
 from airflow_provider_sftp_s3.flows.rules import RULES
 
+#: Characters of a wrong value that an error shows.
+MAX_SHOWN = 1000
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -37,6 +40,9 @@ class FlowError(ValueError):
         called = repr(flow) if isinstance(flow, str) else f"number {flow}"
         super().__init__("\n".join(f"{start}flow {called}: {problem}" for problem in self.problems))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.flow, self.problems, self.where)
+
 
 class FlowsError(ValueError):
     """Some flows of a file make no Dag. The message holds that of each."""
@@ -52,7 +58,9 @@ def parse_flow(settings: Any, *, position: int = 1, where: str = "") -> dict[str
     :raises FlowError: naming the flow and, for everything wrong, the field, the value and what is allowed.
     """
     if not isinstance(settings, Mapping):
-        found = Problem("", f"{settings!r} is no flow. Allowed: fields with values, the first of them '- name: ...'")
+        found = Problem(
+            "", f"{_shown(settings)} is no flow. Allowed: fields with values, the first of them '- name: ...'"
+        )
         raise FlowError(position, [found], where)
     direction = settings.get("direction")
     fields = FIELDS.get(direction, ALL_FIELDS) if isinstance(direction, str) else ALL_FIELDS
@@ -63,9 +71,10 @@ def parse_flow(settings: Any, *, position: int = 1, where: str = "") -> dict[str
         if raw is not None:
             try:
                 flow[name] = known.parse(raw)
-            except ValueError as error:
-                reason = f": {error}" if str(error) else ""
-                problems.append(Problem(name, f"{raw!r} is not allowed{reason}. Allowed: {known.allowed}"))
+            except Exception as error:  # a library's own objections: they, too, are about this field
+                said = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+                reason = f": {said}" if said else ""
+                problems.append(Problem(name, f"{_shown(raw)} is not allowed{reason}. Allowed: {known.allowed}"))
         elif known.required:
             problems.append(Problem(name, f"missing. Allowed: {known.allowed}"))
         elif name in RUN_FIELDS or known.default is not None:
@@ -75,6 +84,15 @@ def parse_flow(settings: Any, *, position: int = 1, where: str = "") -> dict[str
     if problems:
         raise FlowError(flow.get("name", position), problems, where)
     return flow
+
+
+def _shown(value: Any) -> str:
+    """Return a value as Python writes it, cut where it is long: it goes into the UI."""
+    try:
+        shown = repr(value)
+    except RecursionError:
+        return f"a {type(value).__name__} that is nested too deep"
+    return shown if len(shown) <= MAX_SHOWN else f"{shown[:MAX_SHOWN]}..."
 
 
 def _unknown_field(name: Any, direction: Any, fields: Mapping[str, Field]) -> Problem:

@@ -35,13 +35,16 @@ def text(value: Any, *, pattern: str = "(?s:.+)") -> str:
             Environment(autoescape=False).parse(value)  # noqa: S701 - nothing is rendered
         except TemplateSyntaxError as error:
             raise NotAllowed(f"no valid template: {error.message}") from None
+        except RecursionError:
+            raise NotAllowed("no valid template: it is nested too deep") from None
     elif not re.fullmatch(pattern, value):
         raise NotAllowed
     return value
 
 
 def is_template(value: str) -> bool:
-    return "{{" in value or "{%" in value
+    """Say whether Jinja makes something else of a text; ``{#`` begins a comment."""
+    return "{{" in value or "{%" in value or "{#" in value
 
 
 def plain(value: Any, *, pattern: str) -> str:
@@ -184,7 +187,7 @@ def regex(value: Any) -> str:
     if not is_template(value):
         try:
             re.compile(value)
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             raise NotAllowed(f"no valid regular expression: {error}") from None
     return str(value)
 

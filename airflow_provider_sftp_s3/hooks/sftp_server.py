@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import shlex
 from typing import Any
 
@@ -36,6 +37,9 @@ class SftpSessionHook(SFTPHookAsync):
             raise ConfigurationError(f"sftp_conn_id: {missing}") from None
         if not connection.host:
             raise ConfigurationError(f"the sftp connection {self.sftp_conn_id!r} has no host")
+        port = connection.port or 22
+        if not 0 < port < 65536:
+            raise ConfigurationError(f"the port of the sftp connection {self.sftp_conn_id!r} is {port}, which is none")
         extra = _Extra(self.sftp_conn_id, connection.extra_dejson)
         host_key = extra.text("host_key")
         unchecked_by = extra.switches_off_the_host_key_check()
@@ -47,7 +51,7 @@ class SftpSessionHook(SFTPHookAsync):
             )
         server = SftpServer(
             host=connection.host,
-            port=connection.port or 22,
+            port=port,
             username=connection.login or None,
             password=(connection.password or "").strip() or None,  # as SSHHook does
             private_key=extra.text("private_key"),
@@ -76,6 +80,11 @@ class _Extra:
 
     def __init__(self, conn_id: str, extra: dict[str, Any]) -> None:
         self._conn_id = conn_id
+        if not isinstance(extra, dict):
+            raise ConfigurationError(
+                f"Extra of the sftp connection {conn_id!r} is a {type(extra).__name__}, and must be an object such as "
+                '{"host_key": "ssh-ed25519 AAAA..."}'
+            )
         self._extra = extra
 
     def wrong(self, name: str, what: str) -> ConfigurationError:
@@ -109,9 +118,12 @@ class _Extra:
     def seconds(self, name: str, default: float) -> float:
         value = self._extra.get(name, default)
         try:
-            return float(value)
-        except (TypeError, ValueError):
-            raise self.wrong(name, f"{value!r}, and must be a number of seconds") from None
+            seconds = float(value)
+            if 0 <= seconds < math.inf:
+                return seconds
+        except (TypeError, ValueError, OverflowError):
+            pass
+        raise self.wrong(name, f"{value!r}, and must be a number of seconds")
 
     def names(self, name: str) -> tuple[str, ...]:
         value = self._extra.get(name) or ()
@@ -123,6 +135,9 @@ class _Extra:
 
     def algorithms(self, name: str) -> dict[str, tuple[str, ...]]:
         value = self._extra.get(name) or {}
-        if not isinstance(value, dict) or not all(isinstance(names, (list, tuple)) for names in value.values()):
+        if not isinstance(value, dict) or not all(
+            isinstance(names, (list, tuple)) and all(isinstance(each, str) for each in names)
+            for names in value.values()
+        ):
             raise self.wrong(name, f'{value!r}, and must be like {{"pubkeys": ["rsa-sha2-256"]}}')
         return {str(kind): tuple(names) for kind, names in value.items()}

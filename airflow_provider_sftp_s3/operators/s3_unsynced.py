@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_sftp_s3.engine.errors import ConfigurationError
 from airflow_provider_sftp_s3.engine.paths import directory_prefix
 from airflow_provider_sftp_s3.engine_thread import EngineThread
 from airflow_provider_sftp_s3.operators.s3_events import Landed, landed
@@ -142,6 +143,9 @@ def unsynced_batches(
     :param s3_keys: look at these keys only, with no listing.
     :raises ConfigurationError: a setting, a credential or the bucket is wrong.
     """
+    for name, number in (("batch_files", batch_files), ("max_batches", max_batches)):
+        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+            raise ConfigurationError(f"{name} must be a whole number above 0, not {number!r}")
     from airflow_provider_sftp_s3.engine.options import TransferOptions
     from airflow_provider_sftp_s3.engine.s3.ledger import Ledger
     from airflow_provider_sftp_s3.engine.settings import PushSettings

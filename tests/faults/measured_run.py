@@ -76,6 +76,8 @@ def main() -> None:
     import airflow_provider_sftp_s3.transfers.sftp_tree_to_s3  # noqa: F401 - Airflow is not what is measured
     from airflow_provider_sftp_s3.engine_thread import EngineThread
 
+    if allowed := job.get("open_files"):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, allowed))
     before = peak()
     holding = []
     for number in range(1, job["runs"] + 1):

@@ -63,6 +63,7 @@ PUSH = "integration/test_push.py"
 ODD = "faults/test_odd_servers.py"
 DELETES = "faults/test_deletes.py"
 PURGES = "faults/test_purges.py"
+ENDLESS = "faults/test_endless.py"
 PATHS = "unit/test_paths.py"
 LIMITS = "unit/test_limits.py"
 WORKERS = "unit/test_workers.py"
@@ -262,7 +263,7 @@ MUTANTS = (
     Mutant(
         "two looks at a file from the future",
         "engine/listing.py",
-        "if self.min_age and (entry.stat.mtime is None or entry.stat.mtime > now):",
+        "if self.min_age and (entry.stat.mtime is None or entry.stat.mtime > now + self.min_age):",
         "if False:",
         _only(PULL, "future_get_two_looks"),
     ),
@@ -676,8 +677,8 @@ MUTANTS = (
     Mutant(
         "a trailing ** is not the directory's own name",
         "engine/globs.py",
-        "            return bool(names)\n        return any",
-        "            return True\n        return any",
+        "            return at < len(names)\n",
+        "            return True\n",
         _only(PATHS, "globs"),
     ),
     Mutant(
@@ -790,8 +791,8 @@ MUTANTS = (
     Mutant(
         "what somebody has to mend goes first",
         "engine/run.py",
-        "return min(leaves, key=lambda error: not isinstance(error, ConfigurationError))",
-        "return leaves[0]",
+        "    return first\n",
+        "    return leaves[0]\n",
         _only(WORKERS, "somebody_has_to_mend"),
     ),
     Mutant(
@@ -909,6 +910,88 @@ MUTANTS = (
         "                call_off()\n",
         "",
         _only("faults/test_servers.py", "multipart_upload_is_cancelled"),
+    ),
+    # --- what goes on for ever
+    Mutant(
+        "a directory that repeats its names ends",
+        "engine/sftp/session.py",
+        "if given > MAX_REPEATS * names + MAX_REPEATED:",
+        "if False:",
+        _only(ENDLESS, "repeats"),
+        hangs=True,
+    ),
+    Mutant(
+        "a directory has no more names than memory",
+        "engine/sftp/session.py",
+        "elif names > MAX_ENTRIES or names_bytes > MAX_NAMES_BYTES:",
+        "elif False:",
+        _only(ENDLESS, "never"),
+        hangs=True,
+    ),
+    Mutant(
+        "a listing of S3 that does not get on ends",
+        "engine/s3/bucket.py",
+        "(entries and hash(entries[0].key) in begun)",
+        "False",
+        _only(ENDLESS, "does_not_get_on and tokens"),
+        hangs=True,
+    ),
+    Mutant(
+        "an error of S3 is not read to its end",
+        "engine/s3/requests.py",
+        "        if len(body) > limit:\n            return bytes(body[:limit]), False\n",
+        "",
+        _only(ENDLESS, "without_end_is_not_read"),
+        hangs=True,
+    ),
+    Mutant(
+        "what a server says is cut",
+        "engine/paths.py",
+        "        path = path[:limit]\n",
+        "        pass\n",
+        _only(PROTOCOL, "cut_and_printable"),
+    ),
+    Mutant(
+        "no request after the end",
+        "engine/s3/requests.py",
+        "        self._closed = True\n",
+        "",
+        _only(ENDLESS, "after_the_end"),
+    ),
+    Mutant(
+        "a strip_regex that may take long is searched for in a process of its own",
+        "engine/strip.py",
+        "return len(_FORK.findall(plain)) <= (2 if is_bound else 1)",
+        "return True",
+        _only("unit/test_strip.py", "may_take_long"),
+    ),
+    Mutant(
+        "no more files at once than the system allows",
+        "engine/run.py",
+        "if self._workers > (most := connections_left() // 2):",
+        "if self._workers > (most := 10**6):",
+        _only(WORKERS, "system_allows"),
+    ),
+    Mutant(
+        "what is unforeseen leaves a run as itself",
+        "engine/run.py",
+        "            error = _first(several)\n",
+        "            error = several\n",
+        _only(WORKERS, "unforeseen_leaves"),
+    ),
+    Mutant(
+        "a file that is a little ahead is young",
+        "engine/listing.py",
+        "entry.stat.mtime > now + self.min_age):",
+        "entry.stat.mtime > now):",
+        _only(PULL, "little_ahead"),
+    ),
+    Mutant(
+        "the second look is a minute later at most",
+        "engine/listing.py",
+        "pause = min(self.min_age, MAX_PAUSE)",
+        "pause = self.min_age",
+        _only(PULL, "second_look"),
     ),
 )
 

@@ -18,9 +18,18 @@ from typing import Any, ClassVar
 
 import pytest
 
+from airflow_provider_sftp_s3.engine.errors import StorageError
 from airflow_provider_sftp_s3.engine.limits import Budget
 from airflow_provider_sftp_s3.engine.options import GiB, MiB, TransferOptions
-from tests.faults.harness import check_pull, check_push, put_objects, run_pull, run_push, write_tree
+from tests.faults.harness import (
+    bucket_of,
+    check_pull,
+    check_push,
+    put_objects,
+    run_pull,
+    run_push,
+    write_tree,
+)
 from tests.faults.hollow_s3 import HollowS3
 from tests.support.s3_server import S3Server
 from tests.support.sftp_servers import AsyncsshServer, Fault, OpenSshServer, Proceed, Request, SftpServer
@@ -171,6 +180,50 @@ class TestEndurance:
         assert last["descriptors"] <= first["descriptors"]
         assert last["threads"] <= first["threads"]
         assert last["memory"] - first["memory"] <= 16 * MiB
+
+
+class TestOpenFiles:
+    """The system lets a process open so many files, connections among them: a run keeps to that, or says so."""
+
+    FILES: ClassVar = {f"{n:03}": 40_000 if n % 2 else 4_000 for n in range(400)}  # by one client to S3, and the other
+
+    @pytest.mark.parametrize("direction", ["pull", "push"])
+    async def test_few_open_files_are_enough(self, sftp: SftpServer, direction: str) -> None:
+        """256, as on macOS: every file arrives."""
+        place = sftp.root / "work"
+        place.mkdir()
+        if direction == "pull":
+            write_tree(place, {name: os.urandom(size) for name, size in self.FILES.items()})
+        with HollowS3(self.FILES) as s3:
+            keys = list(self.FILES) if direction == "push" else None
+            measured = await measure(direction, sftp, s3, keys=keys, open_files=256)
+        assert measured["report"]["transferred"] == len(self.FILES)
+
+    @pytest.mark.parametrize("to", ["aiohttp", "obstore", "asyncssh", "the threads of obstore"])
+    def test_where_none_is_left_the_limit_is_named(self, to: str) -> None:
+        """Whichever library meets it: the limit, and what else to change."""
+        ran = subprocess.run(
+            [sys.executable, "-W", "ignore", "-m", "tests.faults.no_open_files", to],
+            cwd=Path(__file__).parents[2],
+            env=os.environ | {"USER": "somebody"},  # else asyncssh looks for it in a file
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert ran.returncode == 0, ran.stderr
+        kind, _, said = ran.stdout.partition(": ")
+        assert kind == ("ConnectionFailed" if to == "asyncssh" else "StorageError")
+        assert "the system opens no more files and connections for this process, which may have" in said
+        assert "raise that limit (ulimit -n), or set a lower concurrency in options" in said
+
+    async def test_a_panic_of_obstore_fails_its_file(self, s3: S3Server, bucket: str) -> None:
+        """As it does where none is left for its threads. It is no Exception, and must not end the run."""
+        panic = type("PanicException", (BaseException,), {})
+        async with bucket_of(s3, bucket, TransferOptions()) as place:
+            with pytest.raises(StorageError, match="key: the system opens no more"), place.uploads._errors("key"):
+                raise panic("Unable to build Tokio runtime: Os { code: 24, kind: TooManyOpenFiles }")
+            with pytest.raises(asyncio.CancelledError), place.uploads._errors("key"):
+                raise asyncio.CancelledError
 
 
 class CountsFiles(Fault):

@@ -478,6 +478,10 @@ def test_a_conn_timeout_that_is_given_wins_over_the_extra(
         ),
         ({"disabled_algorithms": "all"}, ["disabled_algorithms", "'all'", '{"pubkeys": ["rsa-sha2-256"]}']),
         ({"disabled_algorithms": {"pubkeys": 5}}, ["disabled_algorithms", "5"]),
+        ({"disabled_algorithms": {"pubkeys": [5]}}, ["disabled_algorithms", "[5]", '{"pubkeys": ["rsa-sha2-256"]}']),
+        ({"keepalive_interval": "nan"}, ["keepalive_interval", "'nan'", "number of seconds"]),
+        ({"keepalive_interval": -1}, ["keepalive_interval", "-1", "number of seconds"]),
+        ({"conn_timeout": "1e999"}, ["conn_timeout", "'1e999'", "number of seconds"]),
         ({"compress": "perhaps"}, ["compress", "'perhaps'", "true or false"]),
         ({"fast_packets": "perhaps"}, ["fast_packets", "'perhaps'", "true or false"]),
         ({"no_host_key_check": "perhaps"}, ["no_host_key_check", "'perhaps'", "true or false"]),
@@ -499,6 +503,25 @@ def test_a_wrong_extra_is_named(sftp_server: AsyncsshServer, extra: dict[str, An
     for word in words:
         assert word in str(error.value)
     assert not sftp_server.requests
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"extra": ["a"]}, "Extra of the sftp connection 'sftp_here' is a list"),
+        ({"port": 70_000}, "70000, which is none"),
+    ],
+    ids=["extra", "port"],
+)
+def test_a_wrong_field_is_named(sftp_server: AsyncsshServer, fields: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        log_in(sftp_server.airflow_connection() | fields)
+
+
+def test_algorithms_are_names_for_those_who_write_python_too() -> None:
+    """Who makes the server with no Airflow gets the same words."""
+    with pytest.raises(ConfigurationError, match=r"disabled_algorithms: kex must be a list of names, not \[5\]"):
+        ssh._algorithms(Target(host="h", disabled_algorithms={"kex": [5]}))  # type: ignore[list-item]
 
 
 @pytest.mark.usefixtures("engine_loop")

@@ -12,6 +12,7 @@ import pytest
 
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError, PlaceMissing, TransferError
 from airflow_provider_sftp_s3.engine.options import MiB, TransferOptions
+from airflow_provider_sftp_s3.engine.run import PROGRESS_SECONDS
 from airflow_provider_sftp_s3.engine.s3.bucket import SMALL
 from tests.support.engine import Engine
 from tests.support.faulty_sftp import ListingHasOtherAttributes
@@ -172,7 +173,7 @@ async def test_young_files_wait(engine: Engine, inbox: Path) -> None:
 async def test_files_from_the_future_get_two_looks(
     engine: Engine, inbox: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where clocks differ, a file that stands still for min_age is taken, and one that moves is not."""
+    """Where clocks differ much, a file that stands still for min_age is taken, and one that moves is not."""
     ahead = time.time() + 7200
     put(inbox, {"still.txt": b"s", "moves.txt": b"m"}, mtime=ahead)
 
@@ -188,6 +189,45 @@ async def test_files_from_the_future_get_two_looks(
     report = await engine.pull(min_age=1.5)
     assert (report.transferred, report.skipped) == (1, {"young": 1})
     assert engine.s3.objects(engine.bucket) == {"still.txt": b"s"}
+    (notice,) = [notice for notice in engine.seen.notices if "ahead of the clock" in notice]
+    assert notice.startswith("2 files have no mtime, or one that is more than min_age ahead")
+
+
+async def test_files_a_little_ahead_are_young(engine: Engine, inbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They wait for the next run, and hold up none of the others: the run does not pause for them."""
+    put(inbox, {"ahead.txt": b"a"}, mtime=time.time() + 20)
+    put(inbox, {"old.txt": b"o"})
+    paused = noted_pauses(monkeypatch)
+    report = await engine.pull(min_age=30)
+    assert (report.transferred, report.skipped) == (1, {"young": 1})
+    assert max(paused, default=0) < 20
+
+
+async def test_the_second_look_is_a_minute_later_at_most(
+    engine: Engine, inbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long min_age is."""
+    put(inbox, {"ahead.txt": b"a"}, mtime=time.time() + 10**7)
+    paused = noted_pauses(monkeypatch)
+    report = await engine.pull(min_age=86_400)
+    assert report.transferred == 1
+    assert max(paused) == 60
+    assert any("within 60 s" in notice for notice in engine.seen.notices)
+
+
+def noted_pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Return what is slept, in seconds; what is longer than a second and no ticker's is over at once."""
+    pauses: list[float] = []
+    sleep = asyncio.sleep
+
+    async def note(seconds: float, *rest: object) -> None:
+        if seconds >= 1 and seconds != PROGRESS_SECONDS:
+            pauses.append(seconds)
+            seconds = 0
+        await sleep(seconds, *rest)
+
+    monkeypatch.setattr(asyncio, "sleep", note)
+    return pauses
 
 
 async def test_delete_leaves_nothing_behind(engine: Engine, inbox: Path) -> None:

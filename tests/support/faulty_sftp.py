@@ -43,6 +43,8 @@ __all__ = [
     "IsNotThere",
     "ListingHasOtherAttributes",
     "ListingIsHostile",
+    "ListingNeverEnds",
+    "ListingRepeats",
     "MkdirIsRefused",
     "MkdirWantsMode",
     "ModeWithoutType",
@@ -58,6 +60,7 @@ __all__ = [
     "ReaddirBehindTheEndFails",
     "ReadsAreShort",
     "ReadsTrickle",
+    "RefusesAtLength",
     "RenameIsRefused",
     "RenameSetsTheMtime",
     "ReplyIsLost",
@@ -565,6 +568,58 @@ class ListingIsHostile(Fault):
             if any(entry.filename == b"." for entry in entries):  # the first part of the listing
                 return entries + [_entry(name) for name in self.names], at_end
         return result
+
+
+@dataclass
+class ListingRepeats(Fault):
+    """A READDIR answers with the names of the directory, however often it is asked: it does not know where it was.
+
+    :param path: the directory that is listed so.
+    """
+
+    path: str
+    _first: dict[str, Any] = field(default_factory=dict)
+
+    async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
+        if request.name != "READDIR" or request.path != self.path:
+            return await proceed()
+        if "entries" not in self._first:
+            self._first["entries"], _ = await proceed()
+        return self._first["entries"], False
+
+
+@dataclass
+class ListingNeverEnds(Fault):
+    """A READDIR answers with names that there have not been before, for ever.
+
+    :param path: the directory that is listed so.
+    :param at_once: how many names an answer has.
+    :param length: bytes of each name.
+    """
+
+    path: str
+    at_once: int = 100
+    length: int = 20
+    _given: int = field(default=0, init=False)
+
+    async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
+        if request.name != "READDIR" or request.path != self.path:
+            return await proceed()
+        numbers = range(self._given, self._given + self.at_once)
+        self._given += self.at_once
+        return [_entry(b"%0*d" % (self.length, number)) for number in numbers], False
+
+
+@dataclass
+class RefusesAtLength(Fault):
+    """Refuses to open files with megabytes of text, escape sequences among them."""
+
+    size: int = 2**20
+
+    async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
+        if request.name == "OPEN":
+            raise SFTPFailure("\x1b[2J" + "x" * self.size)
+        return await proceed()
 
 
 def _entry(name: bytes) -> SFTPName:

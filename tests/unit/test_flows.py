@@ -103,6 +103,9 @@ def problems_of(settings: Any) -> str:
         (PULL, "done_dir", "..", "not a path"),
         (PULL, "retention", "a month", "never, or seconds"),
         (PUSH, "strip_regex", "^(outbound", "a regular expression"),
+        (PUSH, "strip_regex", "a{99999999999}", "a regular expression"),
+        (PULL, "include", "{#*.csv", "no valid template: Missing end of comment tag. Allowed: a glob"),
+        (PULL, "s3_prefix", "{# a", "no valid template: Missing end of comment tag"),
         (PUSH, "mark", "etag", "metadata, tag or none"),
         (PULL, "parallelism", "half", "a whole number from 1 to 1000"),
         (PUSH, "parallelism", 0, "a whole number from 1 to 1000"),
@@ -120,6 +123,31 @@ def test_a_wrong_value_is_named_with_its_flow_its_field_and_what_is_allowed(
     assert message.startswith(f"flow {base['name']!r}: {field}: {value!r} is not allowed")
     assert allowed in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("strip_regex", "(" * 5000 + ")" * 5000, "no valid regular expression"),
+        ("include", "{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}", "no valid template: it is nested too deep"),
+        ("mark", "x" * 10**6, "Allowed: metadata, tag or none"),
+    ],
+)
+def test_a_value_without_measure_is_cut_in_its_error(field: str, value: str, said: str) -> None:
+    """It names its field as any other does."""
+    message = problems_of(PUSH | {field: value})
+    assert message.startswith(f"flow 'out': {field}: {value[:20]!r}"[:-1])
+    assert said in message
+    assert len(message) < 1500
+
+
+def test_a_list_without_end_is_an_error_of_its_field() -> None:
+    nested: list[Any] = []
+    for _ in range(100_000):
+        nested = [nested]
+    assert "flow 'in': include: a list that is nested too deep is not allowed" in problems_of(
+        PULL | {"include": nested}
+    )
 
 
 @pytest.mark.parametrize("name", ["a flow", "", "x" * 251, "a/b", 7, ["a"], "{{ ds }}"])
@@ -549,6 +577,32 @@ GOOD = "- {name: %s, direction: pull, sftp_path: /outgoing, s3_bucket: a-bucket}
             "- name: bad\n  tags: !secret x\n",
             "flow 'bad': line 3, `tags: !secret x`: could not determine a constructor",
         ),
+        (f"- name: bad\n  include: {'[' * 3000}{']' * 3000}\n", "flow 'bad': include: lists or mappings stand within"),
+        (
+            f"- name: bad\n  options: {'{a: ' * 3000}{'}' * 3000}\n",
+            "flow 'bad': options: lists or mappings stand within",
+        ),
+        (f"- name: bad\n  ? {'[' * 300}{']' * 300}\n  : a\n", "flow 'bad': lists or mappings stand within"),
+        (
+            f"- name: bad\n  include: {'[' * 100}&z a{']' * 100}\n  exclude: [*z]\n",
+            "flow 'bad': include: lists or mappings stand within",
+        ),
+        (
+            "- name: bad\n  include:\n  - &a0 [x]\n"
+            + "".join(f"  - &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12)),
+            "flow 'bad': include: with its aliases (*) written out it has more than 1000000 characters",
+        ),
+        (
+            "- name: bad\n  k0: &m0 {a: b}\n"
+            + "".join(f"  k{n}: &m{n} {{<<: [{', '.join([f'*m{n - 1}'] * 9)}]}}\n" for n in range(1, 12)),
+            "with its aliases (*) written out it has more than 1000000 characters",
+        ),
+        (
+            "- name: bad\n  include:\n  - &a0 [x]\n" + "".join(f"  - &a{n} [*a{n - 1}]\n" for n in range(1, 300)),
+            "flow 'bad': include: lists or mappings stand within",
+        ),
+        ("- name: bad\n  include: &c [*c]\n", "flow 'bad': include: an alias (*) stands within what it stands for"),
+        ("- name: bad\n  retries: !!int abc\n", "flow 'bad': ValueError: invalid literal"),
     ],
 )
 def test_a_broken_flow_leaves_its_neighbours(

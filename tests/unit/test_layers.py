@@ -20,7 +20,7 @@ MODULES = sorted(path.relative_to(PACKAGE).with_suffix("").as_posix() for path i
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("__init__", "get_provider_info"),
     ("engine/errors", "engine/tasks", "engine/model"),
-    ("engine/options", "engine/clock", "engine/globs"),
+    ("engine/options", "engine/clock", "engine/globs", "engine/strip"),
     ("engine/paths", "engine/whole", "engine/observer"),
     ("engine/naming", "engine/limits", "engine/settings"),
     ("engine/sftp/", "engine/s3/"),

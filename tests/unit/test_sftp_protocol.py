@@ -355,3 +355,19 @@ def test_no_bytes_raise(pieces: list[bytes], framed: int) -> None:
                 assert isinstance(answered.exception(), (ServerRefused, ConnectionFailed, type(None)))
 
     asyncio.run(main())
+
+
+async def test_what_a_server_says_is_cut_and_printable() -> None:
+    """An error's text, and the reason for which the session ended, may be megabytes of escape sequences."""
+    sftp, _ = await started()
+    asked, other = sftp.remove(b"b"), sftp.remove(b"c")
+    sftp.received(status(1, 4, b"\x1b[2J" + b"x" * 10**6))
+    with pytest.raises(ServerRefused) as refused:
+        await asked
+    assert "999004 more" in str(refused.value)
+    sftp.lose("\x1b[2J" + "y" * 10**6)
+    with pytest.raises(ConnectionFailed) as lost:
+        await other
+    for error in refused.value, lost.value:
+        assert len(str(error)) < 2000
+        assert str(error).isprintable()

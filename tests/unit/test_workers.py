@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from airflow_provider_sftp_s3.engine import limits
+from airflow_provider_sftp_s3.engine import run as run_module
 from airflow_provider_sftp_s3.engine.errors import (
     ConfigurationError,
     ConnectionFailed,
@@ -553,3 +557,139 @@ def test_the_report_is_bounded() -> None:
         "targets",
         "purged",
     ]
+
+
+@pytest.fixture
+def logged() -> Iterator[list[logging.LogRecord]]:
+    """All that the run logs."""
+    records: list[logging.LogRecord] = []
+
+    class Keeper(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            records.append(record)
+
+    log, keeper = logging.getLogger(run_module.__name__), Keeper()
+    level = log.level
+    log.addHandler(keeper)
+    log.setLevel(logging.DEBUG)
+    yield records
+    log.setLevel(level)
+    log.removeHandler(keeper)
+
+
+async def fails_with(error: BaseException) -> AsyncIterator[Thing | Outcome]:
+    yield Thing("1")
+    raise error
+
+
+async def test_what_the_listing_raises_unforeseen_leaves_as_itself() -> None:
+    """With its own cause and its own traceback, and in no group."""
+    error = RuntimeError("a bug")
+    error.__cause__ = KeyError("where it began")
+    with pytest.raises(RuntimeError, match="a bug") as caught:
+        await run_of().transfer_all(fails_with(error), moved)
+    assert caught.value is error
+    assert isinstance(error.__cause__, KeyError)
+    assert not isinstance(error.__context__, BaseExceptionGroup)
+    assert "fails_with" in {entry.name for entry in caught.traceback}
+
+
+async def test_what_a_worker_raises_unforeseen_leaves_as_itself() -> None:
+    """Even where the observer, which is the user's, is what fails."""
+    run = run_of()
+
+    def breaks(outcome: Outcome) -> None:
+        raise LookupError(outcome.source)
+
+    run.observer.outcome = breaks  # type: ignore[method-assign]
+    with pytest.raises(LookupError, match="the file"):
+        await run.transfer_all(things(Thing("the file")), moved)
+
+
+async def test_a_setting_to_mend_goes_before_what_is_unforeseen_which_is_logged(
+    logged: list[logging.LogRecord],
+) -> None:
+    """Both have come at once: what is raised is what the user can mend, and the other one is in the log."""
+    met = asyncio.Barrier(2)
+
+    async def listing() -> AsyncIterator[Thing | Outcome]:
+        yield Thing("1")
+        await met.wait()
+        raise RuntimeError("a bug\x1b[2J")
+
+    async def refused(thing: Thing) -> Outcome:
+        await met.wait()
+        raise ConfigurationError("no bucket")
+
+    with pytest.raises(ConfigurationError, match="no bucket"):
+        await run_of().transfer_all(listing(), refused)
+    (record,) = logged
+    assert r"RuntimeError: a bug\x1b[2J" in record.getMessage()
+    assert "\x1b" not in record.getMessage()
+
+
+async def test_a_run_that_is_cancelled_is_cancelled() -> None:
+    """And not failed with a group of errors."""
+
+    async def hangs(thing: Thing) -> Outcome:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    task = asyncio.create_task(run_of().transfer_all(things(Thing("1")), hangs))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+def test_ctrl_c_is_ctrl_c() -> None:
+    """It leaves as itself, past all that is caught."""
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(run_of().transfer_all(fails_with(KeyboardInterrupt()), moved))
+
+
+async def test_an_unforeseen_error_of_a_file_is_logged_with_its_traceback(logged: list[logging.LogRecord]) -> None:
+    """At DEBUG, so that it can be mended; what a server may have said in it is spelled out there and in the report."""
+
+    async def breaks(thing: Thing) -> Outcome:
+        raise ZeroDivisionError("\x1b[2J" + "x" * 5000)
+
+    run = run_of()
+    await run.transfer_all(things(Thing("the file")), breaks)
+    (record,) = logged
+    assert "the file" in record.getMessage()
+    assert record.levelname == "DEBUG"
+    assert "Traceback" in record.getMessage()
+    assert "in breaks" in record.getMessage()
+    reason = run.report.failures[0]["error"]
+    assert reason.startswith(r"ZeroDivisionError: \x1b[2Jxxx")
+    for text in reason, *record.getMessage().splitlines():
+        assert len(text) < 1200
+        assert text.isprintable()
+
+
+@pytest.mark.parametrize(("allowed", "workers", "told"), [(10**6, 379, False), (300, 130, False), (60, 10, True)])
+async def test_no_more_files_are_moved_at_once_than_the_system_allows(
+    monkeypatch: pytest.MonkeyPatch, allowed: int, workers: int, told: bool
+) -> None:
+    """Each has two connections at most; it is said where that is fewer than the user has asked for."""
+    monkeypatch.setattr(limits, "open_files_allowed", lambda: allowed)
+    monkeypatch.setattr(limits, "OTHER_FILES", 40 - len(list(Path("/dev/fd").iterdir())))
+    seen = Recorder()
+    run: Run[Thing] = Run(Report("pull"), seen, TransferOptions(concurrency=64), Caps(None, None))
+    at_once = most = 0
+
+    async def counted(thing: Thing) -> Outcome:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        at_once -= 1
+        return await moved(thing)
+
+    await run.transfer_all(things(*(Thing(str(number)) for number in range(1000))), counted)
+    assert most <= workers
+    assert run._workers == workers
+    assert [("ulimit -n" in notice) for notice in seen.notices] == [True] * told

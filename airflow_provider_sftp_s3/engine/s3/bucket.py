@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 #: Up to so many bytes an upload takes less time than to hand it to obstore's threads, which have to wait for Python's
 #: lock for each. Measured: of 5,000 x 4 KiB that is a seventh of the time, and half of it where they wake one by one.
 SMALL = 16 * KiB
+#: Pages of a listing in a row that may have no key on them. S3 gives some where much was deleted: a page for each 1,000
+#: versions that it has passed over.
+MAX_EMPTY_PAGES = 10_000
 #: S3's words for credentials that will not get better by themselves.
 _BAD_CREDENTIALS = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "InvalidClientTokenId"}
 #: What a bucket may be called; the oldest ones are longer than today's 63 characters.
@@ -229,11 +232,22 @@ class Bucket:
         """
         Yield all keys under `prefix`, verbatim, in S3's order.
 
-        :raises ConnectionFailed: the listing failed, after retries.
+        :raises ConnectionFailed: the listing failed, after retries, or does not get on.
         """
         token: str | None = ""
+        # A page begins with a key that no other one begins with, whatever the order of a store's keys. So there are no
+        # more pages than keys, and 8 bytes are kept of each.
+        begun: set[int] = set()
+        empty = 0
         while token is not None:
             entries, token = await self._page(prefix, token)
+            empty = 0 if entries else empty + 1
+            if empty > MAX_EMPTY_PAGES or (entries and hash(entries[0].key) in begun):
+                raise ConnectionFailed(
+                    f"{self.uri_of(prefix)} cannot be listed: S3 gives "
+                    + (f"{empty} pages in a row with no key" if empty else "the same page again and again")
+                )
+            begun.update(hash(entry.key) for entry in entries[:1])
             for entry in entries:
                 yield entry
 
@@ -251,8 +265,6 @@ class Bucket:
             entries, after = answer.read(_entries_of)
         except StorageError as failed:
             raise ConnectionFailed(f"{self.uri_of(prefix)} cannot be listed: {failed}") from None
-        if after == token:
-            raise ConnectionFailed(f"{self.uri_of(prefix)} cannot be listed: S3 gives the same page again and again")
         return entries, after
 
     async def put(self, key: str, data: Sequence[bytes | memoryview], metadata: Mapping[str, str]) -> None:

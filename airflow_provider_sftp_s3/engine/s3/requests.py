@@ -27,7 +27,7 @@ from yarl import URL
 from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.clock import Clock
 from airflow_provider_sftp_s3.engine.errors import AuthenticationFailed, CredentialsExpired, PlaceMissing, StorageError
-from airflow_provider_sftp_s3.engine.options import KiB, TransferOptions
+from airflow_provider_sftp_s3.engine.options import KiB, MiB, TransferOptions
 from airflow_provider_sftp_s3.engine.s3 import sigv4
 from airflow_provider_sftp_s3.engine.s3 import xml as s3_xml
 
@@ -42,6 +42,12 @@ PAUSE = 0.2
 MAX_PAUSE = 5.0
 #: What a file fails with that meets ExpiredToken.
 EXPIRED = "the aws connection's credentials have expired (ExpiredToken)"
+
+#: Bytes that are read of an error, whatever its length: S3's own have some hundred.
+MAX_ERROR = 64 * KiB
+#: Bytes of the longest answer that is read whole: a page of a listing has 1,000 keys of 1,024 bytes at most, each of
+#: which may be an escape of three.
+MAX_ANSWER = 16 * MiB
 
 _PASSING = {429, 500, 502, 503, 504}
 _PASSING_CODES = {"InternalError", "RequestTimeout", "ServiceUnavailable", "SlowDown"}
@@ -94,7 +100,7 @@ class Answer(NamedTuple):
         try:
             return parse(self.body)
         except ValueError as wrong:
-            raise StorageError(paths.printable(f"{self.uri}: {wrong}")) from None
+            raise StorageError(f"{paths.printable(self.uri)}: {paths.said(str(wrong))}") from None
 
     def element(self, *names: str) -> Element:
         """Return the element of one of these names that the body is. :raises StorageError: it is another, or none."""
@@ -129,7 +135,7 @@ class Contents:
                 self.close()
                 stuck, stuck_at = (stuck + 1 if read == stuck_at else 0), read
                 if isinstance(cut, TimeoutError) or time.monotonic() - came > self._requests.patience:
-                    raise self._requests.error(self._key, str(cut) or type(cut).__name__) from None
+                    raise self._requests.error(self._key, paths.reason_of(cut)) from None
             if stuck:
                 await asyncio.sleep(min(PAUSE * 2**stuck, MAX_PAUSE))
             rest = {"If-Match": self.headers["ETag"], "Range": f"bytes={read}-"}
@@ -185,11 +191,13 @@ class S3Requests:
         if self._tls and endpoint.startswith("https://"):
             self._tls = ssl.create_default_context(cafile=botocore.httpsession.get_cert_path(verify or True))
         self._http: aiohttp.ClientSession | None = None
+        self._closed = False
         #: what time it is by the first answer of S3, None before that, and where S3 does not say
         self.clock: Clock | None = None
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections, for good: whoever asks afterwards gets a StorageError."""
+        self._closed = True
         if self._http is not None:
             await self._http.close()
             self._http = None
@@ -208,7 +216,10 @@ class S3Requests:
 
         async def attempt() -> Answer:
             async with await self._send(method, key, query, headers or {}, body) as response:
-                answer = Answer(f"s3://{self._bucket}/{key}", response.headers, await response.read())
+                said, is_whole = await _beginning(response, MAX_ANSWER)
+                if not is_whole:
+                    raise self.error(key, f"S3's answer is longer than {MAX_ANSWER} bytes, and so none of S3's")
+                answer = Answer(f"s3://{self._bucket}/{key}", response.headers, said)
             if method != "GET" and s3_xml.is_error(answer.body):
                 raise self._refused(key, response, answer.body)
             return answer
@@ -241,13 +252,15 @@ class S3Requests:
                     raise
             except (aiohttp.ClientError, TimeoutError, OSError) as failed:
                 if over or time.monotonic() > deadline:
-                    raise self.error(key, str(failed) or type(failed).__name__) from None
+                    raise self.error(key, paths.reason_of(failed)) from None
             await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - many must not come back at once
             pause = min(pause * 2, MAX_PAUSE)
 
     async def _send(
         self, method: str, key: str, query: str, headers: Mapping[str, str], body: bytes
     ) -> aiohttp.ClientResponse:
+        if self._closed:
+            raise self.error(key, "was asked for after the connections to S3 were closed")
         if self._http is None:
             self._http = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0, ssl=self._tls),
@@ -282,7 +295,8 @@ class S3Requests:
         if response.status < 300:
             return response
         async with response:
-            raise self._refused(key, response, await response.read())
+            said, _ = await _beginning(response, MAX_ERROR)
+            raise self._refused(key, response, said)
 
     def _refused(self, key: str, response: aiohttp.ClientResponse, body: bytes) -> StorageError | PlaceMissing:
         status, said = response.status, s3_xml.error_of(body)
@@ -295,11 +309,21 @@ class S3Requests:
             reason = "S3 answered 400, as it does where the aws connection's credentials have expired"
             return CredentialsExpired(str(self.error(key, reason)))
         reason = " ".join(filter(None, (f"{status}", code, said.get("Message"))))
-        region = response.headers.get("x-amz-bucket-region") or said.get("Region", "")
+        region = paths.said(response.headers.get("x-amz-bucket-region") or said.get("Region", ""))
         return S3Refused(
             str(self.error(key, f"S3 answered {reason}")), status, code, region if region != self._region else ""
         )
 
     def error(self, key: str, reason: str) -> StorageError:
         """Return an error that names the object."""
-        return StorageError(paths.printable(f"s3://{self._bucket}/{key}: {reason}"))
+        return StorageError(f"{paths.printable(f's3://{self._bucket}/{key}')}: {paths.said(reason)}")
+
+
+async def _beginning(response: aiohttp.ClientResponse, limit: int) -> tuple[bytes, bool]:
+    """Return up to `limit` bytes of a body, and whether that is all of it. The rest is never read."""
+    body = bytearray()
+    async for data in response.content.iter_any():
+        body += data
+        if len(body) > limit:
+            return bytes(body[:limit]), False
+    return bytes(body), True

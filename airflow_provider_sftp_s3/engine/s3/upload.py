@@ -150,8 +150,16 @@ class Uploads:
             if "ExpiredToken" in str(failed):
                 raise CredentialsExpired(paths.printable(f"{self._uri_of(key)}: {EXPIRED}")) from None
             # obstore appends its whole inner state to the first line, and quotes names as they are.
-            reason = str(failed).partition("\n")[0] or type(failed).__name__
-            raise StorageError(paths.printable(f"{self._uri_of(key)}: {reason}")) from None
+            raise self._error(key, failed) from None
+        except BaseException as failed:
+            # What a library in Rust has not foreseen is no Exception, has no class to be named here, and would end the
+            # run: obstore has it where the system opens no more files for the threads that it begins.
+            if type(failed).__name__ != "PanicException":
+                raise
+            raise self._error(key, failed) from None
+
+    def _error(self, key: str, failed: BaseException) -> StorageError:
+        return StorageError(f"{paths.printable(self._uri_of(key))}: {paths.reason_of(failed, lines=1)}")
 
     def _uri_of(self, key: str) -> str:
         return f"s3://{self._bucket}/{key}"

@@ -119,7 +119,9 @@ class Channel(asyncssh.SSHClientSession[bytes]):
         try:
             await channel.start()
         except (asyncssh.Error, OSError) as refused:
-            raise ConnectionFailed(f"the server opened no more SFTP sessions: {refused}", self.sftp.number) from None
+            raise ConnectionFailed(
+                f"the server opened no more SFTP sessions: {paths.reason_of(refused)}", self.sftp.number
+            ) from None
         return channel
 
     @property
@@ -162,13 +164,13 @@ class Channel(asyncssh.SSHClientSession[bytes]):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.sftp.lose(str(exc or "") or "the server closed the connection")
+        self.sftp.lose(paths.reason_of(exc) if exc else "the server closed the connection")
 
     def _send(self, pieces: Sequence[bytes | memoryview]) -> None:
         try:
             self._sender.send(pieces)
         except OSError as lost:
-            self.sftp.lose(str(lost))
+            self.sftp.lose(paths.reason_of(lost))
 
     def abort(self) -> None:
         """End the connection at once."""
@@ -207,6 +209,8 @@ def _algorithms(server: SftpServer) -> dict[str, Any]:
         option = kinds.get(kind)
         if option is None:
             raise ConfigurationError(f"disabled_algorithms: there is no {kind!r}; there are {', '.join(kinds)}")
+        if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+            raise ConfigurationError(f"disabled_algorithms: {kind} must be a list of names, not {names!r}")
         if option == "encryption_algs" and server.ciphers:
             chosen[option] = [name for name in server.ciphers if name not in names]
         elif names:
@@ -303,19 +307,20 @@ async def connect(server: SftpServer, timeout: float, number: int) -> Channel:
         error: Exception = ConnectionFailed(f"{where} did not let us in within conn_timeout")
     except asyncssh.PermissionDenied as denied:
         error = AuthenticationFailed(
-            f"{where} refused user {server.username!r}: {denied.reason}. Check login, password and private_key of the "
-            "sftp connection"
+            f"{where} refused user {server.username!r}: {paths.said(denied.reason)}. Check login, password and "
+            "private_key of the sftp connection"
         )
     except asyncssh.HostKeyNotVerifiable as unknown:
-        error = HostKeyError(_host_key_advice(server, events.offered, str(unknown.reason)))
+        error = HostKeyError(_host_key_advice(server, events.offered, paths.said(unknown.reason)))
     except asyncssh.KeyExchangeFailed as nothing_common:
         error = ConfigurationError(
-            f"{where}: {nothing_common.reason}. Check ciphers, disabled_algorithms and host_key of the sftp connection"
+            f"{where}: {paths.said(nothing_common.reason)}. Check ciphers, disabled_algorithms and host_key of the "
+            "sftp connection"
         )
     except asyncssh.ChannelOpenError as closed:
-        error = ConnectionFailed(f"{where} opened no SFTP session: {closed.reason}")
+        error = ConnectionFailed(f"{where} opened no SFTP session: {paths.said(closed.reason)}")
     except (asyncssh.Error, OSError) as failed:
-        error = ConnectionFailed(f"{where} cannot be reached: {failed or type(failed).__name__}")
+        error = ConnectionFailed(f"{where} cannot be reached: {paths.reason_of(failed)}")
     except ValueError as wrong:  # asyncssh's word for an algorithm that it does not know
         error = ConfigurationError(f"sftp connection: {wrong}")
     raise error
@@ -342,7 +347,7 @@ def _host_key_advice(server: SftpServer, offered: asyncssh.SSHKey | None, reason
     if offered is None:
         return f"{server.host}:{server.port}: {reason}"
     line = offered.export_public_key().decode().strip()
-    line = " ".join(line.split()[:2])
+    line = paths.printable(" ".join(line.split()[:2]))
     expected = "is not the host_key of the connection" if server.host_key else "is not known"
     return (
         f"the key of {server.host}:{server.port} {expected}: {line} (fingerprint {offered.get_fingerprint()}). "

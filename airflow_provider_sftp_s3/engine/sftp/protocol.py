@@ -315,7 +315,7 @@ class SftpProtocol:
             raise _Nonsense
         else:
             said = packet.string() if packet.left() else b""
-            reason = said.decode(errors="backslashreplace") or _REASONS.get(code, f"error {code}")
+            reason = said or _REASONS.get(code, f"error {code}")
             error = Unsupported if code == _UNSUPPORTED else ServerRefused
             refused = _refused(awaited.path, reason, error)
             refused.is_generic, refused.is_denied = code == _FAILURE, code == _DENIED
@@ -338,7 +338,7 @@ class SftpProtocol:
         """
         if self.lost is not None:
             return
-        self.lost = reason
+        self.lost = paths.said(reason)
         self.writable.set()
         awaited, self._awaited = self._awaited, {}
         for number, request in awaited.items():
@@ -503,5 +503,5 @@ def _request_size(limit: int) -> int:
     return max(LEAST_REQUEST, min(limit, MAX_REQUEST)) if limit else SAFE_REQUEST
 
 
-def _refused(path: bytes, said: str, error: type[ServerRefused] = ServerRefused) -> ServerRefused:
-    return error(f"{paths.printable(path)!r}: the server says {paths.printable(said)!r}")
+def _refused(path: bytes, said: bytes | str, error: type[ServerRefused] = ServerRefused) -> ServerRefused:
+    return error(f"{paths.printable(path)!r}: the server says {paths.said(said)!r}")

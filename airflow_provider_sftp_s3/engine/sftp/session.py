@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, TypeVar
 
+from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.errors import (
     AuthenticationFailed,
     ConnectionFailed,
@@ -22,7 +23,7 @@ from airflow_provider_sftp_s3.engine.errors import (
     ServerRefused,
 )
 from airflow_provider_sftp_s3.engine.model import Stat
-from airflow_provider_sftp_s3.engine.options import TransferOptions
+from airflow_provider_sftp_s3.engine.options import MiB, TransferOptions
 from airflow_provider_sftp_s3.engine.sftp.connection import Channel, SftpServer, connect
 from airflow_provider_sftp_s3.engine.sftp.file import RemoteFile
 from airflow_provider_sftp_s3.engine.sftp.handles import Handles
@@ -47,6 +48,16 @@ FAREWELL_SECONDS = 1.0
 
 #: Requests for more names of one directory that are on the way at once.
 MAX_LISTINGS_AHEAD = 16
+
+
+#: Names that one directory may have, and their bytes in all: so many take some 600 MB of memory.
+MAX_ENTRIES = 2_000_000
+MAX_NAMES_BYTES = 256 * MiB
+
+
+#: How often a server may list each name, and how many names it may repeat in any case. Some list a few names twice.
+MAX_REPEATS = 3
+MAX_REPEATED = 1000
 
 
 T = TypeVar("T")
@@ -151,10 +162,17 @@ class SftpSession:
         return task
 
     async def list_directory(self, path: bytes) -> list[Entry]:
-        """Return all entries of a directory but ``.`` and ``..``, sorted by name, names as the server gives them."""
+        """
+        Return all entries of a directory but ``.`` and ``..``, sorted by name, names as the server gives them.
 
+        Of a name that the server lists several times, as some do, it is the first entry.
+
+        :raises ServerRefused: the server goes on for ever: with the same names again and again, or with more names than
+            :data:`MAX_ENTRIES`, or longer ones than :data:`MAX_NAMES_BYTES` in all.
+        """
         sftp, handle = await self.handles.open(lambda: self._open_handle(lambda sftp: sftp.open_directory(path)))
-        entries: list[Entry] = []
+        entries: dict[bytes, Entry] = {}
+        given = names_bytes = 0
         asked: list[asyncio.Future[list[Entry]]] = []
         depth, at_end = 2, False
         try:
@@ -167,12 +185,16 @@ class SftpSession:
                     if not found:
                         at_end = True
                         break  # what was asked for behind it may be refused
-                    entries += found
+                    given += len(found)
+                    for entry in found:
+                        if entries.setdefault(entry.name, entry) is entry:
+                            names_bytes += len(entry.name)
+                    _check_that_it_ends(path, given, len(entries), names_bytes)
         finally:
             cancel_all(asked)
             self.farewell(sftp.close(handle, path))
             self.handles.closed()
-        return sorted(entry for entry in entries if entry.name not in (b".", b".."))
+        return [entries[name] for name in sorted(entries) if name not in (b".", b"..")]
 
     async def lstat(self, path: bytes) -> Stat:
         """Return size and mtime of a path itself. Some servers follow links all the same."""
@@ -387,3 +409,22 @@ class SftpSession:
     def closes_early(self, path: bytes) -> bool:
         """Say whether the file at `path` is closed while its last answers are on their way, once it is read."""
         return self.is_openssh and self.traits.answers_whole and self.outlive_close(path)
+
+
+def _check_that_it_ends(path: bytes, given: int, names: int, names_bytes: int) -> None:
+    """
+    Raise where the listing of a directory will not end by itself.
+
+    :param given: names that the server has given, those among them that it has repeated.
+    :param names: different ones.
+    """
+    if given > MAX_REPEATS * names + MAX_REPEATED:
+        endless = f"the server gives its {names} names again and again"
+    elif names > MAX_ENTRIES or names_bytes > MAX_NAMES_BYTES:
+        endless = (
+            f"there are more than {MAX_ENTRIES} names in it, or more than {MAX_NAMES_BYTES // MiB} MiB of them: move "
+            "some of its files into directories beneath it"
+        )
+    else:
+        return
+    raise ServerRefused(f"{paths.printable(path)!r}: {endless}")

@@ -1,0 +1,66 @@
+"""Globs: what they stand for, and that no path keeps one busy."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_sftp_s3.engine.globs import Globs
+
+pytestmark = pytest.mark.unit
+
+
+def stands_for(pattern: str, relative: str) -> bool:
+    """Say what a glob means, in the words of its documentation: it tries each number of directories for each `**`."""
+
+    def segments(names: list[str], patterns: list[str]) -> bool:
+        if not patterns:
+            return not names
+        first, rest = patterns[0], patterns[1:]
+        if first == "**":
+            return any(segments(names[skip:], rest) for skip in range(len(names) + 1)) if rest else bool(names)
+        return bool(names) and fnmatchcase(names[0], first) and segments(names[1:], rest)
+
+    if "/" not in pattern:
+        return fnmatchcase(posixpath.basename(relative), pattern)
+    return segments(relative.split("/"), pattern.removeprefix("/").split("/"))
+
+
+NAMES = st.sampled_from(["a", "b", "ab", "ba", ".a", "a\n", "\udcff", ""])
+PARTS = st.sampled_from(["**", "**", "*", "a", "b", "a*", "*b", "?", "[ab]", "[!a]", "[", "***", ""])
+
+
+@given(st.lists(NAMES, min_size=1, max_size=6).map("/".join), st.lists(PARTS, min_size=1, max_size=7).map("/".join))
+def test_a_glob_is_what_its_words_say(relative: str, pattern: str) -> None:
+    """Whatever its segments, and however many of them are `**`."""
+    if pattern:
+        taken = Globs(pattern).reason_to_skip(relative) is None
+        assert taken == stands_for(pattern, relative)
+        assert (Globs("*", pattern).reason_to_skip(relative) is None) != taken
+
+
+def test_many_directories_for_many_stars_are_looked_at_once_each() -> None:
+    """No name is compared more often than there are segments in the pattern, with 40 `**` in 500 directories."""
+    compared = 0
+
+    def counted(match: Callable[[str], re.Match[str] | None]) -> Callable[[str], re.Match[str] | None]:
+        def compare(name: str) -> re.Match[str] | None:
+            nonlocal compared
+            compared += 1
+            return match(name)
+
+        return compare
+
+    names, pattern = ["a"] * 500, "/".join(["**", "a", "a"] * 40 + ["b"])
+    globs = Globs(pattern)
+    (glob,) = globs._include
+    glob._runs = [[counted(match) for match in run] for run in glob._runs]
+    assert globs.reason_to_skip("/".join(names)) == "not included"
+    assert globs.reason_to_skip("/".join([*names, "b"])) is None
+    assert compared <= 2 * len(names) * len(pattern.split("/"))
