@@ -54,6 +54,11 @@ except ImportError:
     from airflow.timetables.interval import CronDataIntervalTimetable
 
 
+def is_continuous(dag: DAG) -> bool:
+    """Return whether the next run of a Dag begins as soon as one has ended. Its timetable's module differs."""
+    return type(dag.timetable).__name__ == "ContinuousTimetable"
+
+
 def can_record(alias: AssetAlias) -> bool:
     """
     Return whether Airflow can record an event for an asset alias.
@@ -89,4 +94,5 @@ __all__ = [
     "Param",
     "PokeReturnValue",
     "can_record",
+    "is_continuous",
 ]

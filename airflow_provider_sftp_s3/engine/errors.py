@@ -5,7 +5,8 @@ The errors of the engine. An error's type answers "what now?", its message says 
 
     SftpS3Error
     ├── ConfigurationError        nothing can work until somebody changes something: not retried
-    │   ├── AuthenticationFailed  password, key or user refused
+    │   ├── AuthenticationFailed  password, key or user cannot be used
+    │   │   └── LoginRefused        ... since the SFTP server has refused them
     │   ├── HostKeyError          unknown or changed host key
     │   ├── PlaceMissing          sftp_path or bucket does not exist, or is not a directory
     │   └── HandlesRepeat         the server gives one handle to several open files
@@ -58,7 +59,15 @@ class ConfigurationError(SftpS3Error, ValueError):
 
 
 class AuthenticationFailed(ConfigurationError):
-    """The SFTP server refused the user, password or key."""
+    """The user, password or key cannot be used, or is refused: by the SFTP server, or by S3."""
+
+
+class LoginRefused(AuthenticationFailed):
+    """
+    The SFTP server refused the user, password or key.
+
+    It may count: each further attempt brings the account nearer to being locked.
+    """
 
 
 class HostKeyError(ConfigurationError):
@@ -80,13 +89,22 @@ class ConnectionFailed(SftpS3Error):
     :param connection: the serial number of the connection that was lost; 0 where none could be opened.
     :param unanswered: it was this very request that the server did not answer. The others on the line are innocent.
     :param given_up: the connection was good, and was ended since too many files were open on it.
+    :param in_login: it ended while we logged in: some servers do that where a password is wrong.
     """
 
-    def __init__(self, message: str, connection: int = 0, unanswered: bool = False, given_up: bool = False) -> None:
+    def __init__(
+        self,
+        message: str,
+        connection: int = 0,
+        unanswered: bool = False,
+        given_up: bool = False,
+        in_login: bool = False,
+    ) -> None:
         super().__init__(message)
         self.connection = connection
         self.unanswered = unanswered
         self.given_up = given_up
+        self.in_login = in_login
 
 
 class FileError(SftpS3Error):

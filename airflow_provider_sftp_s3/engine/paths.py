@@ -97,9 +97,9 @@ def printable(path: bytes | str, limit: int = MAX_PATH_SHOWN) -> str:
     return f"{shown}... (and {left_out} more)" if left_out > 0 else shown
 
 
-def said(text: bytes | str) -> str:
-    """Return what a server, or a library that quotes one, says: printable, and no more than 1 KB of it."""
-    return printable(text, MAX_TEXT_SHOWN)
+def said(text: object) -> str:
+    """Return what a server, or a library that quotes one, says: printable, in one line, and no more than 1 KB of it."""
+    return printable(text if isinstance(text, bytes) else " ".join(str(text).split()), MAX_TEXT_SHOWN)
 
 
 def reason_of(error: BaseException, lines: int = -1) -> str:

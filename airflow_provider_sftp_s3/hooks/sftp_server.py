@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import shlex
 from typing import Any
@@ -35,12 +36,13 @@ class SftpSessionHook(SFTPHookAsync):
             connection = self.get_connection(self.sftp_conn_id)
         except AirflowNotFoundException as missing:
             raise ConfigurationError(f"sftp_conn_id: {missing}") from None
-        if not connection.host:
+        host = (connection.host or "").strip()
+        if not host:
             raise ConfigurationError(f"the sftp connection {self.sftp_conn_id!r} has no host")
         port = connection.port or 22
         if not 0 < port < 65536:
             raise ConfigurationError(f"the port of the sftp connection {self.sftp_conn_id!r} is {port}, which is none")
-        extra = _Extra(self.sftp_conn_id, connection.extra_dejson)
+        extra = _Extra(self.sftp_conn_id, _fields_of(self.sftp_conn_id, connection))
         host_key = extra.text("host_key")
         unchecked_by = extra.switches_off_the_host_key_check()
         if host_key and unchecked_by:
@@ -50,29 +52,56 @@ class SftpSessionHook(SFTPHookAsync):
                 "the server with that key is accepted; or remove host_key to accept any server",
             )
         server = SftpServer(
-            host=connection.host,
+            host=host,
             port=port,
-            username=connection.login or None,
+            username=(connection.login or "").strip() or None,
             password=(connection.password or "").strip() or None,  # as SSHHook does
             private_key=extra.text("private_key"),
             key_file=extra.text("key_file"),
             passphrase=extra.text("private_key_passphrase") or extra.text("passphrase"),
+            certificate=extra.text("certificate"),
             host_key=host_key,
             known_hosts=extra.text("known_hosts") or SftpServer.known_hosts,
             verify_host_key=not unchecked_by,
             look_for_keys=extra.flag("look_for_keys", True),
             ciphers=extra.names("ciphers"),
+            kex=extra.names("kex"),
+            macs=extra.names("macs"),
+            host_key_algorithms=extra.names("host_key_algorithms"),
+            pubkey_algorithms=extra.names("pubkey_algorithms"),
             disabled_algorithms=extra.algorithms("disabled_algorithms"),
             # SSHHook compresses unless told not to. That makes a transfer four times slower, so here it is asked for.
             compress=extra.flag("compress", False),
             fast_packets=extra.flag("fast_packets", True),
             proxy_command=extra.command("host_proxy_cmd"),
+            ssh_config=extra.path_if("ssh_config", "~/.ssh/config"),
             keepalive_seconds=extra.seconds("keepalive_interval", SftpServer.keepalive_seconds),
         )
         if isinstance(options.conn_timeout, Unset):
             conn_timeout = extra.seconds("conn_timeout", options.conn_timeout)
             options = dataclasses.replace(options, conn_timeout=conn_timeout)
         return server, options
+
+
+def _fields_of(conn_id: str, connection: Any) -> dict[str, Any]:
+    """
+    Return a connection's Extra. Airflow takes one that is no JSON for an empty one.
+
+    :raises ConfigurationError: it is no JSON object.
+    """
+    try:
+        fields = json.loads(connection.extra or "{}")
+    except ValueError as wrong:
+        hint = str(wrong)
+        if "control character" in hint:
+            hint += "; a line break within a text, as in a private key, is written \\n"
+        raise ConfigurationError(f"Extra of the sftp connection {conn_id!r} is no JSON: {hint}") from None
+    if not isinstance(fields, dict):
+        raise ConfigurationError(
+            f"Extra of the sftp connection {conn_id!r} is a {type(fields).__name__}, and must be an object in JSON, "
+            'like {"conn_timeout": 10}'
+        )
+    return dict(connection.extra_dejson)  # which has its secrets masked in the log
 
 
 class _Extra:
@@ -94,6 +123,15 @@ class _Extra:
         value = self._extra.get(name)
         if value is not None and not isinstance(value, str):
             raise self.wrong(name, f"a {type(value).__name__}, and must be a string")
+        return value or None
+
+    def path_if(self, name: str, default: str) -> str | None:
+        """Return the path that is given, or `default` where it says true."""
+        value = self._extra.get(name)
+        if str(value).lower() in ("true", "false"):
+            return default if str(value).lower() == "true" else None
+        if value is not None and not isinstance(value, str):
+            raise self.wrong(name, f"{value!r}, and must be true, false or a path")
         return value or None
 
     def command(self, name: str) -> str | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
-from airflow_provider_sftp_s3._compat import AirflowFailException
-from airflow_provider_sftp_s3.engine.errors import ConfigurationError, TransferError
+from airflow_provider_sftp_s3._compat import AirflowFailException, is_continuous
+from airflow_provider_sftp_s3.engine.errors import ConfigurationError, LoginRefused, TransferError
 from airflow_provider_sftp_s3.engine_thread import EngineThread, taking_turns
 from airflow_provider_sftp_s3.transfers.assets import UPDATED, update_assets
 from airflow_provider_sftp_s3.transfers.lineage import Places
@@ -24,6 +25,13 @@ if TYPE_CHECKING:
 from airflow_provider_sftp_s3.transfers.log import LogObserver
 
 T = TypeVar("T")
+
+#: XCom of a mapped task whose login was refused: those of its Dag run that come after it do not try theirs.
+REFUSED = "login_refused"
+
+#: Seconds that a task whose login was refused waits in a Dag that would begin its next run at once: a server that locks
+#: an account after some refusals mostly counts those of the last minutes.
+REFUSED_PAUSE = 15 * 60.0
 
 
 class TransferOperator(TemplatedOperator):
@@ -68,6 +76,7 @@ class TransferOperator(TemplatedOperator):
         from airflow_provider_sftp_s3.hooks.sftp_server import SftpSessionHook
 
         server, options = SftpSessionHook(self.sftp_conn_id).read(TransferOptions.of(self.options))
+        self._heed_refusals(context)
         self._places = Places(self.direction, server, self.sftp_path, self.s3_bucket, self.s3_prefix or "")
         promised: Future[Bucket] = Future()
 
@@ -90,6 +99,9 @@ class TransferOperator(TemplatedOperator):
                 self._engine.stop()
                 raise
             report = wait()
+        except LoginRefused as refused:
+            self._remember_refusal(context, refused)
+            raise
         except (ConfigurationError, TransferError) as failed:
             if failed.report is not None:
                 self.log.info("%s", failed.report.summary())
@@ -106,6 +118,40 @@ class TransferOperator(TemplatedOperator):
             if getattr(context.get("ti"), "map_index", None) not in (None, -1):
                 context["ti"].xcom_push(key=UPDATED, value=uri)
         return report.as_dict()
+
+    def _heed_refusals(self, context: Context) -> None:
+        """
+        Spare the partner's account where the login of another mapped task of this Dag run was refused.
+
+        A task that somebody has cleared has more tries than those of before, and heeds only those cleared with it.
+
+        :raises ConfigurationError: there was one.
+        """
+        ti = context["ti"]
+        if getattr(ti, "map_index", None) in (None, -1):
+            return
+        found = ti.xcom_pull(task_ids=self.task_id, key=REFUSED)
+        for each in [found] if isinstance(found, dict) else found or []:
+            if each and each["connection"] == self.sftp_conn_id and each["max_tries"] >= ti.max_tries:
+                raise ConfigurationError(
+                    f"another mapped task of this Dag run was refused, and this one did not try: {each['error']}. Then "
+                    "clear the failed tasks"
+                )
+
+    def _remember_refusal(self, context: Context, refused: LoginRefused) -> None:
+        """Tell the mapped tasks that come later, and keep the next run of a `@continuous` Dag waiting."""
+        ti = context["ti"]
+        if getattr(ti, "map_index", None) not in (None, -1):
+            told = {"connection": self.sftp_conn_id, "max_tries": ti.max_tries, "error": str(refused)}
+            ti.xcom_push(key=REFUSED, value=told)
+        if is_continuous(context["dag"]):
+            self.log.error("%s", refused)
+            self.log.warning(
+                "This task ends in %d minutes: the next run of a @continuous Dag begins at once, and many refused "
+                "logins may lock the account. Pause the Dag until the login is right",
+                REFUSED_PAUSE // 60,
+            )
+            time.sleep(REFUSED_PAUSE)
 
     def get_openlineage_facets_on_complete(self, _: Any) -> Any:
         """Return OpenLineage's inputs and outputs: the two directories; none where no connection was read."""

@@ -66,6 +66,7 @@ PURGES = "faults/test_purges.py"
 ENDLESS = "faults/test_endless.py"
 PATHS = "unit/test_paths.py"
 LIMITS = "unit/test_limits.py"
+LOGINS = "integration/test_logins.py"
 WORKERS = "unit/test_workers.py"
 PROTOCOL = "unit/test_sftp_protocol.py"
 
@@ -841,10 +842,101 @@ MUTANTS = (
     # --- connections and time
     Mutant(
         "host key",
-        "engine/sftp/connection.py",
+        "engine/sftp/login.py",
         "    if not server.verify_host_key:\n",
         "    if True:\n",
         _only("integration/test_connections.py", "another_host_key_is_refused"),
+    ),
+    Mutant(
+        "login: a password is shown once",
+        "engine/sftp/login.py",
+        "given, self._password = self._password, None",
+        "given = self._password",
+        _only(LOGINS, "question_once"),
+    ),
+    Mutant(
+        "login: a password is no second factor",
+        "engine/sftp/login.py",
+        " and not _SECOND_FACTOR.search(words)",
+        "",
+        _only(LOGINS, "something_else"),
+    ),
+    Mutant(
+        "login: one that is cut counts as an attempt",
+        "engine/sftp/session.py",
+        "if failed.in_login and not self._opened:",
+        "if False:",
+        _only(LOGINS, "server_cuts"),
+    ),
+    Mutant(
+        "login: a refusal is the last one of the task",
+        "engine/sftp/session.py",
+        "        if self._refused is not None:\n            raise",
+        "        if False:\n            raise",
+        _only(LOGINS, "refused_later_on"),
+    ),
+    Mutant(
+        "login: a hang-up that says why is a refusal",
+        "engine/sftp/connection.py",
+        "bool(_REFUSAL.search(str(failed.reason)))",
+        "False",
+        _only(LOGINS, "shown_once and disconnects"),
+    ),
+    Mutant(
+        "login: mapped tasks heed a refusal",
+        "transfers/base.py",
+        "        self._heed_refusals(context)\n",
+        "",
+        _only(LOGINS, "come_after_a_refused_login"),
+    ),
+    Mutant(
+        "login: a continuous Dag waits",
+        "transfers/base.py",
+        'if is_continuous(context["dag"]):',
+        "if False:",
+        _only(LOGINS, "waits_after_a_refused_login"),
+    ),
+    Mutant(
+        "login: no ssh_config unasked",
+        "engine/sftp/connection.py",
+        '"config": None,',
+        '"config": (),',
+        _only(LOGINS, "not_read_unless"),
+    ),
+    Mutant(
+        "login: no certificates of the worker's",
+        "engine/sftp/connection.py",
+        '        "x509_trusted_certs": None,\n',
+        "",
+        _only(LOGINS, "certificates_of_the_worker"),
+    ),
+    Mutant(
+        "login: a user of no name",
+        "engine/sftp/connection.py",
+        "    login.name_this_process(server)\n",
+        "",
+        _only(LOGINS, "no_passwd_entry"),
+    ),
+    Mutant(
+        "login: an address that swallows packets",
+        "engine/sftp/line.py",
+        "timeout=NEXT_ADDRESS_SECONDS if waiting else None",
+        "timeout=None",
+        _only(LOGINS, "second_address and swallows and asyncio"),
+    ),
+    Mutant(
+        "login: a line that may revoke a host key",
+        "engine/sftp/login.py",
+        'if line.lstrip().startswith("@"):',
+        "if False:",
+        _only(LOGINS, "may_revoke"),
+    ),
+    Mutant(
+        "login: an Extra that is no JSON",
+        "hooks/sftp_server.py",
+        "    except ValueError as wrong:\n        hint",
+        "    except ZeroDivisionError as wrong:\n        hint",
+        _only(LOGINS, "is_no_json"),
     ),
     Mutant(
         "a host key is not given in vain",

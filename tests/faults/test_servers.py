@@ -619,9 +619,9 @@ class TestHungLogins:
             await asyncio.sleep(3600)
 
         if phase == "login":
-            monkeypatch.setattr(sftp_servers._Login, "begin_auth", hangs)
+            monkeypatch.setattr(sftp_servers.Login, "begin_auth", hangs)
         elif phase == "session":
-            monkeypatch.setattr(sftp_servers._Login, "session_requested", hangs)
+            monkeypatch.setattr(sftp_servers.Login, "session_requested", hangs)
         else:
             monkeypatch.setattr(sftp_servers._Session, "run", hangs)
         await self._ends(sftp_server, s3, bucket)

@@ -306,13 +306,17 @@ class AsyncsshServer(SftpServer):
             raise RuntimeError("the SFTP server does not stop: something blocks its loop (a FIFO was opened?)")
         self._thread = self._loop = None
 
+    def login(self) -> Login:
+        """Return what decides who is let in, for one connection."""
+        return Login(self)
+
     async def _serve(self, ready: threading.Event) -> None:
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
         listener = await asyncssh.listen(
             self.host,
             self.port,
-            server_factory=lambda: _Login(self),
+            server_factory=self.login,
             server_host_keys=[self._host_key],
             authorized_client_keys=asyncssh.import_authorized_keys(self.client_public_key),
             encoding=None,
@@ -329,7 +333,7 @@ class AsyncsshServer(SftpServer):
         await listener.wait_closed()
 
 
-class _Login(asyncssh.SSHServer):
+class Login(asyncssh.SSHServer):
     """Lets the user in, and starts an SFTP session for each channel."""
 
     def __init__(self, server: AsyncsshServer) -> None:

@@ -41,7 +41,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 STRANGERS = (("engine/sftp/", "engine/s3/"), ("engine/pull", "engine/push"), ("engine/listing", "engine/unsynced"))
 #: The only importer of a library.
 OWNERS = {
-    "asyncssh": ["engine/sftp/connection"],
+    "asyncssh": ["engine/sftp/connection", "engine/sftp/login"],
     "obstore": ["engine/s3/upload"],
     "aiohttp": ["engine/s3/requests"],
 }

@@ -1,7 +1,7 @@
 """
-The connection: the only importer of asyncssh, which does login, keys and encryption.
+The connection: asyncssh does login, keys and encryption; nothing but this and :mod:`login` knows it.
 
-On it lies one channel, whose bytes :class:`~airflow_provider_sftp_s3.engine.sftp_protocol.SftpProtocol` understands.
+On it lies one channel, whose bytes :class:`~airflow_provider_sftp_s3.engine.sftp.protocol.SftpProtocol` understands.
 """
 
 from __future__ import annotations
@@ -10,23 +10,21 @@ import asyncio
 import contextlib
 import logging
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+import shlex
+import socket
+from collections.abc import Sequence
 from typing import Any
 
 import asyncssh
 
 from airflow_provider_sftp_s3.engine import paths
-from airflow_provider_sftp_s3.engine.errors import (
-    AuthenticationFailed,
-    ConfigurationError,
-    ConnectionFailed,
-    HostKeyError,
-)
+from airflow_provider_sftp_s3.engine.errors import ConfigurationError, ConnectionFailed, HostKeyError, LoginRefused
 from airflow_provider_sftp_s3.engine.options import KiB, MiB
+from airflow_provider_sftp_s3.engine.sftp import login
+from airflow_provider_sftp_s3.engine.sftp.line import Proxy, dial, through
 from airflow_provider_sftp_s3.engine.sftp.packets import PacketReceiver, PacketSender, are_known
 from airflow_provider_sftp_s3.engine.sftp.protocol import SftpProtocol
+from airflow_provider_sftp_s3.engine.sftp.server import SftpServer
 
 #: Bytes on the way from the server before it has to wait for us; asyncssh's default of 2 MiB idles far-away lines, and
 #: it gives back a half at a time. No more comes than was asked for.
@@ -35,61 +33,10 @@ WINDOW = 64 * MiB
 WRITE_BUFFER = 1 * MiB
 #: RFC 4253, section 12.
 MSG_IGNORE = 2
+#: What servers say as they hang up on a wrong password or one key too many, by other codes than the protocol has.
+_REFUSAL = re.compile("(?i)authenti|password|log ?in|account|credential|permission|denied")
 
-
-@dataclass(frozen=True, kw_only=True)
-class SftpServer:
-    """
-    Which server to reach, as whom, and how to know it.
-
-    :param host_key: the one key to accept, as ``ssh-ed25519 AAAA...`` or bare base64 of an RSA key.
-    :param known_hosts: path of a file in OpenSSH's format; used where there is no `host_key`.
-    :param verify_host_key: False accepts any server; not beside a `host_key`.
-    :param look_for_keys: try ssh-agent and ``~/.ssh/id_*`` where neither password nor key is given.
-    :param ciphers: OpenSSH names in the order of preference; empty: AES-128-GCM first, then asyncssh's own order.
-    :param disabled_algorithms: by paramiko's kinds: ``kex``, ``keys``, ``pubkeys``, ``ciphers``, ``macs``.
-    :param fast_packets: False leaves all packets to asyncssh, where else the engine deals with those it knows.
-    :raises ConfigurationError: a `host_key` is given, and the check that would need it is switched off.
-    """
-
-    host: str
-    port: int = 22
-    username: str | None = None
-    password: str | None = field(default=None, repr=False)
-    private_key: str | None = field(default=None, repr=False)
-    key_file: str | None = None
-    passphrase: str | None = field(default=None, repr=False)
-    host_key: str | None = None
-    known_hosts: str = "~/.ssh/known_hosts"
-    verify_host_key: bool = True
-    look_for_keys: bool = True
-    ciphers: Sequence[str] = ()
-    disabled_algorithms: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    compress: bool = False
-    fast_packets: bool = True
-    proxy_command: str | None = None
-    keepalive_seconds: float = 30.0
-
-    def __post_init__(self) -> None:
-        if self.host_key and not self.verify_host_key:
-            raise ConfigurationError(
-                "host_key is given, and verify_host_key=False accepts any server: remove one of the two"
-            )
-
-    def uri_of(self, path: bytes) -> str:
-        """Return `path` on this server as a printable URI: ``sftp://host:port/path``, whoever logs in."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"sftp://{host}:{self.port}/{paths.printable(path).removeprefix('/')}"
-
-
-class _Events(asyncssh.SSHClient):
-    """What asyncssh calls back: remembers the key of a server that is not known, to show it."""
-
-    offered: asyncssh.SSHKey | None = None
-
-    def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
-        self.offered = key
-        return False
+__all__ = ["Channel", "SftpServer", "connect"]
 
 
 class Channel(asyncssh.SSHClientSession[bytes]):
@@ -99,8 +46,11 @@ class Channel(asyncssh.SSHClientSession[bytes]):
     _sender: PacketSender
     _paused = False
 
-    def __init__(self, connection: asyncssh.SSHClientConnection, number: int, is_fast: bool) -> None:
+    def __init__(
+        self, connection: asyncssh.SSHClientConnection, number: int, is_fast: bool, proxy: Proxy | None = None
+    ) -> None:
         self._connection = connection
+        self._proxy = proxy
         self._is_fast = is_fast
         self.sftp = SftpProtocol(self._send, number)
 
@@ -178,7 +128,6 @@ class Channel(asyncssh.SSHClientSession[bytes]):
 
     async def close(self) -> None:
         """End the connection: politely where the server goes along, at once where it does not. Never raises."""
-        proxy = self._connection.get_extra_info("subprocess")
         if self.sftp.lost is None:
             self._channel.close()
             self._connection.close()
@@ -186,81 +135,8 @@ class Channel(asyncssh.SSHClientSession[bytes]):
                 await asyncio.wait_for(self._connection.wait_closed(), 0.5)
         self._connection.abort()
         self.sftp.lose("closed")
-        if proxy is not None:  # asyncssh kills it, and only a loop that lives on sees to its end
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(1.0):
-                    while proxy.returncode is None:  # noqa: ASYNC110 - asyncio has no public event for it
-                        await asyncio.sleep(0.01)
-
-
-def _algorithms(server: SftpServer) -> dict[str, Any]:
-    kinds = {
-        "kex": "kex_algs",
-        "keys": "server_host_key_algs",
-        "pubkeys": "signature_algs",
-        "ciphers": "encryption_algs",
-        "macs": "mac_algs",
-    }
-    chosen: dict[str, Any] = {
-        "encryption_algs": list(server.ciphers) or "^aes128-gcm@openssh.com",
-        "compression_algs": ["zlib@openssh.com", "none"] if server.compress else ["none"],
-    }
-    for kind, names in server.disabled_algorithms.items():
-        option = kinds.get(kind)
-        if option is None:
-            raise ConfigurationError(f"disabled_algorithms: there is no {kind!r}; there are {', '.join(kinds)}")
-        if isinstance(names, str) or not all(isinstance(name, str) for name in names):
-            raise ConfigurationError(f"disabled_algorithms: {kind} must be a list of names, not {names!r}")
-        if option == "encryption_algs" and server.ciphers:
-            chosen[option] = [name for name in server.ciphers if name not in names]
-        elif names:
-            chosen[option] = "-" + ",".join(names)
-    return chosen
-
-
-def _credentials(server: SftpServer) -> dict[str, Any]:
-    if server.private_key or server.key_file:
-        text, passphrase = (server.private_key or "").encode(), server.passphrase
-        try:
-            if not text:
-                text = Path(str(server.key_file)).expanduser().read_bytes()
-                # The password opens a key file, too, as it does for paramiko, and so for Airflow's own hooks.
-                passphrase = server.passphrase or server.password
-            key = asyncssh.import_private_key(text, passphrase)
-        except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError, OSError, ValueError) as wrong:
-            # asyncssh has a KeyImportError for a passphrase that is missing. And what a wrong one makes of a key in PEM
-            # looks well-formed once in 256 times, and is then an invalid key.
-            encrypted = isinstance(wrong, asyncssh.KeyEncryptionError) or b"ENCRYPTED" in text
-            if encrypted or re.search("(?i)passphrase|decrypt", str(wrong)):
-                raise AuthenticationFailed(
-                    "the private key is encrypted and the passphrase does not open it: "
-                    "set private_key_passphrase in the connection's Extra"
-                ) from None
-            where = "private_key" if server.private_key else f"key_file {server.key_file!r}"
-            raise AuthenticationFailed(f"{where} cannot be used: {wrong}") from None
-        return {"client_keys": [key], "agent_path": None, "password": server.password}
-    if server.password or not server.look_for_keys:
-        return {"client_keys": None, "agent_path": None, "password": server.password}
-    return {}
-
-
-def _trusted_keys(server: SftpServer) -> Any:
-    """Return asyncssh's `known_hosts` argument: trusted, CA and revoked keys; bytes of a file; None trusts all."""
-    if not server.verify_host_key:
-        return None
-    if server.host_key:
-        text = server.host_key.strip()
-        try:
-            key = asyncssh.import_public_key(text if " " in text else f"ssh-rsa {text}")
-        except (asyncssh.KeyImportError, ValueError) as wrong:
-            raise HostKeyError(f"host_key cannot be read: {wrong}; it looks like 'ssh-ed25519 AAAA...'") from None
-        return ([key], [], [])
-    try:
-        return Path(server.known_hosts).expanduser().read_bytes() or ([], [], [])
-    except FileNotFoundError:
-        return ([], [], [])
-    except OSError as wrong:
-        raise HostKeyError(f"known_hosts {server.known_hosts!r} cannot be read: {wrong}") from None
+        if self._proxy is not None:
+            await self._proxy.end()
 
 
 async def connect(server: SftpServer, timeout: float, number: int) -> Channel:
@@ -274,56 +150,133 @@ async def connect(server: SftpServer, timeout: float, number: int) -> Channel:
     """
     # asyncssh's own log has names raw below WARNING, escape sequences included, and contents at its finest level.
     asyncssh.set_log_level(logging.WARNING)
-    events = _Events()
+    login.name_this_process(server)
+    events = login.Events(server.password)
+    trust = login.trusted_keys(server)
     arguments = {
-        **_algorithms(server),
-        **_credentials(server),
-        "known_hosts": _trusted_keys(server),
+        **login.algorithms(server),
+        **login.credentials(server),
+        "known_hosts": trust.known_hosts,
         "client_factory": lambda: events,
         "window": WINDOW,
         "max_pktsize": 256 * KiB,
         "keepalive_interval": server.keepalive_seconds,
+        # Certificates that the worker happens to have must not make a server known.
+        "x509_trusted_certs": None,
+        "x509_trusted_cert_paths": [],
     }
-    if server.username:
-        arguments["username"] = server.username
-    if server.proxy_command:
-        arguments["proxy_command"] = server.proxy_command
-    where = f"{server.host}:{server.port}"
+    line: socket.socket | None = None
+    proxy: Proxy | None = None
     try:
         async with asyncio.timeout(timeout):
-            connection = await asyncssh.connect(server.host, server.port, **arguments)
+            config, line, proxy = await _way_to(server)
+            connection = await asyncssh.connect(server.host, sock=line, **config, **arguments)
             try:
                 is_fast = server.fast_packets and are_known(connection, asyncssh.__version__)
                 if is_fast:
                     _send_no_empty_packets(connection)
                     PacketReceiver(connection)
-                channel = Channel(connection, number, is_fast)
+                channel = Channel(connection, number, is_fast, proxy)
                 await channel.start()
                 return channel
             except BaseException:
                 connection.abort()
                 raise
-    except TimeoutError:
-        error: Exception = ConnectionFailed(f"{where} did not let us in within conn_timeout")
-    except asyncssh.PermissionDenied as denied:
-        error = AuthenticationFailed(
-            f"{where} refused user {server.username!r}: {paths.said(denied.reason)}. Check login, password and "
-            "private_key of the sftp connection"
-        )
-    except asyncssh.HostKeyNotVerifiable as unknown:
-        error = HostKeyError(_host_key_advice(server, events.offered, paths.said(unknown.reason)))
-    except asyncssh.KeyExchangeFailed as nothing_common:
-        error = ConfigurationError(
-            f"{where}: {paths.said(nothing_common.reason)}. Check ciphers, disabled_algorithms and host_key of the "
-            "sftp connection"
-        )
-    except asyncssh.ChannelOpenError as closed:
-        error = ConnectionFailed(f"{where} opened no SFTP session: {paths.said(closed.reason)}")
-    except (asyncssh.Error, OSError) as failed:
-        error = ConnectionFailed(f"{where} cannot be reached: {paths.reason_of(failed)}")
-    except ValueError as wrong:  # asyncssh's word for an algorithm that it does not know
-        error = ConfigurationError(f"sftp connection: {wrong}")
+    except (asyncssh.Error, OSError, ValueError) as failed:  # TimeoutError is an OSError
+        if isinstance(failed, ConfigurationError):  # of ours, which is a ValueError
+            raise
+        error = login.nothing_in_common(server, events) or _error_of(failed, server, events, trust)
+        if proxy is not None and isinstance(error, ConnectionFailed):
+            error = ConnectionFailed(f"{error}. {await proxy.last_words()}".removesuffix(". "), in_login=error.in_login)
+        await _hang_up(line, proxy, events)
+    except BaseException:
+        await _hang_up(line, proxy, events)
+        raise
     raise error
+
+
+async def _way_to(server: SftpServer) -> tuple[dict[str, Any], socket.socket | None, Proxy | None]:
+    """
+    Return asyncssh's arguments for the way to the server, a line to it, and the command behind that.
+
+    There is no line where `ssh_config` has the way go over other servers: asyncssh makes that one.
+    """
+    way: dict[str, Any] = {"config": None, "port": server.port}
+    if server.username:
+        way["username"] = server.username
+    if server.proxy_command:
+        way["proxy_command"] = None
+    host, port = server.host, server.port
+    command: Sequence[str] = shlex.split(server.proxy_command or "")
+    if server.ssh_config:
+        if server.port == SftpServer.port:  # it may be that nobody has given one
+            del way["port"]
+        way["config"] = [str(login.expanded(server.ssh_config))]
+        options = await asyncio.to_thread(login.config_of, server, way)
+        if options.tunnel and not command:
+            return way, None, None
+        host, port, command = options.host, options.port, command or options.proxy_command or ()
+    if command:
+        return way, *await through(command)
+    return way, await dial(host, port), None
+
+
+async def _hang_up(line: socket.socket | None, proxy: Proxy | None, events: login.Events) -> None:
+    """End what a connection that failed has left behind. Never raises."""
+    if line is not None and events.connection is None:
+        line.close()
+    elif line is not None and events.connection is not None:
+        # It is the event loop's to close. uvloop does not always let go of the object where it has closed its number,
+        # which may be another file's by the time that the object is collected.
+        events.connection.abort()
+        for _ in range(10):
+            if line.fileno() == -1:
+                break
+            await asyncio.sleep(0)
+        line.detach()
+    if proxy is not None:
+        await proxy.end()
+
+
+def _error_of(failed: Exception, server: SftpServer, events: login.Events, trust: login.Trust) -> Exception:
+    """Return the error for a user of what asyncssh or the system has raised."""
+    where = server.where
+    if isinstance(failed, TimeoutError) and not failed.errno:  # else it is the system's
+        return ConnectionFailed(f"{where} did not let us in within conn_timeout")
+    if isinstance(failed, asyncssh.HostKeyNotVerifiable):
+        return HostKeyError(login.host_key_advice(server, events.offered, str(failed.reason), trust.remark))
+    if isinstance(failed, asyncssh.ChannelOpenError):
+        return ConnectionFailed(f"{where} opened no SFTP session: {paths.said(failed.reason)}")
+    if isinstance(failed, asyncssh.KeyExchangeFailed):
+        return ConfigurationError(
+            f"{where}: {paths.said(failed.reason)}. Check ciphers, kex, macs and host_key of the sftp connection"
+        )
+    if isinstance(failed, (asyncssh.Error, OSError)):
+        in_login = events.in_login and not events.is_in
+        if in_login and _is_refusal(failed):
+            asked = f" It asked {paths.said(events.prompt)!r}, which nothing here answers." if events.prompt else ""
+            return LoginRefused(
+                f"{where} refused user {server.username!r}: {paths.said(_words(failed))}.{asked} Check login, "
+                "password and private_key of the sftp connection"
+            )
+        if in_login:
+            return ConnectionFailed(
+                f"{where} hung up in the middle of the login, as some servers do where a password or key is wrong: "
+                f"{paths.said(_words(failed))}",
+                in_login=True,
+            )
+        return ConnectionFailed(f"{where} cannot be reached: {paths.said(_words(failed))}")
+    return ConfigurationError(f"sftp connection: {paths.said(failed)}")  # asyncssh's word for an unknown algorithm
+
+
+def _words(failed: Exception) -> str:
+    return str(getattr(failed, "reason", "") or failed or type(failed).__name__)
+
+
+def _is_refusal(failed: Exception) -> bool:
+    if isinstance(failed, (asyncssh.PermissionDenied, asyncssh.IllegalUserName)):
+        return True
+    return isinstance(failed, asyncssh.DisconnectError) and bool(_REFUSAL.search(str(failed.reason)))
 
 
 def _send_no_empty_packets(connection: asyncssh.SSHClientConnection) -> None:
@@ -341,16 +294,3 @@ def _send_no_empty_packets(connection: asyncssh.SSHClientConnection) -> None:
             send(pkttype, *args, **kwargs)
 
     connection.send_packet = send_packet  # type: ignore[method-assign]
-
-
-def _host_key_advice(server: SftpServer, offered: asyncssh.SSHKey | None, reason: str) -> str:
-    if offered is None:
-        return f"{server.host}:{server.port}: {reason}"
-    line = offered.export_public_key().decode().strip()
-    line = paths.printable(" ".join(line.split()[:2]))
-    expected = "is not the host_key of the connection" if server.host_key else "is not known"
-    return (
-        f"the key of {server.host}:{server.port} {expected}: {line} (fingerprint {offered.get_fingerprint()}). "
-        "Ask the server's owner whether it is theirs. If so, put this into the sftp connection's Extra: "
-        f'{{"host_key": "{line}"}}'
-    )

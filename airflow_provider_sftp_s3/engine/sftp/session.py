@@ -16,9 +16,9 @@ from typing import Any, TypeVar
 
 from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.errors import (
-    AuthenticationFailed,
     ConnectionFailed,
     HandlesRepeat,
+    LoginRefused,
     NotFound,
     ServerRefused,
 )
@@ -78,6 +78,7 @@ class SftpSession:
         self._opening = asyncio.Lock()
         self._opened = 0
         self._failures = 0
+        self._refused: ConnectionFailed | None = None
         self._farewells: set[asyncio.Future[Any]] = set()
         self._replacing = Replacing(self)
         #: seconds of the fastest answer to an OPEN so far
@@ -130,22 +131,32 @@ class SftpSession:
             return self._link.sftp
 
     async def _open(self) -> Channel:
+        if self._refused is not None:
+            raise ConnectionFailed(str(self._refused))
         deadline = time.monotonic() + self.options.conn_timeout
         # A server at its limit of half-open connections (MaxStartups) drops one and takes the next.
         pause = 0.25
+        before = ""
         while True:
             try:
                 channel = await connect(self.server, deadline - time.monotonic(), self._opened + 1)
                 self._opened += 1
                 return channel
-            except ConnectionFailed:
-                if time.monotonic() + pause >= deadline:
+            except ConnectionFailed as failed:
+                if failed.in_login and not self._opened:
                     raise
-            except AuthenticationFailed as refused:
+                if time.monotonic() + pause >= deadline:
+                    if before in ("", str(failed)):
+                        raise
+                    raise ConnectionFailed(f"{failed}. The try before it: {before}") from None
+                before = str(failed)
+            except LoginRefused as refused:
                 if not self._opened:
                     raise
-                # The same credentials have worked a moment ago: it is the server that has changed its mind.
-                raise ConnectionFailed(str(refused)) from None
+                # The same credentials have worked a moment ago: it is the server that has changed its mind. Each
+                # further login might lock the account.
+                self._refused = ConnectionFailed(str(refused))
+                raise self._refused from None
             await asyncio.sleep(pause)
             pause *= 2
 
