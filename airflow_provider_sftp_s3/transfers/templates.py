@@ -140,7 +140,7 @@ def _then_judged(cls: type[TemplatedOperator], init: Callable[..., None]) -> Cal
     def wrapped(self: TemplatedOperator, **kwargs: Any) -> None:
         init(self, **kwargs)
         if next(each for each in type(self).__mro__ if "__init__" in vars(each)) is not cls:
-            return
+            return  # a subclass has not set all that it sets
         if is_unmapped(self):
             self._given = frozenset(kwargs)
         else:
