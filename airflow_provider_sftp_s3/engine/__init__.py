@@ -20,8 +20,9 @@ Where every file comes in, in the order in which a run comes to them:
    move, the stamp, the purge), `clock` (S3's time, by which it is purged). One of a push: `naming` (two keys of one
    path).
 6. `sftp/` is the server. `connection` logs in over SSH, and `packets` makes and takes the packets of the connection;
-   `protocol` speaks SFTP, `session` opens the connection again when it is lost; `file` is one open file, `handles` says
-   how many may be open, `directories` makes those of a push.
+   `protocol` speaks SFTP; `link` is one connection with a watchdog on it, and `session` opens it again when it is lost;
+   `file` is one open file, `handles` says how many may be open, `replace` puts a new file in an old one's place,
+   `directories` makes those of a push, `traits` has what a run has learned of the server.
 7. `s3/` is the bucket. `bucket` has the calls that a run needs; `requests` sends single ones, `sigv4` signs them, `xml`
    reads the answers; `upload` sends what is large, `left_uploads` removes what killed tries have left of that; `marks`
    says which bytes have been pushed, and `ledger` remembers what S3 has said of many objects.
