@@ -53,6 +53,20 @@ except ImportError:
     )
     from airflow.timetables.interval import CronDataIntervalTimetable
 
+try:  # 3.0
+    from airflow.sdk.definitions._internal.mixins import ResolveMixin
+except ImportError:
+    from airflow.utils.mixins import ResolveMixin
+
+
+def is_unmapped(operator: BaseOperator) -> bool:
+    """
+    Say whether Airflow has made `operator` at run time, of a mapped one: its values are what was mapped over.
+
+    May be asked in its `__init__`, where Airflow has no public word for it (2.10 to 3.3).
+    """
+    return bool(getattr(operator, "_BaseOperator__from_mapped", False))
+
 
 def is_continuous(dag: DAG) -> bool:
     """Return whether the next run of a Dag begins as soon as one has ended. Its timetable's module differs."""
@@ -93,6 +107,8 @@ __all__ = [
     "CronDataIntervalTimetable",
     "Param",
     "PokeReturnValue",
+    "ResolveMixin",
     "can_record",
     "is_continuous",
+    "is_unmapped",
 ]

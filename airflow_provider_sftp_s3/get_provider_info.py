@@ -32,5 +32,14 @@ def get_provider_info() -> dict[str, Any]:
                 "python-module": "airflow_provider_sftp_s3.transfers.s3_to_sftp",
             },
         ],
-        "hooks": [{"integration-name": _SFTP, "python-modules": ["airflow_provider_sftp_s3.hooks.sftp_server"]}],
+        "hooks": [
+            {
+                "integration-name": _SFTP,
+                "python-modules": [
+                    "airflow_provider_sftp_s3.hooks.sftp_s3",
+                    "airflow_provider_sftp_s3.hooks.sftp_server",
+                ],
+            },
+            {"integration-name": _S3, "python-modules": ["airflow_provider_sftp_s3.hooks.sftp_s3"]},
+        ],
     }

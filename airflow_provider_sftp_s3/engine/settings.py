@@ -13,6 +13,7 @@ from airflow_provider_sftp_s3.engine.errors import (
     ConfigurationError,
     FileError,
 )
+from airflow_provider_sftp_s3.engine.globs import Globs
 from airflow_provider_sftp_s3.engine.model import MarkMode
 
 AfterTransfer = Literal["move", "delete", "keep"]
@@ -46,19 +47,18 @@ class PullSettings:
     retried_since: datetime | None = None
 
     def __post_init__(self) -> None:
-        check_sftp_path(self.sftp_path)
-        check_caps(self.max_files, self.max_bytes)
+        _check_both(self)
         paths.Shard.of(self.shard)
         if self.after_transfer not in get_args(AfterTransfer):
             raise ConfigurationError(
                 f"after_transfer must be one of {', '.join(get_args(AfterTransfer))}, not {self.after_transfer!r}"
             )
         for name, seconds in (("min_age", self.min_age), ("retention", self.retention or 0)):
-            if not 0 <= seconds < float("inf"):
+            if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 <= seconds < float("inf"):
                 raise ConfigurationError(f"{name} must be 0 seconds or more, not {seconds!r}")
         try:
             paths.check_name(self.done_dir.encode())
-        except (FileError, UnicodeEncodeError):
+        except (FileError, UnicodeEncodeError, AttributeError):
             raise ConfigurationError(
                 f"done_dir must be a name such as '.done', not a path: {self.done_dir!r}"
             ) from None
@@ -90,8 +90,7 @@ class PushSettings:
     retried_since: datetime | None = None
 
     def __post_init__(self) -> None:
-        check_sftp_path(self.sftp_path)
-        check_caps(self.max_files, self.max_bytes)
+        _check_both(self)
         check_mark(self.mark)
         if self.s3_keys is not None and not isinstance(self.s3_keys, str):
             lone = isinstance(self.s3_keys, Mapping) or not isinstance(self.s3_keys, Iterable)
@@ -116,10 +115,26 @@ class PushSettings:
         return (self.s3_keys,) if isinstance(self.s3_keys, str) else tuple(dict.fromkeys(self.s3_keys))
 
 
+def _check_both(settings: PullSettings | PushSettings) -> None:
+    """Check what both directions have, and keep the globs as tuples: an iterator could be read once."""
+    check_sftp_path(settings.sftp_path)
+    paths.directory_prefix(settings.s3_prefix)
+    globs = Globs(settings.include, settings.exclude)
+    object.__setattr__(settings, "include", globs.include)
+    object.__setattr__(settings, "exclude", globs.exclude)
+    check_caps(settings.max_files, settings.max_bytes)
+
+
 def check_sftp_path(path: object) -> None:
     """Raise ConfigurationError where `path` cannot be a directory's path."""
     if not isinstance(path, str) or not path or "\0" in path:
         raise ConfigurationError(f"sftp_path must be the path of a directory on the server, not {path!r}")
+
+
+def check_bucket_name(name: object) -> None:
+    """Raise ConfigurationError where `name` is no text, or none at all. S3 judges the rest."""
+    if not isinstance(name, str) or not name:
+        raise ConfigurationError(f"s3_bucket must be the name of a bucket, not {name!r}")
 
 
 def check_caps(max_files: int | None, max_bytes: int | None) -> None:

@@ -23,6 +23,11 @@ class Flows:
     dags: dict[str, DAG] = field(default_factory=dict)
     errors: list[FlowError] = field(default_factory=list)
 
+    @property
+    def error(self) -> FlowsError | None:
+        """All errors as one, with the message of each: the import error that Airflow shows. None: there is none."""
+        return FlowsError("\n".join(str(error) for error in self.errors)) if self.errors else None
+
 
 def load_flows(path: str | Path) -> Flows:
     """
@@ -68,8 +73,8 @@ def check_flows(path: str | Path) -> None:
     :raises FlowsError: with the message of every flow that makes no Dag.
     """
     try:
-        errors = load_flows(path).errors
+        error = load_flows(path).error
     except FlowsFileError:
         return
-    if errors:
-        raise FlowsError("\n".join(str(error) for error in errors))
+    if error:
+        raise error

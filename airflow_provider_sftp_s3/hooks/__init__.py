@@ -1,1 +1,1 @@
-"""From Airflow connections to the engine's clients."""
+"""From Airflow connections to the engine's clients, and the hook that pulls and pushes with them."""

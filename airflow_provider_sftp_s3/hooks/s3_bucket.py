@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
-from airflow_provider_sftp_s3.engine.errors import ConfigurationError
 from airflow_provider_sftp_s3.engine.options import TransferOptions
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket, keep_secrets_out_of_logs
+from airflow_provider_sftp_s3.engine.settings import check_bucket_name
 
 
 def bucket_of(aws_conn_id: str | None, name: str, options: TransferOptions) -> Bucket:
@@ -17,8 +17,7 @@ def bucket_of(aws_conn_id: str | None, name: str, options: TransferOptions) -> B
     :param aws_conn_id: id of the connection; None: boto3's own way to find credentials, such as MWAA's execution role.
     :raises ConfigurationError: `name` is not what a bucket can be called.
     """
-    if not isinstance(name, str) or not name:
-        raise ConfigurationError(f"s3_bucket must be the name of a bucket, not {name!r}")
+    check_bucket_name(name)
     keep_secrets_out_of_logs()  # already now: a role is assumed next
     hook = S3Hook(aws_conn_id=aws_conn_id)
     session, settings = hook.get_session(), hook.conn_config

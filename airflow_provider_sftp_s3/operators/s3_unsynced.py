@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError
 from airflow_provider_sftp_s3.engine.paths import directory_prefix
+from airflow_provider_sftp_s3.engine.settings import PushSettings
 from airflow_provider_sftp_s3.engine_thread import EngineThread
+from airflow_provider_sftp_s3.hooks.arguments import judge
+from airflow_provider_sftp_s3.hooks.sftp_s3 import fails_for_good
 from airflow_provider_sftp_s3.operators.s3_events import Landed, landed
-from airflow_provider_sftp_s3.transfers.base import fails_for_good
 from airflow_provider_sftp_s3.transfers.templates import TemplatedOperator
 
 if TYPE_CHECKING:
@@ -68,9 +70,15 @@ class S3ListUnsyncedOperator(TemplatedOperator):
         self.batch_files = batch_files
         self.max_batches = max_batches
 
+    @classmethod
+    def judge(cls, arguments: Mapping[str, Any]) -> None:
+        """Look at the arguments. :raises ConfigurationError: one is not allowed; the message names it."""
+        judge(PushSettings, arguments)
+
     @fails_for_good
     def execute(self, context: Context) -> list[list[str]]:
         """Return the keys of the unsynced objects in batches."""
+        self.refuse_none()
         return self._unsynced_in_batches(None)
 
     def _unsynced_in_batches(self, s3_keys: list[str] | None) -> list[list[str]]:
@@ -104,6 +112,7 @@ class S3ListAnnouncedOperator(S3ListUnsyncedOperator):
     @fails_for_good
     def execute(self, context: Context) -> list[list[str]]:
         """Return the keys of the unsynced objects in batches."""
+        self.refuse_none()
         if not context["triggering_asset_events"]:
             return self._unsynced_in_batches(None)
         prefix = directory_prefix(self.s3_prefix)
@@ -148,7 +157,6 @@ def unsynced_batches(
             raise ConfigurationError(f"{name} must be a whole number above 0, not {number!r}")
     from airflow_provider_sftp_s3.engine.options import TransferOptions
     from airflow_provider_sftp_s3.engine.s3.ledger import Ledger
-    from airflow_provider_sftp_s3.engine.settings import PushSettings
     from airflow_provider_sftp_s3.engine.unsynced import unsynced
     from airflow_provider_sftp_s3.hooks.s3_bucket import bucket_of
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,10 +14,12 @@ from airflow_provider_sftp_s3._compat import (
     Context,
     PokeReturnValue,
 )
+from airflow_provider_sftp_s3.engine.settings import PushSettings
+from airflow_provider_sftp_s3.hooks.arguments import judge
+from airflow_provider_sftp_s3.hooks.sftp_s3 import fails_for_good
 from airflow_provider_sftp_s3.operators.s3_unsynced import (
     unsynced_batches,
 )
-from airflow_provider_sftp_s3.transfers.base import fails_for_good
 from airflow_provider_sftp_s3.transfers.templates import TemplatedOperator
 
 
@@ -41,6 +44,7 @@ class S3UnsyncedSensor(TemplatedOperator, S3KeySensor):
     """
 
     template_fields = ("bucket_name", "bucket_key", "aws_conn_id", "include", "exclude")
+    _places = ("bucket_name", "bucket_key", "include")
 
     def __init__(
         self,
@@ -61,6 +65,12 @@ class S3UnsyncedSensor(TemplatedOperator, S3KeySensor):
         self.batch_files = batch_files
         self.max_batches = max_batches
 
+    @classmethod
+    def judge(cls, arguments: Mapping[str, Any]) -> None:
+        """Look at the arguments. :raises ConfigurationError: one is not allowed; the message names it."""
+        names = {"bucket_name": "s3_bucket", "bucket_key": "s3_prefix"}
+        judge(PushSettings, {names.get(name, name): value for name, value in arguments.items()})
+
     def execute(self, context: Context) -> Any:
         """Poke until there is something, and return it."""
         return super(S3KeySensor, self).execute(context)  # S3KeySensor itself drops what poke() has found
@@ -68,6 +78,7 @@ class S3UnsyncedSensor(TemplatedOperator, S3KeySensor):
     @fails_for_good
     def poke(self, context: Context) -> PokeReturnValue:
         """List the unsynced objects, if there are any."""
+        self.refuse_none()
         batches = unsynced_batches(
             s3_bucket=self.bucket_name,
             s3_prefix=self.bucket_key,

@@ -1,30 +1,25 @@
-"""What both operators share: how the engine is begun, its log, and its end."""
+"""What both operators share: how the transfer is begun, what it leaves behind, and its end."""
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from airflow_provider_sftp_s3._compat import AirflowFailException, is_continuous
+from airflow_provider_sftp_s3._compat import is_continuous
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError, LoginRefused, TransferError
-from airflow_provider_sftp_s3.engine_thread import EngineThread, taking_turns
+from airflow_provider_sftp_s3.engine.settings import PullSettings, PushSettings
+from airflow_provider_sftp_s3.hooks.arguments import judge, names_of, settings_of, truth
+from airflow_provider_sftp_s3.hooks.sftp_s3 import SftpS3Hook, fails_for_good
 from airflow_provider_sftp_s3.transfers.assets import UPDATED, update_assets
 from airflow_provider_sftp_s3.transfers.lineage import Places
 from airflow_provider_sftp_s3.transfers.templates import TemplatedOperator
 
 if TYPE_CHECKING:
     from airflow_provider_sftp_s3._compat import Context
-    from airflow_provider_sftp_s3.engine.model import Report
     from airflow_provider_sftp_s3.engine.options import TransferOptions
-    from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
-    from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
-from airflow_provider_sftp_s3.transfers.log import LogObserver
 
-T = TypeVar("T")
+SETTINGS: dict[str, type[PullSettings | PushSettings]] = {"pull": PullSettings, "push": PushSettings}
 
 #: XCom of a mapped task whose login was refused: those of its Dag run that come after it do not try theirs.
 REFUSED = "login_refused"
@@ -36,7 +31,7 @@ REFUSED_PAUSE = 15 * 60.0
 
 class TransferOperator(TemplatedOperator):
     """
-    Base of the operators: opens what the connections describe, runs the engine, and ends as Airflow expects.
+    Base of the operators: has the hook do the transfer, and ends as Airflow expects.
 
     Errors that a retry cannot mend become AirflowFailException, which Airflow does not retry.
 
@@ -54,66 +49,42 @@ class TransferOperator(TemplatedOperator):
     dry_run: bool | str
     options: TransferOptions | dict[str, Any] | None
 
-    _engine: EngineThread | None = None
-    _places: Places | None = None
+    _hook: SftpS3Hook | None = None
 
-    def transfer(
-        self,
-        context: Context,
-        work: Callable[[SftpSession, Bucket, TransferOptions, LogObserver], Coroutine[Any, Any, Report]],
-    ) -> dict[str, Any]:
+    @classmethod
+    def judge(cls, arguments: Mapping[str, Any]) -> None:
+        """Look at a transfer's arguments. :raises ConfigurationError: one is not allowed; the message names it."""
+        judge(SETTINGS[cls.direction], arguments)
+
+    @fails_for_good
+    def execute(self, context: Context) -> dict[str, Any]:
         """
-        Open session and bucket, run `work`, and return its report.
+        Transfer once and return the report.
 
-        :raises ConfigurationError: somebody has to change something first. Where that shows in the middle of a run,
+        :raises AirflowFailException: somebody has to change something first. Where that shows in the middle of a run,
             the report is in XCom under ``report``, too.
         :raises TransferError: something failed; the report is in XCom under ``report``.
         :raises ConnectionFailed: the server or S3 cannot be reached.
         """
-        from airflow_provider_sftp_s3.engine.options import TransferOptions
-        from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
-        from airflow_provider_sftp_s3.hooks.s3_bucket import bucket_of
-        from airflow_provider_sftp_s3.hooks.sftp_server import SftpSessionHook
-
-        server, options = SftpSessionHook(self.sftp_conn_id).read(TransferOptions.of(self.options))
+        self.refuse_none()
+        kind = SETTINGS[self.direction]
+        arguments = {name: getattr(self, name) for name in names_of(kind)}
+        settings = settings_of(kind, arguments, **self._of_the_task(context))
         self._heed_refusals(context)
-        self._places = Places(self.direction, server, self.sftp_path, self.s3_bucket, self.s3_prefix or "")
-        promised: Future[Bucket] = Future()
-
-        async def session_and_work() -> Report:
-            async with (
-                SftpSession(server, options) as session,
-                await asyncio.shield(asyncio.wrap_future(promised)) as bucket,
-            ):
-                with LogObserver(self.log) as observer:
-                    return await work(session, bucket, options, observer)
-
-        self._engine = EngineThread()
+        self._hook = SftpS3Hook(self.sftp_conn_id, self.aws_conn_id)
         try:
-            try:
-                wait = self._engine.start(session_and_work)
-                # boto3 takes as long to begin as a login does: at the same time.
-                with taking_turns:
-                    promised.set_result(bucket_of(self.aws_conn_id, self.s3_bucket, options))
-            except BaseException:
-                self._engine.stop()
-                raise
-            report = wait()
+            report = self._hook.transfer(settings, self.s3_bucket, self.options, self.log)
         except LoginRefused as refused:
             self._remember_refusal(context, refused)
             raise
         except (ConfigurationError, TransferError) as failed:
             if failed.report is not None:
-                self.log.info("%s", failed.report.summary())
                 context["ti"].xcom_push(key="report", value=failed.report.as_dict())
             raise
-        finally:
-            self._engine = None
-        self.log.info("%s", report.summary())
         # Airflow takes events of the try that succeeds only, and what the tries before it moved cannot be known.
         moved = report.transferred or (context["ti"].try_number > 1 and not truth("dry_run", self.dry_run))
-        if moved:
-            uri = self._places.target_uri()
+        if moved and (places := self._places_of_the_run()):
+            uri = places.target_uri()
             update_assets(self, context, uri)
             if getattr(context.get("ti"), "map_index", None) not in (None, -1):
                 context["ti"].xcom_push(key=UPDATED, value=uri)
@@ -153,49 +124,25 @@ class TransferOperator(TemplatedOperator):
             )
             time.sleep(REFUSED_PAUSE)
 
+    def _of_the_task(self, context: Context) -> dict[str, Any]:
+        """Return the settings that are the task's own: when the run began, on a retry."""
+        return {"retried_since": context["dag_run"].start_date if context["ti"].try_number > 1 else None}
+
+    def _places_of_the_run(self) -> Places | None:
+        """Return where the transfer has read and written; None where it has not read its connection."""
+        if self._hook is None or self._hook.server is None:
+            return None
+        return Places(self.direction, self._hook.server, self.sftp_path, self.s3_bucket, self.s3_prefix or "")
+
     def get_openlineage_facets_on_complete(self, _: Any) -> Any:
         """Return OpenLineage's inputs and outputs: the two directories; none where no connection was read."""
         from airflow.providers.openlineage.extractors import OperatorLineage
 
-        inputs, outputs = self._places.datasets() if self._places else ([], [])
+        places = self._places_of_the_run()
+        inputs, outputs = places.datasets() if places else ([], [])
         return OperatorLineage(inputs=inputs, outputs=outputs)
 
     def on_kill(self) -> None:
-        """Stop the engine: files are closed, unfinished ones removed, connections ended."""
-        if self._engine is not None:
-            self._engine.stop()
-
-
-def seconds(name: str, value: timedelta | float | None) -> float | None:
-    """Return a duration argument in seconds. :raises ConfigurationError: it is none."""
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)):
-        return value
-    raise ConfigurationError(f"{name} must be a timedelta or a number of seconds, not {value!r}")
-
-
-def truth(name: str, value: object) -> bool:
-    """Return a templated flag as a bool: a template renders to text. :raises ConfigurationError: it is none."""
-    if isinstance(value, bool):
-        return value
-    text = str(value).strip().lower()
-    if text in ("true", "1", "yes"):
-        return True
-    if text in ("false", "0", "no", "", "none"):
-        return False
-    raise ConfigurationError(f"{name} must be true or false, not {value!r}")
-
-
-def fails_for_good(execute: Callable[[Any, Context], T]) -> Callable[[Any, Context], T]:
-    """Have what nobody but a user can mend fail at once, with no retries."""
-    import functools
-
-    @functools.wraps(execute)
-    def wrapped(self: Any, context: Context) -> T:
-        try:
-            return execute(self, context)
-        except ConfigurationError as wrong:
-            raise AirflowFailException(str(wrong)) from None
-
-    return wrapped
+        """Stop the transfer: files are closed, unfinished ones removed, connections ended."""
+        if self._hook is not None:
+            self._hook.stop()

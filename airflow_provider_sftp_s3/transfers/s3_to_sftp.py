@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_sftp_s3.transfers.base import TransferOperator, fails_for_good, truth
+from airflow_provider_sftp_s3.transfers.base import TransferOperator
 from airflow_provider_sftp_s3.transfers.templates import label_of
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ class S3ToSftpOperator(TransferOperator):
         "dry_run",
     )
     _lists = ("s3_keys", "include", "exclude")
+    _places = ("sftp_path", "s3_bucket", "s3_prefix", "s3_keys", "include", "strip_regex")
     ui_color = "#f0e6d5"
     direction = "push"
 
@@ -111,27 +112,9 @@ class S3ToSftpOperator(TransferOperator):
         """What a mapped task is called in Airflow's UI, by ``map_index_template="{{ task.batch }}"``."""
         return label_of(self.s3_keys)
 
-    @fails_for_good
-    def execute(self, context: Context) -> dict[str, Any]:
-        """Push once and return the report."""
-        from airflow_provider_sftp_s3.engine.push import push
-        from airflow_provider_sftp_s3.engine.settings import PushSettings
-
+    def _of_the_task(self, context: Context) -> dict[str, Any]:
+        """Return the settings that are the task's own: what names its temporary files, and if there are old ones."""
         ti = context["ti"]
         instance = f"{ti.dag_id}\n{ti.task_id}\n{ti.run_id}\n{ti.map_index}"
-        settings = PushSettings(
-            sftp_path=self.sftp_path,
-            s3_prefix=self.s3_prefix,
-            s3_keys=self.s3_keys,
-            include=self.include,
-            exclude=self.exclude,
-            strip_regex=self.strip_regex,
-            mark=self.mark,
-            max_files=self.max_files,
-            max_bytes=self.max_bytes,
-            dry_run=truth("dry_run", self.dry_run),
-            owner=hashlib.sha256(instance.encode()).hexdigest()[:8],
-            clean_up=ti.try_number > 1,
-            retried_since=context["dag_run"].start_date if ti.try_number > 1 else None,
-        )
-        return self.transfer(context, lambda *places: push(settings, *places))
+        owner = hashlib.sha256(instance.encode()).hexdigest()[:8]
+        return {**super()._of_the_task(context), "owner": owner, "clean_up": ti.try_number > 1}

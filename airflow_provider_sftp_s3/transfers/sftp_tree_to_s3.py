@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_sftp_s3.transfers.base import TransferOperator, fails_for_good, seconds, truth
+from airflow_provider_sftp_s3.transfers.base import TransferOperator
 
 if TYPE_CHECKING:
-    from airflow_provider_sftp_s3._compat import Context
     from airflow_provider_sftp_s3.engine.options import TransferOptions
 
 
@@ -68,6 +67,7 @@ class SftpTreeToS3Operator(TransferOperator):
         "dry_run",
         "shard",
     )
+    _places = ("sftp_path", "s3_bucket", "s3_prefix", "include", "shard")
     ui_color = "#d5e8f0"
     direction = "pull"
 
@@ -109,26 +109,3 @@ class SftpTreeToS3Operator(TransferOperator):
         self.dry_run = dry_run
         self.shard = shard
         self.options = options
-
-    @fails_for_good
-    def execute(self, context: Context) -> dict[str, Any]:
-        """Pull once and return the report."""
-        from airflow_provider_sftp_s3.engine.pull import pull
-        from airflow_provider_sftp_s3.engine.settings import PullSettings
-
-        settings = PullSettings(
-            sftp_path=self.sftp_path,
-            s3_prefix=self.s3_prefix,
-            include=self.include,
-            exclude=self.exclude,
-            min_age=seconds("min_age", self.min_age) or 0,
-            after_transfer=self.after_transfer,  # type: ignore[arg-type]
-            done_dir=self.done_dir,
-            retention=seconds("retention", self.retention),
-            max_files=self.max_files,
-            max_bytes=self.max_bytes,
-            dry_run=truth("dry_run", self.dry_run),
-            shard=self.shard,
-            retried_since=context["dag_run"].start_date if context["ti"].try_number > 1 else None,
-        )
-        return self.transfer(context, lambda *places: pull(settings, *places))

@@ -839,6 +839,41 @@ MUTANTS = (
         "pass",
         _only("unit/test_templates.py", "any_map_index_template"),
     ),
+    Mutant(
+        "a typo is an import error",
+        "transfers/templates.py",
+        "            self.judge(self._plain(vars(self)))\n",
+        "            pass\n",
+        _only("integration/test_operators.py", "typo"),
+    ),
+    Mutant(
+        "a typo in what is mapped is an import error",
+        "transfers/templates.py",
+        "        cls.judge(cls._plain(kwargs))\n",
+        "",
+        _only("integration/test_operators.py", "typo"),
+    ),
+    Mutant(
+        "a template is not judged before it is rendered",
+        "transfers/templates.py",
+        '        return is_template(value) or "{#" in value\n',
+        "        return False\n",
+        _only("unit/test_templates.py", "not_known_yet"),
+    ),
+    Mutant(
+        "a task that has returned nothing has nothing moved",
+        "transfers/templates.py",
+        "                self._found_none = (*self._found_none, name)\n",
+        "                pass\n",
+        _only("unit/test_templates.py", "comes_to_none"),
+    ),
+    Mutant(
+        "a batch that is None is not everything",
+        "transfers/templates.py",
+        "            self._given = frozenset(kwargs)\n",
+        "            pass\n",
+        _only("integration/test_operators.py", "batch_of_none"),
+    ),
     # --- connections and time
     Mutant(
         "host key",

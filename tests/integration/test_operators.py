@@ -25,9 +25,8 @@ import asyncssh
 import pytest
 
 from airflow_provider_sftp_s3._compat import DAG, AirflowFailException, AirflowTaskTimeout, BaseOperator
-from airflow_provider_sftp_s3.engine import run
+from airflow_provider_sftp_s3.engine import log, run
 from airflow_provider_sftp_s3.engine.errors import ConnectionFailed, SftpS3Error, TransferError
-from airflow_provider_sftp_s3.transfers import log
 from airflow_provider_sftp_s3.transfers.s3_to_sftp import S3ToSftpOperator
 from airflow_provider_sftp_s3.transfers.sftp_tree_to_s3 import SftpTreeToS3Operator
 from tests.support.airflow_env import airflow_connections, run_dag, warnings_of_ours_only, xcom
@@ -38,6 +37,7 @@ from tests.support.sftp_servers import AsyncsshServer, Fault
 pytestmark = pytest.mark.integration
 
 DIRECTIONS = ("pull", "push")
+OPERATORS: dict[str, Any] = {"pull": SftpTreeToS3Operator, "push": S3ToSftpOperator}
 REPORT = {
     *("direction", "transferred", "bytes", "seconds", "skipped"),
     *("failed", "failures", "targets", "purged"),
@@ -366,20 +366,25 @@ def test_an_s3_that_is_down_is_retried(world: World, direction: str) -> None:
 
 OTHER_KEY = " ".join(asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode().split()[:2])
 
-BOTH = [
+FOUND_OUT_BY_A_RUN = [
     ({"sftp_path": "/nowhere"}, ["sftp_path", "no directory", "'/nowhere'"]),
     ({"sftp_path": "/in/file"}, ["sftp_path", "no directory", "'/in/file'"]),
-    ({"sftp_path": ""}, ["sftp_path", "path of a directory", "''"]),
     ({"s3_bucket": "no-such-bucket-anywhere"}, ["s3_bucket", "no bucket", "'no-such-bucket-anywhere'"]),
     ({"s3_bucket": "Not A Bucket!"}, ["s3_bucket", "'Not A Bucket!'"]),
+    ({"sftp_conn_id": "nobody"}, ["sftp_conn_id", "nobody"]),
+]
+BOTH = [
+    ({"sftp_path": ""}, ["sftp_path", "path of a directory", "''"]),
+    ({"s3_bucket": ""}, ["s3_bucket", "name of a bucket", "''"]),
     ({"s3_prefix": "a//b"}, ["s3_prefix", "'a//b'", "two in a row", "'inbound/partner/'"]),
     ({"s3_prefix": "/"}, ["s3_prefix", "leave it empty"]),
     ({"include": [""]}, ["include", "glob", "'*.csv'"]),
+    ({"include": []}, ["include is an empty list"]),
     ({"exclude": [1]}, ["exclude", "glob", "'*.csv'"]),
     ({"max_files": 0}, ["max_files", "above 0", "None", "0"]),
     ({"max_bytes": -1}, ["max_bytes", "above 0", "None", "-1"]),
+    ({"max_bytes": "{{ 5 }}"}, ["max_bytes", "above 0", "'{{ 5 }}'"]),  # no template field
     ({"dry_run": "perhaps"}, ["dry_run", "true or false", "'perhaps'"]),
-    ({"sftp_conn_id": "nobody"}, ["sftp_conn_id", "nobody"]),
     ({"options": {"concurrency": 0}}, ["options", "concurrency", "from 1 to 1024", "0"]),
     ({"options": {"part_size": 1}}, ["options", "part_size", "5242880", "1"]),
     ({"options": {"conn_timeout": "soon"}}, ["options", "conn_timeout", "seconds", "'soon'"]),
@@ -391,9 +396,11 @@ PULL = [
     ({"after_transfer": "burn"}, ["after_transfer", "move, delete, keep", "'burn'"]),
     ({"done_dir": "done/today"}, ["done_dir", "a name", "'.done'", "not a path", "'done/today'"]),
     ({"done_dir": ""}, ["done_dir", "a name", "''"]),
+    ({"done_dir": None}, ["done_dir", "a name", "None"]),
     ({"retention": timedelta(days=-1)}, ["retention", "0 seconds or more", "-86400"]),
     ({"retention": "7d"}, ["retention", "timedelta", "'7d'"]),
     ({"min_age": -1}, ["min_age", "0 seconds or more", "-1"]),
+    ({"shard": "3/2"}, ["shard", "'2/8'", "'3/2'"]),
 ]
 PUSH = [
     ({"mark": "sticker"}, ["mark", "metadata, tag, none", "'sticker'"]),
@@ -402,17 +409,33 @@ PUSH = [
 ]
 
 
-def _cases() -> Iterator[Any]:
-    for direction, cases in (("pull", BOTH + PULL), ("push", BOTH + PUSH)):
+def _cases(both: list[Any], pull: list[Any], push: list[Any]) -> Iterator[Any]:
+    for direction, cases in (("pull", both + pull), ("push", both + push)):
         for arguments, words in cases:
             yield pytest.param(direction, arguments, words, id=f"{direction}-{arguments}")
 
 
-@pytest.mark.parametrize(("direction", "arguments", "words"), list(_cases()))
-def test_a_wrong_setting_fails_at_once_and_says_what_to_change(
+@pytest.mark.parametrize(
+    ("direction", "arguments", "words"),
+    list(
+        _cases([*BOTH, ({"sftp_path": Path("/in")}, ["sftp_path", "path of a directory", "Path('/in')"])], PULL, PUSH)
+    ),
+)
+def test_a_typo_is_an_import_error(direction: str, arguments: dict[str, Any], words: list[str]) -> None:
+    """What is written plainly is judged where it is written: of an operator, and of one that is mapped over others."""
+    good: dict[str, Any] = {"task_id": "transfer", "sftp_path": "/in", "s3_bucket": "b"}
+    for make in (OPERATORS[direction], OPERATORS[direction].partial):
+        with warnings_of_ours_only(), new_dag(), pytest.raises(ValueError, match=words[0]) as wrong:
+            make(**good | arguments)
+        for word in words:
+            assert word in str(wrong.value)
+
+
+@pytest.mark.parametrize(("direction", "arguments", "words"), list(_cases(FOUND_OUT_BY_A_RUN, [], [])))
+def test_a_wrong_place_fails_at_once_and_says_what_to_change(
     world: World, direction: str, arguments: dict[str, Any], words: list[str]
 ) -> None:
-    """No retry, no file touched, and a message that names the argument, what it was, and what it may be."""
+    """No retry, no file touched, and a message that names the argument and what it was."""
     world.source(direction, "a.txt")
     world.file("file")
     ended = world.run(direction, retries=3, **arguments)
@@ -421,9 +444,39 @@ def test_a_wrong_setting_fails_at_once_and_says_what_to_change(
     assert isinstance(error, AirflowFailException)
     for word in words:
         assert word in str(error)
+    assert_nothing_moved(world, direction)
+
+
+def assert_nothing_moved(world: World, direction: str) -> None:
     assert not {"a.txt", "file"} & set(world.arrived(direction))
     if direction == "pull":
         assert {path.name for path in (world.sftp.root / "in").rglob("*")} == {"a.txt", "file"}
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_a_wrong_value_that_a_task_is_mapped_over_fails_at_once(world: World, direction: str) -> None:
+    """It is known when the task runs: no retry, no file touched, and the same message as for a plain value."""
+    world.source(direction, "a.txt")
+    world.file("file")
+    cases: list[Any] = [*BOTH, *(PULL if direction == "pull" else PUSH)]
+    errors: dict[int, BaseException] = {}
+
+    def failed(context: Any) -> None:
+        errors[context["ti"].map_index] = context["exception"]
+
+    good: dict[str, Any] = {"sftp_path": "/in" if direction == "pull" else "/out", "s3_bucket": world.bucket}
+    with new_dag() as dag:
+        OPERATORS[direction].partial(
+            task_id="transfer", retries=3, retry_delay=timedelta(0), on_failure_callback=failed
+        ).expand_kwargs([good | arguments for arguments, _ in cases])
+    state, instances = run_dag(dag)
+    assert state == "failed"
+    for index, (_, words) in enumerate(cases):
+        assert (instances["transfer", index].state, instances["transfer", index].try_number) == ("failed", 1)
+        assert isinstance(errors[index], AirflowFailException)
+        for word in words:
+            assert word in str(errors[index])
+    assert_nothing_moved(world, direction)
 
 
 CONNECTIONS = [
@@ -613,6 +666,60 @@ def test_mapped_tasks_take_lists_from_templates_and_have_labels_that_fit(world: 
     assert set(world.arrived("push")) == {names[0], names[2]}
     labels = [instances["transfer", index].rendered_map_index for index in (0, 1)]
     assert labels == ["from/a.txt", f"from/{names[2]}"[:247] + "..."]
+
+
+class Nothing(BaseOperator):
+    """Returns nothing, as a task before the push does that has forgotten to."""
+
+    def execute(self, context: Any) -> None:
+        return None
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_a_task_before_that_returns_nothing_has_nothing_moved(world: World, native: bool) -> None:
+    """By reference, as text that Jinja has made of it, in a list: the task fails at once, and names the argument."""
+    template = "{{ ti.xcom_pull(task_ids='nothing') }}"
+    names = {
+        "push": ("s3_keys", "include", "s3_prefix", "strip_regex", "sftp_path", "s3_bucket"),
+        "pull": ("include", "s3_prefix", "shard", "sftp_path", "s3_bucket"),
+    }
+    errors: dict[str, BaseException] = {}
+
+    def failed(context: Any) -> None:
+        errors[context["ti"].task_id] = context["exception"]
+
+    for direction in DIRECTIONS:
+        world.source(direction, "a.txt")
+    with new_dag(render_template_as_native_obj=native) as dag:
+        nothing = Nothing(task_id="nothing")
+        for direction in DIRECTIONS:
+            for name in names[direction]:
+                values = [nothing.output, template, *([["x", template]] if name in ("s3_keys", "include") else [])]
+                for number, value in enumerate(values):
+                    given: dict[str, Any] = {name: value, "task_id": f"{direction}-{number}-{name}"}
+                    nothing >> world.operator(direction, retries=2, on_failure_callback=failed, **given)
+    state, instances = run_dag(dag)
+    assert (state, len(errors)) == ("failed", len(instances) - 1)
+    for task, error in errors.items():
+        assert instances[task, -1].try_number == 1
+        assert isinstance(error, AirflowFailException)
+        assert str(error).startswith(f"{task.rpartition('-')[2]} is None")
+    assert world.arrived("push") == {}
+    assert (world.sftp.root / "in/a.txt").exists()
+
+
+def test_a_batch_of_none_pushes_nothing(world: World) -> None:
+    """Mapped over keys, where one of the batches is None. An argument of partial that is None is not given, as ever."""
+    world.object("from/a.txt")
+    world.object("from/b.txt")
+    with new_dag() as dag:
+        S3ToSftpOperator.partial(
+            task_id="transfer", s3_bucket=world.bucket, s3_prefix="from/", sftp_path="/out", strip_regex=None
+        ).expand_kwargs([{"s3_keys": None}, {"s3_keys": ["from/a.txt"]}])
+    state, instances = run_dag(dag)
+    assert state == "failed"
+    assert [instances["transfer", index].state for index in (0, 1)] == ["failed", "success"]
+    assert set(world.arrived("push")) == {"a.txt"}
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)

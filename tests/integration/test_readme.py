@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,13 @@ import pytest
 from airflow_provider_sftp_s3.engine.sftp.connection import SftpServer
 from airflow_provider_sftp_s3.transfers.lineage import Places
 from tests.support.airflow_env import airflow_connections, run_dag, warnings_of_ours_only
-from tests.support.s3_server import S3Server
+from tests.support.s3_server import ACCESS_KEY, REGION, SECRET_KEY, S3Server
 from tests.support.sftp_servers import AsyncsshServer
 
 pytestmark = pytest.mark.integration
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+DOCS = Path(__file__).parents[2] / "docs"
+README = (DOCS.parent / "README.md").read_text()
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
 
 
@@ -44,28 +47,66 @@ def dag_of(code: str) -> Any:
 
 def test_both_operators_run_as_pasted(airflow_home: Path, sftp_server: AsyncsshServer, s3: S3Server) -> None:
     """A tree goes one way, an object the other."""
-    pull, push, _, shards = blocks("python")
+    pull, push, by_hook, _, shards = blocks("python")
     for directory in ("outgoing/sub", "incoming"):
         (sftp_server.root / directory).mkdir(parents=True)
-    (sftp_server.root / "outgoing/sub/a.csv").write_bytes(b"in")
-    os.utime(sftp_server.root / "outgoing/sub/a.csv", (1e9, 1e9))
+    for name in ("sub/a.csv", "orders_1.csv"):
+        (sftp_server.root / "outgoing" / name).write_bytes(b"in")
+        os.utime(sftp_server.root / "outgoing" / name, (1e9, 1e9))
     client = s3.client()
     for bucket in ("example-inbound", "example-outbound"):
         where = {"LocationConstraint": client.meta.region_name}
         client.create_bucket(Bucket=bucket, CreateBucketConfiguration=where)
     client.put_object(Bucket="example-outbound", Key="partner/b.csv", Body=b"out")
     with airflow_connections(sftp_default=sftp_server.airflow_connection(), aws_default=s3.airflow_connection()):
-        for code in (pull, push, shards):
+        for code in (by_hook, pull, push, shards):
             state, _ = run_dag(dag_of(code))
             assert state == "success"
-    assert s3.objects("example-inbound") == {"partner/sub/a.csv": b"in"}
+    assert s3.objects("example-inbound") == {"orders/orders_1.csv": b"in", "partner/sub/a.csv": b"in"}
     assert (sftp_server.root / "outgoing/sub/.done/a.csv").exists()
+    assert (sftp_server.root / "incoming/b.csv").read_bytes() == b"out"
+
+
+def test_the_engine_runs_as_pasted_and_needs_no_airflow(
+    sftp_server: AsyncsshServer, s3: S3Server, tmp_path: Path
+) -> None:
+    """docs/engine.md: a tree goes one way, an object the other, in a process that never imports Airflow."""
+    (code,) = re.findall(r"^```python\n(.*?)^```", (DOCS / "engine.md").read_text(), re.DOTALL | re.MULTILINE)
+    (tmp_path / "transfer.py").write_text(code)
+    for directory in ("outgoing", "incoming"):
+        (sftp_server.root / directory).mkdir()
+    (sftp_server.root / "outgoing/a.csv").write_bytes(b"in")
+    os.utime(sftp_server.root / "outgoing/a.csv", (1e9, 1e9))
+    client = s3.client()
+    for bucket in ("example-inbound", "example-outbound"):
+        where = {"LocationConstraint": client.meta.region_name}
+        client.create_bucket(Bucket=bucket, CreateBucketConfiguration=where)
+    client.put_object(Bucket="example-outbound", Key="partner/b.csv", Body=b"out")
+    client.close()
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", str(tmp_path / "transfer.py")],
+        env={
+            **{"HOME": str(tmp_path), "PATH": os.environ["PATH"], "PYTHONPATH": str(DOCS.parent)},
+            **{"SFTP_HOST": sftp_server.host, "SFTP_PORT": str(sftp_server.port), "SFTP_USER": sftp_server.username},
+            **{"SFTP_PASSWORD": sftp_server.password or "", "SFTP_HOST_KEY": sftp_server.host_key},
+            **{"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY, "AWS_DEFAULT_REGION": REGION},
+            **{"AWS_ENDPOINT_URL": s3.url, "AWS_EC2_METADATA_DISABLED": "true"},
+        },
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert [line.split(" (")[0] for line in done.stdout.splitlines()] == ["pull: 1 transferred", "push: 1 transferred"]
+    imported = set(re.findall(r"\| +([\w.]+)$", done.stderr, re.MULTILINE))
+    assert "asyncssh" in imported
+    assert not {name for name in imported if name.split(".")[0] == "airflow"}
+    assert s3.objects("example-inbound") == {"partner/a.csv": b"in"}
     assert (sftp_server.root / "incoming/b.csv").read_bytes() == b"out"
 
 
 def test_the_dag_that_waits_for_the_pull_waits_for_its_asset() -> None:
     """Which is the one that the example of a pull writes to."""
-    pull, _, after, _ = (dag_of(code) for code in blocks("python"))
+    pull, _, _, after, _ = (dag_of(code) for code in blocks("python"))
     (task,) = pull.tasks
     places = Places("pull", SftpServer(host="example"), task.sftp_path, task.s3_bucket, task.s3_prefix)
     (asset,) = after.timetable.asset_condition.objects

@@ -42,7 +42,7 @@ def rendered(which: str, context: dict[str, Any], *, native: bool = False, **arg
     with warnings_of_ours_only():
         kind, needed = operators()[which]
         dag = DAG("d", schedule=None, start_date=datetime(2024, 1, 1), render_template_as_native_obj=native)
-        operator = kind(task_id="t", dag=dag, **needed, **arguments)
+        operator = kind(task_id="t", dag=dag, **needed | arguments)
         operator.render_template_fields(context, dag.get_template_env())
     return operator
 
@@ -108,6 +108,76 @@ def test_an_empty_list_from_a_template() -> None:
     """Excludes nothing, and is no key; one to include is refused when the run begins, see test_paths.py."""
     operator = rendered("push", {"x": []}, s3_keys="{{ x }}", include="{{ x }}", exclude="{{ x }}")
     assert (operator.s3_keys, operator.include, operator.exclude) == ([], [], [])
+
+
+# ------------------------------------------------------------------------------------------------- judged when, by whom
+
+OPEN = ["{{ x }}", "a{% if x %}b{% endif %}", "a{# [ #}b"]
+
+
+@pytest.mark.parametrize("which", ["pull", "push", "list", "announced", "sensor"])
+def test_what_is_not_known_yet_is_not_judged(which: str) -> None:
+    """Templates and references, alone and in a list, of every template field, made plainly and by partial."""
+    from airflow_provider_sftp_s3._compat import DAG, BaseOperator
+
+    kind, needed = operators()[which]
+    with warnings_of_ours_only(), DAG("d", schedule=None, start_date=datetime(2024, 1, 1)):
+        before = BaseOperator(task_id="before")
+        for number, value in enumerate([*OPEN, ["[", "{{ x }}"], before.output, [before.output["x"]]]):
+            for field in set(kind.template_fields) - {"sftp_conn_id", "aws_conn_id"}:
+                if isinstance(value, list) and field not in kind._lists:
+                    continue
+                arguments: dict[str, Any] = {**needed, field: value}
+                operator = kind(task_id=f"t-{number}-{field}", **arguments)
+                assert getattr(operator, field) is value
+                kind.partial(task_id=f"m-{number}-{field}", **arguments).expand(aws_conn_id=["a", "b"])
+
+
+@pytest.mark.parametrize("which", ["pull", "push", "list", "announced", "sensor"])
+def test_what_is_written_plainly_is_judged_at_once(which: str) -> None:
+    """By every operator and the sensor; a default of the Dag, too; and a template where none is rendered."""
+    from airflow_provider_sftp_s3._compat import DAG
+
+    kind, needed = operators()[which]
+    prefix = "bucket_key" if which == "sensor" else "s3_prefix"
+    wrong: list[dict[str, Any]] = [{"include": []}, {"exclude": [5]}, {prefix: "a//b"}]
+    wrong += [{"done_dir": "{{ x }}/"} if which == "pull" else {"mark": "{{ x }}"}]
+    for arguments in wrong:
+        for defaults, own in ((arguments, {}), ({}, arguments)):
+            with (
+                warnings_of_ours_only(),
+                DAG("d", schedule=None, start_date=datetime(2024, 1, 1), default_args=defaults),
+                pytest.raises(ValueError, match=next(iter(arguments)).replace("bucket_key", "s3_prefix")),
+            ):
+                kind(task_id="t", **{**{n: v for n, v in needed.items() if n not in arguments}, **own})
+
+
+def test_a_subclass_is_judged_as_it_is_in_the_end() -> None:
+    """What its own __init__ sets counts."""
+    pull, _ = operators()["pull"]
+
+    class Fixed(pull):  # type: ignore[misc, valid-type]
+        def __init__(self, **kwargs: Any) -> None:
+            super().__init__(sftp_path="", **kwargs)
+            self.sftp_path = "/" + self.task_id
+
+    with warnings_of_ours_only():
+        assert Fixed(task_id="t", s3_bucket="b").sftp_path == "/t"
+        with pytest.raises(ValueError, match="done_dir"):
+            Fixed(task_id="t", s3_bucket="b", done_dir="/")
+
+
+@pytest.mark.parametrize("which", ["pull", "push", "list", "announced", "sensor"])
+@pytest.mark.parametrize("native", [False, True])
+def test_what_comes_to_none_is_refused(which: str, native: bool) -> None:
+    """Where it says what is moved and where to; a file of that name, written plainly, may be meant."""
+    kind = operators()[which][0]
+    for field in kind._places:
+        value: dict[str, Any] = {field: "{{ x }}"}
+        operator = rendered(which, {"x": None}, native=native, **value)
+        with pytest.raises(ValueError, match=f"^{field} is None"):
+            operator.refuse_none()
+    rendered(which, {"x": None}, native=native, include="None", exclude="{{ x }}").refuse_none()
 
 
 # -------------------------------------------------------------------------------------------------------------- labels

@@ -1,0 +1,252 @@
+"""SftpS3Hook: pull and push from a function of one's own, such as a ``@task``. The operators run on it."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Callable
+from concurrent.futures import Future
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from airflow_provider_sftp_s3._compat import AirflowFailException, BaseHook
+from airflow_provider_sftp_s3.engine.errors import ConfigurationError, TransferError
+from airflow_provider_sftp_s3.engine.log import LogObserver
+from airflow_provider_sftp_s3.engine.options import TransferOptions
+from airflow_provider_sftp_s3.engine.settings import PullSettings, PushSettings
+from airflow_provider_sftp_s3.engine_thread import EngineThread, taking_turns
+from airflow_provider_sftp_s3.hooks.arguments import settings_of
+
+if TYPE_CHECKING:
+    import logging
+
+    from airflow_provider_sftp_s3.engine.model import Report
+    from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
+    from airflow_provider_sftp_s3.engine.sftp.connection import SftpServer
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def fails_for_good(execute: Callable[P, T]) -> Callable[P, T]:
+    """Have what nobody but a user can mend fail at once, with no retries."""
+
+    @functools.wraps(execute)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return execute(*args, **kwargs)
+        except ConfigurationError as wrong:
+            raise AirflowFailException(str(wrong)) from None
+
+    return wrapped
+
+
+class SftpS3Hook(BaseHook):
+    """
+    Pull and push between the server of an `sftp` connection and the buckets of an `aws` connection.
+
+    .. code-block:: python
+
+        @task
+        def pull_and_count():
+            report = SftpS3Hook("partner_sftp").pull(sftp_path="/outgoing", s3_bucket="example-inbound")
+            return report["transferred"]
+
+    Arguments, report, log and errors are those of the operators. What an operator does besides is not done here: no
+    asset events, no lineage, and no report in XCom but what you return. Nor does a retry know that it is one: it moves
+    what is left, and leaves the temporary files and the multipart uploads of a killed try to their own end.
+
+    A transfer runs in a thread of its own while the call waits. So it may be called from any thread, several times at
+    once, and from code in a running event loop, which then stands still: there, ``await asyncio.to_thread(hook.pull,
+    sftp_path=...)`` lets the others go on.
+
+    :param sftp_conn_id: Airflow connection of type `sftp`.
+    :param aws_conn_id: Airflow connection of type `aws`; None: boto3's own way to find credentials.
+    """
+
+    def __init__(self, sftp_conn_id: str = "sftp_default", aws_conn_id: str | None = "aws_default") -> None:
+        super().__init__()
+        self.sftp_conn_id = sftp_conn_id
+        self.aws_conn_id = aws_conn_id
+        #: the server of the connection, once a transfer has read it
+        self.server: SftpServer | None = None
+        self._engines: set[EngineThread] = set()
+
+    @fails_for_good
+    def pull(
+        self,
+        *,
+        sftp_path: str,
+        s3_bucket: str,
+        s3_prefix: str = "",
+        include: str | list[str] = "*",
+        exclude: str | list[str] | None = None,
+        min_age: timedelta | float = timedelta(seconds=30),
+        after_transfer: str = "move",
+        done_dir: str = ".done",
+        retention: timedelta | float | None = None,
+        max_files: int | None = None,
+        max_bytes: int | None = None,
+        dry_run: bool | str = False,
+        shard: str | None = None,
+        options: TransferOptions | dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """
+        Pull a tree once, as :class:`~airflow_provider_sftp_s3.transfers.sftp_tree_to_s3.SftpTreeToS3Operator` does.
+
+        :param sftp_path: directory to pull, recursively; must exist.
+        :param s3_bucket: bucket to write to.
+        :param s3_prefix: directory in the bucket; the tree's own structure follows it.
+        :param include: glob or list of globs of files to take. One with a ``/`` is matched against the path relative
+            to `sftp_path`, where ``**`` stands for any directories; else against the name.
+        :param exclude: glob or list of globs of files to leave, likewise. It wins over `include`.
+        :param min_age: leave files alone whose mtime is younger, as a timedelta or in seconds. 0 takes all.
+        :param after_transfer: ``move`` a file into `done_dir`, ``delete`` it, or ``keep`` it where it is and skip what
+            S3 already has with the same size and ``mtime`` metadata.
+        :param done_dir: name of the done directory inside each directory.
+        :param retention: purge done files this long after their transfer, as a timedelta or in seconds. None or 0:
+            never.
+        :param max_files: transfer at most so many files; the rest waits for the next call.
+        :param max_bytes: transfer at most so many bytes. A larger file goes alone.
+        :param dry_run: list what would be done, touch nothing.
+        :param shard: which part of the tree to pull: ``2/8`` is the second of eight. None: the whole tree.
+        :param options: :class:`~airflow_provider_sftp_s3.engine.options.TransferOptions`, or a dict of its fields.
+        :return: the report, JSON: direction, transferred, bytes, seconds, skipped, failed, failures, targets, purged.
+        :raises AirflowFailException: a setting, a credential or a directory is wrong: Airflow does not retry the task.
+        :raises TransferError: something failed; its `report` says what was done all the same.
+        :raises ConnectionFailed: the server or S3 cannot be reached; nothing was moved.
+        """
+        arguments = {
+            "sftp_path": sftp_path,
+            "s3_prefix": s3_prefix,
+            "include": include,
+            "exclude": exclude,
+            "min_age": min_age,
+            "after_transfer": after_transfer,
+            "done_dir": done_dir,
+            "retention": retention,
+            "max_files": max_files,
+            "max_bytes": max_bytes,
+            "dry_run": dry_run,
+            "shard": shard,
+        }
+        return self.transfer(settings_of(PullSettings, arguments), s3_bucket, options).as_dict()
+
+    @fails_for_good
+    def push(
+        self,
+        *,
+        s3_bucket: str,
+        sftp_path: str,
+        s3_prefix: str = "",
+        s3_keys: str | list[str] | None = None,
+        strip_regex: str | None = None,
+        mark: str = "metadata",
+        include: str | list[str] = "*",
+        exclude: str | list[str] | None = None,
+        max_files: int | None = None,
+        max_bytes: int | None = None,
+        dry_run: bool | str = False,
+        options: TransferOptions | dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """
+        Push objects once, as :class:`~airflow_provider_sftp_s3.transfers.s3_to_sftp.S3ToSftpOperator` does.
+
+        :param s3_bucket: bucket to read from.
+        :param sftp_path: target directory; must exist, the directories beneath it are made.
+        :param s3_prefix: directory in the bucket.
+        :param s3_keys: a key, or a list of keys, to push. None: every unsynced object under the prefix.
+        :param strip_regex: removed once from the key to give the path beneath `sftp_path`. None: the prefix is
+            removed. Where it makes one path of two keys of a run, the second fails.
+        :param mark: how a pushed object is marked: ``metadata``, ``tag``, or ``none``, which pushes everything every
+            time.
+        :param include: glob or list of globs of objects to take. One with a ``/`` is matched against the key without
+            its prefix, where ``**`` stands for any directories; else against the name.
+        :param exclude: glob or list of globs of objects to leave, likewise. It wins over `include`.
+        :param max_files: push at most so many objects; the rest waits for the next call.
+        :param max_bytes: push at most so many bytes. A larger object goes alone.
+        :param dry_run: list what would be done, touch nothing.
+        :param options: :class:`~airflow_provider_sftp_s3.engine.options.TransferOptions`, or a dict of its fields.
+        :return: the report, as of :meth:`pull`.
+        :raises AirflowFailException: as :meth:`pull`.
+        :raises TransferError: as :meth:`pull`.
+        :raises ConnectionFailed: as :meth:`pull`.
+        """
+        arguments = {
+            "sftp_path": sftp_path,
+            "s3_prefix": s3_prefix,
+            "s3_keys": s3_keys,
+            "strip_regex": strip_regex,
+            "mark": mark,
+            "include": include,
+            "exclude": exclude,
+            "max_files": max_files,
+            "max_bytes": max_bytes,
+            "dry_run": dry_run,
+        }
+        return self.transfer(settings_of(PushSettings, arguments), s3_bucket, options).as_dict()
+
+    def transfer(
+        self,
+        settings: PullSettings | PushSettings,
+        s3_bucket: str,
+        options: TransferOptions | dict[str, Any] | None = None,
+        log: logging.Logger | None = None,
+    ) -> Report:
+        """
+        Open what the connections describe, do what the settings say, and return the report: the operators' way in.
+
+        :param s3_bucket: name of the bucket.
+        :param options: :class:`~airflow_provider_sftp_s3.engine.options.TransferOptions`, or a dict of its fields.
+        :param log: where to log files, progress and the summary; None: the hook's own log.
+        :raises ConfigurationError: somebody has to change something first. Where that shows in the middle of a run,
+            the error has the report.
+        :raises TransferError: something failed; the error has the report.
+        :raises ConnectionFailed: the server or S3 cannot be reached.
+        """
+        from airflow_provider_sftp_s3.engine.api import transfer_between
+        from airflow_provider_sftp_s3.hooks.s3_bucket import bucket_of
+        from airflow_provider_sftp_s3.hooks.sftp_server import SftpSessionHook
+
+        log = log or self.log
+        server, given = SftpSessionHook(self.sftp_conn_id).read(TransferOptions.of(options))
+        self.server = server
+        promised: Future[Bucket] = Future()
+
+        async def bucket() -> Bucket:
+            return await asyncio.shield(asyncio.wrap_future(promised))
+
+        async def work() -> Report:
+            with LogObserver(log) as observer:
+                return await transfer_between(settings, server, bucket, given, observer)
+
+        engine = EngineThread()
+        self._engines.add(engine)
+        try:
+            try:
+                wait = engine.start(work)
+                # boto3 takes as long to begin as a login does: at the same time.
+                with taking_turns:
+                    promised.set_result(bucket_of(self.aws_conn_id, s3_bucket, given))
+            except BaseException:
+                engine.stop()
+                raise
+            report = wait()
+        except (ConfigurationError, TransferError) as failed:
+            if failed.report is not None:
+                log.info("%s", failed.report.summary())
+            raise
+        finally:
+            self._engines.discard(engine)
+        log.info("%s", report.summary())
+        return report
+
+    def stop(self) -> None:
+        """
+        Stop the transfers of this hook: files are closed, unfinished ones removed, connections ended.
+
+        May be called from any thread and by a signal's handler; the calls that wait raise SftpS3Error. Takes 10 s at
+        most for each.
+        """
+        for engine in tuple(self._engines):
+            engine.stop()
