@@ -63,9 +63,10 @@ PUSH = "integration/test_push.py"
 ODD = "faults/test_odd_servers.py"
 DELETES = "faults/test_deletes.py"
 PURGES = "faults/test_purges.py"
+GLOBS = "unit/test_globs.py"
 PATHS = "unit/test_paths.py"
 LIMITS = "unit/test_limits.py"
-WORKERS = "unit/test_workers.py"
+RUN = "unit/test_run.py"
 PROTOCOL = "unit/test_sftp_protocol.py"
 
 MUTANTS = (
@@ -664,7 +665,7 @@ MUTANTS = (
         "engine/globs.py",
         "            return bool(names)\n        return any",
         "            return True\n        return any",
-        _only(PATHS, "globs"),
+        _only(GLOBS, "globs"),
     ),
     Mutant(
         "the ledger's name in any directory",
@@ -750,42 +751,42 @@ MUTANTS = (
         "engine/run.py",
         " and clock.when() is None:",
         ":",
-        _only(WORKERS, "of_the_file_and_not_of_each_share"),
+        _only(RUN, "of_the_file_and_not_of_each_share"),
     ),
     Mutant(
         "file_timeout: the clock goes on after a wait",
         "engine/limits.py",
         "    clock.reschedule(asyncio.get_running_loop().time() + time_left)\n",
         "",
-        _only(WORKERS, "stands_still"),
+        _only(RUN, "stands_still"),
     ),
     Mutant(
         "a lost connection counts once",
         "engine/run.py",
         "if lost.connection != self._last_lost:",
         "if True:",
-        _only(WORKERS, "begins_its_files_again"),
+        _only(RUN, "begins_its_files_again"),
     ),
     Mutant(
         "a connection that moved something does not count",
         "engine/run.py",
         "                self._losses = 0\n",
         "                pass\n",
-        _only(WORKERS, "none_of_those_in_a_row"),
+        _only(RUN, "none_of_those_in_a_row"),
     ),
     Mutant(
         "what somebody has to mend goes first",
         "engine/run.py",
         "return min(leaves, key=lambda error: not isinstance(error, ConfigurationError))",
         "return leaves[0]",
-        _only(WORKERS, "somebody_has_to_mend"),
+        _only(RUN, "somebody_has_to_mend"),
     ),
     Mutant(
         "expired credentials are asked for again",
         "engine/run.py",
         "if attempt < ATTEMPTS:\n                    await",
         "if False:\n                    await",
-        _only(WORKERS, "expired_credentials"),
+        _only(RUN, "expired_credentials"),
     ),
     # --- what Airflow renders
     Mutant(
@@ -807,7 +808,7 @@ MUTANTS = (
         "engine/globs.py",
         "        if not self.include:\n",
         "        if False:\n",
-        _only(PATHS, "empty_list_to_include"),
+        _only(GLOBS, "empty_list_to_include"),
     ),
     Mutant(
         "a label that Airflow's database holds",
