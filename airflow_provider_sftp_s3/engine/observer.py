@@ -47,3 +47,17 @@ class Observer(Protocol):
 
     def notice(self, message: str) -> None:
         """Take something that the user should know once: what was adapted to the server, a cap that was reached."""
+
+
+class Notices:
+    """Tells an observer what the user should know, once a run for each subject."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+        self._told: set[str] = set()
+
+    def once(self, subject: str, message: str) -> None:
+        """Tell `message`, if nothing has been told about `subject` yet."""
+        if subject not in self._told:
+            self._told.add(subject)
+            self._observer.notice(message)

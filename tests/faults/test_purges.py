@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_sftp_s3.engine import clock, listing, pull
+from airflow_provider_sftp_s3.engine import clock, listing
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError
+from airflow_provider_sftp_s3.engine.s3 import bucket as bucket_module
 from tests.faults import table
 from tests.faults.harness import make_old, read_tree, run_pull, write_tree
 from tests.support import faulty_sftp as faulty
@@ -83,7 +84,7 @@ async def test_a_young_file_is_young_whatever_the_clock(
 def a_year_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     """Set the clock of the engine, and not that of the servers in this process."""
     ahead = SimpleNamespace(time=lambda: time.time() + 365 * DAY, monotonic=time.monotonic)
-    modules: tuple[ModuleType, ...] = (clock, pull, listing)
+    modules: tuple[ModuleType, ...] = (clock, bucket_module, listing)
     for module in modules:
         monkeypatch.setattr(module, "time", ahead)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
+import time
 import urllib.parse
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from email.utils import parsedate_to_datetime
@@ -174,6 +175,11 @@ class Bucket:
 
     async def __aexit__(self, *_: object) -> None:
         await self.requests.close()
+
+    def now(self) -> float:
+        """Return the time in seconds since 1970: S3's, once it has answered. This machine's clock may be wrong."""
+        clock = self.requests.clock
+        return clock.now() if clock else time.time()
 
     def uri_of(self, key: str) -> str:
         """Return `key` in this bucket as a URI."""

@@ -20,7 +20,6 @@ from airflow_provider_sftp_s3.engine.sftp.protocol import (
     SAFE_REQUEST,
     Attributes,
     SftpProtocol,
-    Unsupported,
 )
 from airflow_provider_sftp_s3.engine.tasks import cancel_all
 
@@ -140,7 +139,7 @@ class RemoteFile:
 
     def leaves_out(self) -> None:
         """Take note that the server has answered with less than was asked for."""
-        self._session.answers_whole = False
+        self._session.leaves_out()
 
     def read(self, offset: int, size: int) -> asyncio.Future[bytes | memoryview]:
         """Ask for up to `size` bytes from `offset`."""
@@ -210,7 +209,7 @@ class RemoteFile:
             size = None
             with contextlib.suppress(ServerRefused):
                 size = (await self.ask_stat()).size
-            await self._sync()
+            await self._session.sync(self._sftp, self._handle, self._path)
             await self.close()
             return size
         if len(self._lanes) > 1:  # each session does its own requests in order, and no others
@@ -231,14 +230,6 @@ class RemoteFile:
         """Have the file written in one more session, where the server lets us."""
         with contextlib.suppress(ConnectionFailed, ServerRefused):
             self._lanes.append(await self._session.open_again(number, self._path))
-
-    async def _sync(self) -> None:
-        """Have the server put the contents on its disk, where it has the fsync extension."""
-        if self._session._fsync:
-            try:
-                await self._sftp.fsync(self._handle, self._path)
-            except Unsupported:
-                self._session._fsync = False
 
     def release(self) -> None:
         """Close the handle without waiting for it, if it is open: nothing depends on the answer."""

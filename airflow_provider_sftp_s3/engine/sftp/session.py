@@ -15,7 +15,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, TypeVar
 
-from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.errors import (
     AuthenticationFailed,
     ConnectionFailed,
@@ -28,16 +27,17 @@ from airflow_provider_sftp_s3.engine.options import TransferOptions
 from airflow_provider_sftp_s3.engine.sftp.connection import Channel, SftpServer, connect
 from airflow_provider_sftp_s3.engine.sftp.file import RemoteFile
 from airflow_provider_sftp_s3.engine.sftp.handles import Handles
+from airflow_provider_sftp_s3.engine.sftp.link import Link
 from airflow_provider_sftp_s3.engine.sftp.protocol import (
     CREATE_NEW,
     READ,
     SAFE_REQUEST,
     WRITE,
-    Attributes,
     Entry,
     SftpProtocol,
     Unsupported,
 )
+from airflow_provider_sftp_s3.engine.sftp.replace import Replacing
 from airflow_provider_sftp_s3.engine.tasks import cancel_all, forget
 
 #: How long the requests that clean up after a failure may take at the end of a run. With the watchdog's delay and the
@@ -52,67 +52,6 @@ MAX_LISTINGS_AHEAD = 16
 T = TypeVar("T")
 
 
-class _Link:
-    """One connection, with a watchdog on it."""
-
-    def __init__(self, channel: Channel, idle_timeout: float) -> None:
-        self.sftp = channel.sftp
-        self.is_openssh = channel.is_openssh
-        self._channel = channel
-        self._more: dict[int, asyncio.Task[Channel]] = {}
-        self._idle_timeout = idle_timeout
-        self._watchdog = asyncio.create_task(self._watch())
-
-    async def _watch(self) -> None:
-        """
-        Hang up on a server that answers nothing for `idle_timeout`.
-
-        A request may wait longer than that while others are answered: on a slow line it stands in a queue of many
-        megabytes. It is stuck only when one sent `idle_timeout` after it has its answer already.
-
-        Where this process itself stood still, as after SIGSTOP, what the server has said meanwhile is not read yet. So
-        the time begins anew with each wake-up that comes late by more than half of `idle_timeout`.
-        """
-        limit = self._idle_timeout
-        step = min(0.25, limit / 4)
-        looked = awake_since = time.monotonic()
-        while True:
-            await asyncio.sleep(step)
-            late = time.monotonic() - looked - step
-            looked += late + step
-            if late > limit / 2:
-                awake_since = looked
-            more = [task.result() for task in self._more.values() if task.done() and not task.exception()]
-            for sftp in (self.sftp, *(channel.sftp for channel in more)):
-                if (awaited := sftp.oldest_awaited()) is None:
-                    continue
-                number, sent = awaited
-                sent = max(sent, awake_since)
-                silent = looked - max(sftp.last_answer, sent)
-                if silent > limit or sftp.newest_answered - sent > limit:
-                    sftp.lose(f"the server did not answer for idle_timeout, {limit} s", number)
-                    self._channel.abort()
-                    return
-
-    async def one_more(self, number: int) -> SftpProtocol:
-        """
-        Return the session of that number beside the first one, which is begun when it is first asked for.
-
-        :raises ConnectionFailed: the server refuses it, now or before.
-        """
-        if number not in self._more:
-            self._more[number] = asyncio.create_task(self._channel.another())
-            self._more[number].add_done_callback(forget)  # whoever waits may be gone
-        return (await asyncio.shield(self._more[number])).sftp
-
-    async def close(self) -> None:
-        """End the connection. Never raises."""
-        self._watchdog.cancel()
-        for task in self._more.values():
-            task.cancel()
-        await self._channel.close()
-
-
 class SftpSession:
     """
     A connection to one SFTP server that is opened on entry, and again when it is lost.
@@ -124,17 +63,17 @@ class SftpSession:
     def __init__(self, server: SftpServer, options: TransferOptions) -> None:
         self.server = server
         self.options = options
-        self._link: _Link | None = None
+        self._link: Link | None = None
         self._opening = asyncio.Lock()
         self._opened = 0
         self._failures = 0
         self._farewells: set[asyncio.Future[Any]] = set()
-        self._posix_rename = True
+        self._replacing = Replacing(self)
         self._fsync = True
         #: seconds of the fastest answer to an OPEN so far
         self.round_trip = float("inf")
         #: False once the server has answered a READ with less than was asked for, before the end of the file
-        self.answers_whole = True
+        self._answers_whole = True
         #: directories of which a file has outlived its CLOSE in this run
         self._outlived: set[bytes] = set()
         self._handles_repeat: HandlesRepeat | None = None
@@ -152,7 +91,7 @@ class SftpSession:
         return min((size for size in sizes if size < SAFE_REQUEST), default=None)
 
     async def __aenter__(self) -> SftpSession:
-        await self._live()
+        await self.live()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -163,7 +102,7 @@ class SftpSession:
         for farewell in self._farewells:
             farewell.cancel()
 
-    async def _live(self) -> SftpProtocol:
+    async def live(self) -> SftpProtocol:
         """Return a connection that is not known to be lost; open one where there is none, within `conn_timeout`."""
         if self._link is not None and self._link.sftp.lost is None:
             return self._link.sftp
@@ -180,7 +119,7 @@ class SftpSession:
             except ConnectionFailed:
                 self._failures += 1
                 raise
-            self._link = _Link(channel, self.options.idle_timeout)
+            self._link = Link(channel, self.options.idle_timeout)
             return self._link.sftp
 
     async def _open(self) -> Channel:
@@ -239,7 +178,7 @@ class SftpSession:
 
     async def lstat(self, path: bytes) -> Stat:
         """Return size and mtime of a path itself. Some servers follow links all the same."""
-        return (await (await self._live()).lstat(path)).stat
+        return (await (await self.live()).lstat(path)).stat
 
     async def exists(self, path: bytes) -> bool:
         """Say whether there is anything at `path`, be it a broken link."""
@@ -252,7 +191,7 @@ class SftpSession:
     async def is_directory(self, path: bytes) -> bool:
         """Say whether a path is a directory, or a link to one. False where there is nothing."""
         try:
-            attributes = await (await self._live()).stat(path)
+            attributes = await (await self.live()).stat(path)
         except NotFound:
             return False
         # A server that does not say what it is, is believed: listing it, or writing into it, will tell.
@@ -261,26 +200,26 @@ class SftpSession:
     async def make_directory(self, path: bytes) -> None:
         """Make a directory. One that is there already, made by another writer meanwhile, is as good."""
         try:
-            await (await self._live()).make_directory(path)
+            await (await self.live()).make_directory(path)
         except ServerRefused:
             if not await self.is_directory(path):
                 raise
 
     async def remove(self, path: bytes) -> None:
         """Remove a file."""
-        await (await self._live()).remove(path)
+        await (await self.live()).remove(path)
 
     async def remove_directory(self, path: bytes) -> None:
         """Remove an empty directory."""
-        await (await self._live()).remove_directory(path)
+        await (await self.live()).remove_directory(path)
 
     async def set_mtime(self, path: bytes, mtime: int) -> None:
         """Set a file's times to `mtime`, seconds since 1970."""
-        await (await self._live()).set_times(path, mtime, mtime)
+        await (await self.live()).set_times(path, mtime, mtime)
 
     async def rename(self, old: bytes, new: bytes) -> None:
         """Rename `old` to `new`. Most servers refuse where `new` is there already; some replace it."""
-        await (await self._live()).rename(old, new)
+        await (await self.live()).rename(old, new)
 
     async def move(self, old: bytes, new: bytes) -> Stat | None:
         """
@@ -288,63 +227,11 @@ class SftpSession:
 
         :raises NotFound: `old`, or the directory of `new`, is not there.
         """
-        if self.is_openssh:
-            sftp = await self._live()
-            renamed, there = sftp.posix_rename(old, new), sftp.lstat(new)
-            try:
-                await renamed
-                return await _stat_if_there(there)
-            finally:
-                cancel_all((renamed, there))
-        await self.replace(old, new)
-        return await _stat_if_there((await self._live()).lstat(new))
+        return await self._replacing.move(old, new)
 
     async def replace(self, old: bytes, new: bytes) -> None:
-        """
-        Rename `old` to `new`; a file of that name is replaced.
-
-        Atomic with the posix-rename extension. Without it, a file in the way is moved aside first, and moved back
-        when the rename fails all the same, so that it is never lost.
-        """
-        if self._posix_rename:
-            try:
-                await (await self._live()).posix_rename(old, new)
-                return
-            except Unsupported:
-                self._posix_rename = False
-        try:
-            await self.rename(old, new)
-            return
-        except NotFound:
-            raise
-        except ServerRefused as refused:
-            try:
-                kind = (await (await self._live()).lstat(new)).kind()
-            except NotFound:
-                raise refused from None
-            if kind != "file":
-                raise ServerRefused(f"{refused}; there is a {kind} in the way") from None
-        # Not to be cancelled half-way, where the target is neither the old nor the new one.
-        await asyncio.shield(self.later(self._replace_in_steps(old, new)))
-
-    async def _replace_in_steps(self, old: bytes, new: bytes) -> None:
-        # Nobody's name: what a retry cleans up must not be the only copy of a file.
-        aside = posixpath.join(posixpath.dirname(new), paths.temporary_name("0" * 8))
-        try:
-            await self.rename(new, aside)
-        except ConnectionFailed:
-            if not await self.exists(aside):  # else it has worked, and only its answer was lost
-                raise
-        try:
-            await self.rename(old, new)
-        except (ConnectionFailed, ServerRefused):
-            if not await self.exists(new):
-                await self.rename(aside, new)
-                raise
-            if await self.exists(old):  # somebody else has put a newer one there
-                await self.remove(aside)
-                raise
-        await self.remove(aside)
+        """Rename `old` to `new`; a file of that name is replaced, and never lost: see :class:`Replacing`."""
+        await self._replacing.replace(old, new)
 
     @contextlib.asynccontextmanager
     async def reading(self, path: bytes) -> AsyncIterator[RemoteFile]:
@@ -407,7 +294,7 @@ class SftpSession:
 
         :raises HandlesRepeat: the server has given one handle to several files, now or before: nothing more is opened.
         """
-        sftp = await self._live()
+        sftp = await self.live()
         if self._handles_repeat is not None:
             raise self._handles_repeat
         asked = time.monotonic()
@@ -435,6 +322,18 @@ class SftpSession:
         sftp = await self._link.one_more(number)
         return sftp, await sftp.open(path, WRITE)
 
+    async def sync(self, sftp: SftpProtocol, handle: bytes, path: bytes) -> None:
+        """Have the server put an open file's contents on its disk, where it has the fsync extension."""
+        if self._fsync:
+            try:
+                await sftp.fsync(handle, path)
+            except Unsupported:
+                self._fsync = False
+
+    def leaves_out(self) -> None:
+        """Take note that the server has answered a READ with less than was asked for, before the end of the file."""
+        self._answers_whole = False
+
     @property
     def connection(self) -> int:
         """Serial number of the connection that was opened last."""
@@ -451,11 +350,4 @@ class SftpSession:
 
     def closes_early(self, path: bytes) -> bool:
         """Say whether the file at `path` is closed while its last answers are on their way, once it is read."""
-        return self.is_openssh and self.answers_whole and self.outlive_close(path)
-
-
-async def _stat_if_there(asked: asyncio.Future[Attributes]) -> Stat | None:
-    try:
-        return (await asked).stat
-    except NotFound:
-        return None
+        return self.is_openssh and self._answers_whole and self.outlive_close(path)

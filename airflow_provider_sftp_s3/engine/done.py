@@ -1,0 +1,280 @@
+"""
+The done directory beside a pulled file: the file is moved there and stamped, or removed, and purged in the end.
+
+A file's stamp is its mtime: the time of its move, by S3's clock. A file that is to be deleted has a name of its own in
+there until it is removed, by which a later run knows what was to become of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import posixpath
+from collections.abc import AsyncGenerator
+
+from airflow_provider_sftp_s3.engine import paths
+from airflow_provider_sftp_s3.engine.errors import ChangedWhileReading, ConnectionFailed, NotFound, ServerRefused
+from airflow_provider_sftp_s3.engine.fetch import LOOKS, Fetcher, PulledFile, Uploaded
+from airflow_provider_sftp_s3.engine.listing import Tree
+from airflow_provider_sftp_s3.engine.model import Outcome, Report, SourceFile, Stat
+from airflow_provider_sftp_s3.engine.observer import Notices
+from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
+from airflow_provider_sftp_s3.engine.s3.requests import S3Refused
+from airflow_provider_sftp_s3.engine.settings import PullSettings
+from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
+from airflow_provider_sftp_s3.engine.tasks import forget
+
+
+class DoneDirectories:
+    """
+    The done directories of one run of a pull.
+
+    :param prefix: of the keys of the pulled files.
+    """
+
+    def __init__(
+        self,
+        settings: PullSettings,
+        tree: Tree,
+        prefix: str,
+        session: SftpSession,
+        bucket: Bucket,
+        fetcher: Fetcher,
+        notices: Notices,
+    ) -> None:
+        self._settings = settings
+        self._name = settings.done_dir.encode()
+        self._tree = tree
+        self._prefix = prefix
+        self._session = session
+        self._bucket = bucket
+        self._fetcher = fetcher
+        self._notices = notices
+        self._made: dict[bytes, asyncio.Task[None]] = {}
+        self._used: set[bytes] = set()
+        self._trying = asyncio.Lock()
+        #: whether an mtime that was set is there afterwards: None until the first file is purged
+        self._mtimes_stick: bool | None = None
+
+    async def move(self, pulled: PulledFile, key: str, uploaded: Uploaded) -> Uploaded | None:
+        """
+        Move a file that S3 has into its done directory, and stamp or remove it; return what was uploaded in the end.
+
+        What turns up there may be another file, which replaced the one that was read in the last moment. It must not
+        stay there without being in S3: it is uploaded from there. One that is young, or changes meanwhile, is still
+        being written: it goes back to its place, and None is returned.
+        """
+        file = pulled.file
+        directory = posixpath.join(posixpath.dirname(file.path), self._name)
+        name = posixpath.basename(file.path)
+        if self._settings.after_transfer == "delete":
+            name = paths.deleting_name(name)  # so that a run which finds it there knows what was to become of it
+        done = posixpath.join(directory, name)
+        self._used.add(directory)
+        moved, there = await self._rename_into(directory, file.path, done, make=file.done == "absent")
+        if moved:
+            self._fetcher.was_there_after_close(file.path, uploaded)
+        try:
+            for _ in range(LOOKS):
+                if there is None:
+                    there = await self._session.lstat(done)
+                if not there.differs(uploaded.seen):
+                    await self._settle(done)
+                    return uploaded
+                if moved and self._fetcher.is_young(there):
+                    break
+                # A file of the same size that somebody else moved is most likely the same one, stamped.
+                mtime = uploaded.read.mtime if not moved and there.size == uploaded.read.size else None
+                again = await self._fetcher.upload(pulled, done, key, there, mtime)
+                if again is None:
+                    break
+                uploaded, there = again, None
+        except NotFound:
+            return uploaded  # removed or moved back by somebody else; S3 has it
+        except ChangedWhileReading:
+            pass
+        await self._move_back(done, file.path)
+        return None
+
+    async def end_left(self, pulled: PulledFile, _: str, uploaded: Uploaded) -> Uploaded | None:
+        """Remove a file that S3 has from the done directory, in which an earlier run has left it to be deleted."""
+        there = await self._session.lstat(pulled.file.path)
+        if there.differs(uploaded.seen):
+            raise ChangedWhileReading(f"changed while it was uploaded from the done directory, now {there}")
+        await self.remove_left(pulled)
+        return uploaded
+
+    async def remove_left(self, pulled: PulledFile) -> Outcome:
+        self._used.add(posixpath.dirname(pulled.file.path))
+        with contextlib.suppress(NotFound):
+            await self._session.remove(pulled.file.path)
+        return Outcome(pulled.label, "skipped", reason="left by an earlier run, now deleted")
+
+    async def _rename_into(self, directory: bytes, path: bytes, done: bytes, *, make: bool) -> tuple[bool, Stat | None]:
+        """
+        Rename `path` to `done`, and return what is there then, if it is there still.
+
+        With it comes False where `path` is gone: moved by another run, or by us before a line was cut.
+        """
+        # Somebody may tidy up meanwhile, and each other shard that deletes does so once, at its end.
+        others = self._tree.shard.count - 1
+        wait = not self._session.is_openssh
+        for left in range(others + 1, -1, -1):
+            try:
+                if make:
+                    await self._make(directory, wait=wait)
+            except ServerRefused:
+                if not await self._session.exists(path):  # such as taken away when it was closed
+                    return False, None
+                if not others or not left:
+                    raise
+                continue  # it was there when we made it, and gone when we looked
+            try:
+                return True, await self._session.move(path, done)
+            except NotFound:
+                if not await self._session.exists(path):
+                    return False, None
+                if not left:
+                    raise
+            except ServerRefused:
+                if not await self._session.exists(path):  # such as taken away when it was closed
+                    return False, None
+                if make and not wait:  # why it could not be made says more
+                    await self._make(directory, wait=True)
+                raise
+            # It is the done directory that is gone, or was never made.
+            self._made.pop(directory, None)
+            make = wait = True
+        raise AssertionError("unreachable")
+
+    async def _move_back(self, done: bytes, path: bytes) -> None:
+        """Move a file out of the done directory, unless a newer one has its place: the next run replaces it then."""
+        if not await self._session.exists(path):
+            await self._session.rename(done, path)
+
+    def _may_stamp(self) -> bool:
+        """Say whether it is certain what time it is."""
+        clock = self._bucket.requests.clock
+        if clock is not None and clock.is_right:
+            return True
+        why = "S3 does not say what time it is" if clock is None else f"this machine says that it is {clock}"
+        self._notices.once("clock", f"done files are neither stamped nor purged: {why}")
+        return False
+
+    async def _settle(self, done: bytes) -> None:
+        if self._settings.after_transfer == "delete":
+            await self._session.remove(done)
+            return
+        if not self._may_stamp():
+            return
+        try:
+            await self._session.set_mtime(done, int(self._bucket.now()))
+        except ServerRefused as refused:
+            self._notices.once(
+                "stamp", f"the server does not let us set the mtime of done files, so none is purged: {refused}"
+            )
+
+    async def _make(self, directory: bytes, *, wait: bool) -> None:
+        """
+        Make a done directory once, however many of its files are moved at the same time.
+
+        :param wait: for the server's answer; else only until the request is on its way.
+        """
+        if directory not in self._made:
+            self._made[directory] = asyncio.create_task(self._session.make_directory(directory))
+            self._made[directory].add_done_callback(forget)  # whoever waits may be gone
+        task = self._made[directory]
+        if not wait:
+            await asyncio.sleep(0)  # what was begun before goes first
+            return
+        try:
+            await asyncio.shield(task)
+        except (ConnectionFailed, ServerRefused):
+            if self._made.get(directory) is task:
+                del self._made[directory]
+            raise
+
+    async def remove_empty(self) -> None:
+        """Remove the done directories in which nothing is left."""
+        # Of those that another shard has made, too: it cannot remove what still holds a file of this one.
+        for directory in self._used.union(self._tree.empty_done_directories):
+            with contextlib.suppress(ServerRefused, ConnectionFailed):
+                await self._session.remove_directory(directory)
+
+    def may_purge(self, report: Report) -> bool:
+        """Say whether the time of the last transfer can be trusted, and this run has shown that transfers work."""
+        return self._may_stamp() and not (report.failed and not report.transferred)
+
+    async def old_files(self, retention: float) -> AsyncGenerator[PulledFile | Outcome]:
+        """Yield what was moved into the done directories more than `retention` seconds ago, by its mtime."""
+        before = self._bucket.now() - retention
+        for relative in self._tree.done_directories:
+            directory = posixpath.join(self._tree.root, relative)
+            try:
+                entries = await self._session.list_directory(directory)
+            except ServerRefused as refused:
+                yield Outcome(self._tree.label(directory), "failed", reason=f"cannot be purged: {refused}")
+                continue
+            for entry in entries:
+                original = posixpath.join(posixpath.dirname(relative), entry.name)
+                # By where it came from, since another shard may be about to stamp a file that it has just moved.
+                if not self._tree.shard.holds(original) or entry.kind != "file" or b"/" in entry.name:
+                    continue
+                path = posixpath.join(directory, entry.name)
+                if paths.is_deleting(entry.name):
+                    if self._settings.after_transfer != "delete":
+                        reason = "left by a run with after_transfer='delete', which the next one of those ends"
+                        yield Outcome(self._tree.label(path), "skipped", reason=reason)
+                elif entry.stat.mtime is not None and entry.stat.mtime < before:
+                    yield PulledFile(SourceFile(path, original, entry.stat, "directory"), self._tree.label(path))
+
+    async def purge(self, old: PulledFile) -> Outcome:
+        """Remove one done file, if its mtime is known to be the time of its transfer."""
+        if self._settings.dry_run:
+            return Outcome(old.label, "skipped", reason="dry run (purge)")
+        try:
+            return await self._purge_stamped(old)
+        except NotFound:
+            return Outcome(old.label, "skipped", reason="gone")
+
+    async def _purge_stamped(self, old: PulledFile) -> Outcome:
+        path, mtime = old.file.path, old.file.stat.mtime or 0
+        try:
+            version = await self._bucket.head(paths.key_for(self._prefix, old.file.relative))
+        except S3Refused as refused:
+            if refused.status != 403:
+                raise
+            self._notices.once("purge", f"to purge done files, s3:GetObject and s3:ListBucket are needed: {refused}")
+            return Outcome(old.label, "skipped", reason="cannot be looked up in S3, not purged")
+        try:
+            if version is not None and version.metadata.get("mtime") == str(mtime):
+                # It has the time of the file itself, which may be years old: a run ended before it was stamped.
+                await self._session.set_mtime(path, int(self._bucket.now()))
+                return Outcome(old.label, "skipped", reason="not stamped until now, not purged")
+            if not await self._mtime_sticks(path, mtime):
+                return Outcome(old.label, "skipped", reason="not stamped, not purged")
+        except NotFound:
+            raise
+        except ServerRefused:
+            return Outcome(old.label, "skipped", reason="not stamped, not purged")
+        await self._session.remove(path)
+        return Outcome(old.label, "purged")
+
+    async def _mtime_sticks(self, path: bytes, mtime: int) -> bool:
+        """
+        Say whether the mtime of a done file can be set.
+
+        The first file that is to be purged shows whether what is set is there afterwards: a server may say OK and do
+        nothing, and the times of its done files say nothing of their transfer.
+        """
+        async with self._trying:
+            if self._mtimes_stick is None:
+                await self._session.set_mtime(path, mtime + 2)  # some file systems know every other second only
+                self._mtimes_stick = (await self._session.lstat(path)).mtime not in (mtime, None)
+                if not self._mtimes_stick:
+                    self._notices.once(
+                        "purge", "mtimes that are set do not stay on this server: done files are not purged"
+                    )
+        if self._mtimes_stick:
+            await self._session.set_mtime(path, mtime)
+        return self._mtimes_stick

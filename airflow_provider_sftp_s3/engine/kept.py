@@ -1,0 +1,96 @@
+"""
+What S3 has already of a tree whose files stay in their place: it is not pulled again.
+
+A listing shows neither size and mtime of the file that an object was pulled from, nor what the object's metadata say of
+them. The ledger of the prefix remembers that; without it S3 is asked for each object.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+from collections.abc import AsyncGenerator, AsyncIterator
+
+from airflow_provider_sftp_s3.engine import paths
+from airflow_provider_sftp_s3.engine.errors import ConnectionFailed, FileError
+from airflow_provider_sftp_s3.engine.model import Outcome, SourceFile, Stat
+from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
+from airflow_provider_sftp_s3.engine.s3.ledger import Ledger
+from airflow_provider_sftp_s3.engine.tasks import forget
+
+#: Files that the walk may find before it is known what S3 has; each takes some 400 bytes.
+WALK_AHEAD = 100_000
+
+
+class KeptFiles:
+    """
+    What S3 has, for one run of a pull.
+
+    :param prefix: of the keys of the pulled files.
+    """
+
+    def __init__(self, bucket: Bucket, prefix: str) -> None:
+        self._bucket = bucket
+        self._prefix = prefix
+        self._ledger = Ledger(bucket, prefix)
+        #: what S3 has, by the ledger: see _fingerprint
+        self._known: asyncio.Task[set[bytes]] | None = None
+
+    async def begin(self) -> None:
+        """Read the ledger, and begin to list what S3 has."""
+        await self._ledger.load()
+        if self._ledger:
+            self._known = asyncio.create_task(self._list_known())
+            self._known.add_done_callback(forget)  # whoever waits may be gone
+
+    async def end(self) -> None:
+        """Write down what was learned."""
+        await self._ledger.save()
+
+    async def ahead(self, walk: AsyncIterator[SourceFile | Outcome]) -> AsyncGenerator[SourceFile | Outcome]:
+        """Yield what the walk comes by. It goes ahead while S3 is still being listed."""
+        waiting: list[SourceFile | Outcome] = []
+        async for item in walk:
+            waiting.append(item)
+            if self._known is None or self._known.done() or len(waiting) == WALK_AHEAD:
+                for one in waiting:
+                    yield one
+                waiting.clear()
+        for one in waiting:
+            yield one
+
+    async def has_by_ledger(self, file: SourceFile) -> bool:
+        """Say whether S3 has a file, as far as the ledger tells."""
+        if self._known is None or file.stat.size is None or file.stat.mtime is None:
+            return False
+        try:
+            key = paths.key_for(self._prefix, file.relative)
+        except FileError:
+            return False  # the transfer is where this is seen
+        return _fingerprint(key, file.stat.size, file.stat.mtime) in await asyncio.shield(self._known)
+
+    async def has(self, key: str, stat: Stat) -> bool:
+        """Say whether S3 has a file of this size and mtime; never where one of them is not known."""
+        version = await self._bucket.head(key)
+        if version is None or version.size != stat.size or version.metadata.get("mtime") != str(stat.mtime):
+            return False
+        self._ledger.note(key, version)
+        return True
+
+    async def _list_known(self) -> set[bytes]:
+        """Return what S3 has of which the ledger knows the mtime."""
+        known = set()
+        with contextlib.suppress(ConnectionFailed):  # to list may not be allowed
+            async with contextlib.aclosing(self._bucket.list(self._prefix)) as entries:
+                async for entry in entries:
+                    facts = self._ledger.find(entry)
+                    if facts is not None and facts.mtime is not None:
+                        known.add(_fingerprint(entry.key, entry.size, facts.mtime))
+            self._ledger.complete()
+        return known
+
+
+def _fingerprint(key: str, size: int, mtime: int) -> bytes:
+    """Return 16 bytes that stand for an object of this key, size and mtime."""
+    return hashlib.blake2b(f"{key}\0{size}\0{mtime}".encode(), digest_size=16).digest()

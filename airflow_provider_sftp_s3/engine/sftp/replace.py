@@ -1,0 +1,95 @@
+"""A file takes the name of another one, which is never lost."""
+
+from __future__ import annotations
+
+import asyncio
+import posixpath
+from typing import TYPE_CHECKING
+
+from airflow_provider_sftp_s3.engine import paths
+from airflow_provider_sftp_s3.engine.errors import ConnectionFailed, NotFound, ServerRefused
+from airflow_provider_sftp_s3.engine.model import Stat
+from airflow_provider_sftp_s3.engine.sftp.protocol import Attributes, Unsupported
+from airflow_provider_sftp_s3.engine.tasks import cancel_all
+
+if TYPE_CHECKING:
+    from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
+
+
+class Replacing:
+    """Renames in one session. What the server lacks for it is asked for once."""
+
+    def __init__(self, session: SftpSession) -> None:
+        self._session = session
+        self._posix_rename = True
+
+    async def move(self, old: bytes, new: bytes) -> Stat | None:
+        """
+        Rename `old` to `new` as :meth:`replace` does, and return what is there then; None: it is gone already.
+
+        :raises NotFound: `old`, or the directory of `new`, is not there.
+        """
+        if self._session.is_openssh:
+            sftp = await self._session.live()
+            renamed, there = sftp.posix_rename(old, new), sftp.lstat(new)
+            try:
+                await renamed
+                return await _stat_if_there(there)
+            finally:
+                cancel_all((renamed, there))
+        await self.replace(old, new)
+        return await _stat_if_there((await self._session.live()).lstat(new))
+
+    async def replace(self, old: bytes, new: bytes) -> None:
+        """
+        Rename `old` to `new`; a file of that name is replaced.
+
+        Atomic with the posix-rename extension. Without it, a file in the way is moved aside first, and moved back
+        when the rename fails all the same, so that it is never lost.
+        """
+        if self._posix_rename:
+            try:
+                await (await self._session.live()).posix_rename(old, new)
+                return
+            except Unsupported:
+                self._posix_rename = False
+        try:
+            await self._session.rename(old, new)
+            return
+        except NotFound:
+            raise
+        except ServerRefused as refused:
+            try:
+                kind = (await (await self._session.live()).lstat(new)).kind()
+            except NotFound:
+                raise refused from None
+            if kind != "file":
+                raise ServerRefused(f"{refused}; there is a {kind} in the way") from None
+        # Not to be cancelled half-way, where the target is neither the old nor the new one.
+        await asyncio.shield(self._session.later(self._replace_in_steps(old, new)))
+
+    async def _replace_in_steps(self, old: bytes, new: bytes) -> None:
+        # Nobody's name: what a retry cleans up must not be the only copy of a file.
+        aside = posixpath.join(posixpath.dirname(new), paths.temporary_name("0" * 8))
+        try:
+            await self._session.rename(new, aside)
+        except ConnectionFailed:
+            if not await self._session.exists(aside):  # else it has worked, and only its answer was lost
+                raise
+        try:
+            await self._session.rename(old, new)
+        except (ConnectionFailed, ServerRefused):
+            if not await self._session.exists(new):
+                await self._session.rename(aside, new)
+                raise
+            if await self._session.exists(old):  # somebody else has put a newer one there
+                await self._session.remove(aside)
+                raise
+        await self._session.remove(aside)
+
+
+async def _stat_if_there(asked: asyncio.Future[Attributes]) -> Stat | None:
+    try:
+        return (await asked).stat
+    except NotFound:
+        return None
