@@ -132,7 +132,7 @@ MUTANTS = (
         "engine/fetch.py",
         "if uploaded.closed_on == self._session.connection:",
         "if True:",
-        _only(ODD, "outlived_on_a_new_connection"),
+        _only(ODD, "moved_on_a_new_connection"),
     ),
     Mutant(
         "no such file, of one that was opened, is not gone",
