@@ -374,7 +374,8 @@ class Connection(asyncio.BufferedProtocol):
             status, code = failed.args
             error = f"<Error><Code>{code}</Code><Message>{code}</Message></Error>".encode()
             answer = Answer(status, {"Content-Type": "application/xml"}, [] if method == "HEAD" else [error])
-        lines = [f"HTTP/1.1 {answer.status}", *(f"{name}: {value}" for name, value in answer.headers.items())]
+        date = f"Date: {formatdate(usegmt=True)}"
+        lines = [f"HTTP/1.1 {answer.status}", date, *(f"{name}: {value}" for name, value in answer.headers.items())]
         if "Content-Length" not in answer.headers and not answer.status.startswith("204"):
             lines.append(f"Content-Length: {sum(map(len, answer.body))}")
         self._transport.writelines([("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"), *answer.body])

@@ -96,6 +96,16 @@ class DoneDirectories:
         await self._move_back(done, file.path)
         return None
 
+    async def is_stored(self, key: str, stat: Stat) -> bool:
+        """Say whether S3 is known to have a file that was left in a done directory. Looking may not be allowed."""
+        try:
+            version = await self._bucket.head(key)
+        except S3Refused as refused:
+            if refused.status != 403:
+                raise
+            return False
+        return version is not None and version.is_of(stat)
+
     async def end_left(self, pulled: PulledFile, _: str, uploaded: Uploaded) -> Uploaded | None:
         """Remove a file that S3 has from the done directory, in which an earlier run has left it to be deleted."""
         there = await self._session.lstat(pulled.file.path)

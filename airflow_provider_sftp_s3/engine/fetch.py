@@ -245,6 +245,8 @@ class Fetcher:
 
     def _as_uploaded(self, expected: Stat, seen: Stat, count: int) -> Uploaded:
         """Return what a file is of which `count` bytes were read, and which is whole."""
+        if expected == seen and expected.size == count:
+            return Uploaded(expected, expected)
         if seen.size is not None and seen.size < count == expected.size:
             return Uploaded(expected, seen)  # the listing is right, and what the open file says is not
         read = Stat(count, seen.filled(expected).mtime)

@@ -73,7 +73,7 @@ class KeptFiles:
     async def has(self, key: str, stat: Stat) -> bool:
         """Say whether S3 has a file of this size and mtime; never where one of them is not known."""
         version = await self._bucket.head(key)
-        if version is None or version.size != stat.size or version.metadata.get("mtime") != str(stat.mtime):
+        if version is None or not version.is_of(stat):
             return False
         self._ledger.note(key, version)
         return True

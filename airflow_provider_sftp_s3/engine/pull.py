@@ -130,7 +130,7 @@ class Pull(Transfer[PulledFile]):
             return Outcome(pulled.label, "skipped", reason="unchanged")
         if self.settings.dry_run:
             return Outcome(pulled.label, "skipped", target, "dry run")
-        if file.left and await self._kept.has(key, file.stat):
+        if file.left and await self._done.is_stored(key, file.stat):
             return await self._done.remove_left(pulled)
         uploaded: Uploaded | None
         try:

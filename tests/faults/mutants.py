@@ -123,7 +123,7 @@ MUTANTS = (
     Mutant(
         "files are closed early only where one has outlived it",
         "engine/sftp/session.py",
-        "return posixpath.dirname(path) in self._outlived or (self.is_openssh and bool(self._outlived))",
+        "return bool(self._outlived) and (self.is_openssh or posixpath.dirname(path) in self._outlived)",
         "return bool(self._outlived)",
         _only(ODD, "outlived_it"),
     ),
@@ -158,7 +158,7 @@ MUTANTS = (
     Mutant(
         "what is left to be deleted is in S3 first",
         "engine/pull.py",
-        "if file.left and await self._kept.has(key, file.stat):",
+        "if file.left and await self._done.is_stored(key, file.stat):",
         "if file.left:",
         _only(DELETES, "uploaded_from_there"),
     ),

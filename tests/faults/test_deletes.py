@@ -126,6 +126,17 @@ async def test_what_is_left_and_not_in_s3_is_uploaded_from_there(
     assert read_tree(sftp_server.root) == {}
 
 
+async def test_what_is_left_is_uploaded_again_where_s3_does_not_let_us_look(
+    sftp_server: AsyncsshServer, s3: S3Server, bucket: str
+) -> None:
+    """With s3:PutObject alone, too, it comes to its end."""
+    await left_behind(sftp_server, s3, bucket, b"data.")
+    s3.before(lambda request: (403, "AccessDenied") if request.method == "HEAD" else None)
+    assert (await run_pull(sftp_server, s3, bucket, after_transfer="delete")).done().transferred == 1
+    assert read_tree(sftp_server.root) == {}
+    assert s3.objects(bucket) == {"one": b"data."}
+
+
 async def test_a_newer_file_waits_for_one_that_is_left(sftp_server: AsyncsshServer, s3: S3Server, bucket: str) -> None:
     """Or the older one might be uploaded over it. The run after that brings it."""
     left = await left_behind(sftp_server, s3, bucket, b"the older one")

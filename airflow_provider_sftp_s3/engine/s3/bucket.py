@@ -22,7 +22,7 @@ from airflow_provider_sftp_s3.engine.errors import (
     PlaceMissing,
     StorageError,
 )
-from airflow_provider_sftp_s3.engine.model import ObjectEntry
+from airflow_provider_sftp_s3.engine.model import ObjectEntry, Stat
 from airflow_provider_sftp_s3.engine.options import KiB, TransferOptions
 from airflow_provider_sftp_s3.engine.s3 import xml as s3_xml
 from airflow_provider_sftp_s3.engine.s3.requests import (
@@ -98,6 +98,10 @@ class Version(NamedTuple):
         if not self.last_modified:
             return ""
         return parsedate_to_datetime(self.last_modified).strftime("%Y-%m-%dT%H:%M:%S")
+
+    def is_of(self, stat: Stat) -> bool:
+        """Say whether it was pulled from a file of this size and mtime; never where one of them is not known."""
+        return self.size == stat.size and self.metadata.get("mtime") == str(stat.mtime)
 
     @classmethod
     def of(cls, headers: Mapping[str, str]) -> Version:

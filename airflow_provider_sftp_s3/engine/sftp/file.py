@@ -129,9 +129,10 @@ class RemoteFile:
 
         Some servers say nothing of an open file, and some nothing of a file at all: then nothing is known.
         """
-        stat = Stat()
-        with contextlib.suppress(ServerRefused):
+        try:
             stat = (await asked).stat
+        except ServerRefused:
+            stat = Stat()
         if stat.size is None:
             with contextlib.suppress(ServerRefused):
                 stat = stat.filled(await self._session.lstat(self._path))

@@ -262,7 +262,7 @@ class SftpSession:
 
         With OpenSSH's own server one file shows it for all.
         """
-        return posixpath.dirname(path) in self._outlived or (self.is_openssh and bool(self._outlived))
+        return bool(self._outlived) and (self.is_openssh or posixpath.dirname(path) in self._outlived)
 
     def has_outlived_close(self, path: bytes) -> None:
         """Take note that the file at `path` was closed and was there after that."""
