@@ -19,9 +19,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -122,11 +123,18 @@ class PushTask:
     task_id: str = "push"
     map_index: int = -1
     xcom: dict[str, Any] = field(default_factory=dict)
+    begun: datetime = field(default_factory=lambda: datetime.now(UTC))
+    """When its Dag run began."""
     transferred: int = 0
     """How many objects the last try says that it has transferred."""
 
     def xcom_push(self, key: str, value: Any) -> None:
         self.xcom[key] = value
+
+    @property
+    def context(self) -> Any:
+        """What Airflow gives an operator, as far as ours look into it."""
+        return {"ti": self, "dag_run": SimpleNamespace(start_date=self.begun)}
 
 
 class Flow:
@@ -201,7 +209,7 @@ class Flow:
         )
         try:
             with warnings_of_ours_only():
-                task.transferred = operator.execute({"ti": task})["transferred"]
+                task.transferred = operator.execute(task.context)["transferred"]
         except (TransferError, ConnectionFailed):  # any other error is one that Airflow would not retry, or a bug
             task.transferred = task.xcom.get("report", {"transferred": 0})["transferred"]
             if task not in self.held:

@@ -10,6 +10,7 @@ import pytest
 from airflow_provider_sftp_s3.engine.errors import FileError, ServerRefused
 from airflow_provider_sftp_s3.engine.model import Stat
 from airflow_provider_sftp_s3.engine.options import KiB, MiB
+from airflow_provider_sftp_s3.engine.sftp.file import Reading
 from airflow_provider_sftp_s3.engine.sftp.protocol import MAX_REQUEST
 from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
 from tests.support.faulty_sftp import AttributesAre, EveryNthWriteFails, ReadAtTheEndFails, ReadsAreShort, Refuses
@@ -64,7 +65,7 @@ async def test_a_file_that_ends_before_its_size_is_counted(sftp_server: Asyncssh
     """The end is where the server says so; who counts sees that it is too early."""
     (sftp_server.root / "a").write_bytes(b"12345")
     async with session.reading(b"/a") as file:
-        reading = await file.read_all(90_000, lambda size: None)
+        reading: Reading = await file.read_all(90_000, lambda size: None)
     assert (reading.count, reading.ended) == (5, True)
 
 
