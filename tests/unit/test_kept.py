@@ -86,7 +86,7 @@ async def test_the_walk_goes_ahead_and_loses_nothing(s3: S3Server, opened: Bucke
         first = await begun(opened)
         await first.has("p/a", Stat(3, 7))
         await first.end()
-    found = [file(b"a", 1, 1), Outcome("x", "skipped", reason="young"), file(b"b", 1, 1)]
+    found: list[SourceFile | Outcome] = [file(b"a", 1, 1), Outcome("x", "skipped", reason="young"), file(b"b", 1, 1)]
 
     async def walk() -> AsyncIterator[SourceFile | Outcome]:
         for item in found:

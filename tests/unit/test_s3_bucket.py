@@ -47,7 +47,7 @@ async def test_what_is_put_is_there_as_it_was(s3: S3Server, opened: Bucket, size
     """In however many pieces, on both ways: small bodies go by a request of ours, larger ones by obstore."""
     content = bytes(range(256)) * (size // 256 + 1)
     content = content[:size]
-    pieces = [content[:100], memoryview(content)[100:]]
+    pieces: list[bytes | memoryview] = [content[:100], memoryview(content)[100:]]
     await opened.put("a b/é+%", pieces, {"mtime": "5"})
     assert s3.objects(opened.name) == {"a b/é+%": content}
     version = await opened.head("a b/é+%")

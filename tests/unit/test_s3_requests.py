@@ -16,7 +16,7 @@ from tests.support.s3_server import S3Request, S3Server
 
 
 @pytest.mark.unit
-@given(st.dictionaries(st.text(st.characters(exclude_categories=("Cs",))), st.text(max_size=20), max_size=5))
+@given(st.dictionaries(st.text(st.characters(codec="utf-8")), st.text(max_size=20), max_size=5))
 def test_a_query_comes_back_as_it_was(fields: dict[str, str]) -> None:
     """Sorted, and with nothing plain in it that S3 would have encoded for the signature."""
     fields = {name: value.encode("utf-8", "ignore").decode() for name, value in fields.items()}

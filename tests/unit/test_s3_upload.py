@@ -115,9 +115,13 @@ async def test_a_refusal_is_one_of_ours(
 ) -> None:
     """In one line, with the object's name; obstore's own has its whole inner state."""
     s3.before(lambda request: answer if request.key else None)
-    for upload in (lambda: opened.uploads.put("k", [b"x" * 100_000], {}), lambda: stream(opened, pieces())):
+
+    async def whole() -> None:
+        await opened.uploads.put("k", [b"x" * 100_000], {})
+
+    for upload in (whole(), stream(opened, pieces())):
         with pytest.raises((PlaceMissing, StorageError)) as refused:
-            await upload()
+            await upload
         assert type(refused.value) is kind
         assert says in str(refused.value)
         assert "\n" not in str(refused.value)

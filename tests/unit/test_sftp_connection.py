@@ -124,7 +124,7 @@ async def test_known_hosts_and_no_check_let_us_in(sftp_server: AsyncsshServer, t
     known_hosts = tmp_path / "known_hosts"
     known_hosts.write_text(f"[{sftp_server.host}]:{sftp_server.port} {sftp_server.host_key}\n")
     for changes in ({"known_hosts": str(known_hosts)}, {"known_hosts": "/nonexistent", "verify_host_key": False}):
-        server = dataclasses.replace(server_of(sftp_server), host_key=None, **changes)  # type: ignore[arg-type]
+        server = dataclasses.replace(server_of(sftp_server), host_key=None, **changes)
         await (await connect(server, 5, 1)).close()
 
 

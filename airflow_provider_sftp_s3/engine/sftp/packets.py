@@ -169,8 +169,6 @@ class PacketSender:
         self._send_what_fits()
 
     def _send_what_fits(self) -> None:
-        if self._connection._transport is None:
-            return  # ended, perhaps by another channel that has found its nonce used up
         channel = self._channel
         packets: list[bytes] = []
         makes_packets = self._makes_packets()
