@@ -81,10 +81,12 @@ class DoneDirectories:
                 if not there.differs(uploaded.seen):
                     await self._settle(done)
                     return uploaded
-                if moved and self._fetcher.is_young(there):
+                # A file of the same size is most likely the same one: stamped by somebody else who has moved it, or by
+                # a server to whom a rename is a copy, as in front of an object store. There it has no writer any more.
+                same = there.size == uploaded.read.size and (not moved or not self._session.is_openssh)
+                if moved and not same and self._fetcher.is_young(there):
                     break
-                # A file of the same size that somebody else moved is most likely the same one, stamped.
-                mtime = uploaded.read.mtime if not moved and there.size == uploaded.read.size else None
+                mtime = uploaded.read.mtime if same else None
                 again = await self._fetcher.upload(pulled, done, key, there, mtime)
                 if again is None:
                     break
@@ -218,6 +220,9 @@ class DoneDirectories:
     async def old_files(self, retention: float) -> AsyncGenerator[PulledFile | Outcome]:
         """Yield what was moved into the done directories more than `retention` seconds ago, by its mtime."""
         before = self._bucket.now() - retention
+        for directory in self._tree.unsure_done_directories:
+            reason = "not purged: the server does not say that it is a directory, it may be a link"
+            yield Outcome(self._tree.label(directory), "skipped", reason=reason)
         for relative in self._tree.done_directories:
             directory = posixpath.join(self._tree.root, relative)
             try:

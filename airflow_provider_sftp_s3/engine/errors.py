@@ -109,11 +109,13 @@ class ServerRefused(FileError):
     The SFTP server answered a request with an error.
 
     :param is_generic: with "failure" and nothing more, which stands for all that the protocol has no word for.
+    :param is_denied: with "permission denied".
     """
 
-    def __init__(self, message: str, is_generic: bool = False) -> None:
+    def __init__(self, message: str, is_generic: bool = False, is_denied: bool = False) -> None:
         super().__init__(message)
         self.is_generic = is_generic
+        self.is_denied = is_denied
 
 
 class NotFound(ServerRefused):

@@ -275,7 +275,7 @@ class Fetcher:
 
     def was_there_after_close(self, path: bytes, uploaded: Uploaded) -> None:
         if uploaded.closed_on == self._session.connection:  # else the CLOSE may be lost with its connection
-            self._session.has_outlived_close(path)
+            self._session.traits.has_outlived_close(path)
 
     def _metadata(self, key: str, own: int | None, given: int | None) -> dict[str, str]:
         mtime = own if given is None else given

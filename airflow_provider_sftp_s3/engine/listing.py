@@ -7,6 +7,7 @@ import posixpath
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.errors import ConnectionFailed, NameRefused, NotFound, ServerRefused
@@ -26,12 +27,22 @@ class Directory:
     A directory of the tree, and what stands in it.
 
     :param left: what earlier runs have left in its done directory, where that was looked into.
+    :param done: the done directory of an entry that was found alone; None: it is among the entries, or absent.
     """
 
     path: bytes
     relative: bytes
     entries: list[Entry]
     left: Sequence[Entry] = ()
+    done: DoneState | None = None
+
+
+class Unsure(NamedTuple):
+    """An entry of which the server does not say whether it is a file or a directory, and where it stands."""
+
+    entry: Entry
+    directory: Directory
+    done: DoneState
 
 
 class Tree:
@@ -68,6 +79,8 @@ class Tree:
         self._finds_left = finds_left
         #: the done directories that the walk came by, relative to the root
         self.done_directories: list[bytes] = []
+        #: paths of those of which the server does not say whether they are directories
+        self.unsure_done_directories: list[bytes] = []
         #: paths of those that were looked into and found empty
         self.empty_done_directories: list[bytes] = []
         self._of_unknown_age: list[SourceFile] = []
@@ -85,13 +98,13 @@ class Tree:
 
         Many directories are listed at once. A directory's files come in the order of their names.
         """
-        todo: list[tuple[bytes, bytes]] = []
+        todo: list[tuple[bytes, bytes] | Unsure] = []
         listing = {self._root or asyncio.create_task(self._list(self.root, b""))}
         self._root = None
         try:
             while todo or listing:
                 while todo and len(listing) < LISTERS:
-                    listing.add(asyncio.create_task(self._list(*todo.pop())))
+                    listing.add(asyncio.create_task(self._look_into(todo.pop())))
                 done, listing = await asyncio.wait(listing, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     found = task.result()
@@ -99,7 +112,7 @@ class Tree:
                         yield found
                         continue
                     for item in self._sift(found):
-                        if isinstance(item, tuple) and not isinstance(item, SourceFile):
+                        if isinstance(item, Unsure) or (isinstance(item, tuple) and not isinstance(item, SourceFile)):
                             todo.append(item)
                         else:
                             yield item
@@ -112,6 +125,16 @@ class Tree:
             await asyncio.sleep(self.min_age)
             for file in self._of_unknown_age:
                 yield file
+
+    async def _look_into(self, where: tuple[bytes, bytes] | Unsure) -> Directory | Outcome:
+        """List a directory. What may be a file is one where it cannot be listed: to open it will tell."""
+        if not isinstance(where, Unsure):
+            return await self._list(*where)
+        entry, beside, done = where
+        listed = await self._list(posixpath.join(beside.path, entry.name), posixpath.join(beside.relative, entry.name))
+        if isinstance(listed, Directory):
+            return listed
+        return Directory(beside.path, beside.relative, [entry._replace(kind="file")], done=done)
 
     async def _list(self, path: bytes, relative: bytes) -> Directory | Outcome:
         for attempt in range(1, ATTEMPTS + 1):
@@ -138,10 +161,13 @@ class Tree:
                     return Outcome(self.label(path), "failed", reason=f"cannot be listed: {lost}")
         raise AssertionError("unreachable")
 
-    def _sift(self, directory: Directory) -> Iterator[SourceFile | Outcome | tuple[bytes, bytes]]:
-        """Yield files, outcomes, and as (path, relative) the directories beneath."""
-        done_state = _done_state(directory.entries, self.done_name)
-        if done_state == "directory":
+    def _sift(self, directory: Directory) -> Iterator[SourceFile | Outcome | tuple[bytes, bytes] | Unsure]:
+        """Yield files, outcomes, as (path, relative) the directories beneath, and what may be either."""
+        done_state = directory.done or _done_state(directory.entries, self.done_name)
+        if any(entry.name == self.done_name and entry.kind == "unknown" for entry in directory.entries):
+            # It may be a link to any other one, in which nothing must be purged.
+            self.unsure_done_directories.append(posixpath.join(directory.path, self.done_name))
+        elif done_state == "directory" and directory.done is None:
             self.done_directories.append(posixpath.join(directory.relative, self.done_name))
         now = self._now()
         held_back: set[bytes] = set()
@@ -157,7 +183,7 @@ class Tree:
             previous = entry.name
             path, relative = path_before + entry.name, relative_before + entry.name
             mine = self.shard.holds(relative)
-            if not mine and entry.kind != "directory":
+            if not mine and entry.kind not in ("directory", "unknown"):
                 continue
             reason = self.globs.reason_to_skip(paths.text(relative))
             try:
@@ -173,6 +199,8 @@ class Tree:
                     yield path, relative
                 elif mine:
                     yield Outcome(self.label(path), "failed", reason="is too deep: nothing in it can be an S3 key")
+            elif entry.kind == "unknown":
+                yield Unsure(entry, directory, done_state)
             elif entry.kind != "file":
                 yield Outcome(self.label(path), "skipped", reason="link" if entry.kind == "link" else "special file")
             elif paths.is_temporary(entry.name):
@@ -222,4 +250,4 @@ def is_young(mtime: int, now: float, min_age: float) -> bool:
 
 def _done_state(entries: Sequence[Entry], name: bytes) -> DoneState:
     done = next((entry for entry in entries if entry.name == name), None)
-    return "absent" if done is None else "directory" if done.kind == "directory" else "other"
+    return "absent" if done is None else "directory" if done.kind in ("directory", "unknown") else "other"

@@ -134,7 +134,9 @@ class Pull(Transfer[PulledFile]):
             return await self._done.remove_left(pulled)
         uploaded: Uploaded | None
         try:
-            uploaded = await self._fetcher.upload(pulled, file.path, key, file.stat)
+            # The next run compares what it is listed with: some servers list mtimes in whole minutes.
+            listed = file.stat.mtime if keeps else None
+            uploaded = await self._fetcher.upload(pulled, file.path, key, file.stat, listed)
         except NotFound:
             if pulled.uploaded is not None:
                 uploaded = pulled.uploaded  # the connection was lost during the move, which has worked all the same

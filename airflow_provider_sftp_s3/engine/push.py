@@ -252,7 +252,8 @@ class Push(Transfer[PushedObject]):
                 except Overwritten:
                     continue
                 except ServerRefused as refused:
-                    raise ServerRefused(f"{paths.printable(path)!r} cannot be written: {refused}") from None
+                    why = "; a full disk or a quota looks like that" if refused.is_generic else ""
+                    raise ServerRefused(f"{paths.printable(path)!r} cannot be written: {refused}{why}") from None
                 await held.aclose()
                 marked = await self._mark(pushed, target, download.version)
             if marked != "overwritten":

@@ -39,7 +39,7 @@ class Unknown:
     def note(self, label: str) -> None:
         """Take note of one."""
         self._count += 1
-        self._first = self._first or label
+        self._first = min(self._first, label) if self._first else label  # they are asked for many at once
 
     def tell(self, notice: Callable[[str], None]) -> None:
         """Give `notice` a line about them, if there are any."""

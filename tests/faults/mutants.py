@@ -122,8 +122,8 @@ MUTANTS = (
     ),
     Mutant(
         "files are closed early only where one has outlived it",
-        "engine/sftp/session.py",
-        "return bool(self._outlived) and (self.is_openssh or posixpath.dirname(path) in self._outlived)",
+        "engine/sftp/traits.py",
+        "return bool(self._outlived) and (is_openssh or posixpath.dirname(path) in self._outlived)",
         "return bool(self._outlived)",
         _only(ODD, "outlived_it"),
     ),
@@ -147,6 +147,20 @@ MUTANTS = (
         'raise ServerRefused(f"{denied}, though the server has opened it") from None',
         "raise",
         _only(ODD, "no_such_file_after_open"),
+    ),
+    Mutant(
+        "a rename that sets the mtime is not a file that is still being written",
+        "engine/done.py",
+        "if moved and not same and self._fetcher.is_young(there):",
+        "if moved and self._fetcher.is_young(there):",
+        _only(ODD, "odd_server_is_pulled and sets"),
+    ),
+    Mutant(
+        "an fsync that has worked and fails is the file's failure",
+        "engine/sftp/session.py",
+        "            if self.traits.has_fsync:\n                raise\n",
+        "",
+        _only(ODD, "disk_that_fails"),
     ),
     Mutant(
         "one handle for two files voids both",
@@ -228,7 +242,7 @@ MUTANTS = (
     Mutant(
         "a file in .done that is still being written goes back",
         "engine/done.py",
-        "if moved and self._fetcher.is_young(there):",
+        "if moved and not same and self._fetcher.is_young(there):",
         "if False:",
         _only(GUARDS, "still_being_written"),
     ),
@@ -320,8 +334,8 @@ MUTANTS = (
     Mutant(
         "a file is closed while it is read only where requests are done in their order",
         "engine/sftp/session.py",
-        "return self.is_openssh and self._answers_whole and",
-        "return self._answers_whole and",
+        "return self.is_openssh and self.traits.answers_whole and",
+        "return self.traits.answers_whole and",
         _only("integration/test_far_away.py", "closed_while"),
     ),
     Mutant(

@@ -523,11 +523,12 @@ class TestLyingListing:
         """The purge removes nothing outside the done directory."""
         with AsyncsshServer(tmp_path / "sftp") as server:
             kept = {"victim": b"v", "in/victim": b"v", "in/.done/sub/victim": b""}
-            write_tree(server.root, {"in/.done/old": b"old", **kept})
+            # A run that moves nothing, and in which something fails, purges nothing.
+            write_tree(server.root, {"in/.done/old": b"old", "in/good": b"good", **kept})
             names = [b"../victim", b"../../victim", b"/victim", b"sub/victim", b"..", b""]
             server.fault = faulty.ListingIsHostile(names)
-            await run_pull(server, s3, bucket, "/in", retention=1.0, include="nothing")
-            assert read_tree(server.root) == kept
+            await run_pull(server, s3, bucket, "/in", retention=1.0, include="good")
+            assert read_tree(server.root) == {**kept, "in/.done/good": b"good"}
 
     async def test_100_000_entries(self, tmp_path: Path, s3: S3Server, bucket: str) -> None:
         """A directory of 100,000 names that are not there, and one that is."""

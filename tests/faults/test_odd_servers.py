@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import asyncssh
 import pytest
+from asyncssh.constants import FXF_TRUNC as TRUNC
+from asyncssh.constants import FXF_WRITE as WRITE
 
 from airflow_provider_sftp_s3.engine.errors import HandlesRepeat
 from airflow_provider_sftp_s3.engine.options import MiB
@@ -16,6 +19,7 @@ from tests.faults import table
 from tests.faults.harness import (
     Acts,
     Together,
+    done_path,
     leftovers,
     marked_keys,
     put_objects,
@@ -27,7 +31,7 @@ from tests.faults.harness import (
 )
 from tests.support import faulty_sftp as faulty
 from tests.support.s3_server import S3Request, S3Server
-from tests.support.sftp_servers import AsyncsshServer, CutConnection, ErlangSftpServer, Fault
+from tests.support.sftp_servers import AsyncsshServer, CutConnection, ErlangSftpServer, Fault, Proceed, Request
 
 pytestmark = [pytest.mark.faults, pytest.mark.loops]
 
@@ -354,3 +358,119 @@ async def test_erlangs_server_gives_one_handle_to_several_files(tmp_path: Path, 
         table.none_is("left over", leftovers(server.root))
         (await run_push(server, s3, bucket, "/out", login=login, concurrency=1)).done()
         assert read_tree(server.root / "out") == SEVERAL
+
+
+# ------------------------------------------------------------------------------------- what other clients work with
+
+#: a server that is odd, and all of it works in both directions, with so many notices
+ODD: dict[str, tuple[Callable[[], Fault], int]] = {
+    "rename sets the mtime": (faulty.RenameSetsTheMtime, 0),
+    "rename sets the mtime, no posix-rename": (
+        lambda: Together(faulty.NoPosixRename(), faulty.RenameSetsTheMtime()),
+        0,
+    ),
+    "mode without type": (lambda: faulty.ModeWithoutType(longname=True), 0),
+    "mode without type, bare longname": (faulty.ModeWithoutType, 0),
+    "open for writing wants TRUNC": (lambda: WantsTrunc(), 0),
+    "no fstat": (lambda: faulty.Refuses(("FSTAT",)), 0),
+    "mkdir wants a mode": (faulty.MkdirWantsMode, 0),
+    "stat is denied": (lambda: faulty.Refuses(("STAT",)), 0),
+    "readdir behind the end fails": (faulty.ReaddirBehindTheEndFails, 0),
+    "posix-rename is announced and fails": (lambda: faulty.Refuses(("POSIX-RENAME",)), 1),
+    "fsync is announced and fails": (lambda: faulty.Refuses(("FSYNC",)), 1),
+    "one at a time": (faulty.OneAtATime, 1),
+}
+
+
+class WantsTrunc(Fault):
+    """A file that is to be written, made anew and not cut is taken for one to be read (node's ssh2)."""
+
+    async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
+        if request.name == "OPEN" and request.flags & WRITE and not request.flags & TRUNC:
+            raise asyncssh.SFTPFailure("flags that make no sense")
+        return await proceed()
+
+
+@pytest.mark.parametrize("after_transfer", ["move", "delete", "keep"])
+@pytest.mark.parametrize("name", ODD)
+async def test_an_odd_server_is_pulled(
+    sftp_server: AsyncsshServer, s3: S3Server, bucket: str, name: str, after_transfer: str
+) -> None:
+    """All arrives in the first run, with ``min_age`` too, and a second one finds nothing to do."""
+    fault, notices = ODD[name]
+    write_tree(sftp_server.root, FILES)
+    sftp_server.fault = fault()
+    ran = await run_pull(sftp_server, s3, bucket, after_transfer=after_transfer, min_age=30.0)
+    assert ran.done().transferred == len(FILES)
+    check(FILES, sftp_server.root, s3.objects(bucket), ran, bucket)
+    assert s3.objects(bucket) == FILES
+    expected = {"move": {done_path(name): data for name, data in FILES.items()}, "delete": {}, "keep": FILES}
+    assert read_tree(sftp_server.root) == expected[after_transfer]
+    assert len(ran.watcher.notices) <= notices, ran.watcher.notices
+    again = (await run_pull(sftp_server, s3, bucket, after_transfer=after_transfer, min_age=30.0)).done()
+    assert again.transferred == 0
+    assert again.skipped == ({"unchanged": len(FILES)} if after_transfer == "keep" else {})
+
+
+@pytest.mark.parametrize("name", ODD)
+async def test_an_odd_server_is_pushed_to(sftp_server: AsyncsshServer, s3: S3Server, bucket: str, name: str) -> None:
+    """All arrives, over old files, too, and is marked."""
+    fault, notices = ODD[name]
+    put_objects(s3, bucket, FILES)
+    write_tree(sftp_server.root, {"small": b"an old one", "of theirs": b"theirs"})
+    sftp_server.fault = fault()
+    ran = await run_push(sftp_server, s3, bucket)
+    assert ran.done().transferred == len(FILES)
+    assert read_tree(sftp_server.root) == {**FILES, "of theirs": b"theirs"}
+    assert marked_keys(bucket) == set(FILES)
+    assert len(ran.watcher.notices) <= notices, ran.watcher.notices
+    table.checked(len(FILES))
+
+
+async def test_a_listing_in_whole_minutes(sftp_server: AsyncsshServer, s3: S3Server, bucket: str) -> None:
+    """Its mtimes are not those of the files: what is kept is not pulled again for that."""
+    write_tree(sftp_server.root, FILES, age=3599)
+
+    class WholeMinutes(Fault):
+        async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
+            result = await proceed()
+            if request.name == "READDIR":
+                for entry in result[0]:
+                    entry.attrs.mtime -= entry.attrs.mtime % 60
+            return result
+
+    sftp_server.fault = WholeMinutes()
+    assert (await run_pull(sftp_server, s3, bucket, after_transfer="keep")).done().transferred == len(FILES)
+    again = await run_pull(sftp_server, s3, bucket, after_transfer="keep")
+    assert again.done().skipped == {"unchanged": len(FILES)}
+    table.checked(len(FILES))
+
+
+async def test_a_file_that_replaces_another_in_its_rename_is_not_lost(
+    sftp_server: AsyncsshServer, s3: S3Server, bucket: str
+) -> None:
+    """Of the same size, just before a rename that sets the mtime: only its contents tell, and S3 gets those."""
+    write_tree(sftp_server.root, {"victim": b"the old one"})
+    place = sftp_server.root / "victim"
+    replaces = Acts(lambda _: place.write_bytes(b"the new one"), ("POSIX-RENAME",))
+    sftp_server.fault = Together(replaces, faulty.RenameSetsTheMtime())
+    await run_pull(sftp_server, s3, bucket, min_age=30.0)
+    table.checked(1)
+    tree, objects = read_tree(sftp_server.root), s3.objects(bucket)
+    table.none_is("lost", [] if b"the new one" in (tree.get("victim"), objects.get("victim")) else ["the new one"])
+
+
+async def test_a_disk_that_fails_is_no_missing_fsync(sftp_server: AsyncsshServer, s3: S3Server, bucket: str) -> None:
+    """Where fsync has worked in this run, a failure is the file's own, and it is not published."""
+    put_objects(s3, bucket, {"a": b"1", "b": b"2"})
+    sftp_server.fault = Acts(_no_space, ("FSYNC",), nth=2)
+    ran = await run_push(sftp_server, s3, bucket, concurrency=1)
+    assert set(ran.failures) == {"b"}
+    assert "full disk or a quota" in ran.failures["b"]
+    assert read_tree(sftp_server.root) == {"a": b"1"}
+    assert marked_keys(bucket) == {"a"}
+    table.checked(2)
+
+
+def _no_space(_: Request) -> None:
+    raise asyncssh.SFTPFailure("failure")

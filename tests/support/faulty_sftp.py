@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import stat
 import threading
@@ -43,17 +44,22 @@ __all__ = [
     "ListingHasOtherAttributes",
     "ListingIsHostile",
     "MkdirIsRefused",
+    "MkdirWantsMode",
+    "ModeWithoutType",
     "NeverAnswers",
     "NeverGreets",
     "NoFsync",
     "NoLimits",
     "NoPosixRename",
+    "OneAtATime",
     "OneHandleForSeveral",
     "OpenIsRefused",
     "ReadAtTheEndFails",
+    "ReaddirBehindTheEndFails",
     "ReadsAreShort",
     "ReadsTrickle",
     "RenameIsRefused",
+    "RenameSetsTheMtime",
     "ReplyIsLost",
     "SetstatDoesNothing",
     "SetstatIsRefused",
@@ -333,6 +339,73 @@ class AttributesAre(Fault):
         for name, value in self.attributes(result.st_size).items():
             setattr(attributes, name, value)
         return attributes
+
+
+class RenameSetsTheMtime(Fault):
+    """RENAME is copy and delete, as in front of an object store: the mtime is that of the rename."""
+
+    async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
+        result = await proceed()
+        if request.name in RENAMES:
+            os.utime(server.local(request.target))
+        return result
+
+
+@dataclass
+class ModeWithoutType(Fault):
+    """The mode has no bits for the type of file, and a listing's longname is the bare name (mina-sshd issue 489)."""
+
+    longname: bool = False
+
+    async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
+        result = await proceed()
+        if request.name in STATS:
+            result = SFTPAttrs.from_local(result)
+            result.permissions = stat.S_IMODE(result.permissions or 0)
+        elif request.name == "READDIR":
+            for entry in result[0]:
+                entry.attrs.permissions &= 0o777
+                if not self.longname:
+                    entry.longname = entry.filename
+        return result
+
+
+@dataclass
+class OneAtATime(Fault):
+    """A second file or directory that is to be open is denied, as if one had no right to it."""
+
+    async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
+        if request.name in ("OPEN", "OPENDIR") and server.open_handles:
+            raise SFTPPermissionDenied("one at a time")
+        return await proceed()
+
+
+@dataclass
+class MkdirWantsMode(Fault):
+    """MKDIR fails where it is sent no permissions (PyPI's sshserve)."""
+
+    async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
+        if request.name == "MKDIR" and not request.has_mode:
+            raise SFTPFailure("no permissions")
+        return await proceed()
+
+
+class ReaddirBehindTheEndFails(Fault):
+    """A READDIR after the end of a directory is a failure, not the end once more."""
+
+    def __init__(self) -> None:
+        self._ended: set[str] = set()
+
+    async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
+        if request.name == "OPENDIR":
+            self._ended.discard(request.path)
+        if request.name == "READDIR" and request.path in self._ended:
+            raise SFTPFailure("was at its end before")
+        try:
+            return await proceed()
+        except asyncssh.SFTPEOFError:
+            self._ended.add(request.path)
+            raise
 
 
 class ReadAtTheEndFails(Fault):

@@ -188,6 +188,10 @@ class Request:
     offset: int = 0
     length: int = 0
     """Bytes asked for by a READ, or brought by a WRITE."""
+    flags: int = 0
+    """Of an OPEN."""
+    has_mode: bool = False
+    """Whether a MKDIR says which permissions the directory is to have."""
 
 
 Proceed = Callable[[], Awaitable[Any]]
@@ -440,7 +444,14 @@ class _Session(SFTPServerHandler):
         first = fields.get_string()
         if name not in _ON_A_HANDLE:
             target = os.fsdecode(fields.get_string()) if name in _ON_TWO_PATHS else ""
-            return Request(name, os.fsdecode(first), target)
+            flags = fields.get_uint32() if name in ("OPEN", "MKDIR") else 0  # of what is opened, or of attributes
+            return Request(
+                name,
+                os.fsdecode(first),
+                target,
+                flags=flags if name == "OPEN" else 0,
+                has_mode=name == "MKDIR" and bool(flags & constants.FILEXFER_ATTR_PERMISSIONS),
+            )
         path = self._paths.get(first, "")
         if name == "READ":
             return Request(name, path, offset=fields.get_uint64(), length=fields.get_uint32())

@@ -140,7 +140,7 @@ class RemoteFile:
 
     def leaves_out(self) -> None:
         """Take note that the server has answered with less than was asked for."""
-        self._session.leaves_out()
+        self._session.traits.answers_whole = False
 
     def read(self, offset: int, size: int) -> asyncio.Future[bytes | memoryview]:
         """Ask for up to `size` bytes from `offset`."""

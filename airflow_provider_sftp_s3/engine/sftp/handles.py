@@ -52,7 +52,9 @@ class Handles:
             return await self._try(request)
         except ServerRefused as refused:
             others = max(others, self._open + self._asked)  # they may have overtaken it, after a new connection
-            if not refused.is_generic or not others:
+            # Some say "permission denied" to all but the first: to one that has never opened two it may mean that.
+            of_the_limit = refused.is_generic or (refused.is_denied and self._allowed <= 1)
+            if not of_the_limit or not others:
                 raise
         before = self._allowed
         if others < self._allowed:  # it has allowed more before

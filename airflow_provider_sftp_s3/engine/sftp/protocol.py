@@ -11,6 +11,7 @@ The protocol is draft-ietf-secsh-filexfer-02, its extensions those of OpenSSH's 
 from __future__ import annotations
 
 import asyncio
+import re
 import stat as stat_module
 import struct
 import time
@@ -37,9 +38,12 @@ _INIT, _OPEN, _CLOSE, _READ, _WRITE, _LSTAT, _FSTAT, _SETSTAT = 1, 3, 4, 5, 6, 7
 _OPENDIR, _READDIR, _REMOVE, _MKDIR, _RMDIR, _STAT, _RENAME, _EXTENDED = 11, 12, 13, 14, 15, 17, 18, 200
 _STATUS, _HANDLE, _DATA, _NAME, _ATTRS, _EXTENDED_REPLY = 101, 102, 103, 104, 105, 201
 
-READ, WRITE, CREATE_NEW = 0x01, 0x02, 0x02 | 0x08 | 0x20  # flags of OPEN: READ; WRITE; WRITE, CREAT and EXCL
+READ, WRITE = 0x01, 0x02  # flags of OPEN
+#: WRITE, CREAT, TRUNC and EXCL. A new file has nothing to be cut; without TRUNC some servers (node's ssh2) take it for
+#: a file to be read.
+CREATE_NEW = 0x02 | 0x08 | 0x10 | 0x20
 
-_OK, _EOF, _NO_SUCH_FILE, _NO_SUCH_PATH, _FAILURE, _UNSUPPORTED = 0, 1, 2, 10, 4, 8
+_OK, _EOF, _NO_SUCH_FILE, _DENIED, _FAILURE, _UNSUPPORTED, _NO_SUCH_PATH = 0, 1, 2, 3, 4, 8, 10
 _REASONS = {3: "permission denied", 4: "failure", 5: "bad message", 6: "no connection", 8: "operation unsupported"}
 
 _HAS_SIZE, _HAS_OWNER, _HAS_MODE, _HAS_TIMES, _HAS_MORE = 0x01, 0x02, 0x04, 0x08, 0x80000000
@@ -48,6 +52,8 @@ _USUAL = _HAS_SIZE | _HAS_OWNER | _HAS_MODE | _HAS_TIMES
 _USUAL_ATTRIBUTES = struct.Struct(">QIIIII")
 
 _KINDS_BY_MODE = {stat_module.S_IFREG: "file", stat_module.S_IFDIR: "directory", stat_module.S_IFLNK: "link"}
+#: How ``ls -l`` begins a line. Some servers give the bare name, which may begin with any letter.
+_LONGNAME = re.compile(rb"[a-zA-Z-][-rwxsStT]{9}")
 _KINDS_BY_LETTER = {b"-": "file", b"d": "directory", b"l": "link"}
 
 _UINT32 = struct.Struct(">I")
@@ -72,12 +78,13 @@ class Attributes(NamedTuple):
 
     def kind(self, longname: bytes | memoryview = b"?") -> str:
         """
-        Return "file", "directory", "link" or "special".
+        Return "file", "directory", "link", "special", or "unknown" where nothing tells.
 
-        :param longname: the entry as ``ls -l`` shows it, for servers that give no mode.
+        :param longname: the entry as ``ls -l`` shows it, for servers that give no mode, or one without a type.
         """
-        if self.mode is None:
-            return _KINDS_BY_LETTER.get(bytes(longname[:1]), "special")
+        if self.mode is None or not stat_module.S_IFMT(self.mode):
+            letter = bytes(longname[:1]) if _LONGNAME.match(longname) else b""
+            return _KINDS_BY_LETTER.get(letter, "special" if letter else "unknown")
         return _KINDS_BY_MODE.get(stat_module.S_IFMT(self.mode), "special")
 
 
@@ -311,7 +318,7 @@ class SftpProtocol:
             reason = said.decode(errors="backslashreplace") or _REASONS.get(code, f"error {code}")
             error = Unsupported if code == _UNSUPPORTED else ServerRefused
             refused = _refused(awaited.path, reason, error)
-            refused.is_generic = code == _FAILURE
+            refused.is_generic, refused.is_denied = code == _FAILURE, code == _DENIED
             awaited.answer.set_exception(refused)
 
     def _greet(self, packet: _Packet, version: int) -> None:
@@ -445,8 +452,10 @@ class SftpProtocol:
         """Ask for the next entries of a directory, ``.`` and ``..`` among them. None: that was all."""
         return self._ask(_READDIR, _string(handle), _NAME, _entries, path)
 
-    def make_directory(self, path: bytes) -> asyncio.Future[None]:
-        return self._ask(_MKDIR, _string(path) + _UINT32.pack(0), path=path)
+    def make_directory(self, path: bytes, mode: int | None = None) -> asyncio.Future[None]:
+        """Make a directory, with these mode bits or with those that the server likes."""
+        attributes = _UINT32.pack(0) if mode is None else struct.pack(">II", _HAS_MODE, mode)
+        return self._ask(_MKDIR, _string(path) + attributes, path=path)
 
     def remove(self, path: bytes) -> asyncio.Future[None]:
         return self._ask(_REMOVE, _string(path), path=path)

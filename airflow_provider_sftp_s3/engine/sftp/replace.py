@@ -21,7 +21,6 @@ class Replacing:
 
     def __init__(self, session: SftpSession) -> None:
         self._session = session
-        self._posix_rename = True
 
     async def move(self, old: bytes, new: bytes) -> Stat | None:
         """
@@ -47,26 +46,49 @@ class Replacing:
         Atomic with the posix-rename extension. Without it, a file in the way is moved aside first, and moved back
         when the rename fails all the same, so that it is never lost.
         """
-        if self._posix_rename:
+        traits, fails = self._session.traits, None
+        if traits.has_posix_rename:
             try:
                 await (await self._session.live()).posix_rename(old, new)
                 return
             except Unsupported:
-                self._posix_rename = False
+                traits.has_posix_rename = False
+            except NotFound:
+                raise
+            except ServerRefused as refused:
+                fails = refused  # it may be the extension, and not the file
+        try:
+            if not await self._renamed(old, new):
+                # Not to be cancelled half-way, where the target is neither the old nor the new one.
+                await asyncio.shield(self._session.later(self._replace_in_steps(old, new)))
+        except NotFound:
+            raise
+        except ServerRefused as refused:
+            raise fails or refused from None
+        if fails is not None:
+            traits.posix_rename_fails(str(fails))
+
+    async def _renamed(self, old: bytes, new: bytes) -> bool:
+        """
+        Rename `old` to `new`, and return whether that worked; False: there is a file of that name.
+
+        :raises ServerRefused: that is not the reason.
+        """
         try:
             await self._session.rename(old, new)
-            return
+            return True
         except NotFound:
             raise
         except ServerRefused as refused:
             try:
                 kind = (await (await self._session.live()).lstat(new)).kind()
-            except NotFound:
+            except ServerRefused:
                 raise refused from None
-            if kind != "file":
+            if kind == "unknown" and await self._session.is_directory(new):
+                kind = "directory"
+            if kind not in ("file", "unknown"):
                 raise ServerRefused(f"{refused}; there is a {kind} in the way") from None
-        # Not to be cancelled half-way, where the target is neither the old nor the new one.
-        await asyncio.shield(self._session.later(self._replace_in_steps(old, new)))
+            return False
 
     async def _replace_in_steps(self, old: bytes, new: bytes) -> None:
         # Nobody's name: what a retry cleans up must not be the only copy of a file.
@@ -93,3 +115,5 @@ async def _stat_if_there(asked: asyncio.Future[Attributes]) -> Stat | None:
         return (await asked).stat
     except NotFound:
         return None
+    except ServerRefused:
+        return Stat()  # some let us move files, and look at none

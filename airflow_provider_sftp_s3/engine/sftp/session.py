@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import posixpath
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, TypeVar
@@ -38,6 +37,7 @@ from airflow_provider_sftp_s3.engine.sftp.protocol import (
     Unsupported,
 )
 from airflow_provider_sftp_s3.engine.sftp.replace import Replacing
+from airflow_provider_sftp_s3.engine.sftp.traits import Traits
 from airflow_provider_sftp_s3.engine.tasks import cancel_all, forget
 
 #: How long the requests that clean up after a failure may take at the end of a run. With the watchdog's delay and the
@@ -69,16 +69,12 @@ class SftpSession:
         self._failures = 0
         self._farewells: set[asyncio.Future[Any]] = set()
         self._replacing = Replacing(self)
-        self._fsync = True
         #: seconds of the fastest answer to an OPEN so far
         self.round_trip = float("inf")
-        #: False once the server has answered a READ with less than was asked for, before the end of the file
-        self._answers_whole = True
-        #: directories of which a file has outlived its CLOSE in this run
-        self._outlived: set[bytes] = set()
         self._handles_repeat: HandlesRepeat | None = None
         #: takes what was adapted to the server, in words for the user
         self.notice: Callable[[str], None] = lambda message: None
+        self.traits = Traits(lambda message: self.notice(message))
         self.handles = Handles(
             options.concurrency,
             lambda limit: self.notice(f"the server lets us open no more than {limit} files at once: others wait"),
@@ -168,7 +164,9 @@ class SftpSession:
                 asked = [sftp.read_directory(handle, path) for _ in range(depth)]
                 for answer in asked:
                     found = await answer
-                    at_end = at_end or not found
+                    if not found:
+                        at_end = True
+                        break  # what was asked for behind it may be refused
                     entries += found
         finally:
             cancel_all(asked)
@@ -192,18 +190,54 @@ class SftpSession:
         """Say whether a path is a directory, or a link to one. False where there is nothing."""
         try:
             attributes = await (await self.live()).stat(path)
+            # A server that does not say what it is, is believed: what is done there will tell.
+            return attributes.kind() in ("directory", "unknown")
         except NotFound:
             return False
-        # A server that does not say what it is, is believed: listing it, or writing into it, will tell.
-        return attributes.mode is None or attributes.kind() == "directory"
+        except ServerRefused:
+            return await self._can_be_listed(path)  # some let us look at nothing, and list and write all the same
+
+    async def _can_be_listed(self, path: bytes) -> bool:
+        try:
+            sftp, handle = await self.handles.open(lambda: self._open_handle(lambda sftp: sftp.open_directory(path)))
+        except NotFound:
+            return False
+        try:
+            await sftp.read_directory(handle, path)  # some open anything, and see only now what is there
+            return True
+        except NotFound:
+            return False
+        finally:
+            self.farewell(sftp.close(handle, path))
+            self.handles.closed()
 
     async def make_directory(self, path: bytes) -> None:
-        """Make a directory. One that is there already, made by another writer meanwhile, is as good."""
+        """
+        Make a directory. One that is there already, made by another writer meanwhile, is as good.
+
+        :raises ServerRefused: it is not there, and cannot be made.
+        """
+        with_mode = self.traits.directories_want_mode
         try:
-            await (await self.live()).make_directory(path)
-        except ServerRefused:
-            if not await self.is_directory(path):
+            await (await self.live()).make_directory(path, 0o777 if with_mode else None)
+            return
+        except ServerRefused as refused:
+            if await self._is_surely_directory(path):
+                return
+            if with_mode or isinstance(refused, NotFound):
                 raise
+            error = refused
+        try:
+            await (await self.live()).make_directory(path, 0o777)
+        except ServerRefused:
+            raise error from None
+        self.traits.directories_want_mode = True
+
+    async def _is_surely_directory(self, path: bytes) -> bool:
+        try:
+            return await self.is_directory(path)
+        except ServerRefused:
+            return False
 
     async def remove(self, path: bytes) -> None:
         """Remove a file."""
@@ -262,11 +296,7 @@ class SftpSession:
 
         With OpenSSH's own server one file shows it for all.
         """
-        return bool(self._outlived) and (self.is_openssh or posixpath.dirname(path) in self._outlived)
-
-    def has_outlived_close(self, path: bytes) -> None:
-        """Take note that the file at `path` was closed and was there after that."""
-        self._outlived.add(posixpath.dirname(path))
+        return self.traits.outlive_close(path, is_openssh=self.is_openssh)
 
     @contextlib.asynccontextmanager
     async def creating(self, path: bytes) -> AsyncIterator[RemoteFile]:
@@ -323,16 +353,22 @@ class SftpSession:
         return sftp, await sftp.open(path, WRITE)
 
     async def sync(self, sftp: SftpProtocol, handle: bytes, path: bytes) -> None:
-        """Have the server put an open file's contents on its disk, where it has the fsync extension."""
-        if self._fsync:
-            try:
-                await sftp.fsync(handle, path)
-            except Unsupported:
-                self._fsync = False
+        """
+        Have the server put an open file's contents on its disk, where it has the fsync extension.
 
-    def leaves_out(self) -> None:
-        """Take note that the server has answered a READ with less than was asked for, before the end of the file."""
-        self._answers_whole = False
+        :raises ServerRefused: it fails, and has worked before.
+        """
+        if self.traits.has_fsync is False:
+            return
+        try:
+            await sftp.fsync(handle, path)
+            self.traits.has_fsync = True
+        except Unsupported:
+            self.traits.has_fsync = False
+        except ServerRefused as refused:
+            if self.traits.has_fsync:
+                raise
+            self.traits.fsync_fails(str(refused))
 
     @property
     def connection(self) -> int:
@@ -350,4 +386,4 @@ class SftpSession:
 
     def closes_early(self, path: bytes) -> bool:
         """Say whether the file at `path` is closed while its last answers are on their way, once it is read."""
-        return self.is_openssh and self._answers_whole and self.outlive_close(path)
+        return self.is_openssh and self.traits.answers_whole and self.outlive_close(path)
