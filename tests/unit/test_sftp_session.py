@@ -173,7 +173,7 @@ async def test_a_file_is_closed_once_it_is_stored_or_one_beside_it_has_outlived_
         file.is_stored = True
     assert await session.exists(b"/b")
     assert sftp_server.requests["CLOSE"] == 1
-    session.has_outlived_close(b"/b")
+    session.traits.has_outlived_close(b"/b")
     assert session.outlive_close(b"/c")
     assert not session.outlive_close(b"/sub/c")
     async with session.reading(b"/c"):
