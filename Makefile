@@ -4,6 +4,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
+# A worker with nothing left to do takes tests from another: some tests take a hundred times as long as others.
+PARALLEL := --numprocesses auto --dist worksteal
+
 # For the recipes of `faults`: another seed, or so many times as much.
 ifdef SEED
 export FAULTS_SEED := $(SEED)
@@ -12,7 +15,7 @@ ifdef LONG
 export FAULTS_LONG := $(LONG)
 endif
 
-.PHONY: test faults mutants celery lint demo bench matrix package clean
+.PHONY: test slow faults mutants celery lint demo bench matrix package clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else None'
@@ -22,10 +25,13 @@ $(STAMP): pyproject.toml
 	touch $@
 
 test: $(STAMP) lint  ## units and real servers; needs no more than pip
-	$(BIN)/python -m pytest --numprocesses auto --ignore tests/faults --ignore tests/distributed
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow" tests/unit tests/integration
+
+slow: $(STAMP)  ## Airflow as a whole, the demo, long searches, more servers; needs no more than pip
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile -m slow tests/unit tests/integration
 
 faults: $(STAMP)  ## crashes, races, lying servers, hostile names, and their table; SEED=1 repeats, LONG=10 does more
-	$(BIN)/python -m pytest --numprocesses auto tests/faults
+	$(BIN)/python -m pytest $(PARALLEL) tests/faults
 
 mutants: $(STAMP)  ## takes each guard out of the code, and shows which test notices
 	$(BIN)/python -m tests.faults.mutants

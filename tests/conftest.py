@@ -77,6 +77,16 @@ def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], a
     return factories
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m "not slow" is looked at
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave to ``make slow`` what is done in uvloop once more: in ``make test`` asyncio's loop is enough."""
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        in_uvloop = callspec is not None and "uvloop" in callspec.id.split("-")
+        if in_uvloop and item.get_closest_marker("loops"):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(params=["asyncio", "uvloop"])
 def engine_loop(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """The library that the event loop of an operator's engine is from: uvloop, or asyncio where there is no uvloop."""
@@ -92,7 +102,15 @@ def sftp_server(tmp_path: Path) -> Iterator[AsyncsshServer]:
         yield server
 
 
-@pytest.fixture(params=REAL_SERVERS, ids=lambda kind: kind.__name__)
+#: In `make test` the two on which nearly all differences show, sshd where it is installed; in `make slow` the others.
+_IN_ANY_TEST = (AsyncsshServer, OpenSshServer)
+_EACH_SERVER = [
+    pytest.param(kind, id=kind.__name__, marks=() if kind in _IN_ANY_TEST else pytest.mark.slow)
+    for kind in REAL_SERVERS
+]
+
+
+@pytest.fixture(params=_EACH_SERVER)
 def any_sftp_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SftpServer]:
     """Every real SFTP server in turn; one that is not installed is skipped, or fails if REQUIRE_ALL_SERVERS=1."""
     require(request.param.available(), request.param.missing())

@@ -64,10 +64,11 @@ ODD = "faults/test_odd_servers.py"
 DELETES = "faults/test_deletes.py"
 PURGES = "faults/test_purges.py"
 ENDLESS = "faults/test_endless.py"
+LOGINS = "integration/test_logins.py"
+GLOBS = "unit/test_globs.py"
 PATHS = "unit/test_paths.py"
 LIMITS = "unit/test_limits.py"
-LOGINS = "integration/test_logins.py"
-WORKERS = "unit/test_workers.py"
+RUN = "unit/test_run.py"
 PROTOCOL = "unit/test_sftp_protocol.py"
 
 MUTANTS = (
@@ -133,7 +134,7 @@ MUTANTS = (
         "engine/fetch.py",
         "if uploaded.closed_on == self._session.connection:",
         "if True:",
-        _only(ODD, "outlived_on_a_new_connection"),
+        _only(ODD, "moved_on_a_new_connection"),
     ),
     Mutant(
         "no such file, of one that was opened, is not gone",
@@ -680,7 +681,7 @@ MUTANTS = (
         "engine/globs.py",
         "            return at < len(names)\n",
         "            return True\n",
-        _only(PATHS, "globs"),
+        _only(GLOBS, "globs"),
     ),
     Mutant(
         "the ledger's name in any directory",
@@ -766,42 +767,42 @@ MUTANTS = (
         "engine/run.py",
         " and clock.when() is None:",
         ":",
-        _only(WORKERS, "of_the_file_and_not_of_each_share"),
+        _only(RUN, "of_the_file_and_not_of_each_share"),
     ),
     Mutant(
         "file_timeout: the clock goes on after a wait",
         "engine/limits.py",
         "    clock.reschedule(asyncio.get_running_loop().time() + time_left)\n",
         "",
-        _only(WORKERS, "stands_still"),
+        _only(RUN, "stands_still"),
     ),
     Mutant(
         "a lost connection counts once",
         "engine/run.py",
         "if lost.connection != self._last_lost:",
         "if True:",
-        _only(WORKERS, "begins_its_files_again"),
+        _only(RUN, "begins_its_files_again"),
     ),
     Mutant(
         "a connection that moved something does not count",
         "engine/run.py",
         "                self._losses = 0\n",
         "                pass\n",
-        _only(WORKERS, "none_of_those_in_a_row"),
+        _only(RUN, "none_of_those_in_a_row"),
     ),
     Mutant(
         "what somebody has to mend goes first",
         "engine/run.py",
         "    return first\n",
         "    return leaves[0]\n",
-        _only(WORKERS, "somebody_has_to_mend"),
+        _only(RUN, "somebody_has_to_mend"),
     ),
     Mutant(
         "expired credentials are asked for again",
         "engine/run.py",
         "if attempt < ATTEMPTS:\n                    await",
         "if False:\n                    await",
-        _only(WORKERS, "expired_credentials"),
+        _only(RUN, "expired_credentials"),
     ),
     # --- what Airflow renders
     Mutant(
@@ -823,7 +824,7 @@ MUTANTS = (
         "engine/globs.py",
         "        if not self.include:\n",
         "        if False:\n",
-        _only(PATHS, "empty_list_to_include"),
+        _only(GLOBS, "empty_list_to_include"),
     ),
     Mutant(
         "a label that Airflow's database holds",
@@ -1097,14 +1098,14 @@ MUTANTS = (
         "engine/run.py",
         "if self._workers > (most := connections_left() // 2):",
         "if self._workers > (most := 10**6):",
-        _only(WORKERS, "system_allows"),
+        _only(RUN, "system_allows"),
     ),
     Mutant(
         "what is unforeseen leaves a run as itself",
         "engine/run.py",
         "            error = _first(several)\n",
         "            error = several\n",
-        _only(WORKERS, "unforeseen_leaves"),
+        _only(RUN, "unforeseen_leaves"),
     ),
     Mutant(
         "a file that is a little ahead is young",

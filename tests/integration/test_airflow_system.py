@@ -16,7 +16,7 @@ from tests.support.airflow_system import AirflowSystem
 from tests.support.s3_server import ACCESS_KEY, REGION, SECRET_KEY, S3Server
 from tests.support.sftp_servers import AsyncsshServer
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 DAGS = Path(__file__).parents[2] / "dags"
 DAYS = [f"2026-01-{day:02}" for day in range(1, 11)]

@@ -75,6 +75,7 @@ def airflow_processes(port: int) -> list[psutil.Process]:
     return found
 
 
+@pytest.mark.slow
 def test_the_demo_moves_everything_and_leaves_no_process(tmp_path: Path, taken_port: int) -> None:
     """Both directions arrive byte for byte, a retry is seen, a port in use is avoided, and all ends by itself."""
     output = tmp_path / "output.txt"
@@ -166,6 +167,7 @@ def test_the_demo_fails_if_anything_has_not_arrived_as_it_was(tmp_path: Path) ->
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 def test_a_signal_ends_the_demo_and_all_its_processes(tmp_path: Path, number: signal.Signals) -> None:
     """Ctrl-C in the middle of Airflow's start leaves nothing behind either."""

@@ -191,17 +191,30 @@ async def test_a_small_file_is_closed_while_it_is_read(
 async def test_answers_that_leave_something_out(
     sftp_server: AsyncsshServer, s3: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file that was closed before it was read to its end is read again, all of it; later ones stay open."""
+    """
+    A file that was closed before it was read to its end is read again, all of it; later ones stay open.
+
+    Its size is known, and behind it one byte is asked for, as of any file: no more memory is held for it.
+    """
     monkeypatch.setattr(Channel, "is_openssh", True)
     files = {f"{number}.bin": os.urandom(1000 + number) for number in range(20)}
     (sftp_server.root / "in").mkdir()
     for name, data in files.items():
         (sftp_server.root / "in" / name).write_bytes(data)
-    sftp_server.fault = ReadsAreShort(300)
+    behind: list[int] = []
+
+    class Seen(ReadsAreShort):
+        async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
+            if request.name == "READ" and request.offset >= len(files[Path(request.path).name]):
+                behind.append(request.length)
+            return await super().answer(server, request, proceed)
+
+    sftp_server.fault = Seen(300)
     report = await Engine(sftp_server, s3, bucket, TransferOptions(concurrency=1)).pull("/in")
     assert report.transferred == len(files)
     assert s3.objects(bucket) == files
     assert sftp_server.requests["OPEN"] == len(files) + 1
+    assert set(behind) == {1}
 
 
 async def test_what_does_not_wait(tmp_path: Path, s3: S3Server, bucket: str, sent: list[list[int]]) -> None:

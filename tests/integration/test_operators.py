@@ -949,6 +949,7 @@ def test_errors_cannot_write_into_a_terminal(world: World, direction: str, task_
     assert [text for text in shown if not text.isprintable()] == []
 
 
+@pytest.mark.slow
 def test_nothing_secret_is_logged_even_at_debug(world: World, tmp_path: Path) -> None:
     """With the log at DEBUG, neither it nor XCom holds contents, passwords, keys, passphrases or tokens."""
     key, password = world.sftp.client_key_text, world.sftp.password

@@ -499,6 +499,7 @@ async def test_unsynced_lists_what_a_push_would_take(fast: Engine, mark: str) ->
         ]
 
 
+@pytest.mark.slow
 async def test_many_objects_over_several_pages(fast: Engine) -> None:
     """S3 lists 1,000 keys at a time."""
     client = fast.s3.client()

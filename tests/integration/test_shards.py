@@ -216,7 +216,7 @@ class Held(Fault):
     """Some requests wait until the test lets them go on.
 
     :param names: which requests.
-    :param paths: ends of the paths that they are on.
+    :param paths: ends of the paths that they are on, or of what they would be without ``.del``.
     """
 
     names: tuple[str, ...]
@@ -225,7 +225,7 @@ class Held(Fault):
     free: bool = False
 
     async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
-        if request.name in self.names and request.path.endswith(self.paths):
+        if request.name in self.names and request.path.removesuffix(".del").endswith(self.paths):
             self.arrived = True
             while not self.free:  # noqa: ASYNC110 - the test has another thread's loop
                 await asyncio.sleep(0.01)
@@ -278,8 +278,8 @@ async def test_a_done_directory_that_another_shard_made_is_removed_too(on_asyncs
     """Where files are deleted: the one that made it could not, while it held another's file."""
     first, second = some_of("1/2", 1), some_of("2/2", 1)
     put(on_asyncssh.inbox, first)
-    held = Held(("REMOVE",), tuple(f"/.done/{name}" for name in second))
-    on_asyncssh.sftp.fault = making = Held(("REMOVE",), tuple(f"/.done/{name}" for name in first))  # type: ignore[attr-defined]
+    held = Held(("REMOVE",), tuple(f".{name}" for name in second))
+    on_asyncssh.sftp.fault = making = Held(("REMOVE",), tuple(f".{name}" for name in first))  # type: ignore[attr-defined]
     maker = asyncio.create_task(on_asyncssh.pull("1/2", after_transfer="delete"))
     await making.until_one_arrives()
     put(on_asyncssh.inbox, second)

@@ -16,6 +16,7 @@ from asyncssh.crypto import cipher as asyncssh_cipher
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from airflow_provider_sftp_s3.engine.options import KiB, MiB
+from airflow_provider_sftp_s3.engine.sftp import file
 from airflow_provider_sftp_s3.engine.sftp import packets as ssh_packets
 from airflow_provider_sftp_s3.engine.sftp.packets import PacketReceiver, PacketSender
 from tests.conftest import require
@@ -269,10 +270,18 @@ async def test_new_keys_on_the_way(
     assert len(set(nonces.all)) == len(nonces.all)
 
 
+@pytest.mark.parametrize("is_far", [False, True], ids=["one session", "several sessions"])
 async def test_a_nonce_that_stands_still_ends_the_connection(
-    tmp_path: Path, s3: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch, here: Sizes, nonces: Nonces
+    tmp_path: Path,
+    s3: S3Server,
+    bucket: str,
+    monkeypatch: pytest.MonkeyPatch,
+    here: Sizes,
+    nonces: Nonces,
+    is_far: bool,
 ) -> None:
-    """It is noticed before a second packet is encrypted with it, by whomever; on a new connection all arrives."""
+    """It is noticed before a second packet is encrypted with it; on a new connection all arrives."""
+    monkeypatch.setattr(file, "FAR", 0.0 if is_far else float("inf"))
     encrypt = ssh_packets._Aead.encrypt
     stuck: list[Any] = []
 
@@ -286,7 +295,9 @@ async def test_a_nonce_that_stands_still_ends_the_connection(
     with openssh(tmp_path) as server:
         await push_all(server, s3, bucket)
     (cipher,) = stuck
-    assert nonces.all.count((cipher._key, cipher._iv)) == 1
+    assert nonces.ours.count((cipher._key, cipher._iv)) == 1
+    # asyncssh encrypts the end of each other channel, and sends it nowhere: the connection has no transport any more.
+    assert is_far or (cipher._key, cipher._iv) not in nonces.asyncsshs
     assert nonces.ours[-1][0] != cipher._key
 
 

@@ -267,3 +267,52 @@ async def test_whether_a_file_fits_is_known_when_those_in_flight_are_settled(
     await caps.settle(1, transferred=True)
     assert not await waiting[1]
     assert not await caps.admit(1)
+
+
+async def test_the_budget_is_never_exceeded_and_all_get_their_turn() -> None:
+    """Shares of all sizes, more than the whole included."""
+    budget = Budget(100)
+    held = peak = served = 0
+
+    async def take(size: int) -> None:
+        nonlocal held, peak, served
+        async with budget.share(size):
+            held += min(size, 100)
+            peak = max(peak, held)
+            await asyncio.sleep(0)
+            held -= min(size, 100)
+            served += 1
+
+    await asyncio.gather(*(take(size) for size in [10, 90, 500, 1, 60, 60, 100, 0] * 20))
+    assert (served, peak, held, budget.free) == (160, 100, 0, 100)
+
+
+async def test_a_share_that_is_given_up_while_waiting_leaves_the_budget_whole() -> None:
+    """A transfer that is cancelled in the queue takes nothing and blocks nobody, while nothing is given back."""
+    budget = Budget(10)
+
+    async def take(size: int) -> None:
+        async with budget.share(size):
+            await asyncio.sleep(0)
+
+    async with budget.share(5):
+        waiting = [asyncio.create_task(take(size)) for size in (10, 5, 5)]
+        await asyncio.sleep(0)
+        waiting[0].cancel()
+        await asyncio.wait_for(asyncio.gather(*waiting[1:]), 5)
+    assert waiting[0].cancelled()
+    assert budget.free == 10
+
+
+async def test_large_shares_are_not_starved_by_small_ones() -> None:
+    """Shares are handed out in the order of asking."""
+    budget = Budget(10)
+    order: list[str] = []
+
+    async def take(name: str, size: int) -> None:
+        async with budget.share(size):
+            order.append(name)
+            await asyncio.sleep(0)
+
+    await asyncio.gather(take("first", 6), take("large", 10), take("small", 1))
+    assert order == ["first", "large", "small"]

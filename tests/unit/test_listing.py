@@ -1,23 +1,208 @@
-"""How old a file is, by an mtime of whole seconds."""
+"""The files of a tree that a pull takes, and what becomes of everything else in it."""
 
 from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_sftp_s3.engine.listing import is_young
+from airflow_provider_sftp_s3.engine import paths
+from airflow_provider_sftp_s3.engine.errors import ConnectionFailed
+from airflow_provider_sftp_s3.engine.globs import Globs
+from airflow_provider_sftp_s3.engine.listing import Tree, is_young
+from airflow_provider_sftp_s3.engine.model import Outcome, SourceFile
+from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
+from tests.support.faulty_sftp import ConnectionCutBefore, ListingIsHostile, Refuses
+from tests.support.sftp_servers import AsyncsshServer
 
-pytestmark = pytest.mark.unit
+NOW = 2_000_000_000
+OLD = NOW - 1_000
 
 
 @given(st.floats(0, 1e9), st.floats(0, 1e3), st.floats(0.001, 1e3))
+@pytest.mark.unit
 def test_a_file_is_left_alone_for_all_of_min_age(written: float, age: float, min_age: float) -> None:
     """Whenever in its second it was written: its mtime says the second only."""
     if age < min_age:
         assert is_young(int(written), written + age, min_age)
 
 
+@pytest.mark.unit
 def test_it_is_taken_a_second_later_at_last() -> None:
     assert not is_young(100, 131.0, 30.0)
     assert not is_young(100, 100.0, 0)
+
+
+def put(path: Path, mtime: int = OLD) -> None:
+    """Write a file of 3 bytes, last changed then."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"123")
+    os.utime(path, (mtime, mtime))
+
+
+def tree_of(session: SftpSession, **settings: Any) -> Tree:
+    """Return all of the server's tree, as a pull without settings takes it."""
+    whole = {
+        **{"globs": Globs("*"), "done_name": b".done", "min_age": 30.0, "shard": paths.Shard.of(None)},
+        "now": lambda: float(NOW),
+    }
+    return Tree(session, b"/", **{**whole, **settings})
+
+
+async def walked(tree: Tree) -> tuple[list[str], dict[str, str]]:
+    """Return the files that a walk gives, in its order, and why what else was there is none, by its path."""
+    files, others = [], {}
+    async for found in tree.walk():
+        if isinstance(found, SourceFile):
+            files.append(os.fsdecode(found.relative))
+        else:
+            assert isinstance(found, Outcome)
+            path = found.source.removeprefix(tree.label(b"/"))
+            assert path not in others
+            others[path] = found.reason
+    return files, others
+
+
+@pytest.mark.integration
+async def test_each_thing_in_a_tree_is_a_file_or_has_a_reason(
+    sftp_server: AsyncsshServer, session: SftpSession
+) -> None:
+    """All but directories: these are entered, and done directories are not."""
+    root = sftp_server.root
+    for name in ("b", "a", "sub/c", ".done/old", "sub/.done/old", "x.tmp", paths.temporary_name("0" * 8).decode()):
+        put(root / name)
+    put(root / "young", NOW - 10)
+    (root / "link").symlink_to("a")
+    os.mkfifo(root / "fifo")
+    tree = tree_of(session, globs=Globs("*", "*.tmp"))
+    files, others = await walked(tree)
+    assert files == ["a", "b", "sub/c"]
+    (unfinished,) = (path for path in others if path.endswith(".part"))
+    assert others == {
+        **{"x.tmp": "excluded", "young": "young", unfinished: "unfinished"},
+        **{"link": "link", "fifo": "special file"},
+    }
+    assert sorted(tree.done_directories) == [b".done", b"sub/.done"]
+
+
+@pytest.mark.integration
+async def test_what_is_known_of_a_file_comes_along(sftp_server: AsyncsshServer, session: SftpSession) -> None:
+    """Its size and mtime, and whether something stands where its done directory is to be."""
+    for name in ("free/a", "taken/b", "there/c", "there/.done/x"):
+        put(sftp_server.root / name)
+    (sftp_server.root / "taken/.done").symlink_to("../there")
+    found = {file.relative: file async for file in tree_of(session).walk() if isinstance(file, SourceFile)}
+    assert {file.relative: file.done for file in found.values()} == {
+        b"free/a": "absent",
+        b"taken/b": "other",
+        b"there/c": "directory",
+    }
+    assert {file.path for file in found.values()} == {b"/free/a", b"/taken/b", b"/there/c"}
+    assert {tuple(file.stat) for file in found.values()} == {(3, OLD)}
+
+
+@pytest.mark.integration
+async def test_a_file_from_the_future_comes_last_and_min_age_later(
+    sftp_server: AsyncsshServer, session: SftpSession
+) -> None:
+    """Whether it stands still is all that can be known of its age: whoever gets it looks at it a second time."""
+    put(sftp_server.root / "a", NOW + 500)
+    put(sftp_server.root / "b")
+    began = time.monotonic()
+    assert await walked(tree_of(session, min_age=0.2)) == (["b", "a"], {})
+    assert time.monotonic() - began >= 0.2
+    assert await walked(tree_of(session, min_age=0)) == (["a", "b"], {})
+
+
+@pytest.mark.integration
+async def test_a_shard_enters_all_directories_and_tells_of_its_own_files_only(
+    sftp_server: AsyncsshServer, session: SftpSession
+) -> None:
+    """All shards together take each file once, and give each reason once."""
+    names = [f"{directory}/{number}" for directory in ("d", "d/e") for number in range(10)]
+    for name in names:
+        put(sftp_server.root / name)
+        (sftp_server.root / f"{name}.link").symlink_to("nowhere")
+    both = [await walked(tree_of(session, shard=paths.Shard(number, 2))) for number in (1, 2)]
+    assert all(files and others for files, others in both)
+    assert sorted(both[0][0] + both[1][0]) == sorted(names)
+    assert sorted([*both[0][1], *both[1][1]]) == sorted(f"{name}.link" for name in names)
+
+
+@pytest.mark.integration
+async def test_a_directory_that_is_gone_or_refused_costs_nothing_but_itself(
+    sftp_server: AsyncsshServer, session: SftpSession
+) -> None:
+    """One that was removed since it was listed is skipped; one that may not be read fails, with the server's reason."""
+    put(sftp_server.root / "a")
+    put(sftp_server.root / "closed/b")
+    sftp_server.fault = Refuses(("OPENDIR",), path=lambda path: path == "/closed")
+    files, others = await walked(tree_of(session))
+    assert files == ["a"]
+    assert others.keys() == {"closed"}
+    assert others["closed"].startswith("cannot be listed: ")
+    assert "refused by the test" in others["closed"]
+    gone = tree_of(session)
+    gone.root = b"/gone"
+    assert [outcome.reason async for outcome in gone.walk() if isinstance(outcome, Outcome)] == ["gone"]
+
+
+@pytest.mark.integration
+async def test_names_that_a_server_lists_are_not_believed(sftp_server: AsyncsshServer, session: SftpSession) -> None:
+    """What is no name fails, with its reason, and is nothing's path; a name that is listed twice is one file."""
+    sftp_server.fault = ListingIsHostile()
+    files, others = await walked(tree_of(session))
+    assert files.count("twice") == 1
+    assert not [name for name in files if "/" in name or "\0" in name or "\n" in name]
+    assert others
+    assert all("\n" not in path and path.isprintable() for path in others)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("cuts", [1, 1_000])
+async def test_a_connection_that_is_lost_under_a_listing_is_opened_again(
+    sftp_server: AsyncsshServer, session: SftpSession, cuts: int
+) -> None:
+    """And the directory is listed again, in vain three times at most."""
+    put(sftp_server.root / "a")
+    sftp_server.fault = ConnectionCutBefore(("OPENDIR",), times=cuts)
+    if cuts == 1:
+        assert await walked(tree_of(session)) == (["a"], {})
+        assert session.connection == 2
+        return
+    _, others = await walked(tree_of(session))
+    assert others[""].startswith("cannot be listed: ")
+    assert sftp_server.requests["OPENDIR"] == 3
+
+
+@pytest.mark.integration
+async def test_with_no_connection_at_all_the_walk_ends(sftp_server: AsyncsshServer, session: SftpSession) -> None:
+    """That is no matter of one directory."""
+    session.options = type(session.options)(conn_timeout=0.2)
+    sftp_server.stop()
+    with pytest.raises(ConnectionFailed):
+        await walked(tree_of(session))
+
+
+@pytest.mark.integration
+async def test_what_an_earlier_run_has_left_to_be_deleted_comes_under_its_old_name(
+    sftp_server: AsyncsshServer, session: SftpSession
+) -> None:
+    """Where it is asked for; a newer file of that name waits."""
+    put(sftp_server.root / "a")
+    put(sftp_server.root / ".done" / os.fsdecode(paths.deleting_name(b"a")))
+    put(sftp_server.root / ".done/archived")
+    assert await walked(tree_of(session)) == (["a"], {})
+    tree = tree_of(session, finds_left=True)
+    (left,) = [file async for file in tree.walk() if isinstance(file, SourceFile)]
+    assert (left.relative, left.left, left.done) == (b"a", True, "directory")
+    assert left.path.startswith(b"/.done/")
+    assert await walked(tree_of(session, finds_left=True)) == (
+        ["a"],
+        {"a": "waits until an earlier one of its name is deleted"},
+    )

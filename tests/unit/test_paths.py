@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import posixpath
 import re
-import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -12,8 +11,6 @@ from hypothesis import strategies as st
 
 from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError, NameRefused
-from airflow_provider_sftp_s3.engine.globs import Globs
-from airflow_provider_sftp_s3.engine.naming import Namesakes
 
 pytestmark = pytest.mark.unit
 
@@ -88,40 +85,6 @@ def test_strip_regex_is_removed_once() -> None:
     """Only the first match goes, and one slash that this leaves in front."""
     assert paths.path_for(b"/root", "out/in/out/b", strip=re.compile("out")) == b"/root/in/out/b"
     assert paths.path_for(b".", "2024-01-01/b", strip=re.compile(r"\d{4}-\d\d-\d\d/")) == b"./b"
-
-
-KEYS = st.text(st.sampled_from("ab/12é"), min_size=1, max_size=8)
-
-
-@given(st.lists(KEYS, max_size=12), st.sampled_from(["^[^/]*/", "a", "[0-9]+", "/", "x?", "b$", "", "^.*/", "(?<=a)b"]))
-def test_keys_of_one_path_are_found_by_each_other(keys: list[str], strip: str) -> None:
-    """As a dict of paths would find them, whatever strip_regex removes; what is found is the very key."""
-    pattern = re.compile(strip)
-    namesakes, expected = Namesakes(pattern), dict[bytes, str]()
-    for key in keys:
-        try:
-            path = paths.path_for(b"/root", key, strip=pattern)
-        except NameRefused:
-            continue
-        assert namesakes.of(key) == expected.get(path)
-        namesakes.note(key)
-        expected[path] = key
-        assert namesakes.of(key) == key
-
-
-def test_a_hundred_thousand_namesakes_take_little_memory() -> None:
-    """About 30 bytes each, where a dict of the keys takes 200."""
-    namesakes = Namesakes(re.compile(r"^\d+/"))
-    tracemalloc.start()
-    try:
-        for number in range(100_000):
-            namesakes.note(f"{number % 100}/partner/orders/{number}.csv")
-        taken, _ = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert taken / 100_000 < 150  # most of which the 65,536 empty buckets are, once for a million, too
-    assert namesakes.of("x/partner/orders/1.csv") is None
-    assert namesakes.of("99/partner/orders/7.csv") == "7/partner/orders/7.csv"
 
 
 def test_strip_regex_that_leaves_a_way_out_is_refused() -> None:
@@ -213,46 +176,6 @@ def test_temporary_names_are_ours_unique_and_short() -> None:
     assert max(map(len, mine)) < 255
 
 
-@pytest.mark.parametrize(
-    ("include", "exclude", "relative", "reason"),
-    [
-        ("*", None, "a/b.txt", None),
-        ("*.csv", None, "a/b.csv", None),
-        ("*.csv", None, "a/b.txt", "not included"),
-        (["*.csv", "*.txt"], None, "b.txt", None),
-        ("*", "*.tmp", "a/b.tmp", "excluded"),
-        ("*.tmp", "*.tmp", "b.tmp", "excluded"),
-        ("a/*.csv", None, "a/b.csv", None),
-        ("a/*.csv", None, "a/c/b.csv", "not included"),
-        ("a/**/*.csv", None, "a/c/d/b.csv", None),
-        ("a/**/*.csv", None, "a/b.csv", None),
-        ("**/b.csv", None, "b.csv", None),
-        ("a/**", None, "a/c/d", None),
-        ("a/**", None, "b/c", "not included"),
-        ("a/**", None, "a", "not included"),  # what is beneath it, not a file of that name
-        ("a/**", None, "a/b", None),
-        ("*", ["a/**"], "a", None),
-        ("**/a/**", None, "b/a", "not included"),
-        ("/**", None, "a", None),
-        ("*", ["old/**"], "old/x/y", "excluded"),
-        ("/a/*", None, "a/b", None),
-        ("[ab].txt", None, "a.txt", None),
-        ("*.CSV", None, "b.csv", "not included"),
-        ("?", None, "é", None),
-    ],
-)
-def test_globs(include: str | list[str], exclude: str | list[str] | None, relative: str, reason: str | None) -> None:
-    """With a slash against the path, without one against the name; exclude wins."""
-    assert Globs(include, exclude).reason_to_skip(relative) == reason
-
-
-@pytest.mark.parametrize("include", ["", [""], [3]])
-def test_a_glob_that_is_none_is_a_wrong_setting(include: object) -> None:
-    """The message names the argument."""
-    with pytest.raises(ConfigurationError, match="include"):
-        Globs(include)  # type: ignore[arg-type]
-
-
 def test_printable_spells_out_what_a_terminal_would_obey() -> None:
     """Escape sequences and foreign bytes never reach a log as they are."""
     assert paths.printable(b"plain \xc3\xa9") == "plain é"
@@ -294,11 +217,3 @@ def test_a_shard_that_is_none_is_a_wrong_setting(shard: object) -> None:
     """The message shows one that is."""
     with pytest.raises(ConfigurationError, match="shard must be like '2/8', the second of eight, or None, not "):
         paths.Shard.of(shard)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("empty", [[], (), set()])
-def test_an_empty_list_to_include_is_refused(empty: object) -> None:
-    """Such a run would take nothing and be green, time and again; an empty list to exclude is what none is."""
-    with pytest.raises(ConfigurationError, match=r"include is an empty list, .* '\*' takes all"):
-        Globs(include=empty)  # type: ignore[arg-type]
-    assert Globs(exclude=empty).reason_to_skip("a") is None  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Budget, caps and the run: how many at once, how many in all, and what a failure does to the others."""
+"""The run: how many at once, and what a failure does to the others."""
 
 from __future__ import annotations
 
@@ -18,11 +18,9 @@ from airflow_provider_sftp_s3.engine.errors import (
     ConnectionFailed,
     CredentialsExpired,
     FileError,
-    ServerRefused,
 )
-from airflow_provider_sftp_s3.engine.limits import Budget, Caps
+from airflow_provider_sftp_s3.engine.limits import Caps
 from airflow_provider_sftp_s3.engine.model import Outcome, Report
-from airflow_provider_sftp_s3.engine.observer import Progress
 from airflow_provider_sftp_s3.engine.options import MiB, TransferOptions
 from airflow_provider_sftp_s3.engine.run import LOSSES, Run
 from airflow_provider_sftp_s3.engine.sftp.handles import Handles
@@ -55,55 +53,6 @@ async def moved(thing: Thing) -> Outcome:
     return Outcome(thing.label, "transferred", "there", bytes=thing.size)
 
 
-async def test_the_budget_is_never_exceeded_and_all_get_their_turn() -> None:
-    """Shares of all sizes, more than the whole included."""
-    budget = Budget(100)
-    held = peak = served = 0
-
-    async def take(size: int) -> None:
-        nonlocal held, peak, served
-        async with budget.share(size):
-            held += min(size, 100)
-            peak = max(peak, held)
-            await asyncio.sleep(0)
-            held -= min(size, 100)
-            served += 1
-
-    await asyncio.gather(*(take(size) for size in [10, 90, 500, 1, 60, 60, 100, 0] * 20))
-    assert (served, peak, held, budget.free) == (160, 100, 0, 100)
-
-
-async def test_a_share_that_is_given_up_while_waiting_leaves_the_budget_whole() -> None:
-    """A transfer that is cancelled in the queue takes nothing and blocks nobody, while nothing is given back."""
-    budget = Budget(10)
-
-    async def take(size: int) -> None:
-        async with budget.share(size):
-            await asyncio.sleep(0)
-
-    async with budget.share(5):
-        waiting = [asyncio.create_task(take(size)) for size in (10, 5, 5)]
-        await asyncio.sleep(0)
-        waiting[0].cancel()
-        await asyncio.wait_for(asyncio.gather(*waiting[1:]), 5)
-    assert waiting[0].cancelled()
-    assert budget.free == 10
-
-
-async def test_large_shares_are_not_starved_by_small_ones() -> None:
-    """Shares are handed out in the order of asking."""
-    budget = Budget(10)
-    order: list[str] = []
-
-    async def take(name: str, size: int) -> None:
-        async with budget.share(size):
-            order.append(name)
-            await asyncio.sleep(0)
-
-    await asyncio.gather(take("first", 6), take("large", 10), take("small", 1))
-    assert order == ["first", "large", "small"]
-
-
 async def test_concurrency_is_the_number_in_flight() -> None:
     """Of files that need not be open: less than six times as many as may be, and with one it is one after another."""
     flying = peak = 0
@@ -122,107 +71,6 @@ async def test_concurrency_is_the_number_in_flight() -> None:
         await run.transfer_all(things(*(Thing(str(n)) for n in range(100))), fly)
         assert peak == most
         assert run.report.transferred == 100
-
-
-class Files:
-    """The open files of a server that allows so many at once, and refuses more."""
-
-    def __init__(self, allowed: int) -> None:
-        self.allowed = allowed
-        self.open = self.peak = self.refused = 0
-
-    async def use_100(self, handles: Handles) -> None:
-        """Open a hundred files at once, each for a moment."""
-        await asyncio.gather(*(self._use_one(handles) for _ in range(100)))
-
-    async def _use_one(self, handles: Handles) -> None:
-        await handles.open(self._open_one)
-        await asyncio.sleep(0.001)
-        self.open -= 1
-        handles.closed()
-
-    async def _open_one(self) -> None:
-        await asyncio.sleep(0)
-        if self.open == self.allowed:
-            self.refused += 1
-            raise ServerRefused("Failure", is_generic=True)
-        self.open += 1
-        self.peak = max(self.peak, self.open)
-
-
-async def test_open_files_are_never_more_than_allowed() -> None:
-    """Who comes too many waits until one is closed."""
-    files = Files(100)
-    await files.use_100(Handles(7, lambda limit: None))
-    assert (files.peak, files.open, files.refused) == (7, 0, 0)
-
-
-@pytest.mark.parametrize("late", [False, True], ids=["while it waits", "when its turn has come"])
-async def test_who_gives_up_leaves_the_place_to_the_next(late: bool) -> None:
-    """Cancelled while it waits for a handle: the others come in, in their order, and no more than are allowed."""
-    handles = Handles(1, lambda limit: None)
-    order: list[int] = []
-
-    async def open_one(number: int) -> None:
-        async def request() -> None:
-            order.append(number)
-
-        await handles.open(request)
-
-    await open_one(0)
-    waiting = [asyncio.create_task(open_one(number)) for number in (1, 2, 3)]
-    await asyncio.sleep(0)
-    assert order == [0]
-    if late:
-        handles.closed()
-    waiting[0].cancel()
-    await asyncio.sleep(0.01)
-    assert (order, waiting[0].cancelled()) == ([0, 2] if late else [0], True)
-    handles.closed()
-    await asyncio.sleep(0.01)
-    if not late:
-        assert order == [0, 2]
-        handles.closed()
-    await asyncio.gather(*waiting[1:])
-    assert (order, handles.held) == ([0, 2, 3], 1)
-
-
-async def test_a_limit_is_met_by_those_that_are_asked_for_and_by_no_more() -> None:
-    """The server allows 3, and 8 are asked for at once: 5 are refused, and of the 92 that wait none is."""
-    limits: list[int] = []
-    handles = Handles(8, limits.append)
-    files = Files(3)
-    await files.use_100(handles)
-    assert (files.refused, limits, handles.held) == (5, [3], 0)
-
-
-async def test_a_file_that_was_overtaken_meets_the_limit_too() -> None:
-    """It asked first, with nothing open, and the server heard of another one before: that is no fault of its own."""
-    limits: list[int] = []
-    handles = Handles(64, limits.append)
-    overtaken = asyncio.Event()
-    tries = 0
-
-    async def of_the_first() -> str:
-        nonlocal tries
-        tries += 1
-        if tries == 1:
-            await overtaken.wait()
-            raise ServerRefused("Failure", is_generic=True)
-        return "first"
-
-    async def of_the_second() -> str:
-        return "second"
-
-    first = asyncio.create_task(handles.open(of_the_first))
-    await asyncio.sleep(0)
-    assert await handles.open(of_the_second) == "second"
-    overtaken.set()
-    await asyncio.sleep(0.01)
-    assert (tries, first.done()) == (1, False), "it is to wait until the other one is closed"
-    handles.closed()
-    assert await first == "first"
-    assert (tries, handles.held, limits) == (2, 1, [1])
 
 
 async def test_a_failure_leaves_the_others_alone() -> None:
@@ -526,37 +374,6 @@ async def test_progress_is_told_at_intervals(monkeypatch: pytest.MonkeyPatch) ->
     assert lines
     assert all("MiB/s" in line and "files/s" in line and "ETA" in line for line in lines)
     assert any(line.startswith("1 of 2 files") for line in lines)
-
-
-def test_eta_is_what_is_left_at_the_rate_so_far() -> None:
-    """By bytes where some have moved."""
-    progress = Progress(found_files=4, found_bytes=400, moved_bytes=100, settled_files=1, settled_bytes=100)
-    progress.started -= 10
-    assert "ETA 30 s" in str(progress)
-
-
-def test_the_report_is_bounded() -> None:
-    """It lives in a database: the first 100 failures and 1,000 targets, and all the counts."""
-    report = Report("push")
-    for number in range(2000):
-        report.add(Outcome(f"s{number}", "transferred", f"t{number}", bytes=2))
-        report.add(Outcome(f"f{number}", "failed", reason="x"))
-        report.add(Outcome(f"k{number}", "skipped", reason="synced"))
-    summary = report.as_dict()
-    assert (summary["transferred"], summary["bytes"], summary["failed"]) == (2000, 4000, 2000)
-    assert summary["skipped"] == {"synced": 2000}
-    assert (len(summary["failures"]), len(summary["targets"])) == (100, 1000)
-    assert list(summary) == [
-        "direction",
-        "transferred",
-        "bytes",
-        "seconds",
-        "skipped",
-        "failed",
-        "failures",
-        "targets",
-        "purged",
-    ]
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import pytest
 
 from airflow_provider_sftp_s3.engine.errors import NotFound, ServerRefused
 from airflow_provider_sftp_s3.engine.options import TransferOptions
+from airflow_provider_sftp_s3.engine.sftp.replace import Replacing
 from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
 from tests.support.engine import server_of
 from tests.support.faulty_sftp import NoPosixRename
@@ -32,7 +33,7 @@ async def test_a_file_in_the_way_is_replaced(sftp_server: AsyncsshServer, sessio
     """And nothing else is left."""
     (sftp_server.root / "new").write_bytes(b"new")
     (sftp_server.root / "old").write_bytes(b"old")
-    await session.replace(b"/new", b"/old")
+    await Replacing(session).replace(b"/new", b"/old")
     assert files(sftp_server) == {"old": b"new"}
 
 
@@ -42,7 +43,7 @@ async def test_a_directory_in_the_way_stays_where_it_is(sftp_server: AsyncsshSer
     (sftp_server.root / "taken").mkdir()
     (sftp_server.root / "taken" / "inside").write_bytes(b"inside")
     with pytest.raises(ServerRefused, match="a directory in the way"):
-        await session.replace(b"/new", b"/taken")
+        await Replacing(session).replace(b"/new", b"/taken")
     assert (sftp_server.root / "taken" / "inside").read_bytes() == b"inside"
     assert sftp_server.requests["RENAME"] == 1, "the one that was refused"
     assert files(sftp_server) == {"new": b"new"}
@@ -52,7 +53,7 @@ async def test_a_missing_source_leaves_the_target(sftp_server: AsyncsshServer, s
     """Nothing is moved for a file that is not there."""
     (sftp_server.root / "old").write_bytes(b"old")
     with pytest.raises(NotFound):
-        await session.replace(b"/nothing", b"/old")
+        await Replacing(session).replace(b"/nothing", b"/old")
     assert files(sftp_server) == {"old": b"old"}
 
 
@@ -60,5 +61,5 @@ async def test_a_missing_directory_is_told_as_it_is(sftp_server: AsyncsshServer,
     """The source stays."""
     (sftp_server.root / "new").write_bytes(b"new")
     with pytest.raises(NotFound):
-        await session.replace(b"/new", b"/nowhere/new")
+        await Replacing(session).replace(b"/new", b"/nowhere/new")
     assert files(sftp_server) == {"new": b"new"}

@@ -1,0 +1,95 @@
+"""What S3 has of files that stay in their place: certain, or the file is pulled again."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from airflow_provider_sftp_s3.engine.kept import KeptFiles
+from airflow_provider_sftp_s3.engine.model import Outcome, SourceFile, Stat
+from airflow_provider_sftp_s3.engine.s3 import ledger
+from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
+from tests.support.s3_server import S3Server
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(autouse=True)
+def _one_fact_is_worth_a_ledger(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "MIN_NEW_FACTS", 1)
+
+
+def put(s3: S3Server, opened: Bucket, key: str, body: bytes, mtime: int | None) -> None:
+    metadata = {} if mtime is None else {"mtime": str(mtime)}
+    s3.client().put_object(Bucket=opened.name, Key=key, Body=body, Metadata=metadata)
+
+
+def file(name: bytes, size: int | None, mtime: int | None) -> SourceFile:
+    return SourceFile(b"/in/" + name, name, Stat(size, mtime), "absent")
+
+
+async def begun(opened: Bucket) -> KeptFiles:
+    kept = KeptFiles(opened, "p/")
+    await kept.begin()
+    return kept
+
+
+async def test_s3_has_a_file_of_the_same_size_and_mtime(s3: S3Server, opened: Bucket) -> None:
+    """And not where one of them is another, or is not known on either side."""
+    put(s3, opened, "p/a", b"123", 7)
+    put(s3, opened, "p/b", b"123", None)
+    kept = await begun(opened)
+    assert await kept.has("p/a", Stat(3, 7))
+    others = [Stat(4, 7), Stat(3, 8), Stat(None, 7), Stat(3, None), Stat()]
+    assert [await kept.has("p/a", stat) for stat in others] == [False] * 5
+    assert not await kept.has("p/b", Stat(3, None))
+    assert not await kept.has("p/gone", Stat(3, 7))
+
+
+async def test_the_next_run_knows_it_by_the_listing(s3: S3Server, opened: Bucket) -> None:
+    """No object is asked for; what has changed on either side since is not taken for the same."""
+    for key in ("p/a", "p/b"):
+        put(s3, opened, key, b"123", 7)
+    first = await begun(opened)
+    assert not await first.has_by_ledger(file(b"a", 3, 7))
+    assert await first.has("p/a", Stat(3, 7))
+    assert await first.has("p/b", Stat(3, 7))
+    await first.end()
+    put(s3, opened, "p/b", b"456", 7)
+    s3.requests.clear()
+    second = await begun(opened)
+    assert await second.has_by_ledger(file(b"a", 3, 7))
+    files = [file(b"a", 4, 7), file(b"a", 3, 8), file(b"a", None, 7), file(b"a", 3, None), file(b"b", 3, 7)]
+    assert [await second.has_by_ledger(each) for each in files] == [False] * 5
+    assert not [request for request in s3.requests if request.operation == "HeadObject"]
+    assert not await second.has_by_ledger(file(b"\xff", 3, 7)), "a name that is no key is the transfer's to refuse"
+
+
+async def test_where_nothing_may_be_listed_nothing_is_known(s3: S3Server, opened: Bucket) -> None:
+    """S3 is asked for each object then, and no run ends over it."""
+    put(s3, opened, "p/a", b"123", 7)
+    first = await begun(opened)
+    await first.has("p/a", Stat(3, 7))
+    await first.end()
+    s3.before(lambda request: (403, "AccessDenied") if request.operation == "ListObjectsV2" else None)
+    second = await begun(opened)
+    assert not await second.has_by_ledger(file(b"a", 3, 7))
+    assert await second.has("p/a", Stat(3, 7))
+
+
+@pytest.mark.parametrize("has_ledger", [False, True])
+async def test_the_walk_goes_ahead_and_loses_nothing(s3: S3Server, opened: Bucket, has_ledger: bool) -> None:
+    """Every file and every outcome, in order, whether S3 is still being listed or not."""
+    if has_ledger:
+        put(s3, opened, "p/a", b"123", 7)
+        first = await begun(opened)
+        await first.has("p/a", Stat(3, 7))
+        await first.end()
+    found: list[SourceFile | Outcome] = [file(b"a", 1, 1), Outcome("x", "skipped", reason="young"), file(b"b", 1, 1)]
+
+    async def walk() -> AsyncIterator[SourceFile | Outcome]:
+        for item in found:
+            yield item
+
+    assert [item async for item in (await begun(opened)).ahead(walk())] == found

@@ -1,0 +1,75 @@
+"""What a run may be told to do: wrong values are refused before anything is connected to, by the argument's name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_provider_sftp_s3.engine.errors import ConfigurationError
+from airflow_provider_sftp_s3.engine.settings import PullSettings, PushSettings, check_mark
+
+pytestmark = pytest.mark.unit
+
+OF_BOTH: list[dict[str, Any]] = [
+    *({"sftp_path": path} for path in ("", None, 7, "a\0b", b"/in")),
+    *({"max_files": cap} for cap in (0, -1, 1.5, "3", True)),
+    *({"max_bytes": cap} for cap in (0, -1, 1.5, "3", True)),
+]
+OF_A_PULL: list[dict[str, Any]] = [
+    *({"after_transfer": word} for word in ("", "copy", None)),
+    *({"min_age": seconds} for seconds in (-1, float("inf"), float("nan"))),
+    *({"retention": seconds} for seconds in (-1, float("inf"), float("nan"))),
+    *({"done_dir": name} for name in ("", ".", "..", "a/b", "/done", "a\nb", "\ud800")),
+    *({"shard": shard} for shard in ("3/2", "0/2", "half")),
+]
+OF_A_PUSH: list[dict[str, Any]] = [
+    *({"mark": word} for word in ("", "tags", "Metadata")),
+    *({"s3_keys": keys} for keys in ([None], ["a", 7], 7, {"a": 1})),
+    *({"strip_regex": pattern} for pattern in ("(", "*", 7)),
+]
+
+
+@pytest.mark.parametrize("wrong", [*OF_BOTH, *OF_A_PULL], ids=str)
+def test_a_wrong_value_of_a_pull_is_named(wrong: dict[str, Any]) -> None:
+    """With the argument that it is of."""
+    with pytest.raises(ConfigurationError, match=next(iter(wrong))):
+        PullSettings(**{"sftp_path": "/in", **wrong})
+
+
+@pytest.mark.parametrize("wrong", [*OF_BOTH, *OF_A_PUSH], ids=str)
+def test_a_wrong_value_of_a_push_is_named(wrong: dict[str, Any]) -> None:
+    """With the argument that it is of."""
+    with pytest.raises(ConfigurationError, match=next(iter(wrong))):
+        PushSettings(**{"sftp_path": "/out", **wrong})
+
+
+def test_the_values_at_the_bounds_are_taken() -> None:
+    """The least that is allowed is allowed."""
+    PullSettings(sftp_path="/", min_age=0, retention=0, max_files=1, max_bytes=1, shard="1/1", done_dir="...")
+    PushSettings(sftp_path=".", s3_keys=[], max_files=1, max_bytes=1, strip_regex="")
+
+
+@pytest.mark.parametrize(
+    ("given", "keys"),
+    [
+        (None, None),
+        ("a", ("a",)),
+        ([], ()),
+        (["b", "a", "b"], ("b", "a")),
+        (("a",), ("a",)),
+        (iter(["a", "a"]), ("a",)),
+    ],
+)
+def test_each_key_is_taken_once_in_the_order_given(given: Any, keys: tuple[str, ...] | None) -> None:
+    """None is all of the prefix, an empty list is nothing; one that can be read once only is read once only."""
+    settings = PushSettings(sftp_path="/out", s3_keys=given)
+    assert settings.keys == keys
+    assert settings.keys == keys
+
+
+def test_a_mark_is_one_of_three() -> None:
+    """And the error tells which there are."""
+    assert [check_mark(mode) for mode in ("metadata", "tag", "none")] == ["metadata", "tag", "none"]
+    with pytest.raises(ConfigurationError, match="metadata, tag, none"):
+        check_mark("synched")
