@@ -146,7 +146,8 @@ class Pull(Transfer[PulledFile]):
         self._purging = asyncio.Lock()
         #: whether an mtime that was set is there afterwards: None until the first file is purged
         self._mtimes_stick: bool | None = None
-        self._ledger = Ledger(bucket, self.prefix)
+        self._naming = marks.Naming(bucket.name, settings.destination)
+        self._ledger = Ledger(bucket, self.prefix, self._naming)
         #: what S3 has, by the ledger: see _fingerprint
         self._known: asyncio.Task[set[bytes]] | None = None
         since = settings.retried_since
@@ -432,7 +433,7 @@ class Pull(Transfer[PulledFile]):
     def _metadata(self, key: str, own: int | None, given: int | None) -> dict[str, str]:
         mtime = own if given is None else given
         known = {} if mtime is None else {"mtime": str(mtime)}
-        return {**known, **marks.metadata_mark(self.bucket.name, key)}
+        return {**known, **self._naming.metadata(key)}
 
     def _tell_once(self, subject: str, message: str) -> None:
         """Tell the user something, once a run and subject."""

@@ -17,6 +17,9 @@ from airflow_provider_sftp_s3.engine.model import MarkMode
 
 AfterTransfer = Literal["move", "delete", "keep"]
 
+#: Whom marks name where nobody is named: what Airflow's own SFTP connection is called.
+DESTINATION = "sftp_default"
+
 
 @dataclass(frozen=True, kw_only=True)
 class PullSettings:
@@ -43,10 +46,12 @@ class PullSettings:
     max_bytes: int | None = None
     dry_run: bool = False
     shard: str | None = None
+    destination: str = DESTINATION
     retried_since: datetime | None = None
 
     def __post_init__(self) -> None:
         check_sftp_path(self.sftp_path)
+        check_destination(self.destination)
         check_caps(self.max_files, self.max_bytes)
         paths.Shard.of(self.shard)
         if self.after_transfer not in get_args(AfterTransfer):
@@ -81,7 +86,8 @@ class PushSettings:
     include: str | Iterable[str] | None = "*"
     exclude: str | Iterable[str] | None = None
     strip_regex: str | None = None
-    mark: str = "metadata"
+    mark: str = "auto"
+    destination: str = DESTINATION
     max_files: int | None = None
     max_bytes: int | None = None
     dry_run: bool = False
@@ -91,6 +97,7 @@ class PushSettings:
 
     def __post_init__(self) -> None:
         check_sftp_path(self.sftp_path)
+        check_destination(self.destination)
         check_caps(self.max_files, self.max_bytes)
         check_mark(self.mark)
         if self.s3_keys is not None and not isinstance(self.s3_keys, str):
@@ -127,6 +134,12 @@ def check_caps(max_files: int | None, max_bytes: int | None) -> None:
     for name, cap in (("max_files", max_files), ("max_bytes", max_bytes)):
         if cap is not None and (isinstance(cap, bool) or not isinstance(cap, int) or cap < 1):
             raise ConfigurationError(f"{name} must be a whole number above 0, or None for no cap, not {cap!r}")
+
+
+def check_destination(name: object) -> None:
+    """Raise ConfigurationError where `name` cannot be a destination's."""
+    if not isinstance(name, str) or not name.strip() or "\0" in name:
+        raise ConfigurationError(f"destination must be a name, such as the SFTP connection's id, not {name!r}")
 
 
 def check_mark(mode: str) -> MarkMode:

@@ -51,6 +51,8 @@ class SftpTreeToS3Operator(TransferOperator):
     :param shard: which part of the tree to pull, so that mapped tasks on several workers share a large one: ``2/8`` is
         the second of eight. Each file, done ones too, is in exactly one. Every task lists the whole tree, over a
         connection of its own. None: the whole tree. (templated)
+    :param destination: the name under which marks know the partner: a push to it does not send back what came from it.
+        None: `sftp_conn_id`. Give the same to all operators whose connections lead to one partner. (templated)
     :param options: :class:`~airflow_provider_sftp_s3.engine.options.TransferOptions`, or a dict of its fields.
     :return: the report, JSON: direction, transferred, bytes, seconds, skipped, failed, failures, targets, purged.
     :raises AirflowFailException: at once, with no retries, where a setting, a credential or a directory is wrong.
@@ -67,6 +69,7 @@ class SftpTreeToS3Operator(TransferOperator):
         "exclude",
         "dry_run",
         "shard",
+        "destination",
     )
     ui_color = "#d5e8f0"
     direction = "pull"
@@ -89,6 +92,7 @@ class SftpTreeToS3Operator(TransferOperator):
         max_bytes: int | None = None,
         dry_run: bool | str = False,
         shard: str | None = None,
+        destination: str | None = None,
         options: TransferOptions | dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -108,6 +112,7 @@ class SftpTreeToS3Operator(TransferOperator):
         self.max_bytes = max_bytes
         self.dry_run = dry_run
         self.shard = shard
+        self.destination = destination
         self.options = options
 
     @fails_for_good
@@ -129,6 +134,7 @@ class SftpTreeToS3Operator(TransferOperator):
             max_bytes=self.max_bytes,
             dry_run=truth("dry_run", self.dry_run),
             shard=self.shard,
+            destination=self.sftp_conn_id if self.destination is None else self.destination,
             retried_since=context["dag_run"].start_date if context["ti"].try_number > 1 else None,
         )
         return self.transfer(context, lambda *places: pull(settings, *places))

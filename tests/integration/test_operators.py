@@ -396,7 +396,7 @@ PULL = [
     ({"min_age": -1}, ["min_age", "0 seconds or more", "-1"]),
 ]
 PUSH = [
-    ({"mark": "sticker"}, ["mark", "metadata, tag, none", "'sticker'"]),
+    ({"mark": "sticker"}, ["mark", "auto, metadata, tag, none", "'sticker'"]),
     ({"strip_regex": "["}, ["strip_regex", "regular expression", "'['"]),
     ({"s3_keys": ["from/a", 5]}, ["s3_keys", "a key or a list of keys", "5"]),
 ]

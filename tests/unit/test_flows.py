@@ -103,7 +103,7 @@ def problems_of(settings: Any) -> str:
         (PULL, "done_dir", "..", "not a path"),
         (PULL, "retention", "a month", "never, or seconds"),
         (PUSH, "strip_regex", "^(outbound", "a regular expression"),
-        (PUSH, "mark", "etag", "metadata, tag or none"),
+        (PUSH, "mark", "etag", "auto, metadata, tag or none"),
         (PULL, "parallelism", "half", "a whole number from 1 to 1000"),
         (PUSH, "parallelism", 0, "a whole number from 1 to 1000"),
         (PUSH, "batch_files", "1e3", "a whole number from 1 to 10000"),
