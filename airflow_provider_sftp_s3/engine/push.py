@@ -253,7 +253,7 @@ class Push(Transfer[PushedObject]):
                 # After a first attempt the server has bytes that were overwritten in S3 while they were sent: they
                 # have to be replaced, even where another run has pushed and marked the newer ones meanwhile.
                 look = await self._look(key, download.version)
-                if not attempt and look.reason:
+                if look.reason and not attempt:
                     return Outcome(pushed.label, "skipped", reason=look.reason)
                 await self._take_the_name(pushed)
                 try:
