@@ -19,9 +19,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -186,6 +187,9 @@ class Flow:
         self.attempt(task)
         return task
 
+    #: of all runs, in which Airflow's tries find when theirs began
+    _dag_run = SimpleNamespace(start_date=datetime(2026, 1, 1, tzinfo=UTC))
+
     def attempt(self, task: PushTask) -> bool:
         """Run the task's next try, and say whether it succeeded. A failed task is held, a successful one is not."""
         task.try_number += 1
@@ -201,7 +205,7 @@ class Flow:
         )
         try:
             with warnings_of_ours_only():
-                task.transferred = operator.execute({"ti": task})["transferred"]
+                task.transferred = operator.execute({"ti": task, "dag_run": self._dag_run})["transferred"]
         except (TransferError, ConnectionFailed):  # any other error is one that Airflow would not retry, or a bug
             task.transferred = task.xcom.get("report", {"transferred": 0})["transferred"]
             if task not in self.held:
