@@ -174,11 +174,11 @@ class Scene:
                 os.link(first, place)
             except OSError:  # tmpfs has no bound here, other file systems do
                 shutil.copy2(first, place)
-        from airflow_provider_sftp_s3.engine.s3.marks import metadata_mark
+        from airflow_provider_sftp_s3.engine.s3.marks import Naming
 
         self._put(
             ((name, content) for name in names),
-            lambda key: {"mtime": str(when), **metadata_mark(self.old_bucket, key)},
+            lambda key: {"mtime": str(when), **Naming(self.old_bucket, "sftp_default").metadata(key)},
         )
 
     # --- once a run

@@ -8,6 +8,7 @@ import logging
 import os
 import socket
 import threading
+import urllib.parse
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from typing import Any
 import asyncssh
 import boto3
 from botocore.config import Config
+from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from moto.s3.models import s3_backends
 from werkzeug.serving import make_server
 
 from demo.ports import HOST
@@ -91,7 +94,7 @@ class _Files(asyncssh.SFTPServer):
 
 
 class S3Server:
-    """moto's S3, in this process's memory."""
+    """moto's S3, in this process's memory, which keeps the conditions of a copy, as AWS does and moto does not."""
 
     def __init__(self, port: int, host: str = HOST) -> None:
         self.url = f"http://{HOST}:{port}"
@@ -109,6 +112,9 @@ class S3Server:
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         environ["wsgi.input"] = io.BytesIO(body)
         with self._one_at_a_time:  # moto is not made for threads
+            if failed := _failed_condition(environ):
+                start_response(failed, [("Content-Type", "application/xml")])
+                return [b"<Error><Code>PreconditionFailed</Code></Error>"]
             return list(self._moto(environ, start_response))
 
     def client(self) -> Any:
@@ -126,3 +132,23 @@ class S3Server:
         """Return this server as an Airflow connection."""
         extra = {"endpoint_url": self.url, "region_name": REGION}
         return {"conn_type": "aws", "login": ACCESS_KEY, "password": SECRET_KEY, "extra": extra}
+
+
+def _failed_condition(environ: dict[str, Any]) -> str:
+    """Return the status of a copy whose conditions do not hold, "" where they do."""
+    source = environ.get("HTTP_X_AMZ_COPY_SOURCE", "")
+    wanted, destination = environ.get("HTTP_X_AMZ_COPY_SOURCE_IF_MATCH"), environ.get("HTTP_IF_MATCH")
+    if source and wanted and _etag(urllib.parse.unquote(source)) not in (None, wanted.strip('"')):
+        return "412 Precondition Failed"
+    if source and destination:
+        path = environ["PATH_INFO"].encode("latin-1").decode()
+        etag = _etag(path)
+        return "404 Not Found" if etag is None else "" if etag == destination.strip('"') else "412 Precondition Failed"
+    return ""
+
+
+def _etag(path: str) -> str | None:
+    """Return the ETag of the object at ``/bucket/key``, None where there is none."""
+    bucket, _, key = path.lstrip("/").partition("/")
+    found = s3_backends[DEFAULT_ACCOUNT_ID]["aws"].get_object(bucket, key)
+    return None if found is None else str(found.etag).strip('"')

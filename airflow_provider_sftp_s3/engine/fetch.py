@@ -20,8 +20,8 @@ from airflow_provider_sftp_s3.engine.listing import is_young
 from airflow_provider_sftp_s3.engine.model import SourceFile, Stat
 from airflow_provider_sftp_s3.engine.observer import Notices
 from airflow_provider_sftp_s3.engine.options import MAX_OBJECT_SIZE, KiB, MiB, TransferOptions
-from airflow_provider_sftp_s3.engine.s3 import marks
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
+from airflow_provider_sftp_s3.engine.s3.marks import Naming
 from airflow_provider_sftp_s3.engine.sftp.file import ReadAhead, Reading, RemoteFile
 from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
 
@@ -81,6 +81,7 @@ class Fetcher:
     """
     Reads files and stores them, for one run of a pull.
 
+    :param naming: of the destination that a pulled file has come from: it need not be sent back there.
     :param min_age: seconds that a file must have been left alone.
     :param hold_memory: holds so many bytes of the run's memory within a block.
     :param moved: called with the number of bytes that have come.
@@ -92,6 +93,7 @@ class Fetcher:
         bucket: Bucket,
         options: TransferOptions,
         notices: Notices,
+        naming: Naming,
         *,
         min_age: float,
         hold_memory: Callable[[int], contextlib.AbstractAsyncContextManager[None]],
@@ -101,6 +103,7 @@ class Fetcher:
         self._bucket = bucket
         self._options = options
         self._notices = notices
+        self._naming = naming
         self._min_age = min_age
         self._hold_memory = hold_memory
         self._moved = moved
@@ -280,7 +283,7 @@ class Fetcher:
     def _metadata(self, key: str, own: int | None, given: int | None) -> dict[str, str]:
         mtime = own if given is None else given
         known = {} if mtime is None else {"mtime": str(mtime)}
-        return {**known, **marks.metadata_mark(self._bucket.name, key)}
+        return {**known, **self._naming.metadata(key)}
 
     @property
     def _window(self) -> int:

@@ -17,6 +17,7 @@ from airflow_provider_sftp_s3.engine.errors import ConnectionFailed, FileError
 from airflow_provider_sftp_s3.engine.model import Outcome, SourceFile, Stat
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
 from airflow_provider_sftp_s3.engine.s3.ledger import Ledger
+from airflow_provider_sftp_s3.engine.s3.marks import Naming
 from airflow_provider_sftp_s3.engine.tasks import forget
 
 #: Files that the walk may find before it is known what S3 has; each takes some 400 bytes.
@@ -28,12 +29,13 @@ class KeptFiles:
     What S3 has, for one run of a pull.
 
     :param prefix: of the keys of the pulled files.
+    :param naming: of the destination whose facts the ledger has.
     """
 
-    def __init__(self, bucket: Bucket, prefix: str) -> None:
+    def __init__(self, bucket: Bucket, prefix: str, naming: Naming) -> None:
         self._bucket = bucket
         self._prefix = prefix
-        self._ledger = Ledger(bucket, prefix)
+        self._ledger = Ledger(bucket, prefix, naming)
         #: what S3 has, by the ledger: see _fingerprint
         self._known: asyncio.Task[set[bytes]] | None = None
 

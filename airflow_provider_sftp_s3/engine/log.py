@@ -65,6 +65,11 @@ class LogObserver:
         self._flush()
         self._log.info("%s", progress)
 
+    def remark(self, message: str) -> None:
+        """Log what explains the run."""
+        self._flush()
+        self._log.info("%s", message)
+
     def notice(self, message: str) -> None:
         """Log what the user should know once."""
         self._flush()

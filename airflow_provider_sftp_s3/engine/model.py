@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 #: How a push marks what it has delivered.
-MarkMode = Literal["metadata", "tag", "none"]
+MarkMode = Literal["auto", "metadata", "tag", "none"]
 
 Status = Literal["transferred", "skipped", "failed", "purged"]
 

@@ -45,6 +45,9 @@ class Observer(Protocol):
     def progress(self, progress: Progress) -> None:
         """Take how far the run is: every 30 s."""
 
+    def remark(self, message: str) -> None:
+        """Take something that explains the run, once, and asks for nothing: which way was chosen."""
+
     def notice(self, message: str) -> None:
         """Take something that the user should know once: what was adapted to the server, a cap that was reached."""
 

@@ -53,6 +53,8 @@ def temporary_name(owner: str) -> bytes:
 
 #: Name of the object under a prefix that holds what is known of the others: see ledger.py.
 LEDGER = ".sftp-s3-ledger"
+#: The directory under which all else is that this provider stores for itself.
+STATE = ".sftp-s3"
 
 
 def is_temporary(name: bytes, owner: str = "") -> bool:
@@ -171,9 +173,14 @@ def key_for(prefix: str, relative: bytes) -> str:
         raise NameRefused("the name is not UTF-8, and S3 keys are: rename it, or exclude it") from None
     if len(key.encode()) > MAX_KEY_BYTES:
         raise NameRefused(f"the key would have {len(key.encode())} bytes, and S3 takes {MAX_KEY_BYTES}")
-    if posixpath.basename(key) == LEDGER:
+    if is_state(key):
         raise NameRefused("this provider uses objects of that name itself")
     return key
+
+
+def is_state(key: str) -> bool:
+    """Say whether a key is one of those that this provider stores for itself."""
+    return not {STATE, LEDGER}.isdisjoint(key.split("/"))
 
 
 def path_for(root: bytes, key: str, prefix: str = "", strip: Search | None = None) -> bytes:

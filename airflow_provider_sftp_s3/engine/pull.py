@@ -38,6 +38,7 @@ from airflow_provider_sftp_s3.engine.options import TransferOptions
 from airflow_provider_sftp_s3.engine.run import Run
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
 from airflow_provider_sftp_s3.engine.s3.left_uploads import LeftUploads
+from airflow_provider_sftp_s3.engine.s3.marks import Naming
 from airflow_provider_sftp_s3.engine.settings import PullSettings
 from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
 from airflow_provider_sftp_s3.engine.transfer import Transfer
@@ -75,17 +76,19 @@ class Pull(Transfer[PulledFile]):
             finds_left=settings.after_transfer == "delete",
         )
         notices = Notices(observer)
+        naming = Naming(bucket.name, settings.destination)
         self._fetcher = Fetcher(
             session,
             bucket,
             options,
             notices,
+            naming,
             min_age=settings.min_age,
             hold_memory=self._run.hold_memory,
             moved=self._moved,
         )
         self._done = DoneDirectories(settings, self.tree, self.prefix, session, bucket, self._fetcher, notices)
-        self._kept = KeptFiles(bucket, self.prefix)
+        self._kept = KeptFiles(bucket, self.prefix, naming)
         since = settings.retried_since
         self._left_uploads = LeftUploads(bucket, since, observer) if since else None
 

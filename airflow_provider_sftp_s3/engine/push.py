@@ -9,8 +9,9 @@ One object, step by step (:meth:`Push.transfer`):
    the size compared, the file synced, and renamed over the target: nobody there ever sees half a file;
 4. mark it, bound to the ETag that was sent; an object that was overwritten meanwhile is taken again.
 
-The first object of a run is alone in getting its name and its mark: where S3 takes no marks, one file was delivered in
-vain and not hundreds.
+Which kind of mark is safe on the store, and has room on the object, is known before step 3. The first object of a run
+is alone in getting its name and its mark: where S3 refuses marks all the same, one file was delivered in vain and not
+hundreds.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ from airflow_provider_sftp_s3.engine.options import KiB, MiB, TransferOptions
 from airflow_provider_sftp_s3.engine.s3 import marks
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket, Download, Version
 from airflow_provider_sftp_s3.engine.s3.ledger import Ledger
+from airflow_provider_sftp_s3.engine.s3.probes import Kind
 from airflow_provider_sftp_s3.engine.settings import PushSettings, check_mark
 from airflow_provider_sftp_s3.engine.sftp.directories import TargetDirectories
 from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
@@ -108,8 +110,14 @@ class Push(Transfer[PushedObject]):
         self._listed = Namesakes(self.strip) if self.strip else None
         self._taken = Namesakes(self.strip) if self.strip else None
         self.globs = Globs(settings.include, settings.exclude)
-        self.marks = marks.Marks(bucket, check_mark(settings.mark))
-        self._ledger = Ledger(bucket, self.prefix)
+        self.marks = marks.Marks(
+            bucket,
+            check_mark(settings.mark),
+            settings.destination,
+            remark=observer.remark,
+            for_good=settings.dry_run,
+        )
+        self._ledger = Ledger(bucket, self.prefix, self.marks.naming)
         #: objects in a row that were synced already, as far as a listing does not tell
         self._synced_in_a_row = 0
         #: the first object is being marked, or has been tried to be
@@ -129,6 +137,7 @@ class Push(Transfer[PushedObject]):
         finally:
             if self.strip is not None:
                 self.strip.close()
+            self.marks.end()
         self._unknown.tell(self.observer.notice)
         if not self.settings.dry_run:
             await self._ledger.save()
@@ -139,8 +148,8 @@ class Push(Transfer[PushedObject]):
                 label = self.bucket.uri_of(paths.printable(entry.key))
                 reason = reason_to_skip(entry.key, self.prefix, self.globs)
                 namesake = None if reason else self._namesake_before(entry.key)
-                if not reason and self._ledger and self._ledger.is_synced(entry):
-                    reason = "synced"
+                if not reason and self._ledger:
+                    reason = self._ledger.reason_of(entry)
                 if reason:
                     yield Outcome(label, "skipped", reason=reason)
                 else:
@@ -204,7 +213,7 @@ class Push(Transfer[PushedObject]):
         version = await self.bucket.head(key)
         if version is None:
             return False
-        if not await self.marks.is_synced(key, version):
+        if not (await self.marks.look(key, version)).reason:
             return True
         since = self.settings.retried_since
         if since is None:
@@ -227,8 +236,8 @@ class Push(Transfer[PushedObject]):
         await self._directories.clean_up(parent)
         if self.settings.dry_run or self._synced_in_a_row > SYNCED_IN_A_ROW:
             head = await self.bucket.head(key)
-            if head is not None and await self._is_synced(key, head):
-                return Outcome(pushed.label, "skipped", reason="synced")
+            if head is not None and (reason := (await self._look(key, head)).reason):
+                return Outcome(pushed.label, "skipped", reason=reason)
             if head is not None and self.settings.dry_run:
                 await self._take_the_name(pushed)
                 return Outcome(pushed.label, "skipped", target, "dry run")
@@ -245,21 +254,29 @@ class Push(Transfer[PushedObject]):
                 held.callback(download.close)
                 # After a first attempt the server has bytes that were overwritten in S3 while they were sent: they
                 # have to be replaced, even where another run has pushed and marked the newer ones meanwhile.
-                if not attempt and await self._is_synced(key, download.version):
-                    return Outcome(pushed.label, "skipped", reason="synced")
+                look = await self._look(key, download.version)
+                if look.reason and not attempt:
+                    return Outcome(pushed.label, "skipped", reason=look.reason)
                 await self._take_the_name(pushed)
                 try:
+                    kind = await self.marks.kind_for(key, download.version, look)
                     await self._directories.ensure(parent)
                     if pushed.entry.size < 0:
                         await held.enter_async_context(self._memory(download.version.size))
-                    await self._publish(download, path, turn)
+                    async with self._written(download, path) as temporary:
+                        await turn.enter_async_context(self._turn())
+                        look = await self.marks.last_look(key, download.version, kind)
+                        if not attempt and look.reason:
+                            await self.session.remove(temporary)
+                            return Outcome(pushed.label, "skipped", reason=look.reason)
+                        await self.session.replace(temporary, path)
                 except Overwritten:
                     continue
                 except ServerRefused as refused:
                     why = "; a full disk or a quota looks like that" if refused.is_generic else ""
                     raise ServerRefused(f"{paths.printable(path)!r} cannot be written: {refused}{why}") from None
                 await held.aclose()
-                marked = await self._mark(pushed, target, download.version)
+                marked = await self._mark(pushed, target, download.version, kind, look)
             if marked != "overwritten":
                 size = download.version.size
                 return Outcome(pushed.label, "transferred", target, bytes=size, seconds=time.monotonic() - started)
@@ -283,10 +300,12 @@ class Push(Transfer[PushedObject]):
             if self._refused is None:
                 self._tried_to_mark.set()
 
-    async def _mark(self, pushed: PushedObject, target: str, version: Version) -> marks.Marked:
+    async def _mark(
+        self, pushed: PushedObject, target: str, version: Version, kind: Kind | None, look: marks.Look
+    ) -> marks.Marked:
         """Mark what was delivered. Where S3 takes no marks, the run ends, and reports it as delivered and unmarked."""
         try:
-            return await self.marks.mark(pushed.entry.key, version)
+            return await self.marks.mark(pushed.entry.key, version, kind, look)
         except ConfigurationError as refused:
             self._refused = refused
             self._report_unmarked(pushed, target)
@@ -302,22 +321,19 @@ class Push(Transfer[PushedObject]):
         self.report.add(outcome)
         self.observer.outcome(outcome)
 
-    async def _is_synced(self, key: str, version: Version) -> bool:
-        synced = await self.marks.is_synced(key, version)
-        self._synced_in_a_row = self._synced_in_a_row + 1 if synced else 0
-        if synced:
+    async def _look(self, key: str, version: Version) -> marks.Look:
+        look = await self.marks.look(key, version)
+        self._synced_in_a_row = self._synced_in_a_row + 1 if look.reason else 0
+        if look.reason:
             self._ledger.note(key, version)
-        return synced
+        return look
 
     def _memory(self, size: int) -> contextlib.AbstractAsyncContextManager[None]:
         return self._run.hold_memory(min(max(4 * size, 64 * KiB), IN_HAND))
 
-    async def _publish(self, download: Download, path: bytes, turn: contextlib.AsyncExitStack) -> None:
-        """
-        Write the object beside `path`, make sure that it is whole, and rename it over `path`.
-
-        :param turn: holds the file's turn from the rename on.
-        """
+    @contextlib.asynccontextmanager
+    async def _written(self, download: Download, path: bytes) -> AsyncIterator[bytes]:
+        """Write the object beside `path`, make sure that it is whole, and give its temporary path to the block."""
         size = download.version.size
         temporary = posixpath.join(posixpath.dirname(path), paths.temporary_name(self.settings.owner))
         async with self.session.creating(temporary) as file:
@@ -325,5 +341,4 @@ class Push(Transfer[PushedObject]):
                 written, stored = await file.write_all(chunks, size, WRITE_WINDOW, self._moved)
             if not size == written == stored:
                 raise FileError(f"sizes differ: S3 has {size} bytes, {written} were read, the server has {stored}")
-            await turn.enter_async_context(self._turn())
-            await self.session.replace(temporary, path)
+            yield temporary

@@ -18,6 +18,9 @@ from airflow_provider_sftp_s3.engine.model import MarkMode
 
 AfterTransfer = Literal["move", "delete", "keep"]
 
+#: Whom marks name where nobody is named: what Airflow's own SFTP connection is called.
+DESTINATION = "sftp_default"
+
 
 @dataclass(frozen=True, kw_only=True)
 class PullSettings:
@@ -44,6 +47,7 @@ class PullSettings:
     max_bytes: int | None = None
     dry_run: bool = False
     shard: str | None = None
+    destination: str = DESTINATION
     retried_since: datetime | None = None
 
     def __post_init__(self) -> None:
@@ -81,7 +85,8 @@ class PushSettings:
     include: str | Iterable[str] | None = "*"
     exclude: str | Iterable[str] | None = None
     strip_regex: str | None = None
-    mark: str = "metadata"
+    mark: str = "auto"
+    destination: str = DESTINATION
     max_files: int | None = None
     max_bytes: int | None = None
     dry_run: bool = False
@@ -122,6 +127,7 @@ def _check_both(settings: PullSettings | PushSettings) -> None:
     globs = Globs(settings.include, settings.exclude)
     object.__setattr__(settings, "include", globs.include)
     object.__setattr__(settings, "exclude", globs.exclude)
+    check_destination(settings.destination)
     check_caps(settings.max_files, settings.max_bytes)
 
 
@@ -142,6 +148,12 @@ def check_caps(max_files: int | None, max_bytes: int | None) -> None:
     for name, cap in (("max_files", max_files), ("max_bytes", max_bytes)):
         if cap is not None and (isinstance(cap, bool) or not isinstance(cap, int) or cap < 1):
             raise ConfigurationError(f"{name} must be a whole number above 0, or None for no cap, not {cap!r}")
+
+
+def check_destination(name: object) -> None:
+    """Raise ConfigurationError where `name` cannot be a destination's."""
+    if not isinstance(name, str) or not name.strip() or "\0" in name:
+        raise ConfigurationError(f"destination must be a name, such as the SFTP connection's id, not {name!r}")
 
 
 def check_mark(mode: str) -> MarkMode:

@@ -27,6 +27,8 @@ def reason_to_skip(key: str, prefix: str, globs: Globs) -> str | None:
         return "folder marker"
     if posixpath.basename(key) == paths.LEDGER:
         return "ledger"
+    if paths.is_state(key):
+        return "ours"
     return globs.reason_to_skip(key.removeprefix(prefix))
 
 
@@ -66,7 +68,7 @@ async def unsynced(
     :param notice: is told once, in the end, of objects that were listed and that S3 does not know.
     """
     unknown = Unknown()
-    marking = marks.Marks(bucket, check_mark(settings.mark))
+    marking = marks.Marks(bucket, check_mark(settings.mark), settings.destination, for_good=True)
     prefix = paths.directory_prefix(settings.s3_prefix)
     globs = Globs(settings.include, settings.exclude)
 
@@ -80,7 +82,7 @@ async def unsynced(
                 if settings.keys is None:
                     unknown.note(bucket.uri_of(paths.printable(entry.key)))
                 return False
-            if not await marking.is_synced(entry.key, version):
+            if not (await marking.look(entry.key, version)).reason:
                 return True
             ledger.note(entry.key, version)
             return False
@@ -96,7 +98,7 @@ async def unsynced(
     try:
         async with contextlib.aclosing(bucket.list(prefix) if settings.keys is None else candidates()) as entries:
             async for entry in entries:
-                if reason_to_skip(entry.key, prefix, globs) or (ledger and ledger.is_synced(entry)):
+                if reason_to_skip(entry.key, prefix, globs) or (ledger and ledger.reason_of(entry)):
                     continue
                 asked.append((entry, asyncio.create_task(is_unsynced(entry))))
                 if len(asked) >= at_once:

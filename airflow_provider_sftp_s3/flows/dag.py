@@ -121,7 +121,7 @@ def _add_pull(dag: DAG, flow: Mapping[str, Any], outlets: Sequence[AssetAlias]) 
 def _add_push(dag: DAG, flow: Mapping[str, Any], outlets: Sequence[AssetAlias]) -> Any:
     """Add the tasks of a push, and return the one that transfers, with these outlets."""
     batches = _batches(flow)
-    where = _set(flow, "s3_bucket", "s3_prefix", *LISTING_FIELDS)
+    where = {**_set(flow, "s3_bucket", "s3_prefix", *LISTING_FIELDS), "destination": _destination(flow)}
     if _is_sqs(flow):
         # It does not wait: it would hold up the runs that events start.
         listed = S3ListAnnouncedOperator(task_id="list_unsynced", dag=dag, **where, **batches)
@@ -155,9 +155,15 @@ def _waited_for(dag: DAG, flow: Mapping[str, Any], **batches: Any) -> S3Unsynced
         timeout=(wait + 2 * flow["poke_interval"]).total_seconds(),
         deferrable=False,  # whatever operators.default_deferrable says: the trigger would not know the check
         dag=dag,
+        destination=_destination(flow),
         **_set(flow, *LISTING_FIELDS),
         **batches,
     )
+
+
+def _destination(flow: Mapping[str, Any]) -> str:
+    """Return whom the marks of a flow name, as its push does by itself."""
+    return str(flow.get("destination", flow.get("sftp_conn_id", "sftp_default")))
 
 
 def _batches(flow: Mapping[str, Any]) -> dict[str, Any]:
@@ -192,7 +198,8 @@ def _sentence(flow: Mapping[str, Any]) -> str:
         }[flow.get("after_transfer", "move")]
         does = f"pulls {which} in {server} to {bucket} and {then}"
     else:
-        mark = flow.get("mark", "metadata")
-        then = "marks nothing" if mark == "none" else f"marks each object as synced in its {mark}"
+        mark = flow.get("mark", "auto")
+        where = {"auto": "", "metadata": " in its metadata", "tag": " by a tag"}
+        then = "marks nothing" if mark == "none" else f"marks each object as synced{where[mark]}"
         does = f"pushes {which} in {bucket} that is not synced to {server} and {then}"
     return f"{when}, {does}.\n\nMade from the flow `{flow['name']}` of a flows.yaml."

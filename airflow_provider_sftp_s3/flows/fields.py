@@ -75,6 +75,9 @@ TRANSFER_FIELDS = {
     ),
     "s3_prefix": Field(values.prefix, "a prefix such as inbound/partner/, '' for the whole bucket; a template, too"),
     "sftp_conn_id": Field(values.text, CONNECTION),
+    "destination": Field(
+        values.text, "a name for the partner, where it is not the one of sftp_conn_id; a template, too"
+    ),
     "aws_conn_id": Field(
         partial(values.unless, ("none",), values.text), f"none (credentials as boto3 finds them), or {CONNECTION}"
     ),
@@ -97,7 +100,7 @@ PULL_FIELDS = {
 
 PUSH_FIELDS = {
     "strip_regex": Field(values.regex, "a regular expression (in single quotes); a template, too"),
-    "mark": Field(partial(values.choice, among=("metadata", "tag", "none")), "metadata, tag or none"),
+    "mark": Field(partial(values.choice, among=("auto", "metadata", "tag", "none")), "auto, metadata, tag or none"),
 }
 
 

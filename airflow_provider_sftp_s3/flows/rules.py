@@ -52,7 +52,7 @@ RULES = (
         "mark",
         lambda flow: flow["schedule"] == CONTINUOUS and flow.get("mark") == "none",
         f"none leaves every object unsynced, and '{CONTINUOUS}' would push them again and again. "
-        "Allowed here: metadata or tag",
+        "Allowed here: auto, metadata or tag",
     ),
     Rule(
         "dry_run",

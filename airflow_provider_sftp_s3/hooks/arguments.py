@@ -22,7 +22,7 @@ def settings_of(kind: type[Settings], arguments: Mapping[str, Any], **of_the_tas
     Return the settings that arguments of an operator or of the hook stand for.
 
     :param arguments: by name; durations as timedelta or in seconds, flags as text, too. One that is not there has the
-        settings' own default; one that is no setting is left alone.
+        settings' own default; one that is no setting is left alone. A `destination` of None is the `sftp_conn_id`.
     :param of_the_task: those of :data:`OF_THE_TASK` that are known.
     :raises ConfigurationError: a value is not allowed; the message names the argument.
     """
@@ -32,6 +32,10 @@ def settings_of(kind: type[Settings], arguments: Mapping[str, Any], **of_the_tas
             values[name] = seconds(name, values[name])
     if values.get("min_age", 0) is None:
         values["min_age"] = 0
+    if values.get("destination") is None:
+        values.pop("destination", None)
+        if arguments.get("sftp_conn_id") is not None:
+            values["destination"] = arguments["sftp_conn_id"]
     if "dry_run" in values:
         values["dry_run"] = truth("dry_run", values["dry_run"])
     return kind(**values, **of_the_task)

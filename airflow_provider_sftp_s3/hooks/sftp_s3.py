@@ -89,6 +89,7 @@ class SftpS3Hook(BaseHook):
         max_bytes: int | None = None,
         dry_run: bool | str = False,
         shard: str | None = None,
+        destination: str | None = None,
         options: TransferOptions | dict[str, Any] | None = None,
     ) -> dict[str, Any]:
         """
@@ -110,6 +111,7 @@ class SftpS3Hook(BaseHook):
         :param max_bytes: transfer at most so many bytes. A larger file goes alone.
         :param dry_run: list what would be done, touch nothing.
         :param shard: which part of the tree to pull: ``2/8`` is the second of eight. None: the whole tree.
+        :param destination: whom the mark of a pulled object names as having it already. None: `sftp_conn_id`.
         :param options: :class:`~airflow_provider_sftp_s3.engine.options.TransferOptions`, or a dict of its fields.
         :return: the report, JSON: direction, transferred, bytes, seconds, skipped, failed, failures, targets, purged.
         :raises AirflowFailException: a setting, a credential or a directory is wrong: Airflow does not retry the task.
@@ -129,6 +131,8 @@ class SftpS3Hook(BaseHook):
             "max_bytes": max_bytes,
             "dry_run": dry_run,
             "shard": shard,
+            "destination": destination,
+            "sftp_conn_id": self.sftp_conn_id,
         }
         return self.transfer(settings_of(PullSettings, arguments), s3_bucket, options).as_dict()
 
@@ -141,7 +145,8 @@ class SftpS3Hook(BaseHook):
         s3_prefix: str = "",
         s3_keys: str | list[str] | None = None,
         strip_regex: str | None = None,
-        mark: str = "metadata",
+        mark: str = "auto",
+        destination: str | None = None,
         include: str | list[str] = "*",
         exclude: str | list[str] | None = None,
         max_files: int | None = None,
@@ -158,8 +163,9 @@ class SftpS3Hook(BaseHook):
         :param s3_keys: a key, or a list of keys, to push. None: every unsynced object under the prefix.
         :param strip_regex: removed once from the key to give the path beneath `sftp_path`. None: the prefix is
             removed. Where it makes one path of two keys of a run, the second fails.
-        :param mark: how a pushed object is marked: ``metadata``, ``tag``, or ``none``, which pushes everything every
-            time.
+        :param mark: how a pushed object is marked: ``metadata``, ``tag``, ``auto``, which takes the first of these that
+            is safe on the store, or ``none``, which pushes everything every time.
+        :param destination: whom marks name, and whose marks count. None: `sftp_conn_id`.
         :param include: glob or list of globs of objects to take. One with a ``/`` is matched against the key without
             its prefix, where ``**`` stands for any directories; else against the name.
         :param exclude: glob or list of globs of objects to leave, likewise. It wins over `include`.
@@ -178,6 +184,8 @@ class SftpS3Hook(BaseHook):
             "s3_keys": s3_keys,
             "strip_regex": strip_regex,
             "mark": mark,
+            "destination": destination,
+            "sftp_conn_id": self.sftp_conn_id,
             "include": include,
             "exclude": exclude,
             "max_files": max_files,

@@ -35,7 +35,9 @@ class S3ListUnsyncedOperator(TemplatedOperator):
     :param s3_prefix: directory in the bucket. (templated)
     :param include: glob or list of globs, as for S3ToSftpOperator. (templated)
     :param exclude: glob or list of globs, as for S3ToSftpOperator. (templated)
-    :param mark: which mark says that an object is synced, as for S3ToSftpOperator.
+    :param mark: as for S3ToSftpOperator: with ``none``, all objects are listed.
+    :param destination: whom the objects are pushed to: the push's `destination` or, where it has none, its
+        `sftp_conn_id`. (templated)
     :param aws_conn_id: Airflow connection of type `aws`. (templated)
     :param batch_files: objects in a batch, at most.
     :param max_batches: batches, at most; Airflow maps over 1,024 (`max_map_length`). What is over that, or over 100,000
@@ -44,7 +46,7 @@ class S3ListUnsyncedOperator(TemplatedOperator):
     :raises AirflowFailException: at once, with no retries, where a setting, a credential or the bucket is wrong.
     """
 
-    template_fields: Sequence[str] = ("s3_bucket", "s3_prefix", "include", "exclude", "aws_conn_id")
+    template_fields: Sequence[str] = ("s3_bucket", "s3_prefix", "include", "exclude", "aws_conn_id", "destination")
     ui_color = "#f0f0e0"
 
     def __init__(
@@ -54,7 +56,8 @@ class S3ListUnsyncedOperator(TemplatedOperator):
         s3_prefix: str = "",
         include: str | list[str] = "*",
         exclude: str | list[str] | None = None,
-        mark: str = "metadata",
+        mark: str = "auto",
+        destination: str = "sftp_default",
         aws_conn_id: str | None = "aws_default",
         batch_files: int = 1000,
         max_batches: int = 1000,
@@ -66,6 +69,7 @@ class S3ListUnsyncedOperator(TemplatedOperator):
         self.include = include
         self.exclude = exclude
         self.mark = mark
+        self.destination = destination
         self.aws_conn_id = aws_conn_id
         self.batch_files = batch_files
         self.max_batches = max_batches
@@ -89,6 +93,7 @@ class S3ListUnsyncedOperator(TemplatedOperator):
             include=self.include,
             exclude=self.exclude,
             mark=self.mark,
+            destination=self.destination,
             aws_conn_id=self.aws_conn_id,
             batch_files=self.batch_files,
             max_batches=self.max_batches,
@@ -141,7 +146,8 @@ def unsynced_batches(
     s3_keys: list[str] | None = None,
     include: str | list[str] = "*",
     exclude: str | list[str] | None = None,
-    mark: str = "metadata",
+    mark: str = "auto",
+    destination: str = "sftp_default",
     aws_conn_id: str | None = "aws_default",
     batch_files: int = 1000,
     max_batches: int = 1000,
@@ -157,11 +163,18 @@ def unsynced_batches(
             raise ConfigurationError(f"{name} must be a whole number above 0, not {number!r}")
     from airflow_provider_sftp_s3.engine.options import TransferOptions
     from airflow_provider_sftp_s3.engine.s3.ledger import Ledger
+    from airflow_provider_sftp_s3.engine.s3.marks import Naming
     from airflow_provider_sftp_s3.engine.unsynced import unsynced
     from airflow_provider_sftp_s3.hooks.s3_bucket import bucket_of
 
     settings = PushSettings(
-        sftp_path="/", s3_prefix=s3_prefix, s3_keys=s3_keys, include=include, exclude=exclude, mark=mark
+        sftp_path="/",
+        s3_prefix=s3_prefix,
+        s3_keys=s3_keys,
+        include=include,
+        exclude=exclude,
+        mark=mark,
+        destination=destination,
     )
     options = TransferOptions()
     limit = min(batch_files * max_batches, MAX_KEYS)
@@ -171,7 +184,7 @@ def unsynced_batches(
     async def first() -> list[str]:
         keys: list[str] = []
         found: AsyncGenerator[ObjectEntry]
-        ledger = Ledger(bucket, directory_prefix(s3_prefix))
+        ledger = Ledger(bucket, directory_prefix(s3_prefix), Naming(s3_bucket, destination))
         async with bucket, contextlib.aclosing(unsynced(settings, bucket, options, ledger, notice)) as found:
             await bucket.check()
             if s3_keys is None:

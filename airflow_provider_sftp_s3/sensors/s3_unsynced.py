@@ -33,6 +33,7 @@ class S3UnsyncedSensor(TemplatedOperator, S3KeySensor):
     :param wait: how long after the end of a run's data interval an object may still come; then the task is skipped.
         So a backfilled day with no objects ends at once, while today's run gives a late partner time.
     :param mark: as for S3ToSftpOperator.
+    :param destination: as for S3ListUnsyncedOperator. (templated)
     :param include: as for S3ToSftpOperator. (templated)
     :param exclude: as for S3ToSftpOperator. (templated)
     :param batch_files: as for S3ListUnsyncedOperator.
@@ -43,14 +44,15 @@ class S3UnsyncedSensor(TemplatedOperator, S3KeySensor):
     :raises AirflowFailException: a setting, a credential or the bucket is wrong.
     """
 
-    template_fields = ("bucket_name", "bucket_key", "aws_conn_id", "include", "exclude")
+    template_fields = ("bucket_name", "bucket_key", "aws_conn_id", "include", "exclude", "destination")
     _places = ("bucket_name", "bucket_key", "include")
 
     def __init__(
         self,
         *,
         wait: timedelta,
-        mark: str = "metadata",
+        mark: str = "auto",
+        destination: str = "sftp_default",
         include: str | list[str] = "*",
         exclude: str | list[str] | None = None,
         batch_files: int = 1000,
@@ -60,6 +62,7 @@ class S3UnsyncedSensor(TemplatedOperator, S3KeySensor):
         super().__init__(**kwargs)
         self.wait = wait
         self.mark = mark
+        self.destination = destination
         self.include = include
         self.exclude = exclude
         self.batch_files = batch_files
@@ -83,6 +86,7 @@ class S3UnsyncedSensor(TemplatedOperator, S3KeySensor):
             s3_bucket=self.bucket_name,
             s3_prefix=self.bucket_key,
             mark=self.mark,
+            destination=self.destination,
             include=self.include,
             exclude=self.exclude,
             aws_conn_id=self.aws_conn_id,

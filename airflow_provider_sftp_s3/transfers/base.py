@@ -68,7 +68,7 @@ class TransferOperator(TemplatedOperator):
         """
         self.refuse_none()
         kind = SETTINGS[self.direction]
-        arguments = {name: getattr(self, name) for name in names_of(kind)}
+        arguments = {name: getattr(self, name) for name in (*names_of(kind), "sftp_conn_id")}
         settings = settings_of(kind, arguments, **self._of_the_task(context))
         self._heed_refusals(context)
         self._hook = SftpS3Hook(self.sftp_conn_id, self.aws_conn_id)

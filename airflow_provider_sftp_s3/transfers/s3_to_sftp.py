@@ -40,7 +40,10 @@ class S3ToSftpOperator(TransferOperator):
         Where it makes one path of two keys of a run, the second fails, in the run's retries, too; a later run pushes it
         in place of the first. (templated)
     :param mark: how a pushed object is marked: ``metadata`` (``synced=true``, by a copy of the object onto itself),
-        ``tag``, or ``none``, which pushes everything every time.
+        ``tag``, ``auto``, the first of these two that is safe on the S3 store, or ``none``, which pushes everything
+        every time.
+    :param destination: the name under which marks know the partner. An object that others have is pushed all the same.
+        None: `sftp_conn_id`. Give the same to all operators whose connections lead to one partner. (templated)
     :param sftp_conn_id: Airflow connection of type `sftp`. (templated)
     :param aws_conn_id: Airflow connection of type `aws`; None: boto3's own way to find credentials. (templated)
     :param include: glob or list of globs of objects to take. One with a ``/`` is matched against the key without its
@@ -61,6 +64,7 @@ class S3ToSftpOperator(TransferOperator):
         "s3_keys",
         "sftp_path",
         "strip_regex",
+        "destination",
         "sftp_conn_id",
         "aws_conn_id",
         "include",
@@ -80,7 +84,8 @@ class S3ToSftpOperator(TransferOperator):
         s3_prefix: str = "",
         s3_keys: str | list[str] | None = None,
         strip_regex: str | None = None,
-        mark: str = "metadata",
+        mark: str = "auto",
+        destination: str | None = None,
         sftp_conn_id: str = "sftp_default",
         aws_conn_id: str | None = "aws_default",
         include: str | list[str] = "*",
@@ -98,6 +103,7 @@ class S3ToSftpOperator(TransferOperator):
         self.s3_keys = s3_keys
         self.strip_regex = strip_regex
         self.mark = mark
+        self.destination = destination
         self.sftp_conn_id = sftp_conn_id
         self.aws_conn_id = aws_conn_id
         self.include = include

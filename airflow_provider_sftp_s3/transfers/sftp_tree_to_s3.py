@@ -50,6 +50,8 @@ class SftpTreeToS3Operator(TransferOperator):
     :param shard: which part of the tree to pull, so that mapped tasks on several workers share a large one: ``2/8`` is
         the second of eight. Each file, done ones too, is in exactly one. Every task lists the whole tree, over a
         connection of its own. None: the whole tree. (templated)
+    :param destination: the name under which marks know the partner: a push to it does not send back what came from it.
+        None: `sftp_conn_id`. Give the same to all operators whose connections lead to one partner. (templated)
     :param options: :class:`~airflow_provider_sftp_s3.engine.options.TransferOptions`, or a dict of its fields.
     :return: the report, JSON: direction, transferred, bytes, seconds, skipped, failed, failures, targets, purged.
     :raises AirflowFailException: at once, with no retries, where a setting, a credential or a directory is wrong.
@@ -66,6 +68,7 @@ class SftpTreeToS3Operator(TransferOperator):
         "exclude",
         "dry_run",
         "shard",
+        "destination",
     )
     _places = ("sftp_path", "s3_bucket", "s3_prefix", "include", "shard")
     ui_color = "#d5e8f0"
@@ -89,6 +92,7 @@ class SftpTreeToS3Operator(TransferOperator):
         max_bytes: int | None = None,
         dry_run: bool | str = False,
         shard: str | None = None,
+        destination: str | None = None,
         options: TransferOptions | dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -108,4 +112,5 @@ class SftpTreeToS3Operator(TransferOperator):
         self.max_bytes = max_bytes
         self.dry_run = dry_run
         self.shard = shard
+        self.destination = destination
         self.options = options

@@ -66,6 +66,7 @@ PURGES = "faults/test_purges.py"
 ENDLESS = "faults/test_endless.py"
 LOGINS = "integration/test_logins.py"
 GLOBS = "unit/test_globs.py"
+MARKS = "integration/test_marks.py"
 PATHS = "unit/test_paths.py"
 LIMITS = "unit/test_limits.py"
 RUN = "unit/test_run.py"
@@ -509,36 +510,99 @@ MUTANTS = (
     Mutant(
         "mark: condition on the source",
         "engine/s3/marks.py",
-        '            "x-amz-copy-source-if-match": version.etag,\n',
+        '                "x-amz-copy-source-if-match": version.etag,\n',
         "",
         _only(GUARDS, "each_condition"),
     ),
     Mutant(
         "mark: condition on the destination",
         "engine/s3/marks.py",
-        'target = {"If-Match": version.etag}',
-        "target: dict[str, str] = {}",
+        '                "If-Match": version.etag,\n',
+        "",
         _only(GUARDS, "each_condition"),
     ),
     Mutant(
-        "the key's hash in a mark",
+        "a mark is of one key",
         "engine/s3/marks.py",
-        'version.metadata.get(SYNCED) == "true" and version.metadata.get(SYNCED_KEY) == key_hash(bucket, key)',
-        'version.metadata.get(SYNCED) == "true"',
+        '("1", self.bucket, key, self.destination)',
+        '("1", self.bucket, self.destination)',
         _only(PUSH, "copy_to_another_key and metadata"),
     ),
     Mutant(
-        "the bucket in the key's hash",
+        "a mark is of one bucket",
         "engine/s3/marks.py",
-        'f"{bucket}/{key}"',
-        "key",
+        '("1", self.bucket, key, self.destination)',
+        '("1", key, self.destination)',
         _only(PUSH, "copy_to_another_bucket"),
+    ),
+    Mutant(
+        "a mark is for one destination",
+        "engine/s3/marks.py",
+        '("1", self.bucket, key, self.destination)',
+        '("1", self.bucket, key)',
+        _only(MARKS, "came_from_one_partner and metadata"),
+    ),
+    Mutant(
+        "what a ledger knows is of one destination",
+        "engine/s3/ledger.py",
+        "if destination == self._destination and reason",
+        "if reason",
+        _only(MARKS, "ledger_knows"),
+    ),
+    Mutant(
+        "newer bytes that another flow has marked are sent",
+        "engine/s3/marks.py",
+        "            if same.isdisjoint((bare(head.etag), *_listed(head, SYNCED_OF))):\n",
+        "            if False:\n",
+        _only(MARKS, "newer_bytes"),
+    ),
+    Mutant(
+        "an object that only marks have changed is not sent again",
+        "engine/s3/marks.py",
+        "            if same.isdisjoint((bare(head.etag), *_listed(head, SYNCED_OF))):\n",
+        "            if True:\n",
+        _only(MARKS, "in_between"),
+    ),
+    Mutant(
+        "a mark by metadata where both conditions of a copy were seen to hold",
+        "engine/s3/probes.py",
+        '(("If-Match", (404, 412)), ("x-amz-copy-source-if-match", (412,)))',
+        '(("x-amz-copy-source-if-match", (412,)),)',
+        _only(MARKS, "ends_the_run_before_its_first_delivery"),
+    ),
+    Mutant(
+        "a probe that meets no object says nothing about the store",
+        "engine/s3/probes.py",
+        "                if refused.status == 404:\n                    return None\n",
+        "",
+        _only(MARKS, "deleted_meanwhile"),
+    ),
+    Mutant(
+        "what a store makes of a probe is removed",
+        "engine/s3/probes.py",
+        'await self._bucket.requests.ask("DELETE", name)',
+        "pass",
+        _only(MARKS, "condition_of_a_copy_is_ignored"),
+    ),
+    Mutant(
+        "an object with no room for metadata is marked by a tag",
+        "engine/s3/marks.py",
+        "        if size > MAX_METADATA:\n",
+        "        if False:\n",
+        _only(MARKS, "no_room_for_metadata"),
+    ),
+    Mutant(
+        "tags are looked at before the delivery where S3 does not count them",
+        "engine/s3/marks.py",
+        'if kind != "tag" or self._tags_are_counted:',
+        "if True:",
+        _only(MARKS, "sent_once"),
     ),
     Mutant(
         "the ETag in a tag",
         "engine/s3/marks.py",
-        "(await self._tags(key)).get(TAG) == self._tag_value(key, version.etag)",
-        "TAG in await self._tags(key)",
+        "return tokens if etag and etag in (bare(version.etag), *_listed(version, SYNCED_OF)) else []",
+        "return tokens",
         _only("faults/test_s3_faults.py", "changes_while_it_is_pushed and tag and PutObjectTagging and overwrite"),
     ),
     Mutant(
@@ -565,7 +629,7 @@ MUTANTS = (
     Mutant(
         "the first file of a push is marked before another one is delivered",
         "engine/push.py",
-        "            await turn.enter_async_context(self._turn())\n",
+        "                        await turn.enter_async_context(self._turn())\n",
         "",
         _only("faults/test_s3_faults.py", "ends_with_what_to_change and asyncio"),
     ),
@@ -586,8 +650,8 @@ MUTANTS = (
     Mutant(
         "the newest bytes, whoever has marked them",
         "engine/push.py",
-        "if not attempt and await",
-        "if await",
+        "if look.reason and not attempt:",
+        "if look.reason:",
         _only(PUSH, "newest_bytes_win"),
     ),
     # --- S3's answers
@@ -686,8 +750,8 @@ MUTANTS = (
     Mutant(
         "the ledger's name in any directory",
         "engine/paths.py",
-        "if posixpath.basename(key) == LEDGER:",
-        "if key == LEDGER:",
+        'return not {STATE, LEDGER}.isdisjoint(key.split("/"))',
+        "return key == LEDGER",
         _only(PATHS, "ledgers_name"),
     ),
     # --- what a server says

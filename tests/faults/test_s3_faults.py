@@ -20,9 +20,11 @@ from botocore.credentials import RefreshableCredentials
 
 from airflow_provider_sftp_s3.engine.errors import AuthenticationFailed, ConfigurationError, SftpS3Error, TransferError
 from airflow_provider_sftp_s3.engine.options import MiB, TransferOptions
+from airflow_provider_sftp_s3.engine.paths import STATE
+from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
 from airflow_provider_sftp_s3.engine.s3.ledger import Ledger
-from airflow_provider_sftp_s3.engine.s3.marks import SYNCED, TAG
-from airflow_provider_sftp_s3.engine.settings import PushSettings
+from airflow_provider_sftp_s3.engine.s3.marks import SYNCED, TAG, Naming
+from airflow_provider_sftp_s3.engine.settings import DESTINATION, PushSettings
 from airflow_provider_sftp_s3.engine.unsynced import unsynced
 from tests.faults import table
 from tests.faults.harness import (
@@ -60,6 +62,11 @@ IDLE = 2.0
 SLACK = 10.0
 
 
+def ledger_of(place: Bucket) -> Ledger:
+    """Return the ledger of a bucket."""
+    return Ledger(place, "", Naming(place.name, DESTINATION))
+
+
 def fails(
     s3: S3Server,
     answer: tuple[int, str] | None,
@@ -67,8 +74,13 @@ def fails(
     operation: str | None = None,
     key: str | None = None,
     times: int | None = None,
+    probes: bool = True,
 ) -> list[S3Request]:
-    """Have requests fail, with an answer or a cut connection; return the list that they are noted in."""
+    """
+    Have requests fail, with an answer or a cut connection; return the list that they are noted in.
+
+    :param probes: those, too, that find out which kind of mark is safe.
+    """
     failed: list[S3Request] = []
 
     @s3.before
@@ -76,6 +88,8 @@ def fails(
         if operation not in (None, request.operation) or key not in (None, request.key):
             return None
         if request.operation == "ListObjectsV2" and operation is None:
+            return None
+        if not probes and STATE in request.key:
             return None
         if times is not None and len(failed) >= times:
             return None
@@ -403,6 +417,36 @@ class TestRefusedMarks:
     """S3 takes no marks: what was delivered would be delivered by each run and retry again."""
 
     @pytest.mark.parametrize(("mark", "operation", "answer", "named"), REFUSALS)
+    async def test_the_run_ends_before_the_first_file_with_what_to_change(
+        self,
+        sftp_server: AsyncsshServer,
+        s3: S3Server,
+        bucket: str,
+        mark: str,
+        operation: str,
+        answer: tuple[int, str],
+        named: str,
+    ) -> None:
+        """S3 says so to a probe already: nothing is delivered or left over; mended later."""
+        put_objects(s3, bucket, FILES)
+        fails(s3, answer, operation=operation)
+        ran = await run_push(sftp_server, s3, bucket, mark=mark)
+        assert isinstance(ran.error, ConfigurationError)
+        assert named in str(ran.error)
+        assert answer[1] in str(ran.error)
+        assert read_tree(sftp_server.root) == {}
+        assert ran.report is not None
+        assert (ran.report.transferred, ran.report.failed) == (0, 0)
+        assert s3.objects(bucket) == FILES
+        s3._before.clear()
+        again = await run_push(sftp_server, s3, bucket, mark=mark)
+        again.done()
+        assert check_push(sftp_server.root, bucket, FILES, again) == EVERY
+        await check_nothing_open(sftp_server)
+
+    @pytest.mark.parametrize(
+        ("mark", "operation", "answer", "named"), [row for row in REFUSALS if row[1] != "GetObjectTagging"]
+    )
     async def test_the_run_ends_with_what_to_change(
         self,
         sftp_server: AsyncsshServer,
@@ -413,9 +457,13 @@ class TestRefusedMarks:
         answer: tuple[int, str],
         named: str,
     ) -> None:
-        """After one file, which the report names; nothing else is delivered or left over; mended later."""
+        """
+        After one file, which the report names; nothing else is delivered or left over; mended later.
+
+        The probes have seen nothing of it: the objects' encryption key, say, is another thing to be allowed.
+        """
         put_objects(s3, bucket, FILES)
-        fails(s3, answer, operation=operation)
+        fails(s3, answer, operation=operation, probes=False)
         ran = await run_push(sftp_server, s3, bucket, mark=mark)
         assert isinstance(ran.error, ConfigurationError)
         assert named in str(ran.error)
@@ -442,7 +490,7 @@ class TestRefusedMarks:
 
         @s3.before
         def refused(request: S3Request) -> tuple[int, str] | None:
-            if request.operation != "CopyObject":
+            if request.operation != "CopyObject" or STATE in request.key:
                 return None
             marks_at_once.wait()
             return 403, "AccessDenied"
@@ -470,7 +518,8 @@ class TestRefusedMarks:
         """Each is tried for ``idle_timeout``, all at once; all files are delivered, and fail as files do."""
         files = {f"{number:02}": b"x" for number in range(12)}
         put_objects(s3, bucket, files)
-        fails(s3, (500, "InternalError"), operation={"metadata": "CopyObject", "tag": "PutObjectTagging"}[mark])
+        operation = {"metadata": "CopyObject", "tag": "PutObjectTagging"}[mark]
+        fails(s3, (500, "InternalError"), operation=operation, probes=False)
         ran = await run_push(sftp_server, s3, bucket, mark=mark, idle_timeout=IDLE)
         assert isinstance(ran.error, TransferError)
         assert check_push(sftp_server.root, bucket, files, ran) == set(files)
@@ -834,7 +883,7 @@ class TestListing:
         chosen = TransferOptions(**PATIENT)
         async with bucket_of(s3, bucket, chosen) as place:
             wanted = PushSettings(sftp_path="/")
-            found = [entry.key async for entry in unsynced(wanted, place, chosen, Ledger(place, ""), told.append)]
+            found = [entry.key async for entry in unsynced(wanted, place, chosen, ledger_of(place), told.append)]
         assert found == sorted(EVERY - {"a", "empty"})
         ran = await run_push(sftp_server, s3, bucket, concurrency=1)
         assert ran.done().skipped == {"deleted": 2}
@@ -913,6 +962,6 @@ class TestListing:
         chosen = TransferOptions(**options)
         async with bucket_of(s3, bucket, chosen) as place:
             found = [
-                entry.key async for entry in unsynced(PushSettings(sftp_path="/"), place, chosen, Ledger(place, ""))
+                entry.key async for entry in unsynced(PushSettings(sftp_path="/"), place, chosen, ledger_of(place))
             ]
         assert found == ["a", "b", "c"]

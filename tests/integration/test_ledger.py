@@ -10,7 +10,7 @@ from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.s3 import ledger as ledger_module
 from airflow_provider_sftp_s3.engine.s3 import marks
 from airflow_provider_sftp_s3.engine.s3.ledger import Ledger
-from airflow_provider_sftp_s3.engine.settings import PushSettings
+from airflow_provider_sftp_s3.engine.settings import DESTINATION, PushSettings
 from airflow_provider_sftp_s3.engine.unsynced import unsynced
 from tests.support.engine import Engine
 from tests.support.s3_server import S3Server
@@ -31,7 +31,7 @@ def engine(sftp_server: AsyncsshServer, s3: S3Server, bucket: str, monkeypatch: 
 
 
 def put(engine: Engine, key: str, body: bytes, marked: bool = True) -> None:
-    metadata = marks.metadata_mark(engine.bucket, key) if marked else {}
+    metadata = marks.Naming(engine.bucket, DESTINATION).metadata(key) if marked else {}
     engine.s3.client().put_object(Bucket=engine.bucket, Key=key, Body=body, Metadata=metadata)
 
 
@@ -77,7 +77,7 @@ async def test_a_listing_of_unsynced_objects_reads_and_writes_it(engine: Engine)
     for expected in (21, 1):
         looks(engine)
         async with engine.opened_bucket() as bucket:
-            ledger = Ledger(bucket, "p/")
+            ledger = Ledger(bucket, "p/", marks.Naming(engine.bucket, DESTINATION))
             await ledger.load()
             settings = PushSettings(sftp_path="/", s3_prefix="p")
             assert [entry.key async for entry in unsynced(settings, bucket, engine.options, ledger)] == ["p/new"]
@@ -102,7 +102,7 @@ async def test_a_pull_that_keeps_looks_once_at_what_s3_has(engine: Engine) -> No
     assert engine.s3.objects(engine.bucket)["p/02"] == b"contents"
 
 
-@pytest.mark.parametrize("garbled", [b"", b"x", ledger_module._MAGIC + b"\0" * 24, ledger_module._MAGIC[:-1]])
+@pytest.mark.parametrize("garbled", [b"", b"x", ledger_module._MAGIC + b"\0" * 32, ledger_module._MAGIC[:-1]])
 async def test_a_garbled_ledger_costs_time_only(engine: Engine, garbled: bytes) -> None:
     for key in KEYS:
         put(engine, key, b"pushed")

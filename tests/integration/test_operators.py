@@ -403,7 +403,7 @@ PULL = [
     ({"shard": "3/2"}, ["shard", "'2/8'", "'3/2'"]),
 ]
 PUSH = [
-    ({"mark": "sticker"}, ["mark", "metadata, tag, none", "'sticker'"]),
+    ({"mark": "sticker"}, ["mark", "auto, metadata, tag, none", "'sticker'"]),
     ({"strip_regex": "["}, ["strip_regex", "regular expression", "'['"]),
     ({"s3_keys": ["from/a", 5]}, ["s3_keys", "a key or a list of keys", "5"]),
 ]

@@ -15,7 +15,7 @@ from airflow_provider_sftp_s3.engine.errors import ConfigurationError, PlaceMiss
 from airflow_provider_sftp_s3.engine.options import MiB, TransferOptions
 from airflow_provider_sftp_s3.engine.s3 import marks
 from airflow_provider_sftp_s3.engine.s3.ledger import Ledger
-from airflow_provider_sftp_s3.engine.settings import PushSettings
+from airflow_provider_sftp_s3.engine.settings import DESTINATION, PushSettings
 from airflow_provider_sftp_s3.engine.unsynced import unsynced
 from tests.support.engine import Engine
 from tests.support.s3_server import S3Request, S3Server
@@ -112,7 +112,7 @@ async def test_sftp_lambdas_mark_is_honoured(fast: Engine) -> None:
     """`synched=true`, with no hash: who comes from sftp-lambda does not push everything again."""
     store(fast, {"a.txt": b"a"}, Metadata={"synched": "true"})
     for mark in ("metadata", "tag"):
-        assert (await fast.push(mark=mark)).skipped == {"synced": 1}
+        assert (await fast.push(mark=mark)).skipped == {"synced by sftp-lambda": 1}
 
 
 @MARKS
@@ -182,38 +182,22 @@ async def test_a_mark_keeps_what_the_user_has_put_on_the_object(fast: Engine, ma
     assert (after["Metadata"].get("synced") == "true") == (mark == "metadata")
 
 
-async def test_an_object_over_the_copy_bound_is_marked_by_parts(fast: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """CopyObject ends at 5 GiB; metadata and tags survive the copy in parts as well."""
+@pytest.mark.parametrize("mark", ["auto", "metadata"])
+async def test_an_object_over_the_copy_bound_is_marked_by_a_tag(
+    fast: Engine, monkeypatch: pytest.MonkeyPatch, mark: str
+) -> None:
+    """CopyObject ends at 5 GiB. The next run sees it, and nothing of the object is rewritten."""
     monkeypatch.setattr(marks, "MAX_COPY", MiB)
-    content = os.urandom(6 * MiB)
-    store(fast, {"big": content}, Metadata={"mine": "1"}, ContentType="text/x", Tagging="a=b%3Dc")
-    assert (await fast.push()).transferred == 1
+    store(fast, {"big": b"x" * 2 * MiB, "small": b"s"}, Metadata={"mine": "1"}, Tagging="a=b%3Dc")
     client = fast.s3.client()
-    head = client.head_object(Bucket=fast.bucket, Key="big")
-    assert head["Metadata"].items() >= {"mine": "1", "synced": "true"}.items()
-    assert head["ContentType"] == "text/x"
+    before = client.head_object(Bucket=fast.bucket, Key="big")
+    assert (await fast.push(mark=mark)).transferred == 2
+    after = client.head_object(Bucket=fast.bucket, Key="big")
+    assert (after["LastModified"], after["Metadata"]) == (before["LastModified"], {"mine": "1"})
+    assert client.head_object(Bucket=fast.bucket, Key="small")["Metadata"]["synced"] == "true"
     tags = client.get_object_tagging(Bucket=fast.bucket, Key="big")["TagSet"]
-    assert tags == [{"Key": "a", "Value": "b=c"}]
-    assert fast.s3.objects(fast.bucket)["big"] == content
-    assert (await fast.push()).skipped == {"synced": 1}
-
-
-async def test_an_upload_without_an_id_is_never_aborted(fast: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The DELETE that aborts one would delete the object."""
-    assert isinstance(fast.s3, S3Server)
-    monkeypatch.setattr(marks, "MAX_COPY", MiB)
-    store(fast, {"big": b"x" * 2 * MiB})
-
-    def without_id(request: S3Request, body: bytes) -> bytes:
-        if request.operation != "CreateMultipartUpload":
-            return body
-        return b"<InitiateMultipartUploadResult><UploadId/></InitiateMultipartUploadResult>"
-
-    fast.s3.rewrite(without_id)
-    with pytest.raises(TransferError, match="does not say its id"):
-        await fast.push()
-    assert "big" in fast.s3.objects(fast.bucket)
-    assert not [request for request in fast.s3.requests if request.method == "DELETE"]
+    assert [tag["Key"] for tag in tags] == ["a", marks.TAG]
+    assert (await fast.push(mark=mark)).skipped == {"synced": 2}
 
 
 async def test_ten_tags_are_the_end_of_tag_marks(fast: Engine) -> None:
@@ -233,7 +217,7 @@ async def test_an_overwrite_during_the_push_is_taken_again(fast: Engine, mark: s
 
     def overwrite(request: S3Request) -> None:
         nonlocal overwritten
-        if request.operation == steps[mark] and not overwritten:
+        if (request.operation, request.key) == (steps[mark], "a.txt") and not overwritten:
             overwritten = True
             store(fast, {"a.txt": b"two!"})
 
@@ -254,7 +238,7 @@ async def test_an_object_overwritten_all_the_time_fails_and_waits(fast: Engine) 
     versions = iter(range(1, 4))
 
     def overwrite(request: S3Request) -> None:
-        if request.operation == "CopyObject" and (version := next(versions, None)):
+        if (request.operation, request.key) == ("CopyObject", "a.txt") and (version := next(versions, None)):
             store(fast, {"a.txt": str(version).encode()})
 
     fast.s3.before(overwrite)
@@ -272,9 +256,9 @@ async def test_the_newest_bytes_win_over_a_mark_that_another_run_has_set(fast: E
 
     def another_run(request: S3Request) -> None:
         nonlocal done
-        if request.operation == "CopyObject" and not done:
+        if (request.operation, request.key) == ("CopyObject", "a.txt") and not done:
             done = True
-            metadata = marks.metadata_mark(fast.bucket, "a.txt")
+            metadata = marks.Naming(fast.bucket, DESTINATION).metadata("a.txt")
             store(fast, {"a.txt": b"newer"}, Metadata=metadata)
 
     fast.s3.before(another_run)
@@ -288,7 +272,7 @@ async def test_a_deletion_during_the_push_is_no_failure(fast: Engine) -> None:
     store(fast, {"a.txt": b"a"})
 
     def delete(request: S3Request) -> None:
-        if request.operation == "CopyObject":
+        if (request.operation, request.key) == ("CopyObject", "a.txt"):
             fast.s3.client().delete_object(Bucket=fast.bucket, Key="a.txt")
 
     fast.s3.before(delete)
@@ -469,7 +453,7 @@ async def test_a_missing_bucket_is_a_wrong_setting(fast: Engine, settings: dict[
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"mark": "pencil"}, "mark must be one of metadata, tag, none, not 'pencil'"),
+        ({"mark": "pencil"}, "mark must be one of auto, metadata, tag, none, not 'pencil'"),
         ({"strip_regex": "("}, "strip_regex is no regular expression"),
         ({"s3_keys": [1]}, "s3_keys must be a key or a list of keys"),
         ({"s3_keys": 1}, "s3_keys must be a key or a list of keys, not 1"),
@@ -493,10 +477,9 @@ async def test_unsynced_lists_what_a_push_would_take(fast: Engine, mark: str) ->
     await fast.push(s3_keys=["p/a"], mark=mark)
     settings = PushSettings(sftp_path="/", s3_prefix="p", mark=mark)
     async with fast.opened_bucket() as bucket:
-        assert [entry.key async for entry in unsynced(settings, bucket, fast.options, Ledger(bucket, "p/"))] == [
-            "p/b",
-            "p/c//odd",
-        ]
+        ledger = Ledger(bucket, "p/", marks.Naming(fast.bucket, DESTINATION))
+        found = [entry.key async for entry in unsynced(settings, bucket, fast.options, ledger)]
+    assert found == ["p/b", "p/c//odd"]
 
 
 @pytest.mark.slow

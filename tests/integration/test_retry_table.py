@@ -194,6 +194,9 @@ class Flow:
         self.attempt(task)
         return task
 
+    #: of all runs, in which Airflow's tries find when theirs began
+    _dag_run = SimpleNamespace(start_date=datetime(2026, 1, 1, tzinfo=UTC))
+
     def attempt(self, task: PushTask) -> bool:
         """Run the task's next try, and say whether it succeeded. A failed task is held, a successful one is not."""
         task.try_number += 1
@@ -236,10 +239,10 @@ class Flow:
     def is_marked(self, key: str) -> bool:
         """Say whether the object has a valid mark, spelled out here as it stands in users' buckets by now."""
         place = {"Bucket": self.bucket, "Key": key}
-        name = hashlib.sha256(f"{self.bucket}/{key}".encode()).hexdigest()[:32]
+        name = hashlib.sha256(f"1\0{self.bucket}\0{key}\0sftp_default".encode()).hexdigest()[:16]
         head = self.client.head_object(**place)
         if self.mark == "metadata":
-            return bool({"synced": "true", "synced-key": name}.items() <= head["Metadata"].items())
+            return bool({"synced": "true", "synced-to": name}.items() <= head["Metadata"].items())
         tags = {tag["Key"]: tag["Value"] for tag in self.client.get_object_tagging(**place)["TagSet"]}
         return tags.get("sftp-s3-synced") == f"{head['ETag'][1:-1]}:{name}"
 

@@ -25,6 +25,7 @@ class Recorder:
 
     outcomes: list[Outcome] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
     progresses: list[str] = field(default_factory=list)
 
     def outcome(self, outcome: Outcome) -> None:
@@ -32,6 +33,9 @@ class Recorder:
 
     def progress(self, progress: Progress) -> None:
         self.progresses.append(str(progress))
+
+    def remark(self, message: str) -> None:
+        self.remarks.append(message)
 
     def notice(self, message: str) -> None:
         self.notices.append(message)

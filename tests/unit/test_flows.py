@@ -106,7 +106,7 @@ def problems_of(settings: Any) -> str:
         (PUSH, "strip_regex", "a{99999999999}", "a regular expression"),
         (PULL, "include", "{#*.csv", "no valid template: Missing end of comment tag. Allowed: a glob"),
         (PULL, "s3_prefix", "{# a", "no valid template: Missing end of comment tag"),
-        (PUSH, "mark", "etag", "metadata, tag or none"),
+        (PUSH, "mark", "etag", "auto, metadata, tag or none"),
         (PULL, "parallelism", "half", "a whole number from 1 to 1000"),
         (PUSH, "parallelism", 0, "a whole number from 1 to 1000"),
         (PUSH, "batch_files", "1e3", "a whole number from 1 to 10000"),

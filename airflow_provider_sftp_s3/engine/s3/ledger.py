@@ -20,34 +20,49 @@ from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.errors import StorageError
 from airflow_provider_sftp_s3.engine.model import ObjectEntry
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket, Version
-from airflow_provider_sftp_s3.engine.s3.marks import has_metadata_mark
+from airflow_provider_sftp_s3.engine.s3.marks import REASON, REASON_OF_0_1, REASON_OF_LAMBDA, Naming
 
 #: New facts in a run that make it worth writing them down.
 MIN_NEW_FACTS = 1000
-#: Versions that are remembered, of 25 bytes each. The others are asked for, as without a ledger.
+#: Versions that are remembered, of 33 bytes each. The others are asked for, as without a ledger.
 MAX_RECORDS = 1_000_000
 
-_MAGIC = b"airflow-provider-sftp-s3 ledger 1\n"
-_RECORD = struct.Struct(">16sBq")
+#: What all ledgers begin with, and those that are written here. Others of ours are read as empty.
+_OURS = b"airflow-provider-sftp-s3 ledger "
+_MAGIC = _OURS + b"2\n"
+#: version, destination, reason, mtime
+_RECORD = struct.Struct(">16s8sBq")
+#: Why a version counts as synced, as a record has it.
+_REASONS = (None, REASON, REASON_OF_LAMBDA, REASON_OF_0_1)
 _NO_MTIME = -1
 
 
 class Facts(NamedTuple):
-    """What is remembered of one version: whether it has the mark, and the mtime of the file it was pulled from."""
+    """
+    What is remembered of one version.
 
-    synced: bool
+    :param reason: why it counts as synced to one destination; None: it did not.
+    :param mtime: of the file that it was pulled from.
+    """
+
+    reason: str | None
     mtime: int | None
 
 
 class Ledger:
     """
-    The ledger of one prefix. Two runs that write it at once cost each other's facts, which are found again.
+    The ledger of one prefix, and what it says of one destination; others have their own records in it.
+
+    Two runs that write it at once cost each other's facts, which are found again.
 
     :param prefix: "" or ending in a slash.
+    :param naming: of the destination.
     """
 
-    def __init__(self, bucket: Bucket, prefix: str) -> None:
+    def __init__(self, bucket: Bucket, prefix: str, naming: Naming) -> None:
         self._bucket = bucket
+        self._naming = naming
+        self._destination = blake2b(naming.destination.encode(), digest_size=8).digest()
         self._key = prefix + paths.LEDGER
         self._old = _Records(b"")
         self._seen = bytearray()
@@ -62,9 +77,9 @@ class Ledger:
             data = b"".join([chunk async for chunk in download.chunks()]) if download else _MAGIC
         except StorageError:
             return
-        self._writable = data.startswith(_MAGIC)
+        self._writable = data.startswith(_OURS)
         body = data.removeprefix(_MAGIC)
-        if self._writable and len(body) % _RECORD.size == 0:
+        if data.startswith(_MAGIC) and len(body) % _RECORD.size == 0:
             self._old = _Records(body)
             self._seen = bytearray(len(self._old))
 
@@ -73,24 +88,26 @@ class Ledger:
 
     def find(self, entry: ObjectEntry) -> Facts | None:
         """Return what is known of a listed version, None where nothing is."""
-        position = self._old.find(_digest(entry.key, entry.etag, entry.modified))
-        if position is None:
-            return None
-        self._seen[position] = 1
-        _, synced, mtime = _RECORD.unpack(self._old[position])
-        return Facts(bool(synced), None if mtime == _NO_MTIME else mtime)
+        facts = None
+        for position in self._old.find(_digest(entry.key, entry.etag, entry.modified)):
+            self._seen[position] = 1  # the version is there still, whoever has it
+            _, destination, reason, mtime = _RECORD.unpack(self._old[position])
+            if destination == self._destination and reason < len(_REASONS):
+                facts = Facts(_REASONS[reason], None if mtime == _NO_MTIME else mtime)
+        return facts
 
-    def is_synced(self, entry: ObjectEntry) -> bool:
-        """Say whether a listed version is known to have a metadata mark."""
+    def reason_of(self, entry: ObjectEntry) -> str | None:
+        """Return why a listed version is known to be synced, by its metadata; None: it is not known to be."""
         facts = self.find(entry)
-        return facts is not None and facts.synced
+        return facts and facts.reason
 
     def note(self, key: str, version: Version) -> None:
         """Remember what S3 has said."""
-        synced = has_metadata_mark(self._bucket.name, key, version)
+        reason = _REASONS.index(self._naming.reason_by_metadata(key, version))
         mtime = version.metadata.get("mtime", "")
         digest = _digest(key, version.etag, version.modified)
-        self._new[digest] = _RECORD.pack(digest, synced, int(mtime) if mtime.isdecimal() else _NO_MTIME)
+        known = int(mtime) if mtime.isdecimal() else _NO_MTIME
+        self._new[digest] = _RECORD.pack(digest, self._destination, reason, known)
 
     def complete(self) -> None:
         """Take note that all objects were listed: what was not found is no more."""
@@ -122,13 +139,11 @@ class _Records:
     def __getitem__(self, position: int) -> bytes:
         return self._data[position * _RECORD.size : (position + 1) * _RECORD.size]
 
-    def find(self, digest: bytes) -> int | None:
-        """Return the position of the record that begins with `digest`."""
+    def find(self, digest: bytes) -> list[int]:
+        """Return the positions of the records that begin with `digest`."""
         first_two = digest[0] << 8 | digest[1]
-        for position in range(self._starts[first_two], self._starts[first_two + 1]):
-            if self._data.startswith(digest, position * _RECORD.size):
-                return position
-        return None
+        candidates = range(self._starts[first_two], self._starts[first_two + 1])
+        return [position for position in candidates if self._data.startswith(digest, position * _RECORD.size)]
 
 
 def _digest(key: str, etag: str, modified: str) -> bytes:

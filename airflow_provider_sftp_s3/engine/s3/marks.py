@@ -1,122 +1,281 @@
 """
-The one spelling of "these bytes have been pushed", as metadata or as a tag.
+The one spelling of "these bytes are at this destination", as metadata or as a tag.
 
-A mark must never be set on bytes that were not sent, and must be lost with them:
+A mark names destinations by tokens, so that a file that was pulled from one partner is pushed to another one, and two
+flows deliver the same objects to two partners. It must never be set on bytes that were not sent, and must be lost with
+them:
 
 * ``metadata`` is part of the object's version: an overwrite loses it. Setting it means copying the object onto itself,
-  on the condition that source and destination still have the ETag that was sent.
-* ``tag`` names the ETag it stands for: on any other it is no mark.
+  on the condition that source and destination still have the ETag that was sent. The copy may have another ETag:
+  ``synced-of`` names those that the same bytes had before.
+* ``tag`` names the ETag it stands for: on any other it is no mark, but on one of the same bytes.
 
-Both name the key too, since metadata and tags travel along when a user copies the object somewhere else.
+A token is of the key too, since metadata and tags travel along when a user copies the object somewhere else.
 """
 
 from __future__ import annotations
 
-import base64
-import contextlib
 import hashlib
 import urllib.parse
-from typing import Literal
+from collections.abc import Callable, Mapping
+from typing import Literal, NamedTuple
 
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError, StorageError
 from airflow_provider_sftp_s3.engine.model import MarkMode
-from airflow_provider_sftp_s3.engine.options import MAX_PARTS, GiB, MiB
+from airflow_provider_sftp_s3.engine.options import GiB
 from airflow_provider_sftp_s3.engine.s3 import xml as s3_xml
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket, Version, metadata_headers
+from airflow_provider_sftp_s3.engine.s3.probes import INSTEAD, NONE, Kind, Probes, put_tags, refusal
 from airflow_provider_sftp_s3.engine.s3.requests import S3Refused
 
 Marked = Literal["marked", "overwritten", "gone"]
 
-#: The metadata of a mark: ``synced=true`` and the hash of the key.
+#: The metadata of a mark: ``synced=true`` for eyes, a token for each destination, and the last ETags of these bytes.
 SYNCED = "synced"
-SYNCED_KEY = "synced-key"
-#: sftp-lambda's own mark, which has no hash.
+SYNCED_TO = "synced-to"
+SYNCED_OF = "synced-of"
+#: How many ETags ``synced-of`` names.
+ETAGS = 4
+#: sftp-lambda's own mark, which names nobody.
 LEGACY = "synched"
-#: The tag of a mark: ``<etag>:<hash of the key>``.
+#: The mark of version 0.1.0, a hash of bucket and key, which names nobody either.
+SYNCED_KEY = "synced-key"
+#: The tag of a mark: ``<etag>:<token>:<token>...``.
 TAG = "sftp-s3-synced"
 
-#: CopyObject's bound; above it the copy goes part by part.
-#: https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html
-MAX_COPY = 5 * GiB
+#: Why an object counts as synced, as a report says it.
+REASON = "synced"
+REASON_OF_LAMBDA = "synced by sftp-lambda"
+REASON_OF_0_1 = "synced by version 0.1.0"
 
+#: CopyObject's bound, and that of an object's user metadata: bytes of all names and values.
+#: https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html
+#: https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html
+MAX_COPY = 5 * GiB
+MAX_METADATA = 2048
+#: https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-tagging.html
+MAX_TAGS = 10
+MAX_TAG_VALUE = 256
+
+#: How often a mark by metadata is begun again since others have set theirs in between.
+ATTEMPTS = 8
+#: How many objects are asked for tags where nothing says yet that S3 counts them: of a push, which looks again before
+#: it delivers, and of a listing. In mode "tag" a listing asks for those of all.
+BLIND_READS = 1
+BLIND_READS_OF_A_LISTING = 16
+
+#: The kinds of mark that each mode may set, the better one first. One that an object cannot have gives way to the next.
+_KINDS: dict[MarkMode, tuple[Kind, ...]] = {
+    "auto": ("metadata", "tag"),
+    "metadata": ("metadata", "tag"),
+    "tag": ("tag",),
+    "none": (),
+}
 #: Refusals that are about the object, whatever the settings: there is no room for a mark, or it lies in an archive.
 _OF_THE_OBJECT = {"MetadataTooLarge", "InvalidTag", "InvalidObjectState"}
-#: What a mark takes, by its mode: for whoever has to allow it.
-_NEEDS = {
-    "metadata": (
-        "mark='metadata' copies the object onto itself, which needs s3:PutObject; for an object with tags "
-        "s3:GetObjectTagging and s3:PutObjectTagging; with KMS kms:Decrypt and kms:GenerateDataKey; with object lock "
-        "s3:PutObjectRetention and s3:PutObjectLegalHold; and a bucket policy that takes no request without an ACL or "
-        "an encryption setting refuses it, too"
-    ),
-    "tag": "mark='tag' needs s3:GetObjectTagging and s3:PutObjectTagging",
-}
-#: The ways out where a store does not know such a request, or nobody can allow it.
-_INSTEAD = {
-    "metadata": "mark='tag' copies nothing (s3:GetObjectTagging, s3:PutObjectTagging)",
-    "tag": "mark='metadata' sets no tag (s3:PutObject)",
-}
+_LOCK = "x-amz-object-lock-"
 
 
-def key_hash(bucket: str, key: str) -> str:
-    """Return the hash by which a mark names its object. The bucket counts: replicas keep keys and metadata."""
-    return hashlib.sha256(f"{bucket}/{key}".encode()).hexdigest()[:32]
+class Look(NamedTuple):
+    """
+    What one look at an object's marks has shown.
+
+    :param reason: why it counts as synced; None: it does not.
+    :param tags: its tags, where they were read.
+    """
+
+    reason: str | None = None
+    tags: Mapping[str, str] | None = None
 
 
-def metadata_mark(bucket: str, key: str) -> dict[str, str]:
-    """Return the user metadata that says that the object is synced: what a push sets, and a pull writes at once."""
-    return {SYNCED: "true", SYNCED_KEY: key_hash(bucket, key)}
+class Naming(NamedTuple):
+    """
+    How marks name one destination in one bucket.
+
+    :param bucket: the bucket's name. It counts, since replicas keep keys and metadata.
+    :param destination: who has the bytes.
+    """
+
+    bucket: str
+    destination: str
+
+    def token(self, key: str) -> str:
+        """Return what stands for the destination in a mark of this object: 16 hex digits."""
+        return hashlib.sha256("\0".join(("1", self.bucket, key, self.destination)).encode()).hexdigest()[:16]
+
+    def metadata(self, key: str) -> dict[str, str]:
+        """Return the user metadata of a new object whose bytes are at the destination, as those of a pulled file."""
+        return {SYNCED: "true", SYNCED_TO: self.token(key)}
+
+    def added_to(self, key: str, version: Version) -> dict[str, str]:
+        """Return the user metadata of a version, with a mark of the destination."""
+        known = _listed(version, SYNCED_TO)
+        tokens = dict.fromkeys([*known, self.token(key)])
+        etags = dict.fromkeys([etag for etag in _listed(version, SYNCED_OF) if etag != bare(version.etag)])
+        of = [*etags, bare(version.etag)][-ETAGS:]
+        return {**version.metadata, SYNCED: "true", SYNCED_TO: ",".join(tokens), SYNCED_OF: ",".join(of)}
+
+    def reason_by_metadata(self, key: str, version: Version) -> str | None:
+        """Return why a version counts as synced by its metadata; None: it does not."""
+        if version.metadata.get(LEGACY) == "true":
+            return REASON_OF_LAMBDA
+        if version.metadata.get(SYNCED) != "true":
+            return None
+        if self.token(key) in _listed(version, SYNCED_TO):
+            return REASON
+        return REASON_OF_0_1 if version.metadata.get(SYNCED_KEY) == self._old_hash(key) else None
+
+    def reason_by_tag(self, key: str, version: Version, tags: Mapping[str, str]) -> str | None:
+        """Return why a version counts as synced by its tags; None: it does not."""
+        tokens = _tokens(version, tags)
+        if self.token(key) in tokens:
+            return REASON
+        return REASON_OF_0_1 if self._old_hash(key) in tokens else None
+
+    def tag_added_to(self, key: str, version: Version, tags: Mapping[str, str]) -> str:
+        """Return the value of the tag that marks a version, with the destinations that its tag names already."""
+        tokens = dict.fromkeys([*_tokens(version, tags), self.token(key)])
+        return ":".join([bare(version.etag), *tokens])
+
+    def _old_hash(self, key: str) -> str:
+        return hashlib.sha256(f"{self.bucket}/{key}".encode()).hexdigest()[:32]
 
 
-def has_metadata_mark(bucket: str, key: str, version: Version) -> bool:
-    """Say whether this version's metadata has the mark, by this provider or by sftp-lambda."""
-    if version.metadata.get(LEGACY) == "true":
-        return True
-    return version.metadata.get(SYNCED) == "true" and version.metadata.get(SYNCED_KEY) == key_hash(bucket, key)
+def bare(etag: str) -> str:
+    """Return an ETag as marks have it: with no quotes."""
+    return etag.strip('"')
+
+
+def _listed(version: Version, name: str) -> list[str]:
+    return [each for each in version.metadata.get(name, "").replace(",", " ").split() if each]
+
+
+def _tokens(version: Version, tags: Mapping[str, str]) -> list[str]:
+    """Return the destinations that the tag names, if it stands for the bytes of this version."""
+    etag, *tokens = tags.get(TAG, "").split(":")
+    return tokens if etag and etag in (bare(version.etag), *_listed(version, SYNCED_OF)) else []
 
 
 class Marks:
     """
-    Reads and sets the marks of one bucket.
+    Reads and sets the marks of one bucket. A mark of either kind counts, whichever is set; in mode "none", none does.
 
-    :param mode: which mark is set. Metadata marks count in tag mode too, since pulled objects have them; in mode
-        "none" nothing counts.
+    :param destination: whom the marks name.
+    :param remark: told once which kind of mark is set, where that was left open.
+    :param for_good: no :meth:`last_look` follows a look, as in a listing.
     """
 
-    def __init__(self, bucket: Bucket, mode: MarkMode) -> None:
+    def __init__(
+        self,
+        bucket: Bucket,
+        mode: MarkMode,
+        destination: str,
+        *,
+        remark: Callable[[str], None] = lambda _: None,
+        for_good: bool = False,
+    ) -> None:
         self.bucket = bucket
         self.mode = mode
-        # S3 says with every object how many tags it has; a server that does not is found out by the first that has some
-        self._tags_are_counted = True
+        self.naming = Naming(bucket.name, destination)
+        self._remark = remark
+        self._told = False
+        self._probes = Probes(bucket)
+        # Whether S3 says with an object how many tags it has; None where none has shown it yet.
+        self._tags_are_counted: bool | None = None
+        self._blind_reads: float = BLIND_READS
+        if for_good:
+            self._blind_reads = float("inf") if mode == "tag" else BLIND_READS_OF_A_LISTING
         self._has_marked = False
 
-    async def is_synced(self, key: str, version: Version) -> bool:
-        """Say whether this version of the object has been pushed, by this provider or by sftp-lambda."""
-        if self.mode == "none":
-            return False
-        if has_metadata_mark(self.bucket.name, key, version):
-            return True
-        if self.mode == "tag" and (version.tags or not self._tags_are_counted):
-            try:
-                return (await self._tags(key)).get(TAG) == self._tag_value(key, version.etag)
-            except S3Refused as refused:
-                if refused.status != 404:
-                    raise
-        return False
+    def end(self) -> None:
+        """Ask no more: the run is over."""
+        self._probes.end()
 
-    async def mark(self, key: str, version: Version) -> Marked:
+    async def look(self, key: str, version: Version) -> Look:
+        """
+        Look whether this version of the object is at the destination.
+
+        Where S3 does not count tags, a mark by tag may be overlooked. :meth:`last_look` does not.
+        """
+        if self.mode == "none":
+            return Look()
+        if reason := self.naming.reason_by_metadata(key, version):
+            return Look(reason)
+        tags = await self._tags_if_any(key, version)
+        return Look() if tags is None else Look(self.naming.reason_by_tag(key, version, tags), tags)
+
+    async def kind_for(self, key: str, version: Version, look: Look) -> Kind | None:
+        """
+        Return the kind of mark that this version will get, None in mode "none". To be asked before it is delivered.
+
+        :raises ConfigurationError: no mark is safe on this store, or S3 does not allow it.
+        :raises Overwritten: it is gone.
+        :raises StorageError: there is no room on this object for a mark, or S3 did not answer.
+        """
+        lacks: list[str] = []
+        why_not = ""
+        for kind in _KINDS[self.mode]:
+            if kind == "metadata" and (why_not := self._no_metadata(key, version)):
+                continue
+            headers = self._copy_headers(key, version) if kind == "metadata" else {}
+            if lack := await self._probes.lack(kind, key, headers):
+                lacks.append(lack)
+                if self.mode == kind:
+                    break
+                continue
+            if kind == "tag" and look.tags is not None:
+                self._check_room(key, version, look.tags)
+            if not why_not:
+                self._tell(kind, lacks)
+            return kind
+        if self.mode == "none":
+            return None
+        if why_not:
+            raise StorageError(
+                f"{self.bucket.uri_of(key)} cannot be marked by metadata, since {why_not}, nor by a tag, since "
+                f"{'; '.join(lacks)}"
+            )
+        left = [NONE] if self.mode == "auto" else [INSTEAD[self.mode], NONE]
+        raise ConfigurationError(
+            f"mark={self.mode!r} is not safe: {'; '.join(lacks)}. Nothing is delivered that cannot be marked. "
+            f"What is left: {'; '.join(left)}"
+        )
+
+    async def last_look(self, key: str, version: Version, kind: Kind | None) -> Look:
+        """
+        Look again right before an object is delivered, where only its tags tell that it is there, or has room.
+
+        :raises StorageError: there is no room for a mark, or S3 did not answer.
+        """
+        if kind != "tag" or self._tags_are_counted:
+            return Look()
+        try:
+            tags = await self._tags(key, version)
+        except S3Refused as refused:
+            if refused.status == 404:  # it was deleted since it was read, and what was read is delivered
+                return Look()
+            raise
+        self._check_room(key, version, tags)
+        return Look(self.naming.reason_by_tag(key, version, tags), tags)
+
+    async def mark(self, key: str, version: Version, kind: Kind | None, look: Look) -> Marked:
         """
         Mark the object as pushed, if it still is the version that was sent.
 
+        :param kind: what :meth:`kind_for` has said.
+        :param look: what :meth:`last_look` has shown.
         :return: "overwritten" when it is another version by now, "gone" when there is none: nothing was marked then.
         :raises ConfigurationError: S3 refuses it, and has not taken any mark before: it will not take the others.
         :raises StorageError: S3 refuses it, for what is about this object, or did not answer.
         """
+        if kind is None:
+            return "marked"
+        marked: Marked = "marked"
         try:
-            if self.mode == "tag":
-                await self._mark_by_tag(key, version)
-            elif self.mode == "metadata":
-                await self._mark_by_metadata(key, version)
+            if kind == "tag":
+                await self._mark_by_tag(key, version, look.tags)
+            else:
+                marked = await self._mark_by_metadata(key, version)
         except S3Refused as refused:
             if refused.status == 404:
                 return "gone"
@@ -124,77 +283,137 @@ class Marks:
                 return "overwritten"
             if self._has_marked or refused.passes or refused.code in _OF_THE_OBJECT:
                 raise
-            raise ConfigurationError(
-                f"S3 does not take the mark of what was pushed: {refused}. {_NEEDS[self.mode]}. Allow that, or choose "
-                f"another mark: {_INSTEAD[self.mode]}; mark='none' marks nothing, and pushes everything every time"
-            ) from None
-        self._has_marked = True
-        return "marked"
+            raise refusal(kind, refused) from None
+        self._has_marked = self._has_marked or marked == "marked"
+        return marked
 
-    async def _mark_by_metadata(self, key: str, version: Version) -> None:
-        metadata = {**version.metadata, **metadata_mark(self.bucket.name, key)}
-        headers = {**version.headers, **metadata_headers(metadata)}
-        source = {
-            "x-amz-copy-source": urllib.parse.quote(f"{self.bucket.name}/{key}"),
-            "x-amz-copy-source-if-match": version.etag,
-        }
-        target = {"If-Match": version.etag}
+    # --- metadata
+
+    def _no_metadata(self, key: str, version: Version) -> str:
+        """Return why this version cannot be marked by metadata; "" where it can."""
         if version.size > MAX_COPY:
-            await self._copy_by_parts(key, version, headers, source, target)
-        else:
-            replace = {"x-amz-metadata-directive": "REPLACE"}
-            await self.bucket.requests.ask("PUT", key, headers={**headers, **source, **target, **replace})
+            return "it is larger than CopyObject takes, 5 GiB"
+        if any(name.startswith(_LOCK) for name in version.headers):
+            return "it is under an object lock"
+        size = sum(len(f"{name}{value}".encode()) for name, value in self.naming.added_to(key, version).items())
+        if size > MAX_METADATA:
+            return f"its metadata would have {size} bytes with a mark, and S3 takes {MAX_METADATA}"
+        return ""
 
-    async def _copy_by_parts(
-        self,
-        key: str,
-        version: Version,
-        headers: dict[str, str],
-        source: dict[str, str],
-        target: dict[str, str],
-    ) -> None:
-        """Copy an object over CopyObject's bound onto itself. Its tags have to be sent along."""
-        ask = self.bucket.requests.ask
-        if tags := await self._tags(key):
-            headers["x-amz-tagging"] = urllib.parse.urlencode(tags, quote_via=urllib.parse.quote)
-        begun = await ask("POST", key, "uploads=", headers)
-        upload = s3_xml.text_of(begun.element("InitiateMultipartUploadResult"), "UploadId")
-        if not upload:  # a DELETE with none would be the object's own
-            raise StorageError(f"{self.bucket.uri_of(key)}: S3 begins a multipart upload and does not say its id")
-        which = f"uploadId={urllib.parse.quote(upload, safe='')}"
-        step = max(512 * MiB, -(-version.size // MAX_PARTS))
+    def _copy_headers(self, key: str, version: Version) -> dict[str, str]:
+        """Return what a copy of the object onto itself is sent with, but for its source and its conditions."""
+        metadata = metadata_headers(self.naming.added_to(key, version))
+        return {**version.headers, **metadata, "x-amz-metadata-directive": "REPLACE"}
+
+    async def _mark_by_metadata(self, key: str, version: Version) -> Marked:
+        """
+        Copy the object onto itself.
+
+        Where it is another version by now, it may be the same bytes all the same: others have marked them.
+        """
+        same = {bare(version.etag)}
+        for _ in range(ATTEMPTS):
+            conditions = {
+                "x-amz-copy-source": urllib.parse.quote(f"{self.bucket.name}/{key}"),
+                "x-amz-copy-source-if-match": version.etag,
+                "If-Match": version.etag,
+            }
+            try:
+                headers = {**self._copy_headers(key, version), **conditions}
+                await self.bucket.requests.ask("PUT", key, headers=headers)
+                return "marked"
+            except S3Refused as refused:
+                if refused.status not in (409, 412):
+                    raise
+            head = await self.bucket.head(key)
+            if head is None:
+                return "gone"
+            if same.isdisjoint((bare(head.etag), *_listed(head, SYNCED_OF))):
+                return "overwritten"
+            same.add(bare(head.etag))
+            if self.naming.reason_by_metadata(key, head) == REASON:
+                return "marked"  # by the request whose answer was lost, or by another run
+            if why_not := self._no_metadata(key, head):
+                raise StorageError(f"{self.bucket.uri_of(key)} cannot be marked, since {why_not}")
+            version = head
+        return "overwritten"
+
+    # --- tags
+
+    async def _mark_by_tag(self, key: str, version: Version, tags: Mapping[str, str] | None) -> None:
+        if tags is None:
+            tags = await self._tags(key, version)
+            self._check_room(key, version, tags)
+        await put_tags(self.bucket, key, {**tags, TAG: self.naming.tag_added_to(key, version, tags)})
+        if self._tags_are_counted is None:
+            head = await self.bucket.head(key)
+            self._tags_are_counted = head is not None and head.tags > 0
+
+    def _check_room(self, key: str, version: Version, tags: Mapping[str, str]) -> None:
+        """Raise StorageError where a mark has no room among these tags."""
+        if len({*tags, TAG}) > MAX_TAGS:
+            raise StorageError(f"{self.bucket.uri_of(key)} has {MAX_TAGS} tags, S3's limit: use mark='metadata'")
+        if len(self.naming.tag_added_to(key, version, tags)) > MAX_TAG_VALUE:
+            raise StorageError(
+                f"{self.bucket.uri_of(key)} is at as many destinations as a tag can name in {MAX_TAG_VALUE} "
+                "characters, S3's limit: use mark='metadata'"
+            )
+
+    async def _tags_if_any(self, key: str, version: Version) -> dict[str, str] | None:
+        """Return the tags of an object that has some; None where it seems to have none, and they were not read."""
+        if version.tags:
+            self._tags_are_counted = True
+        elif self._tags_are_counted or not self._may_be_tagged(key, version):
+            return None
+        elif self._tags_are_counted is None:
+            if not self._blind_reads:
+                return None
+            self._blind_reads -= 1
+            return await self._tags_blindly(key)
         try:
-            parts = []
-            for number, start in enumerate(range(0, version.size, step), 1):
-                part = {"x-amz-copy-source-range": f"bytes={start}-{min(start + step, version.size) - 1}"}
-                copied = await ask("PUT", key, f"partNumber={number}&{which}", {**source, **part})
-                etag = s3_xml.escape(s3_xml.text_of(copied.element("CopyPartResult"), "ETag"))
-                parts.append(f"<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>")
-            body = f'<CompleteMultipartUpload xmlns="{s3_xml.XMLNS}">{"".join(parts)}</CompleteMultipartUpload>'
-            await ask("POST", key, which, target, body.encode())
-        except BaseException:
-            with contextlib.suppress(StorageError):  # why it is aborted says more
-                await ask("DELETE", key, which)
+            return await self._tags(key, version)
+        except S3Refused as refused:
+            if refused.status == 404:
+                return {}
             raise
 
-    async def _mark_by_tag(self, key: str, version: Version) -> None:
-        tags = await self._tags(key)
-        if tags and not version.tags:
+    def _may_be_tagged(self, key: str, version: Version) -> bool:
+        """Say whether this object would be marked by a tag, as far as is known."""
+        is_safe = self.mode == "metadata" or (self.mode == "auto" and self._probes.known("metadata") == "")
+        return not is_safe or bool(self._no_metadata(key, version))
+
+    async def _tags_blindly(self, key: str) -> dict[str, str] | None:
+        """Return the tags of an object of which nothing says that it has some; None where S3 does not show them."""
+        try:
+            tags = s3_xml.parse_tags((await self.bucket.requests.ask("GET", key, "tagging=")).body)
+        except ValueError:
+            return None
+        except S3Refused as refused:
+            if refused.passes:
+                raise
+            return None
+        if tags:
+            self._tags_are_counted = False
+        return tags
+
+    async def _tags(self, key: str, version: Version) -> dict[str, str]:
+        """
+        Return all tags of an object.
+
+        :raises StorageError: S3 does not show all of them: those would be lost with a mark.
+        """
+        tags = (await self.bucket.requests.ask("GET", key, "tagging=")).read(s3_xml.parse_tags)
+        if tags and not version.tags and self._tags_are_counted is None:
             self._tags_are_counted = False
         if len(tags) < version.tags:
             # Somebody has just removed some, or the answer does not show all: these would be lost.
             head = await self.bucket.head(key)
             if head is not None and len(tags) < head.tags:
                 raise StorageError(f"{self.bucket.uri_of(key)} has {head.tags} tags, and S3 shows {len(tags)} of them")
-        tags[TAG] = self._tag_value(key, version.etag)
-        if len(tags) > 10:
-            raise StorageError(f"{self.bucket.uri_of(key)} has 10 tags, S3's limit: use mark='metadata'")
-        body = s3_xml.tagging(tags)
-        digest = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
-        await self.bucket.requests.ask("PUT", key, "tagging=", {"Content-MD5": digest}, body)
+        return tags
 
-    async def _tags(self, key: str) -> dict[str, str]:
-        return (await self.bucket.requests.ask("GET", key, "tagging=")).read(s3_xml.parse_tags)
-
-    def _tag_value(self, key: str, etag: str) -> str:
-        return f"{etag.strip(chr(34))}:{key_hash(self.bucket.name, key)}"
+    def _tell(self, kind: Kind, lacks: list[str]) -> None:
+        if self.mode == "auto" and not self._told:
+            self._told = True
+            why = f", since {'; '.join(lacks)}" if lacks else ""
+            self._remark(f"mark='auto': objects are marked by {kind}{why}")
