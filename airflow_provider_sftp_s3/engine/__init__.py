@@ -18,14 +18,17 @@ Where every file comes in, in the order in which a run comes to them:
    tasks that nobody waits for).
 5. One file of a pull: `fetch` (from the server into S3), `whole` (was all of it read?), `done` (the done directory: the
    move, the stamp, the purge), `clock` (S3's time, by which it is purged). One of a push: `naming` (two keys of one
-   path).
-6. `sftp/` is the server. `connection` logs in over SSH, and `packets` makes and takes the packets of the connection;
-   `protocol` speaks SFTP; `link` is one connection with a watchdog on it, and `session` opens it again when it is lost;
-   `file` is one open file, `handles` says how many may be open, `replace` puts a new file in an old one's place,
-   `directories` makes those of a push, `traits` has what a run has learned of the server.
+   path), and `strip` (which piece of a key is left out).
+6. `sftp/` is the server. `server` says which one, and how to know it; `line` is the socket to it, `login` what asyncssh
+   is given to log in with, and `keys` reads keys as people paste them. `connection` logs in over SSH, and `packets`
+   makes and takes the packets of the connection; `protocol` speaks SFTP; `link` is one connection with a watchdog on
+   it, and `session` opens it again when it is lost; `file` is one open file, `handles` says how many may be open,
+   `replace` puts a new file in an old one's place, `directories` makes those of a push, `traits` has what a run has
+   learned of the server.
 7. `s3/` is the bucket. `bucket` has the calls that a run needs; `requests` sends single ones, `sigv4` signs them, `xml`
    reads the answers; `upload` sends what is large, `left_uploads` removes what killed tries have left of that; `marks`
-   says which bytes have been pushed, and `ledger` remembers what S3 has said of many objects.
+   says which bytes are at which destination, `probes` finds out which kind of mark is safe on the store at hand, and
+   `ledger` remembers what S3 has said of many objects.
 
 Imports go down only: `sftp/` and `s3/` know nothing of each other, nor of `pull` and `push`. tests/unit/test_layers.py
 holds that.

@@ -19,6 +19,7 @@ from airflow_provider_sftp_s3.engine.model import Report, SourceFile, Stat
 from airflow_provider_sftp_s3.engine.observer import Notices
 from airflow_provider_sftp_s3.engine.options import TransferOptions
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
+from airflow_provider_sftp_s3.engine.s3.marks import Naming
 from airflow_provider_sftp_s3.engine.settings import PullSettings
 from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
 from tests.support.engine import Recorder
@@ -43,8 +44,9 @@ def done_of(session: SftpSession, opened: Bucket, **settings: Any) -> tuple[Done
         session, b"/", globs=Globs("*"), done_name=b".done", min_age=0, shard=paths.Shard.of(None), now=opened.now
     )
     notices = Notices(Recorder())
+    naming = Naming(opened.name, wanted.destination)
     fetcher = Fetcher(
-        session, opened, TransferOptions(), notices, min_age=0, hold_memory=no_bound, moved=lambda size: None
+        session, opened, TransferOptions(), notices, naming, min_age=0, hold_memory=no_bound, moved=lambda size: None
     )
     return DoneDirectories(wanted, tree, "p/", session, opened, fetcher, notices), tree
 

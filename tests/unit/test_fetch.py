@@ -14,7 +14,7 @@ from airflow_provider_sftp_s3.engine.model import SourceFile, Stat
 from airflow_provider_sftp_s3.engine.observer import Notices
 from airflow_provider_sftp_s3.engine.options import MIN_PART_SIZE, TransferOptions
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
-from airflow_provider_sftp_s3.engine.s3.marks import metadata_mark
+from airflow_provider_sftp_s3.engine.s3.marks import Naming
 from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
 from tests.support.engine import Recorder
 from tests.support.s3_server import S3Server
@@ -23,6 +23,8 @@ from tests.support.sftp_servers import AsyncsshServer
 pytestmark = pytest.mark.integration
 
 LARGE = 2 * MIN_PART_SIZE + 1
+#: Whom the marks name.
+DESTINATION = "partner"
 
 
 class Held:
@@ -46,7 +48,10 @@ def fetcher_of(
 ) -> Fetcher:
     options = TransferOptions(part_size=MIN_PART_SIZE)
     hold = (held or Held()).hold
-    return Fetcher(session, opened, options, Notices(seen), min_age=min_age, hold_memory=hold, moved=lambda size: None)
+    notices, naming = Notices(seen), Naming(opened.name, DESTINATION)
+    return Fetcher(
+        session, opened, options, notices, naming, min_age=min_age, hold_memory=hold, moved=lambda size: None
+    )
 
 
 def put(server: AsyncsshServer, size: int, mtime: int = 1_000_000_000) -> bytes:
@@ -72,7 +77,7 @@ async def test_a_file_is_stored_with_its_mtime_and_its_mark(
     assert s3.objects(opened.name) == {"k": content}
     version = await opened.head("k")
     assert version is not None
-    assert version.metadata == {"mtime": "1000000000", **metadata_mark(opened.name, "k")}
+    assert version.metadata == {"mtime": "1000000000", **Naming(opened.name, DESTINATION).metadata("k")}
     assert uploaded == Uploaded(expected, expected, closed_on=1)
     assert file.opened
     assert (held.now, held.peak > 0) == (0, True)

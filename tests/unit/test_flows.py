@@ -130,7 +130,7 @@ def test_a_wrong_value_is_named_with_its_flow_its_field_and_what_is_allowed(
     [
         ("strip_regex", "(" * 5000 + ")" * 5000, "no valid regular expression"),
         ("include", "{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}", "no valid template: it is nested too deep"),
-        ("mark", "x" * 10**6, "Allowed: metadata, tag or none"),
+        ("mark", "x" * 10**6, "Allowed: auto, metadata, tag or none"),
     ],
 )
 def test_a_value_without_measure_is_cut_in_its_error(field: str, value: str, said: str) -> None:

@@ -10,6 +10,7 @@ from airflow_provider_sftp_s3.engine.kept import KeptFiles
 from airflow_provider_sftp_s3.engine.model import Outcome, SourceFile, Stat
 from airflow_provider_sftp_s3.engine.s3 import ledger
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
+from airflow_provider_sftp_s3.engine.s3.marks import Naming
 from tests.support.s3_server import S3Server
 
 pytestmark = pytest.mark.integration
@@ -30,7 +31,7 @@ def file(name: bytes, size: int | None, mtime: int | None) -> SourceFile:
 
 
 async def begun(opened: Bucket) -> KeptFiles:
-    kept = KeptFiles(opened, "p/")
+    kept = KeptFiles(opened, "p/", Naming(opened.name, "partner"))
     await kept.begin()
     return kept
 

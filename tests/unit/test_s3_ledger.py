@@ -11,19 +11,23 @@ from airflow_provider_sftp_s3.engine.model import ObjectEntry
 from airflow_provider_sftp_s3.engine.s3 import ledger as ledger_module
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket, Version
 from airflow_provider_sftp_s3.engine.s3.ledger import Facts, Ledger
-from airflow_provider_sftp_s3.engine.s3.marks import metadata_mark
+from airflow_provider_sftp_s3.engine.s3.marks import REASON, Naming
 from tests.support.s3_server import S3Server
+
+#: Whom the marks name.
+DESTINATION = "partner"
+DIGESTS = st.binary(min_size=16, max_size=16)
 
 
 @pytest.mark.unit
-@given(st.lists(st.binary(min_size=16, max_size=16), unique=True, max_size=50), st.binary(min_size=16, max_size=16))
-def test_each_record_is_found_and_nothing_else(digests: list[bytes], other: bytes) -> None:
-    """Among as many as there are that begin alike."""
-    digests = sorted(digests)
-    records = ledger_module._Records(b"".join(digest + b"\0" * 9 for digest in digests))
+@given(st.lists(DIGESTS, max_size=50), DIGESTS, st.integers(1, 3))
+def test_each_record_is_found_and_nothing_else(digests: list[bytes], other: bytes, times: int) -> None:
+    """Among as many as there are that begin alike, and all of a version that several destinations have."""
+    digests = sorted(digests * times)
+    records = ledger_module._Records(b"".join(digest + b"\0" * 17 for digest in digests))
     assert len(records) == len(digests)
-    assert [records.find(digest) for digest in digests] == list(range(len(digests)))
-    assert (records.find(other) is None) == (other not in digests)
+    for digest in (*digests, other):
+        assert records.find(digest) == [position for position, each in enumerate(digests) if each == digest]
 
 
 @pytest.fixture
@@ -33,7 +37,8 @@ def worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def version(bucket: str, key: str, etag: str = '"1"', mtime: str | None = None, marked: bool = True) -> Version:
-    metadata = {**(metadata_mark(bucket, key) if marked else {}), **({} if mtime is None else {"mtime": mtime})}
+    mark = Naming(bucket, DESTINATION).metadata(key) if marked else {}
+    metadata = {**mark, **({} if mtime is None else {"mtime": mtime})}
     return Version(etag, 3, metadata, {}, 0, "Sat, 31 Jan 2026 06:00:00 GMT")
 
 
@@ -43,7 +48,7 @@ def listed(key: str, etag: str = '"1"', modified: str = "2026-01-31T06:00:00") -
 
 async def written(opened: Bucket, prefix: str = "p/") -> None:
     """Write a ledger of three versions."""
-    ledger = Ledger(opened, prefix)
+    ledger = Ledger(opened, prefix, Naming(opened.name, DESTINATION))
     await ledger.load()
     ledger.note("p/a", version(opened.name, "p/a", mtime="1000"))
     ledger.note("p/b", version(opened.name, "p/b", marked=False, mtime="-5"))
@@ -52,7 +57,7 @@ async def written(opened: Bucket, prefix: str = "p/") -> None:
 
 
 async def loaded(opened: Bucket, prefix: str = "p/") -> Ledger:
-    ledger = Ledger(opened, prefix)
+    ledger = Ledger(opened, prefix, Naming(opened.name, DESTINATION))
     await ledger.load()
     return ledger
 
@@ -64,10 +69,10 @@ async def test_what_was_noted_is_known_to_the_next_run(opened: Bucket) -> None:
     await written(opened)
     ledger = await loaded(opened)
     assert ledger
-    assert ledger.find(listed("p/a")) == Facts(True, 1000)
-    assert ledger.find(listed("p/b")) == Facts(False, None)  # what is no time in seconds is not known
-    assert ledger.find(listed("p/c")) == Facts(False, 0)
-    assert [ledger.is_synced(listed(key)) for key in ("p/a", "p/b", "p/d")] == [True, False, False]
+    assert ledger.find(listed("p/a")) == Facts(REASON, 1000)
+    assert ledger.find(listed("p/b")) == Facts(None, None)  # what is no time in seconds is not known
+    assert ledger.find(listed("p/c")) == Facts(None, 0)
+    assert [ledger.reason_of(listed(key)) for key in ("p/a", "p/b", "p/d")] == [REASON, None, None]
     assert ledger.find(listed("p/a", '"2"')) is None
     assert ledger.find(listed("p/a", modified="2026-01-31T06:00:01")) is None
 
@@ -100,7 +105,7 @@ async def test_a_few_facts_are_not_worth_an_object(s3: S3Server, opened: Bucket)
 
 @pytest.mark.integration
 @pytest.mark.usefixtures("worth_it")
-@pytest.mark.parametrize("garbled", [b"", b"short", b"x" * 24, b"\0" * 26])
+@pytest.mark.parametrize("garbled", [b"", b"short", b"x" * 32, b"\0" * 34])
 async def test_a_ledger_that_is_garbled_is_written_anew(s3: S3Server, opened: Bucket, garbled: bytes) -> None:
     """As long as it begins as ours do; whatever else has its name is left alone."""
     key = f"p/{paths.LEDGER}"

@@ -12,10 +12,13 @@ from airflow_provider_sftp_s3.engine.globs import Globs
 from airflow_provider_sftp_s3.engine.options import TransferOptions
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
 from airflow_provider_sftp_s3.engine.s3.ledger import Ledger
-from airflow_provider_sftp_s3.engine.s3.marks import metadata_mark
+from airflow_provider_sftp_s3.engine.s3.marks import Naming
 from airflow_provider_sftp_s3.engine.settings import PushSettings
 from airflow_provider_sftp_s3.engine.unsynced import reason_to_skip, unsynced
 from tests.support.s3_server import S3Request, S3Server
+
+#: Whom the marks name.
+DESTINATION = "partner"
 
 
 @pytest.mark.unit
@@ -41,8 +44,8 @@ def test_what_a_key_alone_says(key: str, reason: str | None) -> None:
 
 async def found(opened: Bucket, told: list[str] | None = None, **settings: Any) -> list[str]:
     """Return the keys that a push would take, two asked about at once; what is noticed goes to `told`."""
-    wanted = PushSettings(**{"sftp_path": "/out", "s3_prefix": "p", **settings})
-    ledger = Ledger(opened, "p/")
+    wanted = PushSettings(**{"sftp_path": "/out", "s3_prefix": "p", "destination": DESTINATION, **settings})
+    ledger = Ledger(opened, "p/", Naming(opened.name, wanted.destination))
     options = TransferOptions(concurrency=2)
     entries = unsynced(wanted, opened, options, ledger, None if told is None else told.append)
     return [entry.key async for entry in entries]
@@ -50,7 +53,8 @@ async def found(opened: Bucket, told: list[str] | None = None, **settings: Any) 
 
 def put(s3: S3Server, bucket: str, *keys: str, marked: bool = False) -> None:
     for key in keys:
-        s3.client().put_object(Bucket=bucket, Key=key, Body=b"x", Metadata=metadata_mark(bucket, key) if marked else {})
+        metadata = Naming(bucket, DESTINATION).metadata(key) if marked else {}
+        s3.client().put_object(Bucket=bucket, Key=key, Body=b"x", Metadata=metadata)
 
 
 @pytest.mark.integration
@@ -61,6 +65,7 @@ async def test_what_has_no_mark_is_given_in_the_order_of_the_keys(s3: S3Server, 
     assert await found(opened) == ["p/a", "p/c", "p/e", "p/g"]
     assert await found(opened, mark="tag") == ["p/a", "p/c", "p/e", "p/g"]
     assert await found(opened, mark="none") == ["p/a", "p/b", "p/c", "p/d", "p/e", "p/g"]
+    assert await found(opened, destination="another") == ["p/a", "p/b", "p/c", "p/d", "p/e", "p/g"]
 
 
 @pytest.mark.integration
@@ -79,8 +84,12 @@ async def test_of_given_keys_each_is_asked_about_and_none_is_listed(s3: S3Server
     put(s3, bucket, "p/b", marked=True)
     s3.requests.clear()
     told: list[str] = []
-    assert await found(opened, told, s3_keys=["p/c", "p/b", "p/gone", "p/a"]) == ["p/c", "p/a"]
+    keys = ["p/c", "p/b", "p/gone", "p/a"]
+    assert await found(opened, told, s3_keys=keys, mark="metadata") == ["p/c", "p/a"]
     assert {request.operation for request in s3.requests} == {"HeadObject"}
+    s3.requests.clear()
+    assert await found(opened, told, s3_keys=keys) == ["p/c", "p/a"]
+    assert {request.operation for request in s3.requests} == {"HeadObject", "GetObjectTagging"}
     assert told == []
 
 
