@@ -350,7 +350,8 @@ def nothing_in_common(server: SftpServer, events: Events) -> ConfigurationError 
     )
     if not ours or not theirs:
         return None
-    for kind in _KINDS:
+    # Without an algorithm for host keys asyncssh says "null", and offers no key exchange either.
+    for kind in sorted(_KINDS, key=lambda kind: kind.disabled_as != "keys" or ours[1] != [b"null"]):
         if kind.place is None:
             continue
         offered = theirs[kind.place]
@@ -379,7 +380,9 @@ def _advice(server: SftpServer, kind: _Kind, offered: Sequence[bytes]) -> Config
     shown = paths.said(b", ".join(algorithms).decode("utf-8", "replace"))
     usable = [name.decode() for name in offered if name in kind.known]
     text = f"{server.where} and this connection have no {kind.setting} in common: the server offers {shown}. "
-    if kind.setting == "host_key_algorithms" and any(name in kind.default for name in offered):
+    disabled = server.disabled_algorithms.get(kind.disabled_as, ())
+    all_are_disabled = set(usable) <= set(disabled)
+    if kind.setting == "host_key_algorithms" and not all_are_disabled and any(name in kind.default for name in offered):
         source = "host_key of the connection" if server.host_key else f"known_hosts {server.known_hosts!r}"
         return HostKeyError(
             f"{text}The key in {source} is of another type: ask the server's owner for its key of one of these types, "
@@ -390,7 +393,7 @@ def _advice(server: SftpServer, kind: _Kind, offered: Sequence[bytes]) -> Config
         return ConfigurationError(
             f"{text}asyncssh {asyncssh.__version__} has none of them: its owner has to add others"
         )
-    if usable[0] in server.disabled_algorithms.get(kind.disabled_as, ()):
+    if usable[0] in disabled:
         return ConfigurationError(f"{text}Take {usable[0]} out of disabled_algorithms of the sftp connection")
     if usable[0].encode() in kind.default:
         return ConfigurationError(f"{text}Add one of these to {kind.setting} of the sftp connection, or leave that out")
