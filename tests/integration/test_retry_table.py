@@ -642,7 +642,7 @@ def push_dag(flow: Flow, **push: Any) -> Any:
     return dag
 
 
-@pytest.mark.parametrize("mark", ["metadata", "tag"])
+@pytest.mark.parametrize("mark", ["metadata", pytest.param("tag", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", STORIES)
 def test_airflow_retries_go_through_the_table(flow_of: Callable[[str], Flow], mark: str, name: str) -> None:
     """A push task that Airflow itself retries walks the table's states, whatever happens to its object meanwhile."""
