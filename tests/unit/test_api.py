@@ -1,50 +1,93 @@
-"""A pull and a push from one end to the other, as a program calls them."""
+"""One call from one end to the other: what it opens, what it returns, and what it refuses before that."""
 
 from __future__ import annotations
 
-import io
+import asyncio
+import dataclasses
 import logging
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from airflow_provider_sftp_s3.engine.api import pull_tree, push_objects
-from airflow_provider_sftp_s3.engine.errors import ConfigurationError
+from airflow_provider_sftp_s3.engine.api import pull_tree, push_objects, transfer_between
+from airflow_provider_sftp_s3.engine.errors import ConfigurationError, LoginRefused
+from airflow_provider_sftp_s3.engine.options import TransferOptions
+from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
 from airflow_provider_sftp_s3.engine.settings import PullSettings, PushSettings
+from airflow_provider_sftp_s3.engine.sftp.server import SftpServer
 from tests.support.engine import Recorder, server_of
 from tests.support.s3_server import S3Server
 from tests.support.sftp_servers import AsyncsshServer
 
-pytestmark = pytest.mark.integration
+PULL = PullSettings(sftp_path="/in", min_age=0, destination="a")
+PUSH = PushSettings(sftp_path="/out", destination="b")
+OPTIONS = TransferOptions(conn_timeout=5, idle_timeout=5)
 
 
-async def test_there_and_back(
-    sftp_server: AsyncsshServer, s3: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def logged() -> Iterator[list[str]]:
+    """What the log of the package is told."""
+    texts: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: texts.append(record.getMessage())  # type: ignore[method-assign]
+    log = logging.getLogger("airflow_provider_sftp_s3")
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    yield texts
+    log.setLevel(level)
+    log.removeHandler(handler)
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize("name", ["", None, 5, b"bucket"])
+async def test_what_is_no_name_of_a_bucket_is_refused_before_anything_is_opened(name: Any) -> None:
+    """There is no server at all here."""
+    nowhere = SftpServer(host="127.0.0.1", port=1)
+    with pytest.raises(ConfigurationError, match="s3_bucket must be the name of a bucket"):
+        await pull_tree(PULL, nowhere, name)
+    with pytest.raises(ConfigurationError, match="s3_bucket must be the name of a bucket"):
+        await push_objects(PUSH, nowhere, name)
+
+
+@pytest.mark.integration
+async def test_a_tree_goes_to_s3_and_on_to_a_server(
+    sftp_server: AsyncsshServer, s3: S3Server, bucket: str, logged: list[str]
 ) -> None:
-    """Told to the observer that is given, and to the package's log where none is."""
-    log, logged = logging.getLogger("airflow_provider_sftp_s3"), io.StringIO()
-    monkeypatch.setattr(log, "handlers", [logging.StreamHandler(logged)])
-    monkeypatch.setattr(log, "level", logging.INFO)
-    log.manager._clear_cache()  # type: ignore[attr-defined]
-    for name in ("in", "out"):
-        (sftp_server.root / name).mkdir()
-    (sftp_server.root / "in" / "a").write_bytes(b"123")
-    server, session, seen = server_of(sftp_server), s3.session(), Recorder()
-    client = s3.client(session)
-    settings = PullSettings(sftp_path="/in", min_age=0)
-    pulled = await pull_tree(settings, server, bucket, session=session, client=client, observer=seen)
-    assert (pulled.transferred, s3.objects(bucket)) == (1, {"a": b"123"})
+    """A second call moves nothing. An observer is told of each file; where there is none, the log is."""
+    for directory in ("in/sub", "out"):
+        (sftp_server.root / directory).mkdir(parents=True)
+    (sftp_server.root / "in/sub/f").write_bytes(b"content")
+    session = s3.session()
+    ends: dict[str, Any] = {"session": session, "client": s3.client(session), "options": OPTIONS}
+    seen = Recorder()
+    pulled = await pull_tree(PULL, server_of(sftp_server), bucket, observer=seen, **ends)
+    assert (pulled.direction, pulled.transferred, pulled.bytes) == ("pull", 1, 7)
+    assert s3.objects(bucket)["sub/f"] == b"content"
     assert [outcome.status for outcome in seen.outcomes] == ["transferred"]
-    assert "transferred" not in logged.getvalue()
-    back = PushSettings(sftp_path="/out", destination="another")
-    pushed = await push_objects(back, server, bucket, session=session, client=client)
-    assert (pushed.transferred, (sftp_server.root / "out" / "a").read_bytes()) == (1, b"123")
-    assert "transferred" in logged.getvalue()
+    assert logged == []
+    pushed = await push_objects(PUSH, server_of(sftp_server), bucket, **ends)
+    assert (pushed.direction, pushed.transferred, pushed.bytes) == ("push", 1, 7)
+    assert (sftp_server.root / "out/sub/f").read_bytes() == b"content"
+    assert [line for line in logged if line.startswith("transferred") and "sub/f" in line]
+    again = await push_objects(PUSH, server_of(sftp_server), bucket, observer=seen, **ends)
+    assert (again.transferred, again.skipped) == (0, {"synced": 1})
 
 
-async def test_a_name_that_is_no_buckets_asks_nobody(sftp_server: AsyncsshServer) -> None:
-    """Neither server is reached."""
-    with pytest.raises(ConfigurationError):
-        await pull_tree(PullSettings(sftp_path="/"), server_of(sftp_server), "no bucket/name")
-    with pytest.raises(ConfigurationError):
-        await push_objects(PushSettings(sftp_path="/"), server_of(sftp_server), "no bucket/name")
-    assert not sftp_server.requests
+@pytest.mark.integration
+async def test_the_bucket_is_asked_for_once_the_login_is_done(sftp_server: AsyncsshServer) -> None:
+    """A password that is wrong costs S3 nothing."""
+    asked = asyncio.Event()
+
+    async def bucket() -> Bucket:
+        asked.set()
+        raise ConfigurationError("there is no S3 here")
+
+    server = server_of(sftp_server)
+    with pytest.raises(LoginRefused):
+        await transfer_between(PULL, dataclasses.replace(server, password="wrong"), bucket, OPTIONS, Recorder())
+    assert not asked.is_set()
+    with pytest.raises(ConfigurationError, match="there is no S3 here"):
+        await transfer_between(PULL, server, bucket, OPTIONS, Recorder())
+    assert asked.is_set()

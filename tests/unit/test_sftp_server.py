@@ -1,6 +1,8 @@
-"""Which server, and how to know it: what a log may show of it, and what cannot be meant."""
+"""Which server to reach: what of it may be shown, and what contradicts itself."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pytest
 
@@ -35,3 +37,9 @@ def test_a_key_to_check_and_no_check_contradict_each_other() -> None:
     """Whichever was meant, the other would do harm."""
     with pytest.raises(ConfigurationError, match="remove one of the two"):
         SftpServer(host="h", host_key="ssh-ed25519 AAAA", verify_host_key=False)
+
+
+@pytest.mark.parametrize("settings", [{"host_key": "ssh-ed25519 AAAA"}, {"verify_host_key": False}, {}])
+def test_a_key_or_no_check_alone_is_taken(settings: dict[str, Any]) -> None:
+    """Host and port are what errors call the server."""
+    assert SftpServer(host="h", port=2222, **settings).where == "h:2222"
