@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Iterator
 from contextvars import ContextVar
 from pathlib import Path
 
+from airflow_provider_sftp_s3.engine.errors import ConnectionFailed
+
 #: Files that a process opens later on, besides the connections of its transfers: Python's modules, Airflow's sockets.
 OTHER_FILES = 32
 
@@ -28,6 +30,12 @@ def connections_left() -> int:
     except OSError:  # a system that does not tell
         held = 0
     return max(open_files_allowed() - held - OTHER_FILES, 2)
+
+
+#: How often one file is begun at most, where the connection was lost under it.
+ATTEMPTS = 3
+#: How many connections in a row may be lost with nothing moved in between before the run gives up.
+LOSSES = 6
 
 
 class Budget:
@@ -123,6 +131,25 @@ class Caps:
             return False
         # A first file larger than max_bytes goes alone: otherwise it would never go.
         return self.max_bytes is None or self._bytes + size <= self.max_bytes or self._files == 0
+
+
+class Losses:
+    """Connections in a row that were lost with nothing done in between. Many see the same loss, which counts once."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._last = 0
+
+    def are_too_many(self, lost: ConnectionFailed) -> bool:
+        """Take note of a loss, and say whether it is the last: none can be opened any more, or this is the sixth."""
+        if lost.connection != self._last:
+            self._last = lost.connection
+            self._count += 1
+        return not lost.connection or self._count >= LOSSES
+
+    def are_over(self) -> None:
+        """Take note that something was done."""
+        self._count = 0
 
 
 #: The time limit of the file that the current asyncio task is moving; it has no end before the first share of memory.

@@ -12,8 +12,8 @@ from typing import NamedTuple
 from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.errors import ConnectionFailed, NameRefused, NotFound, ServerRefused
 from airflow_provider_sftp_s3.engine.globs import Globs
+from airflow_provider_sftp_s3.engine.limits import ATTEMPTS, Losses
 from airflow_provider_sftp_s3.engine.model import DoneState, Outcome, SourceFile
-from airflow_provider_sftp_s3.engine.run import ATTEMPTS, LOSSES
 from airflow_provider_sftp_s3.engine.sftp.protocol import Entry
 from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
 
@@ -88,7 +88,7 @@ class Tree:
         #: paths of those that were looked into and found empty
         self.empty_done_directories: list[bytes] = []
         self._of_unknown_age: list[SourceFile] = []
-        self._losses = 0
+        self._losses = Losses()
         self._root: asyncio.Task[Directory | Outcome] | None = None
 
     async def look(self) -> bool:
@@ -157,15 +157,14 @@ class Tree:
                     if not inside:
                         self.empty_done_directories.append(posixpath.join(path, self.done_name))
                     left = [entry for entry in inside if entry.kind == "file" and paths.is_deleting(entry.name)]
-                self._losses = 0
+                self._losses.are_over()
                 return Directory(path, relative, entries, left)
             except NotFound:
                 return Outcome(self.label(path), "skipped", reason="gone")
             except ServerRefused as refused:
                 return Outcome(self.label(path), "failed", reason=f"cannot be listed: {refused}")
             except ConnectionFailed as lost:
-                self._losses += 1
-                if not lost.connection or self._losses >= LOSSES * LISTERS:
+                if self._losses.are_too_many(lost):
                     raise
                 if lost.unanswered or attempt == ATTEMPTS:
                     return Outcome(self.label(path), "failed", reason=f"cannot be listed: {lost}")

@@ -19,15 +19,20 @@ from airflow_provider_sftp_s3.engine.errors import (
     HandlesRepeat,
     SftpS3Error,
 )
-from airflow_provider_sftp_s3.engine.limits import Budget, Caps, connections_left, file_clock, open_files_allowed
+from airflow_provider_sftp_s3.engine.limits import (
+    ATTEMPTS,
+    Budget,
+    Caps,
+    Losses,
+    connections_left,
+    file_clock,
+    open_files_allowed,
+)
 from airflow_provider_sftp_s3.engine.model import Outcome, Report
 from airflow_provider_sftp_s3.engine.observer import Observer, Progress
 from airflow_provider_sftp_s3.engine.options import TransferOptions
 
 _log = logging.getLogger(__name__)
-
-#: How often one file is begun at most, where the connection was lost under it.
-ATTEMPTS = 3
 
 
 #: Files that are worked on at once, at any concurrency up to this: each may have a connection to S3, and Linux lets a
@@ -39,10 +44,6 @@ MAX_WORKERS = 512
 #: to the next one: see Handles. Far away a small file takes six round trips in a pull, and is open in one of them. In a
 #: push it takes half of that, and two requests to S3: more than this only takes more connections to S3, measured.
 FILES_PER_HANDLE = {"pull": 6, "push": 4}
-
-
-#: How many connections in a row may be lost with nothing moved in between before the run gives up.
-LOSSES = 6
 
 
 #: Seconds after which a file is begun again that met expired credentials.
@@ -96,8 +97,7 @@ class Run(Generic[T]):
                     "and connections for this process. Raise that limit (ulimit -n) to go faster"
                 )
         self._stop = False
-        self._losses = 0
-        self._last_lost = 0
+        self._losses = Losses()
         self._end: ConnectionFailed | None = None
         self._repeat: HandlesRepeat | None = None
 
@@ -196,7 +196,8 @@ class Run(Generic[T]):
                 if lost.given_up and self._end is None:
                     attempt -= 1  # for each time, another file has failed
                     continue
-                self._count_loss(lost)
+                if self._losses.are_too_many(lost):
+                    self._end = lost
                 error = lost
                 if attempt < ATTEMPTS and self._end is None and not lost.unanswered:
                     continue
@@ -208,7 +209,7 @@ class Run(Generic[T]):
             except Exception as failed:  # whatever befell this file, the others go on
                 error = failed
             else:
-                self._losses = 0
+                self._losses.are_over()
                 return outcome
             break
         if isinstance(error, SftpS3Error):
@@ -217,14 +218,6 @@ class Run(Generic[T]):
             reason = paths.said(f"{type(error).__name__}: {error}")
             _log_unforeseen(item.label, error)
         return Outcome(item.label, "failed", reason=reason, seconds=time.monotonic() - started)
-
-    def _count_loss(self, lost: ConnectionFailed) -> None:
-        """Take note of a lost connection. All files in flight see the same loss, which counts once."""
-        if lost.connection != self._last_lost:
-            self._last_lost = lost.connection
-            self._losses += 1
-        if not lost.connection or self._losses >= LOSSES:
-            self._end = lost
 
     def _settle(self, outcome: Outcome) -> None:
         self.report.add(outcome)

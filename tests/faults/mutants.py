@@ -842,17 +842,17 @@ MUTANTS = (
     ),
     Mutant(
         "a lost connection counts once",
-        "engine/run.py",
-        "if lost.connection != self._last_lost:",
+        "engine/limits.py",
+        "if lost.connection != self._last:",
         "if True:",
         _only(RUN, "begins_its_files_again"),
     ),
     Mutant(
         "a connection that moved something does not count",
         "engine/run.py",
-        "                self._losses = 0\n",
+        "                self._losses.are_over()\n                return outcome",
         "                pass\n",
-        _only(RUN, "none_of_those_in_a_row"),
+        "                return outcome",
     ),
     Mutant(
         "what somebody has to mend goes first",
@@ -1123,7 +1123,7 @@ MUTANTS = (
     Mutant(
         "a listing of S3 that does not get on ends",
         "engine/s3/bucket.py",
-        "(entries and hash(entries[0].key) in begun)",
+        "(bool(entries) and hash(entries[0].key) in begun)",
         "False",
         _only(ENDLESS, "does_not_get_on and tokens"),
         hangs=True,

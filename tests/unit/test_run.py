@@ -19,10 +19,10 @@ from airflow_provider_sftp_s3.engine.errors import (
     CredentialsExpired,
     FileError,
 )
-from airflow_provider_sftp_s3.engine.limits import Caps
+from airflow_provider_sftp_s3.engine.limits import LOSSES, Caps
 from airflow_provider_sftp_s3.engine.model import Outcome, Report
 from airflow_provider_sftp_s3.engine.options import MiB, TransferOptions
-from airflow_provider_sftp_s3.engine.run import LOSSES, Run
+from airflow_provider_sftp_s3.engine.run import Run
 from airflow_provider_sftp_s3.engine.sftp.handles import Handles
 from tests.support.engine import Recorder
 from tests.support.virtual_time import run_in_virtual_time

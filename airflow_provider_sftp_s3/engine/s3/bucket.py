@@ -240,12 +240,14 @@ class Bucket:
         begun: set[int] = set()
         empty = 0
         while token is not None:
-            entries, token = await self._page(prefix, token)
+            asked = token
+            entries, token = await self._page(prefix, asked)
             empty = 0 if entries else empty + 1
-            if empty > MAX_EMPTY_PAGES or (entries and hash(entries[0].key) in begun):
+            again = token == asked or (bool(entries) and hash(entries[0].key) in begun)
+            if again or empty > MAX_EMPTY_PAGES:
                 raise ConnectionFailed(
                     f"{self.uri_of(prefix)} cannot be listed: S3 gives "
-                    + (f"{empty} pages in a row with no key" if empty else "the same page again and again")
+                    + ("the same page again and again" if again else f"{empty} pages in a row with no key")
                 )
             begun.update(hash(entry.key) for entry in entries[:1])
             for entry in entries:
