@@ -851,8 +851,8 @@ MUTANTS = (
         "a connection that moved something does not count",
         "engine/run.py",
         "                self._losses.are_over()\n                return outcome",
-        "                pass\n",
         "                return outcome",
+        _only(RUN, "none_of_those_in_a_row"),
     ),
     Mutant(
         "what somebody has to mend goes first",

@@ -13,7 +13,7 @@ import pytest
 
 from airflow_provider_sftp_s3 import flows
 from tests.support.airflow_env import airflow_connections, run_dag, warnings_of_ours_only, xcom
-from tests.support.faulty_sftp import OpenIsRefused
+from tests.support.faulty_sftp import RefusesFirstTries
 from tests.support.s3_server import S3Server
 from tests.support.sftp_servers import AsyncsshServer
 
@@ -198,7 +198,7 @@ def test_a_failed_push_is_tried_again_with_its_keys(
     sftp_server: AsyncsshServer, s3: S3Server, bucket: str, incoming: Path
 ) -> None:
     put(s3, bucket, a=b"1", b=b"2")
-    sftp_server.fault = OpenIsRefused(times=2)
+    sftp_server.fault = RefusesFirstTries(("OPEN",))
     state, tasks = run_flow("push", bucket, sftp_path="/incoming", retries=5, retry_delay=1)
     assert state == "success"
     assert tasks["push", 0].try_number == 2

@@ -30,7 +30,7 @@ from airflow_provider_sftp_s3.engine.errors import ConnectionFailed, SftpS3Error
 from airflow_provider_sftp_s3.transfers.s3_to_sftp import S3ToSftpOperator
 from airflow_provider_sftp_s3.transfers.sftp_tree_to_s3 import SftpTreeToS3Operator
 from tests.support.airflow_env import airflow_connections, run_dag, warnings_of_ours_only, xcom
-from tests.support.faulty_sftp import NeverAnswers, OpenIsRefused, ReadsTrickle, RenameIsRefused
+from tests.support.faulty_sftp import RENAMES, NeverAnswers, ReadsTrickle, RefusesFirstTries
 from tests.support.s3_server import SECRET_KEY, S3Server
 from tests.support.sftp_servers import AsyncsshServer, Fault
 
@@ -267,10 +267,10 @@ def test_a_run_with_nothing_to_do_succeeds(world: World, direction: str) -> None
 # --------------------------------------------------------------------------------------------------- files that fail
 
 
-def refusal(direction: str, name: str, times: int | None) -> Fault:
-    """Return a fault that refuses one file in the direction's own way, so many times."""
-    kind = OpenIsRefused if direction == "pull" else RenameIsRefused
-    return kind(path=lambda path: path.endswith(f"/{name}"), times=times)
+def refusal(direction: str, name: str, tries: int | None) -> Fault:
+    """Return a fault that refuses one file in the direction's own way, in so many tries."""
+    names = ("OPEN",) if direction == "pull" else RENAMES
+    return RefusesFirstTries(names, path=lambda path: path.endswith(f"/{name}"), tries=tries)
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
@@ -300,10 +300,13 @@ def test_a_failed_file_fails_the_task_and_not_its_siblings(world: World, directi
 
 
 def test_marks_that_are_refused_fail_at_once_and_the_report_says_what_was_delivered(world: World) -> None:
-    """No retry, which would deliver again; the report is in XCom, as that of other failures."""
+    """No retry, which would deliver again; the report is in XCom, as that of other failures. The probes may pass."""
     for name in ("a.txt", "b.txt"):
         world.source("push", name)
-    world.s3.before(lambda request: (403, "AccessDenied") if request.operation == "CopyObject" else None)
+    refused = {f"from/{name}" for name in ("a.txt", "b.txt")}
+    world.s3.before(
+        lambda request: (403, "AccessDenied") if request.operation == "CopyObject" and request.key in refused else None
+    )
     ended = world.run("push", retries=3)
     assert (ended.state, ended.task.state) == ("failed", "failed")
     (error,) = ended.errors

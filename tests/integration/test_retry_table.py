@@ -44,6 +44,7 @@ from airflow_provider_sftp_s3.engine.errors import ConnectionFailed, TransferErr
 from airflow_provider_sftp_s3.operators.s3_unsynced import S3ListUnsyncedOperator
 from airflow_provider_sftp_s3.transfers.s3_to_sftp import S3ToSftpOperator
 from tests.support.airflow_env import airflow_connections, run_dag, warnings_of_ours_only, xcom
+from tests.support.faulty_sftp import RENAMES
 from tests.support.s3_server import S3Request, S3Server
 from tests.support.sftp_servers import AsyncsshServer, CutConnection, Fault, Proceed, Request
 
@@ -102,7 +103,7 @@ class Partner(Fault):
     dies: bool = False
 
     async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
-        if request.name == "POSIX-RENAME":
+        if request.name in RENAMES:
             if self.dies:
                 server._stopping.set()
             if self.cuts or self.dies:

@@ -15,7 +15,7 @@ from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.errors import TransferError
 from airflow_provider_sftp_s3.engine.model import Report
 from tests.support.engine import Engine, Recorder
-from tests.support.faulty_sftp import MkdirIsRefused, OpenIsRefused
+from tests.support.faulty_sftp import MkdirIsRefused, RefusesFirstTries
 from tests.support.s3_server import S3Server
 from tests.support.sftp_servers import AsyncsshServer, Fault, Proceed, RcloneSftpServer, Request, SftpServer
 
@@ -167,7 +167,8 @@ async def test_the_retry_of_one_shard_takes_what_it_left(on_asyncssh: Shards) ->
     """And nothing of the others, which have not run yet."""
     mine, others = some_of("2/3", 5), some_of("1/3", 5)
     put(on_asyncssh.inbox, mine | others)
-    on_asyncssh.sftp.fault = OpenIsRefused(times=2)  # type: ignore[attr-defined]
+    bad = tuple(f"/{name}" for name in sorted(mine)[:2])
+    on_asyncssh.sftp.fault = RefusesFirstTries(("OPEN",), lambda path: path.endswith(bad))  # type: ignore[attr-defined]
     with pytest.raises(TransferError) as failed:
         await on_asyncssh.pull("2/3")
     assert (failed.value.report.transferred, failed.value.report.failed) == (3, 2)

@@ -61,6 +61,7 @@ __all__ = [
     "ReadsAreShort",
     "ReadsTrickle",
     "RefusesAtLength",
+    "RefusesFirstTries",
     "RenameIsRefused",
     "RenameSetsTheMtime",
     "ReplyIsLost",
@@ -120,6 +121,29 @@ class Refuses(Fault):
         if self.times is not None:
             self.times -= 1
         raise SFTPPermissionDenied("refused by the test")
+
+
+@dataclass
+class RefusesFirstTries(Fault):
+    """Refuses requests with "Permission denied" in the first tries, of which each has a connection of its own.
+
+    :param names: which requests.
+    :param path: says whether a request on this path, or this target, is refused.
+    :param tries: how many connections it refuses them on; none: on all.
+    """
+
+    names: Sequence[str]
+    path: Callable[[str], bool] = lambda path: True
+    tries: int | None = 1
+    _refused: set[int] = field(default_factory=set, init=False)
+
+    async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
+        if request.name not in self.names or not (self.path(request.path) or self.path(request.target)):
+            return await proceed()
+        if self.tries is None or len(self._refused | {server.connections_total}) <= self.tries:
+            self._refused.add(server.connections_total)
+            raise SFTPPermissionDenied("refused by the test")
+        return await proceed()
 
 
 @dataclass

@@ -52,9 +52,7 @@ class Handles:
             return await self._try(request)
         except ServerRefused as refused:
             others = max(others, self._open + self._asked)  # they may have overtaken it, after a new connection
-            # Some say "permission denied" to all but the first: to one that has never opened two it may mean that.
-            of_the_limit = refused.is_generic or (refused.is_denied and self._allowed <= 1)
-            if not of_the_limit or not others:
+            if not others or not (refused.is_generic or (refused.is_denied and await self._opens_one_at_most())):
                 raise
         before = self._allowed
         if others < self._allowed:  # it has allowed more before
@@ -73,6 +71,12 @@ class Handles:
             self._found = True
             self._limit_found(self._allowed)
         return handle
+
+    async def _opens_one_at_most(self) -> bool:
+        """Say whether the server has never had two open at once: then it may deny all but the first of them."""
+        while self._asked and self._allowed <= 1:
+            await self._changed.wait()
+        return self._allowed <= 1
 
     def closed(self) -> None:
         """Take note that a handle is closed, or gone with its connection."""

@@ -47,15 +47,18 @@ class Replacing:
         when the rename fails all the same, so that it is never lost.
         """
         traits, fails = self._session.traits, None
-        if traits.has_posix_rename:
+        if traits.has_posix_rename is not False:
             try:
                 await (await self._session.live()).posix_rename(old, new)
+                traits.has_posix_rename = True
                 return
             except Unsupported:
                 traits.has_posix_rename = False
             except NotFound:
                 raise
             except ServerRefused as refused:
+                if traits.has_posix_rename:
+                    raise
                 fails = refused  # it may be the extension, and not the file
         try:
             if not await self._renamed(old, new):

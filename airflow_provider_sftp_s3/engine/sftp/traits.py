@@ -5,7 +5,7 @@ What has been learned of a server in this run, and what is done about it.
 |---|---|---|
 | files outlive their CLOSE | one was there after it | the others of its directory are closed before S3 has them |
 | answers are whole | no READ has brought less than was asked for | files are closed along with their last READ |
-| no posix-rename | it is not announced, or fails where RENAME works | RENAME; what is in the way is moved aside |
+| no posix-rename | it is not announced, or never worked, and RENAME does | RENAME; what is in the way is moved aside |
 | no fsync | it is not announced, or has failed and never worked | files are published without it |
 | directories want a mode | MKDIR fails without attributes, and works with them | MKDIR has them from then on |
 
@@ -29,8 +29,8 @@ class Traits:
         self._notice = notice
         self._outlived: set[bytes] = set()
         self.answers_whole = True
-        self.has_posix_rename = True
-        #: None until it has worked
+        #: None until they have worked
+        self.has_posix_rename: bool | None = None
         self.has_fsync: bool | None = None
         self.directories_want_mode = False
 
@@ -48,7 +48,7 @@ class Traits:
 
     def posix_rename_fails(self, reason: str) -> None:
         """Take note that RENAME has worked where posix-rename, which is announced, has failed."""
-        if not self.has_posix_rename:
+        if self.has_posix_rename is False:
             return
         self.has_posix_rename = False
         self._notice(f"the server announces posix-rename, and refuses it ({reason}): RENAME is used instead")
