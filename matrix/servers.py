@@ -8,9 +8,10 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.support.faulty_sftp import OpenIsRefused
+from asyncssh import SFTPPermissionDenied
+
 from tests.support.s3_server import S3Server
-from tests.support.sftp_servers import AsyncsshServer
+from tests.support.sftp_servers import AsyncsshServer, Fault, Proceed, Request
 
 PULLED = {"1.csv": b"one", "sub/2.csv": b"two", "sub/empty.csv": b""}
 PUSHED = {"a/3.bin": b"three", "a/b/4": b"four"}
@@ -42,7 +43,7 @@ class World:
             self._client.put_object(Bucket="example-outbound", Key=f"daily/{name}", Body=content)
         for name, content in BY_HAND.items():
             self._client.put_object(Bucket="example-outbound", Key=f"by-hand/{name}", Body=content)
-        sftp.fault = OpenIsRefused(path=_OnceBeneath("/pull/", "/push/"))
+        sftp.fault = _FirstTryIsRefused("/pull/", "/push/")
 
     @property
     def connections(self) -> dict[str, Any]:
@@ -98,16 +99,20 @@ class World:
         os.utime(local, (1e9, 1e9))  # older than any min_age
 
 
-class _OnceBeneath:
-    """Says yes to the first path beneath each of the directories."""
+class _FirstTryIsRefused(Fault):
+    """Refuses the first file beneath each of the directories, in the first try: on the connection that asks first."""
 
     def __init__(self, *directories: str) -> None:
-        self._left = set(directories)
+        self._directories = directories
+        self._refused: dict[str, tuple[str, int]] = {}
 
-    def __call__(self, path: str) -> bool:
-        found = {directory for directory in self._left if path.startswith(directory)}
-        self._left -= found
-        return bool(found)
+    async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
+        for directory in self._directories:
+            if request.name == "OPEN" and request.path.startswith(directory):
+                asked = request.path, server.connections_total
+                if self._refused.setdefault(directory, asked) == asked:
+                    raise SFTPPermissionDenied("refused by the test")
+        return await proceed()
 
 
 def _difference(where: str, found: dict[str, bytes], wanted: dict[str, bytes]) -> str:
