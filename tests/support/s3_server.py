@@ -270,17 +270,18 @@ class S3Server(S3Endpoint):
                 if fault := hook(request):
                     return _error(request, start_response, *fault)
             with self._one_at_a_time:
-                if fault := _failed_condition(request, self.unenforced):
-                    return _error(request, start_response, *fault)
-                if request.operation == "ListMultipartUploads":
+                refused = _failed_condition(request, self.unenforced)
+                if not refused and request.operation == "ListMultipartUploads":
                     return _xml(start_response, HTTPStatus.OK, self._list_uploads(request))
-                answer = self._ask_moto(request, environ, start_response)
+                answer = [] if refused else self._ask_moto(request, environ, start_response)
                 if request.operation == "CreateMultipartUpload":
                     for upload in s3_backends[DEFAULT_ACCOUNT_ID]["aws"].get_bucket(request.bucket).multiparts:
                         self._begun.setdefault(upload, datetime.now(UTC))
             for hook in tuple(self._after):
                 if fault := hook(request):
                     return _error(request, start_response, *fault)
+            if refused:  # an answer like any other
+                return _error(request, start_response, *refused)
         except ConnectionError:
             with contextlib.suppress(OSError):
                 environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
