@@ -42,7 +42,7 @@ async def transfer(job: dict[str, Any]) -> dict[str, Any]:
     session = boto3.Session(**login)
     client = session.client("s3", endpoint_url=job["s3"], config=Config(s3={"addressing_style": "path"}))
     ignore = lambda *_: None  # noqa: E731
-    watcher: Any = SimpleNamespace(outcome=ignore, progress=ignore, notice=ignore)
+    watcher: Any = SimpleNamespace(outcome=ignore, progress=ignore, notice=ignore, remark=ignore)
     async with (
         Bucket(job["bucket"], client, session, options) as bucket,
         SftpSession(SftpServer(**job["sftp"]), options) as sftp,

@@ -270,7 +270,7 @@ def _error_of(failed: Exception, server: SftpServer, events: login.Events, trust
 
 
 def _words(failed: Exception) -> str:
-    return str(getattr(failed, "reason", "") or failed or type(failed).__name__)
+    return str(getattr(failed, "reason", "") or paths.reason_of(failed))
 
 
 def _is_refusal(failed: Exception) -> bool:
