@@ -56,9 +56,9 @@ class World(NamedTuple):
         return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
     def marked(self, prefix: str) -> list[str]:
-        """Return the key of each push under a prefix, as often as it was pushed."""
+        """Return the key of each push under a prefix, as often as it was pushed. Probes are of names of our own."""
         copies = (request for request in self.s3.requests if request.operation == "CopyObject")
-        return sorted(copy.key for copy in copies if copy.key.startswith(prefix))
+        return sorted(copy.key for copy in copies if copy.key.startswith(prefix) and "/.sftp-s3/" not in copy.key)
 
 
 def sqs_client(endpoint: str) -> Any:
