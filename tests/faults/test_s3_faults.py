@@ -43,6 +43,7 @@ from tests.faults.harness import (
     run_push,
     write_tree,
 )
+from tests.support.faulty_sftp import RENAMES
 from tests.support.s3_server import ACCESS_KEY, REGION, S3Request, S3Server
 from tests.support.sftp_servers import AsyncsshServer, Fault, Proceed, Request
 
@@ -486,7 +487,7 @@ class TestRefusedMarks:
         """The first one to get its name is refused by the server, the others are marked at once, and all refused."""
         put_objects(s3, bucket, FILES)
         marks_at_once = threading.Barrier(len(FILES) - 1, timeout=30)
-        renames = 0
+        first = ""
 
         @s3.before
         def refused(request: S3Request) -> tuple[int, str] | None:
@@ -497,10 +498,10 @@ class TestRefusedMarks:
 
         class FirstRenameFails(Fault):
             async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
-                nonlocal renames
-                if request.name == "POSIX-RENAME":
-                    renames += 1
-                    if renames == 1:
+                nonlocal first
+                if request.name in RENAMES:
+                    first = first or request.target
+                    if request.target == first:
                         raise asyncssh.SFTPPermissionDenied("not this one")
                 return await proceed()
 

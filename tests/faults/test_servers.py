@@ -173,7 +173,7 @@ PUSHES: dict[str, Case] = {
     "disk full halfway": fails(lambda: faulty.DiskFull(after=MiB), None),
     "close fails": fails(faulty.CloseFails),
     "close of one fails": fails(lambda: Acts(_fail, ("CLOSE",), nth=3, after=True), None),
-    "fsync fails": fails(lambda: faulty.Refuses(("FSYNC",))),
+    "fsync fails": Case(lambda: faulty.Refuses(("FSYNC",))),
     "fstat fails": Case(lambda: faulty.Refuses(("FSTAT",))),
     "rename refused": fails(faulty.RenameIsRefused),
     "rename refused, no posix-rename": fails(lambda: Together(faulty.NoPosixRename(), faulty.RenameIsRefused())),
