@@ -1,7 +1,7 @@
 """
 What a transfer needs of a server, on every real one that can be had: ``make servers``.
 
-What one of them cannot do is declared in :data:`GAPS`, with its reason; docs/servers.md shows the same.
+What one of them cannot do is declared in :data:`GAPS`, with its reason.
 """
 
 from __future__ import annotations
@@ -33,8 +33,6 @@ from tests.support.s3_server import S3Request, S3Server
 from tests.support.sftp_servers import (
     AsyncsshServer,
     ErlangSftpServer,
-    GreenEndServer,
-    NodeSftpServer,
     OpenSshServer,
     ProftpdServer,
     RcloneSftpServer,
@@ -49,8 +47,6 @@ SERVERS: dict[str, type[SftpServer]] = {
     "rclone serve sftp": RcloneSftpServer,
     "asyncssh": AsyncsshServer,
     "Erlang/OTP sftpd": ErlangSftpServer,
-    "Green End (gesftpserver)": GreenEndServer,
-    "node ssh2-sftp-server": NodeSftpServer,
 }
 #: what a server needs of a run
 OPTIONS: dict[str, dict[str, Any]] = {

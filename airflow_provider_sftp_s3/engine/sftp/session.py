@@ -364,6 +364,8 @@ class SftpSession:
         try:
             handle = await ask(sftp)
         except HandlesRepeat as repeat:
+            if sftp.kept:  # with those open beside it, one file at a time is several
+                raise ConnectionFailed(str(repeat), sftp.number, given_up=True) from None
             self._handles_repeat = repeat
             raise
         except ServerRefused as refused:
