@@ -205,7 +205,7 @@ def _deals_with_packets(which: Any) -> Iterator[None]:
         yield
     assert dealt_with.called, (
         f"asyncssh {version('asyncssh')} does all itself, and is slower. If it was not tried yet, add it to TRIED in "
-        "engine/ssh_packets.py and to matrix/rows.py, and run tests/integration/test_ssh_packets.py with it, then this"
+        "engine/sftp/packets.py and to matrix/rows.py, and run tests/integration/test_ssh_packets.py with it, then this"
     )
 
 

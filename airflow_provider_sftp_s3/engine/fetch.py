@@ -27,11 +27,7 @@ from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
 
 #: Bytes asked for ahead of a large file, and parts of it on their way to S3 at once.
 READ_AHEAD = 16 * MiB
-
-
 PARTS_AT_ONCE = 3
-
-
 #: How often a file that has changed since it was last looked at is looked at again.
 LOOKS = 3
 

@@ -19,8 +19,6 @@ from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
 
 #: Directories listed at once: enough that a far-away server does not leave the transfers waiting for names.
 LISTERS = 16
-
-
 #: Seconds between two looks at a file whose age is not known, at most. The whole run waits for them.
 MAX_PAUSE = 60.0
 

@@ -14,11 +14,7 @@ if TYPE_CHECKING:
 #: Files of a run that are logged one by one, and of those after them how many are one message, and for how long the
 #: first of these waits for the others.
 LOG_SINGLY = 25
-
-
 LOG_LINES = 100
-
-
 LOG_SECONDS = 0.5
 
 

@@ -15,30 +15,16 @@ from airflow_provider_sftp_s3.engine.strip import Search
 
 #: https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
 MAX_KEY_BYTES = 1024
-
-
 #: NAME_MAX of the file systems behind nearly every server. Some servers lose a longer name without a word.
 MAX_NAME_BYTES = 255
-
-
 #: Bytes or characters of a path that are shown: Linux opens none that is longer (PATH_MAX).
 MAX_PATH_SHOWN = 4096
-
-
 #: Characters that are shown of what a server says: a log, and Airflow's database, have to hold it for every file.
 MAX_TEXT_SHOWN = 1000
-
-
 #: EMFILE and ENFILE, where a library gives their text only: Python's and Rust's.
 _NO_MORE_FILES = re.compile(r"\[Errno 2[34]\]|os error 2[34]\b|\bcode: 2[34]\b")
-
-
 _TEMPORARY = re.compile(rb"\.[0-9a-f]{16}\.part")
-
-
 _DELETING = re.compile(rb"\.[0-9a-f]{16}\.(?:(.+)\.)?del", re.DOTALL)
-
-
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 

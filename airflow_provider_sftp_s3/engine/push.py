@@ -52,17 +52,11 @@ from airflow_provider_sftp_s3.engine.unsynced import Unknown, reason_to_skip
 
 #: Bytes of one file that are written in a session and not yet acknowledged.
 WRITE_WINDOW = 8 * MiB
-
-
 #: Bytes of the budget that a large file takes. Measured: it has a quarter of that in memory, and a few large files at
 #: once are faster than many: a third at 200 x 5 MiB.
 IN_HAND = 16 * MiB
-
-
 #: After so many objects that were synced already, the next one is looked at before it is asked for.
 SYNCED_IN_A_ROW = 8
-
-
 #: How often an object that is overwritten while it is pushed is taken again.
 VERSIONS = 3
 

@@ -38,18 +38,12 @@ _log = logging.getLogger(__name__)
 #: Files that are worked on at once, at any concurrency up to this: each may have a connection to S3, and Linux lets a
 #: process open 1,024 files by default.
 MAX_WORKERS = 512
-
-
 #: Files that are worked on for each that may be open. One that is moved or marked is open no more, and leaves its place
 #: to the next one: see Handles. Far away a small file takes six round trips in a pull, and is open in one of them. In a
 #: push it takes half of that, and two requests to S3: more than this only takes more connections to S3, measured.
 FILES_PER_HANDLE = {"pull": 6, "push": 4}
-
-
 #: Seconds after which a file is begun again that met expired credentials.
 RENEWAL_SECONDS = 0.5
-
-
 #: Seconds between two lines of progress.
 PROGRESS_SECONDS = 30.0
 

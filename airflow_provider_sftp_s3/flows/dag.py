@@ -33,8 +33,6 @@ from airflow_provider_sftp_s3.transfers.sftp_tree_to_s3 import SftpTreeToS3Opera
 
 #: Longest time between two tries of a task: the exponential backoff grows up to here.
 MAX_RETRY_DELAY = timedelta(hours=1)
-
-
 #: `@continuous` starts the next run as soon as one has failed, and a flow that fails at once (a wrong password) would
 #: do so for ever. Airflow pauses it after so many failures in a row; with the default retries and a server that is
 #: down, that is after more than two days.

@@ -31,14 +31,8 @@ class Field:
 
 
 DURATION = "seconds, or numbers with units such as '90s', '1h30m', '7d' (w, d, h, m, s)"
-
-
 GLOBS = "a glob such as '*.csv' (in quotes), or a list of globs; templates, too"
-
-
 CONNECTION = "the id of an Airflow connection; a template, too"
-
-
 #: What makes a Dag of it.
 RUN_FIELDS = {
     "name": Field(
@@ -135,7 +129,5 @@ FIELDS = {
 
 
 ALL_FIELDS = FIELDS["pull"] | FIELDS["push"]
-
-
 #: Which objects are there to push.
 LISTING_FIELDS = ("include", "exclude", "mark", "aws_conn_id")

@@ -29,19 +29,11 @@ if TYPE_CHECKING:
 #: Seconds of a round trip, and bytes of a file, from which on it pays to write it in several sessions, and in how many:
 #: OpenSSH's sshd allows 10 on a connection (MaxSessions).
 FAR = 0.005
-
-
 WIDE = 8 * MiB
-
-
 SESSIONS = 8
-
-
 #: Bytes that all files together ask a nearer server for ahead, about: enough for 1.6 GiB/s. What OpenSSH has read and
 #: not sent yet it moves about in memory: a seventh of the time of many large files.
 NEAR_WINDOW = 4 * MiB
-
-
 #: Files that are left open on one connection at most, which S3 has not got: see RemoteFile.keep.
 MAX_KEPT = 100
 

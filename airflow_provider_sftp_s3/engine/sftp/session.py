@@ -44,22 +44,14 @@ from airflow_provider_sftp_s3.engine.tasks import cancel_all, forget
 #: How long the requests that clean up after a failure may take at the end of a run. With the watchdog's delay and the
 #: time that the connection has to end no wait is longer than its limit and two seconds.
 FAREWELL_SECONDS = 1.0
-
-
 #: Requests for more names of one directory that are on the way at once.
 MAX_LISTINGS_AHEAD = 16
-
-
 #: Names that one directory may have, and their bytes in all: so many take some 600 MB of memory.
 MAX_ENTRIES = 2_000_000
 MAX_NAMES_BYTES = 256 * MiB
-
-
 #: How often a server may list each name, and how many names it may repeat in any case. Some list a few names twice.
 MAX_REPEATS = 3
 MAX_REPEATED = 1000
-
-
 T = TypeVar("T")
 
 
@@ -413,7 +405,7 @@ class SftpSession:
     @property
     def is_openssh(self) -> bool:
         """
-        Whether the server is OpenSSH's own: see :attr:`~airflow_provider_sftp_s3.engine.ssh.Channel.is_openssh`.
+        Whether the server is OpenSSH's own: see ``Channel.is_openssh`` in :mod:`.connection`.
 
         Then :meth:`open_again` is safe, and a request need not wait for the answer to the one before it.
         """
