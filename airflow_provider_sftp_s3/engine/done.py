@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import posixpath
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
+from typing import Any
 
 from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.errors import ChangedWhileReading, ConnectionFailed, NotFound, ServerRefused
@@ -22,7 +23,7 @@ from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
 from airflow_provider_sftp_s3.engine.s3.requests import S3Refused
 from airflow_provider_sftp_s3.engine.settings import PullSettings
 from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
-from airflow_provider_sftp_s3.engine.tasks import forget
+from airflow_provider_sftp_s3.engine.tasks import Once
 
 
 class DoneDirectories:
@@ -50,7 +51,7 @@ class DoneDirectories:
         self._bucket = bucket
         self._fetcher = fetcher
         self._notices = notices
-        self._made: dict[bytes, asyncio.Task[None]] = {}
+        self._made = Once()
         self._used: set[bytes] = set()
         self._trying = asyncio.Lock()
         #: whether an mtime that was set is there afterwards: None until the first file is purged
@@ -155,7 +156,7 @@ class DoneDirectories:
                     await self._make(directory, wait=True)
                 raise
             # It is the done directory that is gone, or was never made.
-            self._made.pop(directory, None)
+            self._made.again(directory)
             make = wait = True
         raise AssertionError("unreachable")
 
@@ -192,19 +193,15 @@ class DoneDirectories:
 
         :param wait: for the server's answer; else only until the request is on its way.
         """
-        if directory not in self._made:
-            self._made[directory] = asyncio.create_task(self._session.make_directory(directory))
-            self._made[directory].add_done_callback(forget)  # whoever waits may be gone
-        task = self._made[directory]
-        if not wait:
+
+        def make() -> Coroutine[Any, Any, None]:
+            return self._session.make_directory(directory)
+
+        if wait:
+            await self._made.done(directory, make)
+        else:
+            self._made.begin(directory, make)
             await asyncio.sleep(0)  # what was begun before goes first
-            return
-        try:
-            await asyncio.shield(task)
-        except (ConnectionFailed, ServerRefused):
-            if self._made.get(directory) is task:
-                del self._made[directory]
-            raise
 
     async def remove_empty(self) -> None:
         """Remove the done directories in which nothing is left."""

@@ -1,10 +1,39 @@
-"""Tasks and futures that nobody waits for."""
+"""Tasks and futures that nobody waits for, and those that many wait for."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
+
+
+class Once:
+    """Work on paths that many ask for, done once for each. After a failure, the next who asks begins it anew."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[bytes, asyncio.Task[None]] = {}
+
+    def begin(self, path: bytes, work: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
+        """Begin the work on `path`, unless somebody has, and return its task. Nobody has to wait for it."""
+        task = self._tasks.get(path)
+        if task is None:
+            task = self._tasks[path] = asyncio.create_task(work())
+            task.add_done_callback(forget)  # whoever waits may be gone
+        return task
+
+    async def done(self, path: bytes, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Wait until the work on `path` is done, as :meth:`begin` begins it. Raises what that raises."""
+        task = self.begin(path, work)
+        try:
+            await asyncio.shield(task)  # others wait for it, too
+        except Exception:
+            if self._tasks.get(path) is task:
+                del self._tasks[path]
+            raise
+
+    def again(self, path: bytes) -> None:
+        """Have the work on `path` begun anew by the next who asks."""
+        self._tasks.pop(path, None)
 
 
 def cancel_all(tasks: Iterable[asyncio.Future[Any]]) -> None:

@@ -1,4 +1,4 @@
-"""Tasks that nobody waits for: they end, and nothing is logged of how."""
+"""Tasks that nobody waits for: they end, and nothing is logged of how. And those that many wait for."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_sftp_s3.engine.tasks import cancel_all, forget
+from airflow_provider_sftp_s3.engine.tasks import Once, cancel_all, forget
 
 pytestmark = pytest.mark.unit
 
@@ -62,3 +62,73 @@ async def test_what_is_cancelled_ends_whatever_it_does_about_that() -> None:
 
     assert await told_of(work) == []
     assert ended == ["out"]
+
+
+class _Work:
+    """Counts how often it was begun; fails the first `failures` times."""
+
+    def __init__(self, failures: int = 0) -> None:
+        self.begun = 0
+        self.may_end = asyncio.Event()
+        self._failures = failures
+
+    async def __call__(self) -> None:
+        self.begun += 1
+        fails = self.begun <= self._failures
+        await self.may_end.wait()
+        if fails:
+            raise ZeroDivisionError
+
+
+class TestOnce:
+    async def test_many_who_ask_wait_for_one(self) -> None:
+        once, work = Once(), _Work()
+        waiting = [asyncio.create_task(once.done(b"a", work)) for _ in range(3)]
+        await asyncio.sleep(0.01)
+        assert not any(task.done() for task in waiting)
+        work.may_end.set()
+        await asyncio.gather(*waiting)
+        await once.done(b"a", work)
+        assert work.begun == 1
+        await once.done(b"b", work)
+        assert work.begun == 2
+
+    async def test_a_failure_is_everybodys_who_waits_and_the_next_begins_anew(self) -> None:
+        once, work = Once(), _Work(failures=1)
+        work.may_end.set()
+        answers = await asyncio.gather(*(once.done(b"a", work) for _ in range(3)), return_exceptions=True)
+        assert [type(answer) for answer in answers] == [ZeroDivisionError] * 3
+        assert work.begun == 1
+        await once.done(b"a", work)
+        assert work.begun == 2
+
+    async def test_who_is_cancelled_does_not_end_it_for_the_others(self) -> None:
+        once, work = Once(), _Work()
+        one, other = (asyncio.create_task(once.done(b"a", work)) for _ in range(2))
+        await asyncio.sleep(0.01)
+        one.cancel()
+        await asyncio.wait({one})
+        work.may_end.set()
+        await other
+        assert work.begun == 1
+
+    async def test_what_nobody_waits_for_fails_unheard_and_is_told_to_who_asks_next(self) -> None:
+        once, work = Once(), _Work(failures=1)
+        work.may_end.set()
+
+        async def begun() -> None:
+            once.begin(b"a", work)
+
+        assert await told_of(begun) == []
+        with pytest.raises(ZeroDivisionError):
+            await once.done(b"a", work)
+        assert work.begun == 1
+
+    async def test_again(self) -> None:
+        once, work = Once(), _Work()
+        work.may_end.set()
+        await once.done(b"a", work)
+        once.again(b"a")
+        once.again(b"never begun")
+        await once.done(b"a", work)
+        assert work.begun == 2

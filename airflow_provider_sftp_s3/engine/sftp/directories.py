@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import posixpath
-from collections.abc import Callable, Coroutine
-from typing import Any
 
 from airflow_provider_sftp_s3.engine import paths
-from airflow_provider_sftp_s3.engine.errors import (
-    NotFound,
-    ServerRefused,
-)
+from airflow_provider_sftp_s3.engine.errors import NotFound, ServerRefused
 from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
-from airflow_provider_sftp_s3.engine.tasks import forget
+from airflow_provider_sftp_s3.engine.tasks import Once
 
 
 class TargetDirectories:
@@ -23,33 +17,19 @@ class TargetDirectories:
     def __init__(self, session: SftpSession, root: bytes, owner: str) -> None:
         self._session = session
         self._owner = owner
-        self._tasks: dict[tuple[str, bytes], asyncio.Task[None]] = {}
         self._root = root
+        self._made = Once()
+        self._cleaned = Once()
 
     async def ensure(self, path: bytes) -> None:
         """Make `path` and what is missing above it, once for all the files in it."""
         if path != self._root:
-            await self._once(self._ensure, path)
+            await self._made.done(path, lambda: self._ensure(path))
 
     async def clean_up(self, path: bytes) -> None:
         """Remove the temporary files in `path` that earlier tries of this task have left, once."""
         if self._owner:
-            await self._once(self._clean_up, path)
-
-    async def _once(self, work: Callable[[bytes], Coroutine[Any, Any, None]], path: bytes) -> None:
-        which = work.__name__, path
-        task = self._tasks.get(which)
-        if task is None:
-            task = asyncio.create_task(work(path))
-            task.add_done_callback(forget)  # whoever waits may be gone
-            self._tasks[which] = task
-        try:
-            await asyncio.shield(task)
-        except Exception:
-            # The next file, or the next attempt, begins anew.
-            if self._tasks.get(which) is task:
-                del self._tasks[which]
-            raise
+            await self._cleaned.done(path, lambda: self._clean_up(path))
 
     async def _ensure(self, path: bytes) -> None:
         if await self._session.is_directory(path):
