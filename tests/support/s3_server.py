@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Self
@@ -269,28 +270,29 @@ class S3Server(S3Endpoint):
             for hook in tuple(self._before):
                 if fault := hook(request):
                     return _error(request, start_response, *fault)
+            begin: Callable[[], list[bytes]]  # begins the answer, once no hook has another in its place
             with self._one_at_a_time:
-                refused = _failed_condition(request, self.unenforced)
-                if not refused and request.operation == "ListMultipartUploads":
-                    return _xml(start_response, HTTPStatus.OK, self._list_uploads(request))
-                answer = [] if refused else self._ask_moto(request, environ, start_response)
+                if refused := _failed_condition(request, self.unenforced):
+                    begin = partial(_error, request, start_response, *refused)
+                elif request.operation == "ListMultipartUploads":
+                    begin = partial(_xml, start_response, HTTPStatus.OK, self._list_uploads(request))
+                else:
+                    begin = self._ask_moto(request, environ, start_response)
                 if request.operation == "CreateMultipartUpload":
                     for upload in s3_backends[DEFAULT_ACCOUNT_ID]["aws"].get_bucket(request.bucket).multiparts:
                         self._begun.setdefault(upload, datetime.now(UTC))
             for hook in tuple(self._after):
                 if fault := hook(request):
                     return _error(request, start_response, *fault)
-            if refused:  # an answer like any other
-                return _error(request, start_response, *refused)
+            return begin()
         except ConnectionError:
             with contextlib.suppress(OSError):
                 environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
             raise
-        return answer
 
-    def _ask_moto(self, request: S3Request, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
-        if not self._rewriting:
-            return list(self._moto(environ, start_response))
+    def _ask_moto(
+        self, request: S3Request, environ: dict[str, Any], start_response: Callable[..., Any]
+    ) -> Callable[[], list[bytes]]:
         begun: list[Any] = []
         body = before = b"".join(self._moto(environ, lambda *said: begun.extend(said)))
         for rewriter in self._rewriting:
@@ -299,8 +301,12 @@ class S3Server(S3Endpoint):
         if body != before:
             headers = [field for field in headers if field[0].lower() != "content-length"]
             headers.append(("Content-Length", str(len(body))))
-        start_response(status, headers, *more)
-        return [body]
+
+        def begin() -> list[bytes]:
+            start_response(status, headers, *more)
+            return [body]
+
+        return begin
 
     def _list_uploads(self, request: S3Request) -> str:
         """Answer as S3 does: in the order of the keys, those under the prefix. moto lists all, in no order."""
