@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import os
 import sys
@@ -11,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import botocore.loaders
 import hypothesis
 import pytest
 import uvloop
@@ -35,6 +37,16 @@ def pytest_configure(config: pytest.Config) -> None:
         for category in ("DeprecationWarning", "PendingDeprecationWarning", "FutureWarning"):
             config.addinivalue_line("filterwarnings", f"ignore::{category}")
         config.addinivalue_line("filterwarnings", "error:::airflow_provider_sftp_s3")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _models_are_read_once() -> Iterator[None]:
+    """Keep what botocore reads of its own files: each new session reads the model of S3 again, for 0.15 s of CPU."""
+    loader = botocore.loaders.JSONFileLoader
+    with pytest.MonkeyPatch.context() as patch:
+        read = functools.cache(functools.partial(loader.load_file, loader()))
+        patch.setattr(loader, "load_file", lambda _, path: read(path))
+        yield
 
 
 _watcher = secrets.Watcher()
