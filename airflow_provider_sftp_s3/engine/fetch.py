@@ -64,6 +64,10 @@ class PulledFile:
     def size(self) -> int:
         return self.file.stat.size or 0
 
+    @property
+    def changed(self) -> float | None:
+        return self.file.stat.mtime
+
 
 class _Look(NamedTuple):
     """What one look at an open file has shown; `uploaded` where S3 has it."""

@@ -215,13 +215,14 @@ class Tree:
             elif paths.is_deleting(entry.name):
                 yield Outcome(self.label(path), "failed", reason="the name is one that this provider uses itself")
             elif relative in held_back:
-                yield Outcome(self.label(path), "skipped", reason="waits until an earlier one of its name is deleted")
+                reason = "waits until an earlier one of its name is deleted"
+                yield Outcome(self.label(path), "skipped", reason=reason, changed=entry.stat.mtime, left=True)
             else:
                 file = SourceFile(path, relative, entry.stat, done_state)
                 if self.min_age and (entry.stat.mtime is None or entry.stat.mtime > now + self.min_age):
                     self._of_unknown_age.append(file)
                 elif entry.stat.mtime is not None and is_young(entry.stat.mtime, now, self.min_age):
-                    yield Outcome(self.label(path), "skipped", reason="young")
+                    yield Outcome(self.label(path), "skipped", reason="young", changed=entry.stat.mtime, left=True)
                 else:
                     yield file
 

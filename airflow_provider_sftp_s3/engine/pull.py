@@ -156,6 +156,6 @@ class Pull(Transfer[PulledFile]):
             uploaded = await (self._done.end_left if file.left else self._done.move)(pulled, key, uploaded)
             pulled.uploaded = None
         if uploaded is None:
-            return Outcome(pulled.label, "skipped", reason="young")
+            return Outcome(pulled.label, "skipped", reason="young", changed=pulled.changed, left=True)
         size = uploaded.read.size or 0
         return Outcome(pulled.label, "transferred", target, bytes=size, seconds=time.monotonic() - started)

@@ -35,7 +35,7 @@ from airflow_provider_sftp_s3.engine.errors import (
 )
 from airflow_provider_sftp_s3.engine.globs import Globs
 from airflow_provider_sftp_s3.engine.limits import Caps, off_the_clock
-from airflow_provider_sftp_s3.engine.model import ObjectEntry, Outcome, Report
+from airflow_provider_sftp_s3.engine.model import ObjectEntry, Outcome, Report, seconds_of
 from airflow_provider_sftp_s3.engine.naming import Namesakes
 from airflow_provider_sftp_s3.engine.observer import Observer
 from airflow_provider_sftp_s3.engine.options import KiB, MiB, TransferOptions
@@ -61,21 +61,27 @@ SYNCED_IN_A_ROW = 8
 VERSIONS = 3
 
 
-@dataclass(frozen=True)
+@dataclass
 class PushedObject:
     """
     An object to push, with what a report calls it.
 
     :param namesake: the key before it in the run that comes to the same path, if any does.
+    :param version: what S3 has said of it last.
     """
 
     entry: ObjectEntry
     label: str
     namesake: str | None = None
+    version: Version | None = None
 
     @property
     def size(self) -> int:
         return max(self.entry.size, 0)
+
+    @property
+    def changed(self) -> float | None:
+        return seconds_of(self.version.modified if self.version else self.entry.modified)
 
 
 async def push(
@@ -127,7 +133,7 @@ class Push(Transfer[PushedObject]):
             await self._ledger.load()
         try:
             async with contextlib.aclosing(self._objects()) as objects:
-                await self._run.transfer_all(objects, self.transfer)
+                await self._run.transfer_all(objects, self.transfer, self._is_left)
         finally:
             if self.strip is not None:
                 self.strip.close()
@@ -217,6 +223,14 @@ class Push(Transfer[PushedObject]):
         given = self.settings.keys is not None
         return given or version.modified >= since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
+    async def _is_left(self, pushed: PushedObject) -> bool:
+        """Say whether an object behind a cap has to be pushed by the next run, as far as S3 lets us know."""
+        try:
+            pushed.version = await self.bucket.head(pushed.entry.key)
+            return pushed.version is not None and not (await self._look(pushed.entry.key, pushed.version)).reason
+        except FileError:
+            return True
+
     def _path_of(self, key: str) -> bytes:
         return paths.path_for(self.root, key, self.prefix, self.strip)
 
@@ -246,6 +260,7 @@ class Push(Transfer[PushedObject]):
                         self._unknown.note(pushed.label)
                     return Outcome(pushed.label, "skipped", reason="deleted")
                 held.callback(download.close)
+                pushed.version = download.version
                 # After a first attempt the server has bytes that were overwritten in S3 while they were sent: they
                 # have to be replaced, even where another run has pushed and marked the newer ones meanwhile.
                 look = await self._look(key, download.version)

@@ -44,6 +44,8 @@ MAX_WORKERS = 512
 FILES_PER_HANDLE = {"pull": 6, "push": 4}
 #: Seconds after which a file is begun again that met expired credentials.
 RENEWAL_SECONDS = 0.5
+#: Files that are counted behind a cap: those are left for the next run.
+MAX_LEFT = 10_000
 #: Seconds between two lines of progress.
 PROGRESS_SECONDS = 30.0
 
@@ -58,6 +60,10 @@ class Item(Protocol):
     @property
     def size(self) -> int:
         """Bytes, as the listing says; 0 where it does not know."""
+
+    @property
+    def changed(self) -> float | None:
+        """When it was changed last, in seconds since 1970, as the listing says; None where it does not know."""
 
 
 T = TypeVar("T", bound=Item)
@@ -90,7 +96,9 @@ class Run(Generic[T]):
                     f"no more than {most} files are moved at once: the system opens only {open_files_allowed()} files "
                     "and connections for this process. Raise that limit (ulimit -n) to go faster"
                 )
+        #: no more is begun, and why: a cap is reached, or nothing more can be opened
         self._stop = False
+        self._capped = False
         self._losses = Losses()
         self._end: ConnectionFailed | None = None
         self._repeat: HandlesRepeat | None = None
@@ -105,12 +113,16 @@ class Run(Generic[T]):
             yield
 
     async def transfer_all(
-        self, listing: AsyncIterator[T | Outcome], transfer: Callable[[T], Awaitable[Outcome]]
+        self,
+        listing: AsyncIterator[T | Outcome],
+        transfer: Callable[[T], Awaitable[Outcome]],
+        is_left: Callable[[T], Awaitable[bool]] | None = None,
     ) -> None:
         """
         Transfer all that `listing` yields; an Outcome in it is already decided and only counted.
 
         :param transfer: moves one item. May be called again for an item under which the connection was lost.
+        :param is_left: says whether there is something to do about an item that comes behind a cap; None: there is.
 
         :raises ConnectionFailed: the connection is lost for good.
         :raises ConfigurationError: nothing more can work.
@@ -125,9 +137,10 @@ class Run(Generic[T]):
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._feed(listing, queue))
                 for _ in range(self._workers):
-                    group.create_task(self._work(queue, transfer))
+                    group.create_task(self._work(queue, transfer, is_left))
         except BaseExceptionGroup as several:
             error = _first(several)
+            self.report.more_left = True
         finally:
             ticker.cancel()
             self.report.seconds = time.monotonic() - self.report.started
@@ -137,27 +150,37 @@ class Run(Generic[T]):
             raise self._repeat
 
     async def _feed(self, listing: AsyncIterator[T | Outcome], queue: asyncio.Queue[T | None]) -> None:
+        behind = 0
         async for item in listing:
-            if self._stop:
+            if self._stop and not self._capped:
+                self.report.more_left = True
                 break
             if isinstance(item, Outcome):
                 self._settle(item)
                 continue
             self.progress.found_files += 1
             self.progress.found_bytes += item.size
+            if self._capped:
+                behind += 1
+                if behind > MAX_LEFT:
+                    self.report.more_left = True
+                    break
             await queue.put(item)
         self.progress.listing = False
         for _ in range(self._workers):
             await queue.put(None)
 
-    async def _work(self, queue: asyncio.Queue[T | None], transfer: Callable[[T], Awaitable[Outcome]]) -> None:
+    async def _work(
+        self,
+        queue: asyncio.Queue[T | None],
+        transfer: Callable[[T], Awaitable[Outcome]],
+        is_left: Callable[[T], Awaitable[bool]] | None,
+    ) -> None:
         while (item := await queue.get()) is not None:
-            if self._stop:
-                continue
-            if not await self.caps.admit(item.size):
-                if not self._stop:
-                    self._stop = True
-                    self.observer.notice("max_files or max_bytes of this run is reached: the rest waits for the next")
+            if self._stop or not await self.caps.admit(item.size):
+                self._note_cap()
+                if is_left is None or await is_left(item):
+                    self.report.add_left(item.changed)
                 continue
             outcome = await self._outcome_of(item, transfer)
             await self.caps.settle(item.size, outcome.status == "transferred")
@@ -166,6 +189,11 @@ class Run(Generic[T]):
             self._settle(outcome)
             if self._end is not None:
                 raise self._end
+
+    def _note_cap(self) -> None:
+        if not self._stop:
+            self._stop = self._capped = True
+            self.observer.notice("max_files or max_bytes of this run is reached: the rest waits for the next")
 
     async def _outcome_of(self, item: T, transfer: Callable[[T], Awaitable[Outcome]]) -> Outcome:
         started = time.monotonic()
@@ -211,7 +239,8 @@ class Run(Generic[T]):
         else:
             reason = paths.said(f"{type(error).__name__}: {error}")
             _log_unforeseen(item.label, error)
-        return Outcome(item.label, "failed", reason=reason, seconds=time.monotonic() - started)
+        seconds = time.monotonic() - started
+        return Outcome(item.label, "failed", reason=reason, seconds=seconds, changed=item.changed)
 
     def _settle(self, outcome: Outcome) -> None:
         self.report.add(outcome)

@@ -113,7 +113,9 @@ class SftpS3Hook(BaseHook):
         :param shard: which part of the tree to pull: ``2/8`` is the second of eight. None: the whole tree.
         :param destination: whom the mark of a pulled object names as having it already. None: `sftp_conn_id`.
         :param options: :class:`~airflow_provider_sftp_s3.engine.options.TransferOptions`, or a dict of its fields.
-        :return: the report, JSON: direction, transferred, bytes, seconds, skipped, failed, failures, targets, purged.
+        :return: the report, JSON: direction, transferred, bytes, seconds, skipped, failed, failures, targets, purged,
+            left (how many files the next run has to do: what failed, is young, or over a cap), more_left (whether there
+            are more than were counted), oldest_age (seconds since the oldest of these was changed; None: not known).
         :raises AirflowFailException: a setting, a credential or a directory is wrong: Airflow does not retry the task.
         :raises TransferError: something failed; its `report` says what was done all the same.
         :raises ConnectionFailed: the server or S3 cannot be reached; nothing was moved.

@@ -53,7 +53,9 @@ class S3ToSftpOperator(TransferOperator):
     :param max_bytes: push at most so many bytes in one run. A larger object goes alone.
     :param dry_run: list what would be done, touch nothing. (templated)
     :param options: :class:`~airflow_provider_sftp_s3.engine.options.TransferOptions`, or a dict of its fields.
-    :return: the report, JSON: direction, transferred, bytes, seconds, skipped, failed, failures, targets, purged.
+    :return: the report, JSON: direction, transferred, bytes, seconds, skipped, failed, failures, targets, purged,
+        left (how many files the next run has to do: what failed, is young, or over a cap), more_left (whether there
+        are more than were counted), oldest_age (seconds since the oldest of these was changed; None: not known).
     :raises AirflowFailException: at once, with no retries, where a setting, a credential or a directory is wrong.
     :raises TransferError: something failed; the report is in XCom under ``report``.
     """

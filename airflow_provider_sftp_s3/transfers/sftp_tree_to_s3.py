@@ -53,7 +53,9 @@ class SftpTreeToS3Operator(TransferOperator):
     :param destination: the name under which marks know the partner: a push to it does not send back what came from it.
         None: `sftp_conn_id`. Give the same to all operators whose connections lead to one partner. (templated)
     :param options: :class:`~airflow_provider_sftp_s3.engine.options.TransferOptions`, or a dict of its fields.
-    :return: the report, JSON: direction, transferred, bytes, seconds, skipped, failed, failures, targets, purged.
+    :return: the report, JSON: direction, transferred, bytes, seconds, skipped, failed, failures, targets, purged,
+        left (how many files the next run has to do: what failed, is young, or over a cap), more_left (whether there
+        are more than were counted), oldest_age (seconds since the oldest of these was changed; None: not known).
     :raises AirflowFailException: at once, with no retries, where a setting, a credential or a directory is wrong.
     :raises TransferError: something failed; the report is in XCom under ``report``.
     """

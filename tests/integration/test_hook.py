@@ -131,7 +131,7 @@ def test_in_a_task(ends: Ends) -> None:
     assert report.pop("seconds") > 0
     assert report == {
         **{"direction": "pull", "transferred": 1, "bytes": 6, "skipped": {}, "failed": 0, "failures": []},
-        **{"targets": [f"s3://{ends.bucket}/to/a.txt"], "purged": 0},
+        **{"targets": [f"s3://{ends.bucket}/to/a.txt"], "purged": 0, "left": 0, "more_left": False, "oldest_age": None},
     }
     assert set(report) | {"seconds"} == set(xcom(instances["operator", -1]))
 

@@ -255,10 +255,20 @@ async def test_keep_skips_what_s3_already_has(engine: Engine, inbox: Path) -> No
 async def test_caps_leave_the_rest_for_the_next_run(engine: Engine, inbox: Path) -> None:
     """max_files and max_bytes."""
     put(inbox, {f"{number}.txt": b"12345" for number in range(6)})
-    assert (await engine.pull(max_files=2)).transferred == 2
-    assert (await engine.pull(max_bytes=12)).transferred == 2
-    assert (await engine.pull()).transferred == 2
-    assert len(engine.s3.objects(engine.bucket)) == 6
+    os.utime(inbox / "5.txt", (time.time() - 1.5e9,) * 2)
+    report = await engine.pull(max_files=2)
+    assert (report.transferred, report.left, report.more_left) == (2, 4, False)
+    assert report.oldest_age == pytest.approx(1.5e9, abs=600)
+    report = await engine.pull(max_bytes=12)
+    assert (report.transferred, report.left) == (2, 2)
+    put(inbox, {"young.txt": b"1"})
+    os.utime(inbox / "young.txt")
+    report = await engine.pull(min_age=1000.0)
+    assert (report.transferred, report.left) == (2, 1)
+    assert report.oldest_age == pytest.approx(0, abs=600)
+    report = await engine.pull()
+    assert (report.transferred, report.left, report.oldest_age) == (1, 0, None)
+    assert len(engine.s3.objects(engine.bucket)) == 7
 
 
 async def test_dry_run_lists_and_touches_nothing(engine: Engine, inbox: Path) -> None:

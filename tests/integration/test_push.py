@@ -371,10 +371,14 @@ async def test_caps(fast: Engine) -> None:
     """The rest waits for the next run, given keys included."""
     keys = [f"{number}.txt" for number in range(6)]
     store(fast, dict.fromkeys(keys, b"12345"))
-    assert (await fast.push(max_files=2)).transferred == 2
-    assert (await fast.push(max_bytes=12)).transferred == 2
+    report = await fast.push(max_files=2)
+    assert (report.transferred, report.left, report.more_left) == (2, 4, False)
+    assert 0 <= (report.oldest_age if report.oldest_age is not None else -1) < 600
+    report = await fast.push(max_bytes=12)
+    assert (report.transferred, report.left) == (2, 2), "what is synced behind the cap is not left"
     left = [key for key in keys if not (fast.sftp.root / "out" / key).exists()]
-    assert (await fast.push(s3_keys=left, max_bytes=5)).transferred == 1
+    report = await fast.push(s3_keys=left, max_bytes=5)
+    assert (report.transferred, report.left) == (1, 1)
 
 
 async def test_dry_run(fast: Engine) -> None:
