@@ -79,6 +79,7 @@ class ObjectEntry(NamedTuple):
     etag: str = ""
     modified: str = ""
 
+
 def seconds_of(modified: str) -> float | None:
     """Return a time as :class:`ObjectEntry` has it in seconds since 1970; None: a store has written it otherwise."""
     with contextlib.suppress(ValueError):

@@ -31,6 +31,7 @@ class Field:
 
 
 DURATION = "seconds, or numbers with units such as '90s', '1h30m', '7d' (w, d, h, m, s)"
+SIZE = "a whole number of bytes above 0, or one with a unit such as '500 MB', '10GiB'"
 GLOBS = "a glob such as '*.csv' (in quotes), or a list of globs; templates, too"
 CONNECTION = "the id of an Airflow connection; a template, too"
 #: What makes a Dag of it.
@@ -78,7 +79,11 @@ TRANSFER_FIELDS = {
     "include": Field(values.texts, GLOBS),
     "exclude": Field(partial(values.texts, least=0), GLOBS),
     "max_files": Field(partial(values.count, low=1), "a whole number above 0"),
-    "max_bytes": Field(values.size, "a whole number of bytes above 0, or one with a unit such as '500 MB', '10GiB'"),
+    "max_bytes": Field(values.size, SIZE),
+    "min_size": Field(values.size, SIZE),
+    "max_size": Field(values.size, SIZE),
+    "max_age": Field(values.duration, DURATION),
+    "order": Field(partial(values.choice, among=("oldest",)), "oldest: begin with the oldest; or leave it out"),
     "dry_run": Field(values.boolean_or_template, "true or false; a template, too"),
     "options": Field(values.options, "a mapping of " + ", ".join(TransferOptions.__dataclass_fields__)),
 }
@@ -130,4 +135,4 @@ FIELDS = {
 
 ALL_FIELDS = FIELDS["pull"] | FIELDS["push"]
 #: Which objects are there to push.
-LISTING_FIELDS = ("include", "exclude", "mark", "aws_conn_id")
+LISTING_FIELDS = ("include", "exclude", "min_size", "max_size", "max_age", "order", "mark", "aws_conn_id")

@@ -27,7 +27,7 @@ def settings_of(kind: type[Settings], arguments: Mapping[str, Any], **of_the_tas
     :raises ConfigurationError: a value is not allowed; the message names the argument.
     """
     values = {name: arguments[name] for name in names_of(kind) if name in arguments}
-    for name in ("min_age", "retention"):
+    for name in ("min_age", "max_age", "retention"):
         if name in values:
             values[name] = seconds(name, values[name])
     if values.get("min_age", 0) is None:

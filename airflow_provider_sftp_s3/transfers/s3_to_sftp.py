@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_sftp_s3.transfers.base import TransferOperator
@@ -51,6 +52,11 @@ class S3ToSftpOperator(TransferOperator):
     :param exclude: glob or list of globs of objects to leave, likewise. It wins over `include`. (templated)
     :param max_files: push at most so many objects in one run; the rest waits for the next.
     :param max_bytes: push at most so many bytes in one run. A larger object goes alone.
+    :param min_size: leave smaller objects alone, in bytes.
+    :param max_size: leave larger objects alone, in bytes.
+    :param max_age: leave objects alone that were changed longer ago than this, by S3's ``LastModified``, as a
+        timedelta or in seconds.
+    :param order: ``oldest``: begin with those that were changed first; with `max_files` the oldest go.
     :param dry_run: list what would be done, touch nothing. (templated)
     :param options: :class:`~airflow_provider_sftp_s3.engine.options.TransferOptions`, or a dict of its fields.
     :return: the report, JSON: direction, transferred, bytes, seconds, skipped, failed, failures, targets, purged,
@@ -94,6 +100,10 @@ class S3ToSftpOperator(TransferOperator):
         exclude: str | list[str] | None = None,
         max_files: int | None = None,
         max_bytes: int | None = None,
+        min_size: int | None = None,
+        max_size: int | None = None,
+        max_age: timedelta | float | None = None,
+        order: str | None = None,
         dry_run: bool | str = False,
         options: TransferOptions | dict[str, Any] | None = None,
         **kwargs: Any,
@@ -112,6 +122,10 @@ class S3ToSftpOperator(TransferOperator):
         self.exclude = exclude
         self.max_files = max_files
         self.max_bytes = max_bytes
+        self.min_size = min_size
+        self.max_size = max_size
+        self.max_age = max_age
+        self.order = order
         self.dry_run = dry_run
         self.options = options
 

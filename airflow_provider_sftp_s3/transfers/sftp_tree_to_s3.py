@@ -46,6 +46,10 @@ class SftpTreeToS3Operator(TransferOperator):
     :param retention: purge done files this long after their transfer, as a timedelta or in seconds. None or 0: never.
     :param max_files: transfer at most so many files in one run; the rest waits for the next. Each shard counts its own.
     :param max_bytes: transfer at most so many bytes in one run. A larger file goes alone. Each shard counts its own.
+    :param min_size: leave smaller files alone, in bytes.
+    :param max_size: leave larger files alone, in bytes.
+    :param max_age: leave files alone that were changed longer ago than this, as a timedelta or in seconds.
+    :param order: ``oldest``: begin with those that were changed first; with `max_files` the oldest go.
     :param dry_run: list what would be done, touch nothing. (templated)
     :param shard: which part of the tree to pull, so that mapped tasks on several workers share a large one: ``2/8`` is
         the second of eight. Each file, done ones too, is in exactly one. Every task lists the whole tree, over a
@@ -92,6 +96,10 @@ class SftpTreeToS3Operator(TransferOperator):
         retention: timedelta | float | None = None,
         max_files: int | None = None,
         max_bytes: int | None = None,
+        min_size: int | None = None,
+        max_size: int | None = None,
+        max_age: timedelta | float | None = None,
+        order: str | None = None,
         dry_run: bool | str = False,
         shard: str | None = None,
         destination: str | None = None,
@@ -112,6 +120,10 @@ class SftpTreeToS3Operator(TransferOperator):
         self.retention = retention
         self.max_files = max_files
         self.max_bytes = max_bytes
+        self.min_size = min_size
+        self.max_size = max_size
+        self.max_age = max_age
+        self.order = order
         self.dry_run = dry_run
         self.shard = shard
         self.destination = destination

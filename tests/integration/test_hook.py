@@ -91,6 +91,9 @@ def test_every_argument_counts(ends: Ends) -> None:
         assert (
             ends.call(direction, max_bytes=1, max_files=1, options={"concurrency": 1}, dry_run=True)["transferred"] == 0
         )
+        assert ends.call(direction, min_size=10**9)["skipped"] == {"too small": 1}
+        assert ends.call(direction, max_size=1)["skipped"] == {"too large": 1}
+        assert ends.call(direction, max_age=10**10, order="oldest", dry_run=True)["skipped"] == {"dry run": 1}
     assert ends.call("pull", min_age=10**9)["transferred"] == 0
     assert ends.call("pull", after_transfer="keep")["transferred"] == 1
     assert ends.call("pull", after_transfer="keep")["transferred"] == 0

@@ -326,6 +326,10 @@ def test_a_pull_flow_is_one_task_with_the_flows_arguments() -> None:
             "done_dir": ".got",
             "max_files": "10",
             "max_bytes": "1GiB",
+            "min_size": "1kB",
+            "max_size": "5GiB",
+            "max_age": "30d",
+            "order": "oldest",
             "dry_run": "yes",
             "options": {"concurrency": "8", "memory_budget": "64MiB", "part_size": "8MiB", "conn_timeout": "30s"},
             "sftp_conn_id": "partner",
@@ -343,6 +347,8 @@ def test_a_pull_flow_is_one_task_with_the_flows_arguments() -> None:
     assert (pull.min_age, pull.retention) == (timedelta(minutes=2), timedelta(days=7))
     assert (pull.after_transfer, pull.done_dir) == ("keep", ".got")
     assert (pull.max_files, pull.max_bytes) == (10, 2**30)
+    assert (pull.min_size, pull.max_size, pull.order) == (1000, 5 * 2**30, "oldest")
+    assert pull.max_age == timedelta(days=30)
     assert TransferOptions.of(pull.options) == TransferOptions(
         concurrency=8, memory_budget=64 * 2**20, part_size=8 * 2**20, conn_timeout=30.0
     )

@@ -22,6 +22,6 @@ def test_a_number_that_is_none_is_named(field: str, number: Any) -> None:
 
         wrong: dict[str, Any] = {"s3_bucket": "a-bucket", field: number}
         with pytest.raises(ConfigurationError, match=f"{field} must be a whole number above 0, not {number!r}"):
-            unsynced_batches(**wrong)
+            unsynced_batches(selection={}, **wrong)
         with pytest.raises(AirflowFailException, match=f"{field} must be a whole number above 0"):
             S3ListUnsyncedOperator(task_id="list", **wrong).execute({})
