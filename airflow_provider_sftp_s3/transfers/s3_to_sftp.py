@@ -41,7 +41,7 @@ class S3ToSftpOperator(TransferOperator):
         in place of the first. (templated)
     :param mark: how a pushed object is marked: ``metadata`` (``synced=true``, by a copy of the object onto itself),
         ``tag``, ``auto``, the first of these two that is safe on the S3 store, or ``none``, which pushes everything
-        every time.
+        every time. (templated)
     :param destination: the name under which marks know the partner. An object that others have is pushed all the same.
         None: `sftp_conn_id`. Give the same to all operators whose connections lead to one partner. (templated)
     :param sftp_conn_id: Airflow connection of type `sftp`. (templated)
@@ -49,8 +49,8 @@ class S3ToSftpOperator(TransferOperator):
     :param include: glob or list of globs of objects to take. One with a ``/`` is matched against the key without its
         prefix, where ``**`` stands for any directories; else against the name. (templated)
     :param exclude: glob or list of globs of objects to leave, likewise. It wins over `include`. (templated)
-    :param max_files: push at most so many objects in one run; the rest waits for the next.
-    :param max_bytes: push at most so many bytes in one run. A larger object goes alone.
+    :param max_files: push at most so many objects in one run; the rest waits for the next. (templated)
+    :param max_bytes: push at most so many bytes in one run. A larger object goes alone. (templated)
     :param dry_run: list what would be done, touch nothing. (templated)
     :param options: :class:`~airflow_provider_sftp_s3.engine.options.TransferOptions`, or a dict of its fields.
     :return: the report, JSON: direction, transferred, bytes, seconds, skipped, failed, failures, targets, purged.
@@ -70,6 +70,9 @@ class S3ToSftpOperator(TransferOperator):
         "include",
         "exclude",
         "dry_run",
+        "mark",
+        "max_files",
+        "max_bytes",
     )
     _lists = ("s3_keys", "include", "exclude")
     _places = ("sftp_path", "s3_bucket", "s3_prefix", "s3_keys", "include", "strip_regex")
@@ -90,8 +93,8 @@ class S3ToSftpOperator(TransferOperator):
         aws_conn_id: str | None = "aws_default",
         include: str | list[str] = "*",
         exclude: str | list[str] | None = None,
-        max_files: int | None = None,
-        max_bytes: int | None = None,
+        max_files: int | str | None = None,
+        max_bytes: int | str | None = None,
         dry_run: bool | str = False,
         options: TransferOptions | dict[str, Any] | None = None,
         **kwargs: Any,
