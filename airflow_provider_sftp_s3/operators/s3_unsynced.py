@@ -12,7 +12,7 @@ from airflow_provider_sftp_s3.engine.errors import ConfigurationError
 from airflow_provider_sftp_s3.engine.paths import directory_prefix
 from airflow_provider_sftp_s3.engine.settings import PushSettings
 from airflow_provider_sftp_s3.engine_thread import EngineThread
-from airflow_provider_sftp_s3.hooks.arguments import judge, settings_of
+from airflow_provider_sftp_s3.hooks.arguments import judge, settings_of, whole_number
 from airflow_provider_sftp_s3.hooks.sftp_s3 import fails_for_good
 from airflow_provider_sftp_s3.operators.s3_events import Landed, landed
 from airflow_provider_sftp_s3.transfers.templates import TemplatedOperator
@@ -37,18 +37,31 @@ class S3ListUnsyncedOperator(TemplatedOperator):
     :param include: glob or list of globs, as for S3ToSftpOperator. (templated)
     :param exclude: glob or list of globs, as for S3ToSftpOperator. (templated)
     :param min_size: as for S3ToSftpOperator, as are `max_size`, `max_age` and `order`.
-    :param mark: as for S3ToSftpOperator: with ``none``, all objects are listed.
+    :param mark: as for S3ToSftpOperator: with ``none``, all objects are listed. (templated)
     :param destination: whom the objects are pushed to: the push's `destination` or, where it has none, its
         `sftp_conn_id`. (templated)
     :param aws_conn_id: Airflow connection of type `aws`. (templated)
-    :param batch_files: objects in a batch, at most.
+    :param batch_files: objects in a batch, at most. (templated)
     :param max_batches: batches, at most; Airflow maps over 1,024 (`max_map_length`). What is over that, or over 100,000
-        keys in all, since they live in XCom, waits for the next run.
+        keys in all, since they live in XCom, waits for the next run. (templated)
     :return: a list of lists of keys.
     :raises AirflowFailException: at once, with no retries, where a setting, a credential or the bucket is wrong.
     """
 
-    template_fields: Sequence[str] = ("s3_bucket", "s3_prefix", "include", "exclude", "aws_conn_id", "destination")
+    template_fields: Sequence[str] = (
+        "s3_bucket",
+        "s3_prefix",
+        "include",
+        "exclude",
+        "mark",
+        "aws_conn_id",
+        "destination",
+        "batch_files",
+        "max_batches",
+        "min_size",
+        "max_size",
+        "max_age",
+    )
     ui_color = "#f0f0e0"
 
     def __init__(
@@ -65,8 +78,8 @@ class S3ListUnsyncedOperator(TemplatedOperator):
         mark: str = "auto",
         destination: str = "sftp_default",
         aws_conn_id: str | None = "aws_default",
-        batch_files: int = 1000,
-        max_batches: int = 1000,
+        batch_files: int | str = 1000,
+        max_batches: int | str = 1000,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -160,8 +173,8 @@ def unsynced_batches(
     s3_prefix: str = "",
     selection: Mapping[str, Any],
     aws_conn_id: str | None = "aws_default",
-    batch_files: int = 1000,
-    max_batches: int = 1000,
+    batch_files: int | str = 1000,
+    max_batches: int | str = 1000,
 ) -> list[list[str]]:
     """
     Return the keys of unsynced objects in batches: what :class:`S3ListUnsyncedOperator` returns, with its arguments.
@@ -169,9 +182,8 @@ def unsynced_batches(
     :param selection: those that say which objects; with `s3_keys` among them, only these keys are looked at.
     :raises ConfigurationError: a setting, a credential or the bucket is wrong.
     """
-    for name, number in (("batch_files", batch_files), ("max_batches", max_batches)):
-        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-            raise ConfigurationError(f"{name} must be a whole number above 0, not {number!r}")
+    batch_files = _number_above_0("batch_files", batch_files)
+    max_batches = _number_above_0("max_batches", max_batches)
     from airflow_provider_sftp_s3.engine.model import seconds_of
     from airflow_provider_sftp_s3.engine.options import TransferOptions
     from airflow_provider_sftp_s3.engine.order import by_age
@@ -205,3 +217,10 @@ def unsynced_batches(
 
     keys = EngineThread().run(first)
     return [keys[start : start + batch_files] for start in range(0, len(keys), batch_files)]
+
+
+def _number_above_0(name: str, value: int | str) -> int:
+    number = whole_number(name, value)
+    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+        raise ConfigurationError(f"{name} must be a whole number above 0, not {value!r}")
+    return number

@@ -30,20 +30,33 @@ class S3UnsyncedSensor(TemplatedOperator, S3KeySensor):
 
     :param wait: how long after the end of a run's data interval an object may still come; then the task is skipped.
         So a backfilled day with no objects ends at once, while today's run gives a late partner time.
-    :param mark: as for S3ToSftpOperator.
+    :param mark: as for S3ToSftpOperator. (templated)
     :param destination: as for S3ListUnsyncedOperator. (templated)
     :param include: as for S3ToSftpOperator. (templated)
     :param exclude: as for S3ToSftpOperator. (templated)
     :param min_size: as for S3ToSftpOperator, as are `max_size`, `max_age` and `order`.
-    :param batch_files: as for S3ListUnsyncedOperator.
-    :param max_batches: as for S3ListUnsyncedOperator.
+    :param batch_files: as for S3ListUnsyncedOperator. (templated)
+    :param max_batches: as for S3ListUnsyncedOperator. (templated)
     :return: a list of lists of keys, as S3ListUnsyncedOperator.
     :raises AirflowSkipException: nothing has come. (On Airflow 2 an empty list is returned: what is mapped over it is
         skipped.)
     :raises AirflowFailException: a setting, a credential or the bucket is wrong.
     """
 
-    template_fields = ("bucket_name", "bucket_key", "aws_conn_id", "include", "exclude", "destination")
+    template_fields = (
+        "bucket_name",
+        "bucket_key",
+        "aws_conn_id",
+        "include",
+        "exclude",
+        "mark",
+        "destination",
+        "batch_files",
+        "max_batches",
+        "min_size",
+        "max_size",
+        "max_age",
+    )
     _places = ("bucket_name", "bucket_key", "include")
 
     def __init__(
@@ -54,12 +67,12 @@ class S3UnsyncedSensor(TemplatedOperator, S3KeySensor):
         destination: str = "sftp_default",
         include: str | list[str] = "*",
         exclude: str | list[str] | None = None,
-        min_size: int | None = None,
-        max_size: int | None = None,
-        max_age: timedelta | float | None = None,
+        min_size: int | str | None = None,
+        max_size: int | str | None = None,
+        max_age: timedelta | float | str | None = None,
         order: str | None = None,
-        batch_files: int = 1000,
-        max_batches: int = 1000,
+        batch_files: int | str = 1000,
+        max_batches: int | str = 1000,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)

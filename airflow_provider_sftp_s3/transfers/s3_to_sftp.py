@@ -42,7 +42,7 @@ class S3ToSftpOperator(TransferOperator):
         in place of the first. (templated)
     :param mark: how a pushed object is marked: ``metadata`` (``synced=true``, by a copy of the object onto itself),
         ``tag``, ``auto``, the first of these two that is safe on the S3 store, or ``none``, which pushes everything
-        every time.
+        every time. (templated)
     :param destination: the name under which marks know the partner. An object that others have is pushed all the same.
         None: `sftp_conn_id`. Give the same to all operators whose connections lead to one partner. (templated)
     :param sftp_conn_id: Airflow connection of type `sftp`. (templated)
@@ -50,12 +50,12 @@ class S3ToSftpOperator(TransferOperator):
     :param include: glob or list of globs of objects to take. One with a ``/`` is matched against the key without its
         prefix, where ``**`` stands for any directories; else against the name. (templated)
     :param exclude: glob or list of globs of objects to leave, likewise. It wins over `include`. (templated)
-    :param max_files: push at most so many objects in one run; the rest waits for the next.
-    :param max_bytes: push at most so many bytes in one run. A larger object goes alone.
-    :param min_size: leave smaller objects alone, in bytes.
-    :param max_size: leave larger objects alone, in bytes.
+    :param max_files: push at most so many objects in one run; the rest waits for the next. (templated)
+    :param max_bytes: push at most so many bytes in one run. A larger object goes alone. (templated)
+    :param min_size: leave smaller objects alone, in bytes. (templated)
+    :param max_size: leave larger objects alone, in bytes. (templated)
     :param max_age: leave objects alone that were changed longer ago than this, by S3's ``LastModified``, as a
-        timedelta or in seconds.
+        timedelta or in seconds. (templated)
     :param order: ``oldest``: begin with those that were changed first; with `max_files` the oldest go.
     :param dry_run: list what would be done, touch nothing. (templated)
     :param options: :class:`~airflow_provider_sftp_s3.engine.options.TransferOptions`, or a dict of its fields.
@@ -78,6 +78,12 @@ class S3ToSftpOperator(TransferOperator):
         "include",
         "exclude",
         "dry_run",
+        "mark",
+        "max_files",
+        "max_bytes",
+        "min_size",
+        "max_size",
+        "max_age",
     )
     _lists = ("s3_keys", "include", "exclude")
     _places = ("sftp_path", "s3_bucket", "s3_prefix", "s3_keys", "include", "strip_regex")
@@ -98,11 +104,11 @@ class S3ToSftpOperator(TransferOperator):
         aws_conn_id: str | None = "aws_default",
         include: str | list[str] = "*",
         exclude: str | list[str] | None = None,
-        max_files: int | None = None,
-        max_bytes: int | None = None,
-        min_size: int | None = None,
-        max_size: int | None = None,
-        max_age: timedelta | float | None = None,
+        max_files: int | str | None = None,
+        max_bytes: int | str | None = None,
+        min_size: int | str | None = None,
+        max_size: int | str | None = None,
+        max_age: timedelta | float | str | None = None,
         order: str | None = None,
         dry_run: bool | str = False,
         options: TransferOptions | dict[str, Any] | None = None,

@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("airflow_home")]
 
 
 @pytest.mark.parametrize("field", ["batch_files", "max_batches"])
-@pytest.mark.parametrize("number", [0, -1, True, 2.5, "10", None])
+@pytest.mark.parametrize("number", [0, -1, True, 2.5, "0", "ten", "", None])
 def test_a_number_that_is_none_is_named(field: str, number: Any) -> None:
     """By the function, and by the operator, which fails at once."""
     with warnings_of_ours_only():
