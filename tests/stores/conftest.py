@@ -42,13 +42,18 @@ class Store:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Do each test on each store, and with each mode of mark that is taken there."""
     if "mark" in metafunc.fixturenames:
-        pairs = [_on(name, mark) for name, about in STORES.items() for mark in about.modes]
+        pairs = [on(name, mark) for name, about in STORES.items() for mark in about.modes]
         metafunc.parametrize(("store", "mark"), pairs, indirect=["store"])
-    elif "store" in metafunc.fixturenames:
-        metafunc.parametrize("store", [_on(name) for name in STORES], indirect=True)
+    elif "store" in metafunc.fixturenames and not _chooses(metafunc):
+        metafunc.parametrize("store", [on(name) for name in STORES], indirect=True)
 
 
-def _on(name: str, *more: str) -> Any:
+def _chooses(metafunc: pytest.Metafunc) -> bool:
+    """Say whether a test is for some stores only."""
+    return any(mark.args[0] == "store" for mark in metafunc.definition.iter_markers("parametrize"))
+
+
+def on(name: str, *more: str) -> Any:
     """Return a parameter: all tests of a store run in one process, so that it starts once."""
     return pytest.param(name, *more, id="-".join((name, *more)), marks=pytest.mark.xdist_group(name))
 

@@ -69,6 +69,7 @@ STORES: dict[str, Tried] = {
         CephGateway.missing,
         "tag",
         _TAKES_NO_NOTICE,
+        {"tags of an upload in parts": "it does not show those that were given when it began: nothing replaces them"},
     ),
     "moto": Tried(
         "moto's own server",
@@ -88,7 +89,7 @@ STORES: dict[str, Tried] = {
         SwiftS3Api.missing,
         None,
         "it knows neither If-Match at a copy nor tags (501)",
-        {"tags": "501", "object lock": "it has none"},
+        {"tags": "501", "tags of an upload in parts": "501", "object lock": "it has none"},
     ),
     "rclone": Tried(
         "rclone serve s3",
@@ -98,6 +99,7 @@ STORES: dict[str, Tried] = {
         f"{_TAKES_NO_NOTICE}, and setting tags replaces the object",
         {
             "tags": "it has none",
+            "tags of an upload in parts": "it has none",
             "versions": "it has none",
             "object lock": "it has none",
             "dots in a bucket's name": "it takes none",

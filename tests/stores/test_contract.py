@@ -7,6 +7,7 @@ What one of them cannot do is declared in tests/stores/table.py, with its reason
 from __future__ import annotations
 
 import os
+import urllib.parse
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -20,7 +21,7 @@ from airflow_provider_sftp_s3.engine.errors import (
 from airflow_provider_sftp_s3.engine.options import KiB
 from airflow_provider_sftp_s3.engine.s3 import left_uploads, marks
 from tests.faults.harness import done_path, make_old, read_tree, write_tree
-from tests.stores.conftest import PART, Needs, Place
+from tests.stores.conftest import PART, Needs, Place, on
 
 pytestmark = pytest.mark.stores
 
@@ -139,7 +140,8 @@ class TestPush:
             assert (await place.push_to("b", mark=mark)).skipped["synced"] == len(names)
         assert place.contents() == names
 
-    async def test_an_object_keeps_its_headers_and_tags(self, place: Place, mark: str) -> None:
+    @pytest.mark.parametrize("in_parts", [False, True])
+    async def test_an_object_keeps_its_headers_and_tags(self, place: Place, mark: str, in_parts: bool) -> None:
         """Whatever a mark does to it. The bytes go as they are: an encoding is the reader's affair."""
         headers = {
             "CacheControl": "max-age=60",
@@ -147,24 +149,30 @@ class TestPush:
             "ContentEncoding": "gzip",
             "ContentLanguage": "de",
             "ContentType": "text/plain; charset=latin-1",
-            "Metadata": {"mine": "a = 'b', c", "mtime": "5"},
         }
+        metadata = {"mine": "a = 'b', c", "mtime": "5"}
         tags = {"cost": "a b/c", "x:y": ""}
-        wanted = {name: value for name, value in headers.items() if not place.store.lacks(name)}
-        for size, store in ((10, place.put), (PART + 1, place.put_in_parts)):
-            tagging = {} if place.store.lacks("tags") else {"Tagging": "cost=a%20b%2Fc&x%3Ay="}
-            store(f"{size}", b"x" * size, **wanted, **tagging)
-        assert (await place.push_to("b", mark=mark)).transferred == 2
-        for size in (10, PART + 1):
-            head = place.head(f"{size}")
-            found = {name.lower(): value for name, value in head["Metadata"].items()}
-            assert found.items() >= headers["Metadata"].items()  # type: ignore[attr-defined]
-            assert {name: head.get(name) for name in wanted if name != "Metadata"} == {
-                name: value for name, value in wanted.items() if name != "Metadata"
-            }
-            if not place.store.lacks("tags"):
-                assert place.tags(f"{size}").items() >= tags.items()
-            assert place.there("b")[f"{size}"] == b"x" * size
+        if place.store.lacks("tags of an upload in parts" if in_parts else "tags"):
+            tags = {}
+        store, body = (place.put_in_parts, FILES["two parts"]) if in_parts else (place.put, b"1")
+        more = {"Tagging": urllib.parse.urlencode(tags)} if tags else {}
+        store("f", body, **headers, Metadata=metadata, **more)
+        assert (await place.push_to("b", mark=mark)).transferred == 1
+        assert place.there("b") == place.contents() == {"f": body}
+        found = place.head("f")
+        assert headers.items() <= found.items()
+        assert metadata.items() <= {name.lower(): value for name, value in found["Metadata"].items()}.items()
+        if tags:
+            assert tags.items() <= place.tags("f").items()
+
+    @pytest.mark.parametrize("store", [on("ceph")], indirect=True)
+    async def test_an_object_whose_tags_are_not_shown_fails_alone(self, place: Place) -> None:
+        """Its tags are never replaced, and the others of the run are marked."""
+        place.put_in_parts("0", b"x", Tagging="a=b")
+        place.put("1", b"x")
+        with pytest.raises(TransferError, match="does not show an object's tags"):
+            await place.push_to("b")
+        assert place.there("b") == {"1": b"x"}
 
     async def test_an_overwritten_object_is_pushed_again(self, place: Place, mark: str) -> None:
         """Once, and of any size: its mark went with the bytes that it was for."""
