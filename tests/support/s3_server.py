@@ -228,11 +228,11 @@ class HookedS3(S3Endpoint):
         try:
             for hook in tuple(self._before):
                 if fault := hook(request):
-                    return _error(request, start_response, *fault)
+                    return error_answer(request, start_response, *fault)
             begin = self._carry_out(request, environ, start_response)
             for hook in tuple(self._after):
                 if fault := hook(request):
-                    return _error(request, start_response, *fault)
+                    return error_answer(request, start_response, *fault)
             return begin()
         except ConnectionError:
             with contextlib.suppress(OSError):
@@ -318,7 +318,7 @@ class S3Server(HookedS3):
     ) -> Callable[[], list[bytes]]:
         with self._one_at_a_time:
             if refused := _failed_condition(request, self.unenforced):
-                return partial(_error, request, start_response, *refused)
+                return partial(error_answer, request, start_response, *refused)
             if request.operation == "ListMultipartUploads":
                 return partial(_xml, start_response, HTTPStatus.OK, self._list_uploads(request))
             begin = self._ask_moto(request, environ, start_response)
@@ -457,7 +457,7 @@ _MESSAGES = {
 }
 
 
-def _error(
+def error_answer(
     request: S3Request, start_response: Callable[..., Any], status: int, code: str, region: str = ""
 ) -> list[bytes]:
     """Answer as S3 does when a request fails."""
