@@ -11,6 +11,7 @@ import pytest
 
 from airflow_provider_sftp_s3.engine.model import Report
 from airflow_provider_sftp_s3.engine.options import MiB, TransferOptions
+from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
 from tests.conftest import require
 from tests.faults.harness import read_tree
 from tests.stores.table import STORES, Tried
@@ -53,9 +54,13 @@ def _chooses(metafunc: pytest.Metafunc) -> bool:
     return any(mark.args[0] == "store" for mark in metafunc.definition.iter_markers("parametrize"))
 
 
-def on(name: str, *more: str) -> Any:
-    """Return a parameter: all tests of a store run in one process, so that it starts once."""
-    return pytest.param(name, *more, id="-".join((name, *more)), marks=pytest.mark.xdist_group(name))
+def on(name: str, *more: str, group: str = "") -> Any:
+    """
+    Return a parameter: all tests of a store run in one process, so that it starts once.
+
+    :param group: of the tests that have a process of their own.
+    """
+    return pytest.param(name, *more, id="-".join((name, *more)), marks=pytest.mark.xdist_group(group or name))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -80,6 +85,12 @@ class Place(Engine):
     """The engine, a bucket, and an SFTP server of one test."""
 
     store: Store = field(kw_only=True)
+    past_the_proxy: bool = field(default=False, kw_only=True)
+
+    def opened_bucket(self) -> Bucket:
+        s3 = self.store.s3.store if self.past_the_proxy else self.s3
+        session = s3.session()
+        return Bucket(self.bucket, s3.client(session), session, self.options)
 
     def put(self, key: str, body: bytes, **arguments: Any) -> str:
         """Store an object as a user does, past the proxy, and return its ETag."""

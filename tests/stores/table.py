@@ -60,7 +60,7 @@ STORES: dict[str, Tried] = {
         "",
         {
             "credentials": "moto takes any",
-            "object lock": "a PUT needs a checksum there",
+            "object lock": "it takes no PUT without a checksum, and ours has none yet",
         },
     ),
     "ceph": Tried(
@@ -79,7 +79,7 @@ STORES: dict[str, Tried] = {
         _TAKES_NO_NOTICE,
         {
             "credentials": "it takes any",
-            "object lock": "a PUT needs a checksum there",
+            "object lock": "it takes no PUT without a checksum, and ours has none yet",
             "left uploads": "it says of each upload that it began in 2010",
         },
     ),
@@ -89,7 +89,7 @@ STORES: dict[str, Tried] = {
         SwiftS3Api.missing,
         None,
         "it knows neither If-Match at a copy nor tags (501)",
-        {"tags": "501", "tags of an upload in parts": "501", "object lock": "it has none"},
+        {"tags": "501", "object lock": "it has none"},
     ),
     "rclone": Tried(
         "rclone serve s3",
@@ -99,10 +99,22 @@ STORES: dict[str, Tried] = {
         f"{_TAKES_NO_NOTICE}, and setting tags replaces the object",
         {
             "tags": "it has none",
-            "tags of an upload in parts": "it has none",
             "versions": "it has none",
             "object lock": "it has none",
             "dots in a bucket's name": "it takes none",
         },
     ),
 }
+
+
+def page() -> list[str]:
+    """Return the lines of the tables that docs/stores.md prints."""
+    lines = ['| store | `mark="auto"` takes | since |', "|---|---|---|"]
+    for store in STORES.values():
+        takes = f"`{store.auto}`" if store.auto else "nothing: the run ends before it delivers anything"
+        lines.append(f"| {store.title} | {takes} | {store.why or 'both conditions of a copy hold'} |")
+    lines += ["| store | what it cannot do | why |", "|---|---|---|"]
+    for store in STORES.values():
+        lines += [f"| {store.title} | {feature} | {why} |" for feature, why in store.gaps.items()]
+        lines += [f"| {store.title} | the key `{key}` | it does not take it |" for key in store.refuses]
+    return lines

@@ -152,10 +152,10 @@ class TestPush:
         }
         metadata = {"mine": "a = 'b', c", "mtime": "5"}
         tags = {"cost": "a b/c", "x:y": ""}
-        if place.store.lacks("tags of an upload in parts" if in_parts else "tags"):
+        if place.store.lacks("tags") or (in_parts and place.store.lacks("tags of an upload in parts")):
             tags = {}
         store, body = (place.put_in_parts, FILES["two parts"]) if in_parts else (place.put, b"1")
-        more = {"Tagging": urllib.parse.urlencode(tags)} if tags else {}
+        more = {"Tagging": urllib.parse.urlencode(tags, quote_via=urllib.parse.quote)} if tags else {}
         store("f", body, **headers, Metadata=metadata, **more)
         assert (await place.push_to("b", mark=mark)).transferred == 1
         assert place.there("b") == place.contents() == {"f": body}
@@ -170,7 +170,7 @@ class TestPush:
         """Its tags are never replaced, and the others of the run are marked."""
         place.put_in_parts("0", b"x", Tagging="a=b")
         place.put("1", b"x")
-        with pytest.raises(TransferError, match="does not show an object's tags"):
+        with pytest.raises(TransferError, match="<Tagging>"):
             await place.push_to("b")
         assert place.there("b") == {"1": b"x"}
 
@@ -262,11 +262,12 @@ async def test_a_listing_of_2_100_and_its_ledger(place: Place) -> None:
     """On three pages. Once runs have moved something, what they have learned of the others is asked for no more."""
     files = {f"{number:04}": b"" for number in range(2100)}
     write_tree(place.sftp.root / "in", files)
+    place.past_the_proxy = True  # thousands of requests take a while in Python
     assert (await place.pull(after_transfer="keep")).transferred == len(files)
     assert place.listed() == sorted(files)
-    for number in range(3):
+    for number in range(2):
         write_tree(place.sftp.root / "in", {f"new {number}": b""})
-        place.s3.requests.clear()
+        place.past_the_proxy = number == 0
         report = await place.pull(after_transfer="keep")
         assert (report.transferred, report.skipped["unchanged"]) == (1, len(files) + number)
     assert len([request for request in place.s3.requests if request.operation == "HeadObject"]) < 50

@@ -25,7 +25,7 @@ from tests.support.s3_rights import Rights
 from tests.support.sftp_servers import AsyncsshServer, Fault, Proceed, Request
 from tests.unit.test_docs import ACTIONS, STATEMENTS
 
-pytestmark = [pytest.mark.stores, pytest.mark.parametrize("store", [on("aws")], indirect=True)]
+pytestmark = [pytest.mark.stores, pytest.mark.parametrize("store", [on("aws", group="rights")], indirect=True)]
 
 FILES = {"one": b"1", "more than 16 KiB": os.urandom(20_000), "two parts": os.urandom(PART + 1), "d/it's & so": b"d"}
 PREFIX = "partner/"
