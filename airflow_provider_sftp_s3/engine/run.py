@@ -16,7 +16,6 @@ from airflow_provider_sftp_s3.engine.errors import (
     ConnectionFailed,
     CredentialsExpired,
     FileTimeout,
-    HandlesRepeat,
     SftpS3Error,
 )
 from airflow_provider_sftp_s3.engine.limits import (
@@ -93,7 +92,6 @@ class Run(Generic[T]):
         self._stop = False
         self._losses = Losses()
         self._end: ConnectionFailed | None = None
-        self._repeat: HandlesRepeat | None = None
 
     @contextlib.asynccontextmanager
     async def hold_memory(self, cost: int) -> AsyncIterator[None]:
@@ -114,7 +112,6 @@ class Run(Generic[T]):
 
         :raises ConnectionFailed: the connection is lost for good.
         :raises ConfigurationError: nothing more can work.
-        :raises HandlesRepeat: nothing more can be opened. What was read already has gone its way before that.
 
         Whatever else the listing raises is raised as it is.
         """
@@ -133,8 +130,6 @@ class Run(Generic[T]):
             self.report.seconds = time.monotonic() - self.report.started
         if error is not None:
             raise error  # out here, so that it keeps its own cause
-        if self._repeat is not None:
-            raise self._repeat
 
     async def _feed(self, listing: AsyncIterator[T | Outcome], queue: asyncio.Queue[T | None]) -> None:
         async for item in listing:
@@ -160,7 +155,7 @@ class Run(Generic[T]):
                     self.observer.notice("max_files or max_bytes of this run is reached: the rest waits for the next")
                 continue
             outcome = await self._outcome_of(item, transfer)
-            await self.caps.settle(item.size, outcome.status == "transferred")
+            await self.caps.settle(item.size, outcome.bytes if outcome.status == "transferred" else None)
             self.progress.settled_files += 1
             self.progress.settled_bytes += item.size
             self._settle(outcome)
@@ -177,9 +172,6 @@ class Run(Generic[T]):
                 async with asyncio.timeout(None) as clock:
                     file_clock.set(clock)
                     outcome = await transfer(item)
-            except HandlesRepeat as repeat:
-                self._stop = True
-                self._repeat = error = repeat
             except ConfigurationError:
                 raise
             except TimeoutError as failed:
@@ -188,7 +180,7 @@ class Run(Generic[T]):
                     error = FileTimeout(f"took longer than file_timeout, {self.options.file_timeout} s")
             except ConnectionFailed as lost:
                 if lost.given_up and self._end is None:
-                    attempt -= 1  # for each time, another file has failed
+                    attempt -= 1  # for each time, another file has failed, or handles have repeated for the first time
                     continue
                 if self._losses.are_too_many(lost):
                     self._end = lost
