@@ -16,7 +16,6 @@ from airflow_provider_sftp_s3.engine.errors import (
     ConnectionFailed,
     CredentialsExpired,
     FileTimeout,
-    HandlesRepeat,
     SftpS3Error,
 )
 from airflow_provider_sftp_s3.engine.limits import (
@@ -101,7 +100,6 @@ class Run(Generic[T]):
         self._capped = False
         self._losses = Losses()
         self._end: ConnectionFailed | None = None
-        self._repeat: HandlesRepeat | None = None
 
     @contextlib.asynccontextmanager
     async def hold_memory(self, cost: int) -> AsyncIterator[None]:
@@ -126,7 +124,6 @@ class Run(Generic[T]):
 
         :raises ConnectionFailed: the connection is lost for good.
         :raises ConfigurationError: nothing more can work.
-        :raises HandlesRepeat: nothing more can be opened. What was read already has gone its way before that.
 
         Whatever else the listing raises is raised as it is.
         """
@@ -146,8 +143,6 @@ class Run(Generic[T]):
             self.report.seconds = time.monotonic() - self.report.started
         if error is not None:
             raise error  # out here, so that it keeps its own cause
-        if self._repeat is not None:
-            raise self._repeat
 
     async def _feed(self, listing: AsyncIterator[T | Outcome], queue: asyncio.Queue[T | None]) -> None:
         behind = 0
@@ -183,7 +178,7 @@ class Run(Generic[T]):
                     self.report.add_left(item.changed)
                 continue
             outcome = await self._outcome_of(item, transfer)
-            await self.caps.settle(item.size, outcome.status == "transferred")
+            await self.caps.settle(item.size, outcome.bytes if outcome.status == "transferred" else None)
             self.progress.settled_files += 1
             self.progress.settled_bytes += item.size
             self._settle(outcome)
@@ -205,9 +200,6 @@ class Run(Generic[T]):
                 async with asyncio.timeout(None) as clock:
                     file_clock.set(clock)
                     outcome = await transfer(item)
-            except HandlesRepeat as repeat:
-                self._stop = True
-                self._repeat = error = repeat
             except ConfigurationError:
                 raise
             except TimeoutError as failed:
@@ -216,7 +208,7 @@ class Run(Generic[T]):
                     error = FileTimeout(f"took longer than file_timeout, {self.options.file_timeout} s")
             except ConnectionFailed as lost:
                 if lost.given_up and self._end is None:
-                    attempt -= 1  # for each time, another file has failed
+                    attempt -= 1  # for each time, another file has failed, or handles have repeated for the first time
                     continue
                 if self._losses.are_too_many(lost):
                     self._end = lost
