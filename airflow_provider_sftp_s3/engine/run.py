@@ -95,8 +95,7 @@ class Run(Generic[T]):
                     f"no more than {most} files are moved at once: the system opens only {open_files_allowed()} files "
                     "and connections for this process. Raise that limit (ulimit -n) to go faster"
                 )
-        #: no more is begun, and why: a cap is reached, or nothing more can be opened
-        self._stop = False
+        #: a cap is reached: no more is begun, and what comes is counted as left
         self._capped = False
         self._losses = Losses()
         self._end: ConnectionFailed | None = None
@@ -147,9 +146,6 @@ class Run(Generic[T]):
     async def _feed(self, listing: AsyncIterator[T | Outcome], queue: asyncio.Queue[T | None]) -> None:
         behind = 0
         async for item in listing:
-            if self._stop and not self._capped:
-                self.report.more_left = True
-                break
             if isinstance(item, Outcome):
                 self._settle(item)
                 continue
@@ -172,7 +168,7 @@ class Run(Generic[T]):
         is_left: Callable[[T], Awaitable[bool]] | None,
     ) -> None:
         while (item := await queue.get()) is not None:
-            if self._stop or not await self.caps.admit(item.size):
+            if self._capped or not await self.caps.admit(item.size):
                 self._note_cap()
                 if is_left is None or await is_left(item):
                     self.report.add_left(item.changed)
@@ -186,8 +182,8 @@ class Run(Generic[T]):
                 raise self._end
 
     def _note_cap(self) -> None:
-        if not self._stop:
-            self._stop = self._capped = True
+        if not self._capped:
+            self._capped = True
             self.observer.notice("max_files or max_bytes of this run is reached: the rest waits for the next")
 
     async def _outcome_of(self, item: T, transfer: Callable[[T], Awaitable[Outcome]]) -> Outcome:
