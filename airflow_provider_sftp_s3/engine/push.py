@@ -41,7 +41,7 @@ from airflow_provider_sftp_s3.engine.observer import Observer
 from airflow_provider_sftp_s3.engine.options import KiB, MiB, TransferOptions
 from airflow_provider_sftp_s3.engine.s3 import marks
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket, Download, Version
-from airflow_provider_sftp_s3.engine.s3.ledger import Ledger
+from airflow_provider_sftp_s3.engine.s3.ledger import Fact, Ledger
 from airflow_provider_sftp_s3.engine.s3.probes import Kind
 from airflow_provider_sftp_s3.engine.settings import PushSettings, check_mark
 from airflow_provider_sftp_s3.engine.sftp.directories import TargetDirectories
@@ -104,14 +104,15 @@ class Push(Transfer[PushedObject]):
         self._listed = Namesakes(self.strip) if self.strip else None
         self._taken = Namesakes(self.strip) if self.strip else None
         self.globs = Globs(settings.include, settings.exclude)
+        self._ledger = Ledger(bucket, self.prefix)
         self.marks = marks.Marks(
             bucket,
             check_mark(settings.mark),
             settings.destination,
             remark=observer.remark,
             for_good=settings.dry_run,
+            learned=self._ledger.note,
         )
-        self._ledger = Ledger(bucket, self.prefix, self.marks.naming)
         #: objects in a row that were synced already, as far as a listing does not tell
         self._synced_in_a_row = 0
         #: the first object is being marked, or has been tried to be
@@ -123,41 +124,39 @@ class Push(Transfer[PushedObject]):
         self._directories = TargetDirectories(session, self.root, settings.owner if settings.clean_up else "")
 
     async def _work(self) -> None:
-        if self.settings.keys is None and self.settings.mark != "none":
-            await self._ledger.load()
         try:
+            if self.settings.keys is None and self.settings.mark != "none":
+                await self._ledger.load()
             async with contextlib.aclosing(self._objects()) as objects:
                 await self._run.transfer_all(objects, self.transfer)
+            self._unknown.tell(self.observer.notice)
+            if self.report.transferred:
+                await self._ledger.save()
         finally:
             if self.strip is not None:
                 self.strip.close()
             self.marks.end()
-        self._unknown.tell(self.observer.notice)
-        if not self.settings.dry_run:
-            await self._ledger.save()
+            self._ledger.close()
 
     async def _objects(self) -> AsyncGenerator[PushedObject | Outcome]:
         async with contextlib.aclosing(self._entries()) as entries:
-            async for entry in entries:
+            async for entry, fact in entries:
                 label = self.bucket.uri_of(paths.printable(entry.key))
                 reason = reason_to_skip(entry.key, self.prefix, self.globs)
                 namesake = None if reason else self._namesake_before(entry.key)
-                if not reason and self._ledger:
-                    reason = self._ledger.reason_of(entry)
-                if reason:
+                if reason := reason or self.marks.reason_by(fact):
                     yield Outcome(label, "skipped", reason=reason)
                 else:
                     yield PushedObject(entry, label, namesake)
 
-    async def _entries(self) -> AsyncGenerator[ObjectEntry]:
+    async def _entries(self) -> AsyncGenerator[tuple[ObjectEntry, Fact | None]]:
         if self.settings.keys is None:
-            async with contextlib.aclosing(self.bucket.list(self.prefix)) as listed:
-                async for entry in listed:
-                    yield entry
-            self._ledger.complete()
+            async with contextlib.aclosing(self._ledger.along(self.bucket.list(self.prefix))) as listed:
+                async for each in listed:
+                    yield each
             return
         for key in self.settings.keys:
-            yield ObjectEntry(key, await self._size_of(key) if self.settings.max_bytes else -1)
+            yield ObjectEntry(key, await self._size_of(key) if self.settings.max_bytes else -1), None
 
     async def _size_of(self, key: str) -> int:
         try:
@@ -318,8 +317,6 @@ class Push(Transfer[PushedObject]):
     async def _look(self, key: str, version: Version) -> marks.Look:
         look = await self.marks.look(key, version)
         self._synced_in_a_row = self._synced_in_a_row + 1 if look.reason else 0
-        if look.reason:
-            self._ledger.note(key, version)
         return look
 
     def _memory(self, size: int) -> contextlib.AbstractAsyncContextManager[None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError
@@ -18,7 +18,6 @@ from airflow_provider_sftp_s3.transfers.templates import TemplatedOperator
 
 if TYPE_CHECKING:
     from airflow_provider_sftp_s3._compat import Context
-    from airflow_provider_sftp_s3.engine.model import ObjectEntry
 
 
 #: Keys in one list of unsynced objects: some megabytes of XCom, which lies in Airflow's database.
@@ -163,7 +162,6 @@ def unsynced_batches(
             raise ConfigurationError(f"{name} must be a whole number above 0, not {number!r}")
     from airflow_provider_sftp_s3.engine.options import TransferOptions
     from airflow_provider_sftp_s3.engine.s3.ledger import Ledger
-    from airflow_provider_sftp_s3.engine.s3.marks import Naming
     from airflow_provider_sftp_s3.engine.unsynced import unsynced
     from airflow_provider_sftp_s3.hooks.s3_bucket import bucket_of
 
@@ -183,17 +181,19 @@ def unsynced_batches(
 
     async def first() -> list[str]:
         keys: list[str] = []
-        found: AsyncGenerator[ObjectEntry]
-        ledger = Ledger(bucket, directory_prefix(s3_prefix), Naming(s3_bucket, destination))
-        async with bucket, contextlib.aclosing(unsynced(settings, bucket, options, ledger, notice)) as found:
+        ledger = Ledger(bucket, directory_prefix(s3_prefix))
+        async with bucket:
             await bucket.check()
-            if s3_keys is None:
-                await ledger.load()
-            async for entry in found:
-                keys.append(entry.key)
-                if len(keys) >= limit:
-                    break
-            await ledger.save()
+            with contextlib.closing(ledger):
+                if s3_keys is None and mark != "none":
+                    await ledger.load()
+                async with contextlib.aclosing(unsynced(settings, bucket, options, ledger, notice)) as found:
+                    async for entry in found:
+                        keys.append(entry.key)
+                        if len(keys) >= limit:
+                            break
+                if keys:  # they will be moved
+                    await ledger.save()
         return keys
 
     keys = EngineThread().run(first)
