@@ -198,6 +198,10 @@ def _sentence(flow: Mapping[str, Any]) -> str:
     else:
         mark = flow.get("mark", "auto")
         where = {"auto": "", "metadata": " in its metadata", "tag": " by a tag"}
-        then = "marks nothing" if mark == "none" else f"marks each object as synced{where[mark]}"
+        then = {
+            "move": f"moves each beneath `{flow.get('sent_prefix')}`",
+            "delete": "deletes each object",
+            "keep": "marks nothing" if mark == "none" else f"marks each object as synced{where[mark]}",
+        }[flow.get("after_transfer", "keep")]
         does = f"pushes {which} in {bucket} that is not synced to {server} and {then}"
     return f"{when}, {does}.\n\nMade from the flow `{flow['name']}` of a flows.yaml."

@@ -84,9 +84,12 @@ TRANSFER_FIELDS = {
 }
 
 
+AFTER_TRANSFER = Field(partial(values.choice, among=("move", "delete", "keep")), "move, delete or keep")
+
+
 PULL_FIELDS = {
     "min_age": Field(values.duration, DURATION),
-    "after_transfer": Field(partial(values.choice, among=("move", "delete", "keep")), "move, delete or keep"),
+    "after_transfer": AFTER_TRANSFER,
     "done_dir": Field(values.directory_name, "a directory's name such as .done, not a path"),
     "retention": Field(partial(values.unless, ("none", "never"), values.duration), f"never, or {DURATION}"),
 }
@@ -95,6 +98,8 @@ PULL_FIELDS = {
 PUSH_FIELDS = {
     "strip_regex": Field(values.regex, "a regular expression (in single quotes); a template, too"),
     "mark": Field(partial(values.choice, among=("auto", "metadata", "tag", "none")), "auto, metadata, tag or none"),
+    "after_transfer": AFTER_TRANSFER,
+    "sent_prefix": Field(values.prefix, "a prefix such as sent/partner/; a template, too"),
 }
 
 

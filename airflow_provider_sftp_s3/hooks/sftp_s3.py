@@ -146,6 +146,8 @@ class SftpS3Hook(BaseHook):
         s3_keys: str | list[str] | None = None,
         strip_regex: str | None = None,
         mark: str = "auto",
+        after_transfer: str = "keep",
+        sent_prefix: str | None = None,
         destination: str | None = None,
         include: str | list[str] = "*",
         exclude: str | list[str] | None = None,
@@ -165,6 +167,9 @@ class SftpS3Hook(BaseHook):
             removed. Where it makes one path of two keys of a run, the second fails.
         :param mark: how a pushed object is marked: ``metadata``, ``tag``, ``auto``, which takes the first of these that
             is safe on the store, or ``none``, which pushes everything every time.
+        :param after_transfer: what becomes of a pushed object: ``keep`` it, and mark it; ``move`` it beneath
+            `sent_prefix`, or ``delete`` it, on a store that heeds the conditions of a DELETE and of a copy.
+        :param sent_prefix: directory in the bucket for ``move``, neither inside `s3_prefix` nor around it.
         :param destination: whom marks name, and whose marks count. None: `sftp_conn_id`.
         :param include: glob or list of globs of objects to take. One with a ``/`` is matched against the key without
             its prefix, where ``**`` stands for any directories; else against the name.
@@ -184,6 +189,8 @@ class SftpS3Hook(BaseHook):
             "s3_keys": s3_keys,
             "strip_regex": strip_regex,
             "mark": mark,
+            "after_transfer": after_transfer,
+            "sent_prefix": sent_prefix,
             "destination": destination,
             "sftp_conn_id": self.sftp_conn_id,
             "include": include,
