@@ -30,7 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "check",
         help="say what is wrong with the flows of a file",
         description="Say what is wrong with the flows of a file, as Airflow would. Needs no Airflow database. "
-        "Prints a line for each good flow; what is wrong goes to standard error, and the exit status is 1.",
+        "Prints a line for each good flow; what is wrong goes to standard error, and the exit status is 1. "
+        "Warnings go there, too, and change no status.",
     )
     command.add_argument("file", type=Path, metavar="FILE", help="such as flows.yaml")
     command.set_defaults(run=lambda given: check(given.file))
@@ -41,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def check(path: Path) -> int:
     """
-    Print a line for each good flow of a file, and what is wrong with the others to standard error.
+    Print a line for each good flow of a file, and what is wrong with the others to standard error, with warnings.
 
     :return: the exit status: 0, or 1 where something is wrong.
     """
@@ -63,6 +64,8 @@ def check(path: Path) -> int:
     for name, dag in flows.dags.items():
         sentence, _, _ = dag.doc_md.rpartition("\n\n")
         print(f"{name}: {printable(sentence)}")
+    for warning in flows.warnings:
+        print(f"warning: {printable(warning)}", file=sys.stderr)
     if flows.error:
         print(flows.error, file=sys.stderr)
     return 1 if flows.error else 0

@@ -27,8 +27,8 @@ Where every file comes in, in the order in which a run comes to them:
    learned of the server.
 7. `s3/` is the bucket. `bucket` has the calls that a run needs; `requests` sends single ones, `sigv4` signs them, `xml`
    reads the answers; `upload` sends what is large, `left_uploads` removes what killed tries have left of that; `marks`
-   says which bytes are at which destination, `probes` finds out which kind of mark is safe on the store at hand, and
-   `ledger` remembers what S3 has said of many objects.
+   says which bytes are at which destination, `probes` finds out which kind of mark is safe on the store at hand, `sent`
+   moves or deletes what is not marked, and `ledger` remembers what S3 has said of many objects.
 
 Imports go down only: `sftp/` and `s3/` know nothing of each other, nor of `pull` and `push`. tests/unit/test_layers.py
 holds that.

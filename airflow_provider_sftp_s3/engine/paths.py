@@ -110,25 +110,26 @@ def reason_of(error: BaseException, lines: int = -1) -> str:
     return said(text or type(error).__name__)
 
 
-def directory_prefix(prefix: str | None) -> str:
+def directory_prefix(prefix: str | None, name: str = "s3_prefix") -> str:
     """
     Return `prefix` as the directory it means: "" or ending in one slash.
 
+    :param name: of the argument, for the error.
     :raises ConfigurationError: it is no text, or holds an empty, `.` or `..` segment, or a control character.
     """
     if prefix is None:
         return ""
     if not isinstance(prefix, str):
-        raise ConfigurationError(f"s3_prefix must be a text like 'inbound/partner/', not {prefix!r}")
+        raise ConfigurationError(f"{name} must be a text like 'inbound/partner/', not {prefix!r}")
     bare = prefix.removesuffix("/")
     if not bare:
         if prefix:
-            raise ConfigurationError('s3_prefix "/" is no prefix: leave it empty for the whole bucket')
+            raise ConfigurationError(f'{name} "/" is no prefix: leave it empty for the whole bucket')
         return ""
     try:
         _check_segments(bare)
     except NameRefused as refused:
-        raise ConfigurationError(f"s3_prefix {prefix!r}: {refused}; write it like 'inbound/partner/'") from None
+        raise ConfigurationError(f"{name} {prefix!r}: {refused}; write it like 'inbound/partner/'") from None
     return bare + "/"
 
 

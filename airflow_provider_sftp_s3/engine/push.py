@@ -7,11 +7,12 @@ One object, step by step (:meth:`Push.transfer`):
 2. the key becomes a path beneath `sftp_path`, or is refused, as is one whose path another key of the run has;
 3. its bytes, held to one ETag, go into a temporary file in the target's own directory, every write is acknowledged,
    the size compared, the file synced, and renamed over the target: nobody there ever sees half a file;
-4. mark it, bound to the ETag that was sent; an object that was overwritten meanwhile is taken again.
+4. mark it, bound to the ETag that was sent, or move or delete it (`after_transfer`), bound to that, too; an object that
+   was overwritten meanwhile is taken again.
 
-Which kind of mark is safe on the store, and has room on the object, is known before step 3. The first object of a run
-is alone in getting its name and its mark: where S3 refuses marks all the same, one file was delivered in vain and not
-hundreds.
+Which kind of mark is safe on the store, and has room on the object, or whether a DELETE is safe there, is known before
+step 3. The first object of a run is alone in getting its name and its mark, or in being taken away: where S3 refuses
+that all the same, one file was delivered in vain and not hundreds.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ from airflow_provider_sftp_s3.engine.s3 import marks
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket, Download, Version
 from airflow_provider_sftp_s3.engine.s3.ledger import Fact, Ledger
 from airflow_provider_sftp_s3.engine.s3.probes import Kind
+from airflow_provider_sftp_s3.engine.s3.sent import Sent, Taken
 from airflow_provider_sftp_s3.engine.settings import PushSettings, check_mark
 from airflow_provider_sftp_s3.engine.sftp.directories import TargetDirectories
 from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
@@ -123,6 +125,11 @@ class Push(Transfer[PushedObject]):
             for_good=settings.dry_run,
             learned=self._ledger.note,
         )
+        self._sent_prefix = paths.directory_prefix(settings.sent_prefix) or None
+        #: what moves or deletes the objects, where they are not marked
+        self._sent: Sent | None = None
+        if settings.after_transfer != "keep":
+            self._sent = Sent(bucket, self.prefix, self._sent_prefix, observer.notice)
         #: objects in a row that were synced already, as far as a listing does not tell
         self._synced_in_a_row = 0
         #: the first object is being marked, or has been tried to be
@@ -148,12 +155,14 @@ class Push(Transfer[PushedObject]):
                 self.strip.close()
             self.marks.end()
             self._ledger.close()
+            if self._sent is not None:
+                self._sent.end()
 
     async def _objects(self) -> AsyncGenerator[PushedObject | Outcome]:
         async with contextlib.aclosing(self._entries()) as entries:
             async for entry, fact in entries:
                 label = self.bucket.uri_of(paths.printable(entry.key))
-                reason = reason_to_skip(entry.key, self.prefix, self.globs)
+                reason = reason_to_skip(entry.key, self.prefix, self.globs, self._sent_prefix)
                 namesake = None if reason else self._namesake_before(entry.key)
                 reason = reason or self.marks.reason_by(fact)
                 if not reason and entry.size >= 0:
@@ -221,17 +230,17 @@ class Push(Transfer[PushedObject]):
 
     async def _is_of_this_run(self, key: str) -> bool:
         """Say whether a key before is pushed by this run, or was by an earlier try of it."""
+        # Keys that are given were there, and not synced, when they were listed for the run.
+        given = self.settings.keys is not None
+        since = self.settings.retried_since
         version = await self.bucket.head(key)
         if version is None:
-            return False
+            return self._sent is not None and given and since is not None
         if not (await self.marks.look(key, version)).reason:
             return True
-        since = self.settings.retried_since
         if since is None:
             return False
-        # Keys that are given were not synced when they were listed for the run. Else a metadata mark tells: it is a
-        # copy, and so the time of change is that of the delivery.
-        given = self.settings.keys is not None
+        # Else a metadata mark tells: it is a copy, and so the time of change is that of the delivery.
         return given or version.modified >= since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
     async def _is_left(self, pushed: PushedObject) -> bool:
@@ -264,13 +273,17 @@ class Push(Transfer[PushedObject]):
             if head is not None and self.settings.dry_run:
                 await self._take_the_name(pushed)
                 return Outcome(pushed.label, "skipped", target, "dry run")
+        source, delivered = key, None  # another run may move newer bytes beneath the sent prefix meanwhile
         for attempt in range(VERSIONS):
             async with contextlib.AsyncExitStack() as turn, contextlib.AsyncExitStack() as held:
                 # S3 cuts a connection that nobody reads: first there is to be memory, if it is known how much.
                 if pushed.entry.size >= 0:
                     await held.enter_async_context(self._memory(pushed.size))
-                download = await self.bucket.get(key)
+                download = await self.bucket.get(source)
                 if download is None:
+                    if delivered and self._sent and source == key and await self._sent.has_newer(key, delivered):
+                        source = self._sent.place_of(key)
+                        continue
                     if self.settings.keys is None:
                         self._unknown.note(pushed.label)
                     return Outcome(pushed.label, "skipped", reason="deleted")
@@ -278,22 +291,24 @@ class Push(Transfer[PushedObject]):
                 pushed.version = download.version
                 # After a first attempt the server has bytes that were overwritten in S3 while they were sent: they
                 # have to be replaced, even where another run has pushed and marked the newer ones meanwhile.
-                look = await self._look(key, download.version)
+                look = await self._look(source, download.version)
                 reason = look.reason or self._outside(download.version)
                 if reason and not attempt:
                     return Outcome(pushed.label, "skipped", reason=reason)
                 await self._take_the_name(pushed)
                 try:
-                    kind = await self.marks.kind_for(key, download.version, look)
+                    kind = await self._prepare(source, download.version, look)
                     await self._directories.ensure(parent)
                     if pushed.entry.size < 0:
                         await held.enter_async_context(self._memory(download.version.size))
                     async with self._written(download, path) as temporary:
                         await turn.enter_async_context(self._turn())
-                        look = await self.marks.last_look(key, download.version, kind)
+                        look = await self.marks.last_look(source, download.version, kind)
                         if not attempt and look.reason:
                             await self.session.remove(temporary)
                             return Outcome(pushed.label, "skipped", reason=look.reason)
+                        if self._sent is not None:
+                            await self._sent.last_look(source, download.version)
                         await self.session.replace(temporary, path)
                 except Overwritten:
                     continue
@@ -301,8 +316,11 @@ class Push(Transfer[PushedObject]):
                     why = "; a full disk or a quota looks like that" if refused.is_generic else ""
                     raise ServerRefused(f"{paths.printable(path)!r} cannot be written: {refused}{why}") from None
                 await held.aclose()
-                marked = await self._mark(pushed, target, download.version, kind, look)
-            if marked != "overwritten":
+                delivered = download.version
+                marked = await self._mark(pushed, target, source, delivered, kind, look)
+            if marked == "moved on" and self._sent is not None:
+                source = self._sent.place_of(key)
+            elif marked != "overwritten":
                 size = download.version.size
                 return Outcome(pushed.label, "transferred", target, bytes=size, seconds=time.monotonic() - started)
         raise StorageError(f"was overwritten {VERSIONS} times while it was pushed; the next run takes it up again")
@@ -310,7 +328,7 @@ class Push(Transfer[PushedObject]):
     @contextlib.asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
         """Hold within the block a file that gets its name, and then its mark. All others wait for the first one."""
-        if self.settings.mark == "none" or self._tried_to_mark.is_set():
+        if (self.settings.mark == "none" and self._sent is None) or self._tried_to_mark.is_set():
             yield
             return
         if self._marking:
@@ -325,12 +343,25 @@ class Push(Transfer[PushedObject]):
             if self._refused is None:
                 self._tried_to_mark.set()
 
+    async def _prepare(self, key: str, version: Version, look: marks.Look) -> Kind | None:
+        """Make sure that the object can be marked, or taken away. Return the kind of its mark; None: it gets none."""
+        if self._sent is None:
+            return await self.marks.kind_for(key, version, look)
+        await self._sent.check(key, version)
+        return None
+
     async def _mark(
-        self, pushed: PushedObject, target: str, version: Version, kind: Kind | None, look: marks.Look
-    ) -> marks.Marked:
-        """Mark what was delivered. Where S3 takes no marks, the run ends, and reports it as delivered and unmarked."""
+        self, pushed: PushedObject, target: str, key: str, version: Version, kind: Kind | None, look: marks.Look
+    ) -> marks.Marked | Taken:
+        """
+        Mark what was delivered, or take it away.
+
+        Where S3 does not let us, the run ends, and reports it as delivered and unmarked.
+        """
         try:
-            return await self.marks.mark(pushed.entry.key, version, kind, look)
+            if self._sent is not None:
+                return await self._sent.take_away(key, version)
+            return await self.marks.mark(key, version, kind, look)
         except ConfigurationError as refused:
             self._refused = refused
             self._report_unmarked(pushed, target)
@@ -341,7 +372,8 @@ class Push(Transfer[PushedObject]):
             raise
 
     def _report_unmarked(self, pushed: PushedObject, target: str) -> None:
-        reason = f"was delivered to {target}, and is not marked: {self._refused}"
+        done = "marked" if self._sent is None else self._sent.done
+        reason = f"was delivered to {target}, and is not {done}: {self._refused}"
         outcome = Outcome(pushed.label, "failed", target, reason)
         self.report.add(outcome)
         self.observer.outcome(outcome)

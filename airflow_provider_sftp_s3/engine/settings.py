@@ -57,10 +57,6 @@ class PullSettings:
     def __post_init__(self) -> None:
         _check_both(self)
         paths.Shard.of(self.shard)
-        if self.after_transfer not in get_args(AfterTransfer):
-            raise ConfigurationError(
-                f"after_transfer must be one of {', '.join(get_args(AfterTransfer))}, not {self.after_transfer!r}"
-            )
         check_seconds("min_age", self.min_age)
         check_seconds("retention", self.retention or 0)
         if self.max_age is not None and self.max_age <= self.min_age:
@@ -93,6 +89,8 @@ class PushSettings:
     exclude: str | Iterable[str] | None = None
     strip_regex: str | None = None
     mark: str = "auto"
+    after_transfer: AfterTransfer = "keep"
+    sent_prefix: str | None = None
     destination: str = DESTINATION
     max_files: int | None = None
     max_bytes: int | None = None
@@ -108,6 +106,7 @@ class PushSettings:
     def __post_init__(self) -> None:
         _check_both(self)
         check_mark(self.mark)
+        _check_sent(self)
         if self.s3_keys is not None and not isinstance(self.s3_keys, str):
             lone = isinstance(self.s3_keys, Mapping) or not isinstance(self.s3_keys, Iterable)
             keys = (self.s3_keys,) if lone else tuple(self.s3_keys)
@@ -135,6 +134,10 @@ def _check_both(settings: PullSettings | PushSettings) -> None:
     """Check what both directions have, and keep the globs as tuples: an iterator could be read once."""
     check_sftp_path(settings.sftp_path)
     paths.directory_prefix(settings.s3_prefix)
+    if settings.after_transfer not in get_args(AfterTransfer):
+        raise ConfigurationError(
+            f"after_transfer must be one of {', '.join(get_args(AfterTransfer))}, not {settings.after_transfer!r}"
+        )
     globs = Globs(settings.include, settings.exclude)
     object.__setattr__(settings, "include", globs.include)
     object.__setattr__(settings, "exclude", globs.exclude)
@@ -161,6 +164,30 @@ def check_seconds(name: str, seconds: object) -> None:
     """Raise ConfigurationError where `seconds` is no length of time."""
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 <= seconds < float("inf"):
         raise ConfigurationError(f"{name} must be 0 seconds or more, not {seconds!r}")
+
+
+def _check_sent(settings: PushSettings) -> None:
+    """Check what a push does with the objects that it has delivered."""
+    if settings.after_transfer != "keep" and settings.mark != "auto":
+        raise ConfigurationError(
+            f"mark={settings.mark!r} does not go with after_transfer={settings.after_transfer!r}: what is taken away "
+            "is not marked. Leave mark out, or set after_transfer='keep'"
+        )
+    if (settings.after_transfer == "move") != (settings.sent_prefix is not None):
+        raise ConfigurationError(
+            "after_transfer='move' and sent_prefix, where the objects are moved to, need each other: give both, or none"
+        )
+    if settings.sent_prefix is None:
+        return
+    prefix = paths.directory_prefix(settings.s3_prefix)
+    sent = paths.directory_prefix(settings.sent_prefix, "sent_prefix")
+    if paths.is_state(sent):
+        raise ConfigurationError(f"sent_prefix {sent!r}: this provider uses objects of that name itself")
+    if sent.startswith(prefix) or prefix.startswith(sent):
+        raise ConfigurationError(
+            f"sent_prefix {sent!r} and s3_prefix {prefix!r}: neither may be inside the other (an empty one is the "
+            "whole bucket), or what was sent would be sent again. Write them like 'outbound/' and 'sent/'"
+        )
 
 
 def check_sftp_path(path: object) -> None:

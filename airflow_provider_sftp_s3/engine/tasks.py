@@ -31,6 +31,10 @@ class Once:
                 del self._tasks[path]
             raise
 
+    def end(self) -> None:
+        """Cancel what is under way."""
+        cancel_all(self._tasks.values())
+
     def again(self, path: bytes) -> None:
         """Have the work on `path` begun anew by the next who asks."""
         self._tasks.pop(path, None)

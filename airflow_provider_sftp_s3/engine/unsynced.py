@@ -19,12 +19,18 @@ from airflow_provider_sftp_s3.engine.s3.ledger import Fact, Ledger
 from airflow_provider_sftp_s3.engine.settings import PushSettings, check_mark
 
 
-def reason_to_skip(key: str, prefix: str, globs: Globs) -> str | None:
-    """Return why an object is not pushed, judged by its key alone; None where it may be."""
+def reason_to_skip(key: str, prefix: str, globs: Globs, sent: str | None = None) -> str | None:
+    """
+    Return why an object is not pushed, judged by its key alone; None where it may be.
+
+    :param sent: the prefix that pushed objects are moved beneath.
+    """
     if key.endswith("/"):
         return "folder marker"
     if paths.is_state(key):
         return "ours"
+    if sent and key.startswith(sent):
+        return "sent"
     return globs.reason_to_skip(key.removeprefix(prefix))
 
 

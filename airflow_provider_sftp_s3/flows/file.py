@@ -13,6 +13,7 @@ from airflow_provider_sftp_s3.flows.dag import build
 from airflow_provider_sftp_s3.flows.entries import Entry, FlowsFileError, read_entries
 from airflow_provider_sftp_s3.flows.expand import expand
 from airflow_provider_sftp_s3.flows.loader import EntryError
+from airflow_provider_sftp_s3.flows.places import look_between
 from airflow_provider_sftp_s3.flows.settings import FlowError, FlowsError, Problem, parse_flow, problems_of_defaults
 
 log = logging.getLogger(__name__)
@@ -20,10 +21,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Flows:
-    """What a flows.yaml has given: the good flows' Dags by name, and the errors of the others."""
+    """
+    What a flows.yaml has given: the good flows' Dags by name, and the errors of the others.
+
+    :param warnings: of flows that go together only if their `include` and `exclude` are as they should be.
+    """
 
     dags: dict[str, DAG] = field(default_factory=dict)
     errors: list[FlowError] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def error(self) -> FlowsError | None:
@@ -53,7 +59,7 @@ def load_flows(path: str | Path) -> Flows:
     """
     asked_for = get_parsing_context().dag_id
     settings, errors = read_flows(path, asked_for)
-    flows = Flows(errors=errors)
+    flows = Flows(errors=errors, warnings=look_between([found.flow for found in settings.values()]).warnings)
     for name, found in settings.items():
         if asked_for in (None, name):
             try:
@@ -63,6 +69,10 @@ def load_flows(path: str | Path) -> Flows:
     for error in flows.errors:
         log.error("%s", error)
     return flows
+
+
+def _unforeseen(flow: str | int, error: Exception, where: str) -> FlowError:
+    return FlowError(flow, [Problem("", f"{type(error).__name__}: {error}")], where)
 
 
 def check_flows(path: str | Path) -> None:
@@ -113,6 +123,8 @@ def read_flows(path: str | Path, flow: str | None = None) -> tuple[dict[str, Set
                 errors.append(FlowError(name, [Problem("name", problem)], one.where))
             else:
                 settings[name] = one
+    for name, problems in look_between([one.flow for one in settings.values()]).problems.items():
+        errors.append(FlowError(name, problems, settings.pop(name).where))
     return settings, errors
 
 

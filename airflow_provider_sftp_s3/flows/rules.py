@@ -11,12 +11,27 @@ from typing import Any
 from airflow_provider_sftp_s3._compat import (
     AssetWatcher,
 )
+from airflow_provider_sftp_s3.engine.paths import directory_prefix
 from airflow_provider_sftp_s3.flows import values
 from airflow_provider_sftp_s3.flows.values import CONTINUOUS
 
 
 def _is_cron(schedule: str | None) -> bool:
     return schedule not in (None, "@once", CONTINUOUS)
+
+
+def _takes_away(flow: Mapping[str, Any]) -> bool:
+    """Say whether a push moves or deletes what it has delivered."""
+    return bool(flow["direction"] == "push" and flow.get("after_transfer", "keep") != "keep")
+
+
+def _sends_what_was_sent(flow: Mapping[str, Any]) -> bool:
+    """Say whether one of a push's two prefixes is inside the other, as far as they are written plainly."""
+    prefixes = [flow.get(name, "") for name in ("s3_prefix", "sent_prefix")]
+    if "sent_prefix" not in flow or any(map(values.is_template, prefixes)):
+        return False
+    one, other = map(directory_prefix, prefixes)
+    return one.startswith(other) or other.startswith(one)
 
 
 def _is_sqs(flow: Mapping[str, Any]) -> bool:
@@ -86,6 +101,22 @@ RULES = (
         "Allowed here: auto, metadata or tag",
     ),
     Rule(
+        "mark",
+        lambda flow: _takes_away(flow) and flow.get("mark", "auto") != "auto",
+        "what is moved or deleted is not marked. Allowed with 'after_transfer: move' or delete: leave it out",
+    ),
+    Rule(
+        "sent_prefix",
+        lambda flow: flow["direction"] == "push" and (flow.get("after_transfer") == "move") != ("sent_prefix" in flow),
+        "'after_transfer: move' and sent_prefix, the place to move to, need each other. Allowed: both, or none",
+    ),
+    Rule(
+        "sent_prefix",
+        _sends_what_was_sent,
+        "it and s3_prefix overlap, and what was sent would be sent again. Allowed: two prefixes of which neither is "
+        "inside the other, such as outbound/ and sent/; an empty s3_prefix is the whole bucket",
+    ),
+    Rule(
         "dry_run",
         lambda flow: flow["schedule"] == CONTINUOUS and bool(flow.get("dry_run")),
         f"it leaves every object unsynced, and '{CONTINUOUS}' would start run after run. Allowed here: false",
@@ -114,6 +145,11 @@ RULES = (
     Rule(
         "s3_prefix",
         lambda flow: _is_sqs(flow) and values.is_template(flow.get("s3_prefix", "")),
+        "a run that was started by an event has no date. Allowed with 'trigger: sqs': a prefix with no template",
+    ),
+    Rule(
+        "sent_prefix",
+        lambda flow: _is_sqs(flow) and values.is_template(flow.get("sent_prefix", "")),
         "a run that was started by an event has no date. Allowed with 'trigger: sqs': a prefix with no template",
     ),
     Rule(

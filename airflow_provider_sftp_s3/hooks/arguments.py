@@ -56,10 +56,17 @@ def judge(kind: type[PullSettings | PushSettings], arguments: Mapping[str, Any])
     :param arguments: those whose values are known.
     :raises ConfigurationError: one is not allowed; the message names it.
     """
-    settings_of(kind, {"sftp_path": "/", **arguments})
+    settings_of(kind, {"sftp_path": "/", **_stand_ins(arguments), **arguments})
     TransferOptions.of(arguments.get("options"))
     if "s3_bucket" in arguments:
         check_bucket_name(arguments["s3_bucket"])
+
+
+def _stand_ins(arguments: Mapping[str, Any]) -> dict[str, str]:
+    """Return values for prefixes that are not known yet: of a push that moves, they are judged together."""
+    if arguments.get("after_transfer") != "move":
+        return {}
+    return {name: f"<{name}>/" for name in ("s3_prefix", "sent_prefix")}
 
 
 def seconds(name: str, value: timedelta | float | str | None) -> float | None:

@@ -81,15 +81,15 @@ class SftpS3Hook(BaseHook):
         s3_prefix: str = "",
         include: str | list[str] = "*",
         exclude: str | list[str] | None = None,
-        min_age: timedelta | float = timedelta(seconds=30),
+        min_age: timedelta | float | str = timedelta(seconds=30),
         after_transfer: str = "move",
         done_dir: str = ".done",
-        retention: timedelta | float | None = None,
-        max_files: int | None = None,
-        max_bytes: int | None = None,
-        min_size: int | None = None,
-        max_size: int | None = None,
-        max_age: timedelta | float | None = None,
+        retention: timedelta | float | str | None = None,
+        max_files: int | str | None = None,
+        max_bytes: int | str | None = None,
+        min_size: int | str | None = None,
+        max_size: int | str | None = None,
+        max_age: timedelta | float | str | None = None,
         order: str | None = None,
         dry_run: bool | str = False,
         shard: str | None = None,
@@ -160,14 +160,16 @@ class SftpS3Hook(BaseHook):
         s3_keys: str | list[str] | None = None,
         strip_regex: str | None = None,
         mark: str = "auto",
+        after_transfer: str = "keep",
+        sent_prefix: str | None = None,
         destination: str | None = None,
         include: str | list[str] = "*",
         exclude: str | list[str] | None = None,
-        max_files: int | None = None,
-        max_bytes: int | None = None,
-        min_size: int | None = None,
-        max_size: int | None = None,
-        max_age: timedelta | float | None = None,
+        max_files: int | str | None = None,
+        max_bytes: int | str | None = None,
+        min_size: int | str | None = None,
+        max_size: int | str | None = None,
+        max_age: timedelta | float | str | None = None,
         order: str | None = None,
         dry_run: bool | str = False,
         options: TransferOptions | dict[str, Any] | None = None,
@@ -183,6 +185,9 @@ class SftpS3Hook(BaseHook):
             removed. Where it makes one path of two keys of a run, the second fails.
         :param mark: how a pushed object is marked: ``metadata``, ``tag``, ``auto``, which takes the first of these that
             is safe on the store, or ``none``, which pushes everything every time.
+        :param after_transfer: what becomes of a pushed object: ``keep`` it, and mark it; ``move`` it beneath
+            `sent_prefix`, or ``delete`` it, on a store that heeds the conditions of a DELETE and of a copy.
+        :param sent_prefix: directory in the bucket for ``move``, neither inside `s3_prefix` nor around it.
         :param destination: whom marks name, and whose marks count. None: `sftp_conn_id`.
         :param include: glob or list of globs of objects to take. One with a ``/`` is matched against the key without
             its prefix, where ``**`` stands for any directories; else against the name.
@@ -207,6 +212,8 @@ class SftpS3Hook(BaseHook):
             "s3_keys": s3_keys,
             "strip_regex": strip_regex,
             "mark": mark,
+            "after_transfer": after_transfer,
+            "sent_prefix": sent_prefix,
             "destination": destination,
             "sftp_conn_id": self.sftp_conn_id,
             "include": include,

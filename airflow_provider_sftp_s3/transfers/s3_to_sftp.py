@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 class S3ToSftpOperator(TransferOperator):
     """
-    Push S3 objects to an SFTP server, each whole or not at all, and mark them as synced.
+    Push S3 objects to an SFTP server, each whole or not at all, and mark them as synced, or take them away.
 
     A file is written under a temporary name beside its target, checked, and renamed over it: a reader there never
     sees half a file. The mark is bound to the bytes that were sent; an object that is overwritten loses it and is
@@ -43,6 +43,11 @@ class S3ToSftpOperator(TransferOperator):
     :param mark: how a pushed object is marked: ``metadata`` (``synced=true``, by a copy of the object onto itself),
         ``tag``, ``auto``, the first of these two that is safe on the S3 store, or ``none``, which pushes everything
         every time. (templated)
+    :param after_transfer: what becomes of a pushed object. ``keep``: it stays, and is marked. ``move``: it goes beneath
+        `sent_prefix`, by its key without `s3_prefix`, over an older one. ``delete``: it is deleted. These two set no
+        marks, and need an S3 store that heeds If-Match of a DELETE, and of a copy; where it does not, or S3 does not
+        allow it, the task fails before it delivers anything.
+    :param sent_prefix: directory in the bucket for ``move``, neither inside `s3_prefix` nor around it. (templated)
     :param destination: the name under which marks know the partner. An object that others have is pushed all the same.
         None: `sftp_conn_id`. Give the same to all operators whose connections lead to one partner. (templated)
     :param sftp_conn_id: Airflow connection of type `sftp`. (templated)
@@ -72,6 +77,7 @@ class S3ToSftpOperator(TransferOperator):
         "s3_keys",
         "sftp_path",
         "strip_regex",
+        "sent_prefix",
         "destination",
         "sftp_conn_id",
         "aws_conn_id",
@@ -84,9 +90,10 @@ class S3ToSftpOperator(TransferOperator):
         "min_size",
         "max_size",
         "max_age",
+        "after_transfer",
     )
     _lists = ("s3_keys", "include", "exclude")
-    _places = ("sftp_path", "s3_bucket", "s3_prefix", "s3_keys", "include", "strip_regex")
+    _places = ("sftp_path", "s3_bucket", "s3_prefix", "s3_keys", "include", "strip_regex", "sent_prefix")
     ui_color = "#f0e6d5"
     direction = "push"
 
@@ -99,6 +106,8 @@ class S3ToSftpOperator(TransferOperator):
         s3_keys: str | list[str] | None = None,
         strip_regex: str | None = None,
         mark: str = "auto",
+        after_transfer: str = "keep",
+        sent_prefix: str | None = None,
         destination: str | None = None,
         sftp_conn_id: str = "sftp_default",
         aws_conn_id: str | None = "aws_default",
@@ -121,6 +130,8 @@ class S3ToSftpOperator(TransferOperator):
         self.s3_keys = s3_keys
         self.strip_regex = strip_regex
         self.mark = mark
+        self.after_transfer = after_transfer
+        self.sent_prefix = sent_prefix
         self.destination = destination
         self.sftp_conn_id = sftp_conn_id
         self.aws_conn_id = aws_conn_id

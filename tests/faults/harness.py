@@ -36,6 +36,15 @@ PATIENT: dict[str, Any] = {"conn_timeout": 20.0, "idle_timeout": 60.0, "part_siz
 """Time limits that no healthy test comes near, however busy the machine is."""
 
 
+PUSHES: dict[str, dict[str, str]] = {
+    "push": {},
+    "push, by tag": {"mark": "tag"},
+    "push, move": {"s3_prefix": "out/", "after_transfer": "move", "sent_prefix": "sent/"},
+    "push, delete": {"s3_prefix": "out/", "after_transfer": "delete"},
+}
+"""What a push may do with an object that it has delivered, and its settings for that."""
+
+
 @dataclass
 class Ran:
     """What became of one run: its report, its error where it raised one, and what its observer saw."""
@@ -273,6 +282,32 @@ def check_push(
     if not leavings:
         table.none_is("left over", leftovers(root))
     return written
+
+
+def beneath(s3: S3Server, bucket: str, prefix: str | None) -> dict[str, bytes]:
+    """Return the objects under a prefix that are not our own; none where there is no prefix."""
+    if prefix is None:
+        return {}
+    objects = s3.objects(bucket)
+    return {
+        key.removeprefix(prefix): objects[key] for key in objects if key.startswith(prefix) and "/.sftp-s3/" not in key
+    }
+
+
+def check_taken(
+    s3: S3Server, bucket: str, files: Mapping[str, bytes], written: set[str], pushed: Mapping[str, str]
+) -> None:
+    """
+    Check that a push that moves or deletes took away nothing but what it had delivered.
+
+    :param written: what :func:`check_push` has found at the SFTP server.
+    :param pushed: the settings, of :data:`PUSHES`.
+    """
+    left, sent = (beneath(s3, bucket, pushed.get(name)) for name in ("s3_prefix", "sent_prefix"))
+    table.none_is("lost", [name for name in files if name not in left and name not in written])
+    table.none_is("wrong bytes", [name for name, data in left.items() if data != files[name]])
+    if "sent_prefix" in pushed:
+        table.none_is("lost", [name for name in files if name not in left and sent.get(name) != files[name]])
 
 
 def done_path(name: str) -> str:

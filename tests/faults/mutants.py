@@ -67,6 +67,9 @@ ENDLESS = "faults/test_endless.py"
 LOGINS = "integration/test_logins.py"
 GLOBS = "unit/test_globs.py"
 MARKS = "integration/test_marks.py"
+SENT = "unit/test_s3_sent.py"
+PUSH_SENT = "integration/test_sent.py"
+PLACES = "unit/test_flows_places.py"
 PATHS = "unit/test_paths.py"
 LEDGER = "integration/test_ledger.py"
 LEDGER_UNIT = "unit/test_s3_ledger.py"
@@ -697,6 +700,161 @@ MUTANTS = (
         "if look.reason and not attempt:",
         "if look.reason:",
         _only(PUSH, "newest_bytes_win"),
+    ),
+    # --- push: what is not marked, and moved or deleted; flows that do not go together
+    Mutant(
+        "taken away: condition of the DELETE",
+        "engine/s3/sent.py",
+        'ask("DELETE", key, headers={"If-Match": version.etag})',
+        'ask("DELETE", key)',
+        _only(SENT, "overwritten_stays and off and delete"),
+    ),
+    Mutant(
+        "taken away: condition of the copy",
+        "engine/s3/sent.py",
+        "{**self._copied(key, version), _SOURCE_IF_MATCH: version.etag}",
+        "self._copied(key, version)",
+        _only(SENT, "no_version_but"),
+    ),
+    Mutant(
+        "taken away: where the condition of a DELETE was seen to hold",
+        "engine/s3/sent.py",
+        'self._lack = self._lack or await self._lacks("DELETE", probe, {"If-Match": NO_ETAG})',
+        "pass",
+        _only(SENT, "condition_of_a_delete and off and delete"),
+    ),
+    Mutant(
+        "taken away: where the condition of a copy was seen to hold",
+        "engine/s3/sent.py",
+        'self._lack = await self._lacks("PUT", place, copied)',
+        "pass",
+        _only(SENT, "condition_of_a_copy"),
+    ),
+    Mutant(
+        "taken away: an answer that is no 412 is no condition",
+        "engine/s3/sent.py",
+        '            if refused.status == 412:\n                return ""',
+        '            if refused.status in (404, 412):\n                return ""',
+        _only(SENT, "no_412"),
+    ),
+    Mutant(
+        "taken away: with an ETag only",
+        "engine/s3/sent.py",
+        "if not bare(version.etag):  # no",
+        "if False:  # no",
+        _only(SENT, "no_etag"),
+    ),
+    Mutant(
+        "taken away: what S3 shows to be copied only",
+        "engine/s3/sent.py",
+        'result = (await self.bucket.requests.ask("PUT", place, headers=headers)).element("CopyObjectResult")',
+        'await self.bucket.requests.ask("PUT", place, headers=headers)\n        result = s3_xml.parse(b"<a/>", "a")',
+        _only(SENT, "does_not_show_the_copy"),
+    ),
+    Mutant(
+        "taken away: with all of its tags only",
+        "engine/s3/sent.py",
+        "        if version.tags:\n",
+        "        if False:\n",
+        _only(SENT, "loses_tags"),
+    ),
+    Mutant(
+        "taken away: a store that contradicts itself ends the run",
+        "engine/s3/sent.py",
+        "raise StorageError(strange) if self._has_taken else self._refusal(StorageError(strange))",
+        'return "overwritten"',
+        _only(SENT, "contradicts_itself and delete"),
+    ),
+    Mutant(
+        "taken away: newer bytes that another run has moved are sent",
+        "engine/s3/sent.py",
+        'return "moved on" if await self.has_newer(key, version, known) else "gone"',
+        'return "gone"',
+        _only(PUSH_SENT, "another_run_has_moved"),
+    ),
+    Mutant(
+        "taken away: newer bytes that are found moved are sent",
+        "engine/push.py",
+        "if delivered and self._sent and source == key and await self._sent.has_newer(key, delivered):",
+        "if False:",
+        _only(PUSH_SENT, "were_moved_once"),
+    ),
+    Mutant(
+        "taken away: older bytes that were moved are not sent",
+        "engine/s3/sent.py",
+        "return moved.modified >= version.modified",
+        "return True",
+        _only(SENT, "older_ones"),
+    ),
+    Mutant(
+        "taken away: older bytes do not take the place of newer ones",
+        "engine/push.py",
+        "                            await self._sent.last_look(source, download.version)\n",
+        "                            pass\n",
+        _only(PUSH_SENT, "older_bytes_do_not and delete"),
+    ),
+    Mutant(
+        "taken away: the first file is, before another one is delivered",
+        "engine/push.py",
+        '(self.settings.mark == "none" and self._sent is None)',
+        '(self.settings.mark == "none" or self._sent is not None)',
+        _only(PUSH_SENT, "costs_one_file and delete"),
+    ),
+    Mutant(
+        "taken away: a retry knows of a namesake that is there no more",
+        "engine/push.py",
+        "return self._sent is not None and given and since is not None",
+        "return False",
+        _only(PUSH_SENT, "in_a_retry and delete"),
+    ),
+    Mutant(
+        "taken away: neither prefix is inside the other",
+        "engine/settings.py",
+        "if sent.startswith(prefix) or prefix.startswith(sent):",
+        "if False:",
+        _only("unit/test_settings.py", "of_a_push"),
+    ),
+    Mutant(
+        "what was sent is never sent",
+        "engine/unsynced.py",
+        "if sent and key.startswith(sent):",
+        "if False:",
+        _only("unit/test_unsynced.py", "nobodys"),
+    ),
+    Mutant(
+        "flows: two pushes to one destination and two directories",
+        "flows/places.py",
+        "if _destination(one) == _destination(other):",
+        "if False:",
+        _only(PLACES, "two_directories"),
+    ),
+    Mutant(
+        "flows: a push that takes away what another one has to send",
+        "flows/places.py",
+        '== other.get("after_transfer", "keep") == "keep":',
+        '== other.get("after_transfer", "keep") or True:',
+        _only(PLACES, "another_one_has_to_send"),
+    ),
+    Mutant(
+        "flows: rings",
+        "flows/places.py",
+        "_ring(number, after, open_ones)",
+        "_ring(number, after, set())",
+        _only(PLACES, "a_ring_is_refused"),
+    ),
+    Mutant(
+        "flows: the sent prefix is a place",
+        "flows/places.py",
+        'if "sent_prefix" in flow else []',
+        "if False else []",
+        _only(PLACES, "a_ring_is_refused"),
+    ),
+    Mutant(
+        "flows: a refusal hits those that take part only",
+        "flows/places.py",
+        "if there == start:",
+        "if there == start or True:",
+        _only(PLACES, "a_ring_is_refused"),
     ),
     # --- S3's answers
     Mutant(

@@ -30,7 +30,7 @@ with warnings_of_ours_only():
     from airflow_provider_sftp_s3.transfers.s3_to_sftp import S3ToSftpOperator
     from airflow_provider_sftp_s3.transfers.sftp_tree_to_s3 import SftpTreeToS3Operator
 
-OPERATORS = {"pull": SftpTreeToS3Operator, "push": S3ToSftpOperator}
+OPERATORS: dict[str, Any] = {"pull": SftpTreeToS3Operator, "push": S3ToSftpOperator}
 
 # botocore reads and parses a megabyte of JSON for each client, each of which has a loader of its own.
 JSONFileLoader.load_file = staticmethod(cache(JSONFileLoader().load_file))

@@ -22,7 +22,7 @@ import pytest
 from airflow_provider_sftp_s3.engine.model import Outcome
 from airflow_provider_sftp_s3.engine.options import MiB
 from tests.faults import table
-from tests.faults.harness import check_pull, check_push, marked_keys, write_tree
+from tests.faults.harness import PUSHES, beneath, check_pull, check_push, check_taken, marked_keys, write_tree
 from tests.faults.operator_run import OperatorRun
 from tests.support.s3_server import Hook, S3Request, S3Server
 from tests.support.sftp_servers import (
@@ -52,7 +52,11 @@ OLD = {"again.csv": b"the one before", "sub/again.csv": os.urandom(50_000)}
 PART_SIZE = 5 * MiB
 SHARDS = range(4)
 """Each test of a sweep kills every fourth time, so that pytest's workers share the work."""
-MOMENTS = {"pull": round(110 * table.LONG), "push": round(170 * table.LONG)}
+MOMENTS = {
+    "pull": round(110 * table.LONG),
+    **{kind: round(40 * table.LONG) for kind in PUSHES},
+    "push": round(170 * table.LONG),
+}
 """Kills at random moments: with those at each step they are more than 300 in each direction."""
 PATIENCE = 60.0
 HOUR = 3600.0
@@ -113,15 +117,17 @@ class KillsAt(Fault):
 class Sweep:
     """One server and one bucket, where a run is killed and retried, again and again."""
 
-    def __init__(self, direction: str, sftp: SftpServer, s3: S3Server, bucket: str) -> None:
-        self.direction = direction
+    def __init__(self, kind: str, sftp: SftpServer, s3: S3Server, bucket: str) -> None:
+        self.direction = "pull" if kind == "pull" else "push"
+        self.pushed = PUSHES.get(kind, {})
+        self.takes_away = "after_transfer" in self.pushed
         self.sftp = sftp
         self.s3 = s3
         self.bucket = bucket
         self.root = sftp.root / "tree"
         self.client = s3.client()
         self.kills = 0
-        table.row(f"SIGKILL under a {direction}, then a retry")
+        table.row(f"SIGKILL under a {kind}, then a retry")
 
     def prepare(self) -> None:
         """Put everything where it is before a run."""
@@ -134,14 +140,19 @@ class Sweep:
             )
         else:
             write_tree(self.root, OLD)
-            for key, data in FILES.items():
-                self.client.put_object(Bucket=self.bucket, Key=key, Body=data)
+            prefixes = {self.pushed.get("s3_prefix", ""): FILES}
+            if "sent_prefix" in self.pushed:
+                prefixes[self.pushed["sent_prefix"]] = OLD
+            for prefix, files in prefixes.items():
+                for name, data in files.items():
+                    self.client.put_object(Bucket=self.bucket, Key=prefix + name, Body=data)
 
     def run(self, try_number: int = 1) -> OperatorRun:
         arguments: dict[str, Any] = {
             "sftp_path": self.sftp.path("tree"),
             "s3_bucket": self.bucket,
             "options": {"part_size": PART_SIZE, "conn_timeout": PATIENCE, "idle_timeout": PATIENCE},
+            **self.pushed,
         }
         connections = {
             "sftp_default": self.sftp.airflow_connection(),
@@ -171,7 +182,9 @@ class Sweep:
         if self.direction == "pull":
             check_pull(self.root, self.s3, self.bucket, FILES, nothing_said, before=OLD)
         else:
-            check_push(self.root, self.bucket, FILES, nothing_said, old=OLD, leavings=True)
+            written = check_push(self.root, self.bucket, FILES, nothing_said, old=OLD, leavings=True)
+            if self.takes_away:
+                check_taken(self.s3, self.bucket, FILES, written, self.pushed)
         self.kills += 1
 
     def retry(self) -> None:
@@ -187,7 +200,11 @@ class Sweep:
             table.none_is("left over", self.s3.unfinished_uploads(self.bucket))
         else:
             assert check_push(self.root, self.bucket, FILES, said, old=OLD) == set(FILES), "a retry left objects undone"
-        table.none_is("wrong marks", set(FILES) - marked_keys(self.bucket))
+        if self.takes_away:
+            check_taken(self.s3, self.bucket, FILES, set(FILES), self.pushed)
+            assert not beneath(self.s3, self.bucket, self.pushed["s3_prefix"]), "a retry left objects where they were"
+        else:
+            table.none_is("wrong marks", set(FILES) - marked_keys(self.bucket))
 
     def _outcome(self, target: str) -> Outcome:
         name = target.partition(f"{self.bucket}/" if self.direction == "pull" else "/tree/")[2]
@@ -203,12 +220,10 @@ def fastest_server(tmp_path: Path) -> Iterator[SftpServer]:
 
 
 @pytest.mark.parametrize("shard", SHARDS)
-@pytest.mark.parametrize("direction", ["pull", "push"])
-def test_killed_at_each_step(
-    sftp_server: AsyncsshServer, s3: S3Server, bucket: str, direction: str, shard: int
-) -> None:
+@pytest.mark.parametrize("kind", ["pull", *PUSHES])
+def test_killed_at_each_step(sftp_server: AsyncsshServer, s3: S3Server, bucket: str, kind: str, shard: int) -> None:
     """Before each request is carried out, and when it has been: a run has about 100 of them."""
-    sweep = Sweep(direction, sftp_server, s3, bucket)
+    sweep = Sweep(kind, sftp_server, s3, bucket)
     sweep.prepare()
     sftp_server.fault = counts = KillsAt(s3)
     with sweep.run() as run:
@@ -244,14 +259,14 @@ def _sets(begun: threading.Event) -> Hook:
 
 
 @pytest.mark.parametrize("shard", SHARDS)
-@pytest.mark.parametrize("direction", ["pull", "push"])
+@pytest.mark.parametrize("kind", ["pull", *PUSHES])
 def test_killed_at_a_random_moment(
-    fastest_server: SftpServer, s3: S3Server, bucket: str, direction: str, shard: int
+    fastest_server: SftpServer, s3: S3Server, bucket: str, kind: str, shard: int
 ) -> None:
     """As many moments as asked for, anywhere from the first request of a run to its last."""
-    sweep = Sweep(direction, fastest_server, s3, bucket)
-    chance = table.chance("moments", direction, shard)
-    wanted = len(range(MOMENTS[direction])[shard :: len(SHARDS)])
+    sweep = Sweep(kind, fastest_server, s3, bucket)
+    chance = table.chance("moments", kind, shard)
+    wanted = len(range(MOMENTS[kind])[shard :: len(SHARDS)])
     durations = [_duration(sweep)]
     while sweep.kills < wanted:
         # What is slow today may be fast in a second: the longest of the last few runs is the measure.

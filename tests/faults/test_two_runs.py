@@ -8,6 +8,7 @@ bytes are overwritten by older ones, and no mark lies. What either run may say o
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import re
 import shutil
@@ -19,7 +20,9 @@ import pytest
 from airflow_provider_sftp_s3.engine.options import MiB
 from tests.faults import table
 from tests.faults.harness import (
+    PUSHES,
     Ran,
+    beneath,
     check_nothing_open,
     done_path,
     leftovers,
@@ -55,6 +58,8 @@ DECLARED = {
     },
     "push": {
         r"skipped: synced": "the other run has pushed and marked it",
+        r"skipped: deleted": "the other run has pushed it, and moved or deleted it",
+        r"skipped: ours": "what a DELETE was tried on",
         r"failed: .*was overwritten 3 times.*": "the other run's marks came between; the next run looks again",
     },
 }
@@ -73,15 +78,21 @@ def _said(direction: str, ran: Ran) -> Counter[str]:
     return said
 
 
+def _race_of(kind: str) -> Any:
+    if kind == "pull":
+        return _race_of_pulls
+    settings: dict[str, Any] = PUSHES[kind]
+    race = _race_of_takers if "after_transfer" in settings else _race_of_pushes
+    return functools.partial(race, **settings)
+
+
 @pytest.mark.parametrize("shard", SHARDS)
-@pytest.mark.parametrize("direction", ["pull", "push"])
-async def test_two_runs_at_once(
-    sftp_server: AsyncsshServer, s3: S3Server, bucket: str, direction: str, shard: int
-) -> None:
+@pytest.mark.parametrize("kind", ["pull", *PUSHES])
+async def test_two_runs_at_once(sftp_server: AsyncsshServer, s3: S3Server, bucket: str, kind: str, shard: int) -> None:
     """A hundred times: the second begins a random time after the first, and so does who replaces a file."""
-    table.row(f"Two runs of a {direction} at once")
-    chance = table.chance("two runs", direction, shard)
-    race = {"pull": _race_of_pulls, "push": _race_of_pushes}[direction]
+    table.row(f"Two runs of a {kind} at once")
+    chance = table.chance("two runs", kind, shard)
+    race = _race_of(kind)
     numbers = range(RUNS)[shard :: len(SHARDS)]
     longest = 0.2
     for number in numbers:
@@ -93,7 +104,7 @@ async def test_two_runs_at_once(
         runs = await race(sftp_server, s3, bucket, files, newer, [chance.random() * longest for _ in range(2)])
         longest = max(ran.seconds for ran in runs)
         for ran in runs:
-            _said(direction, ran)
+            _said("pull" if kind == "pull" else "push", ran)
     table.cases(len(numbers))
     await check_nothing_open(sftp_server)
 
@@ -140,7 +151,13 @@ async def _race_of_pulls(
 
 
 async def _race_of_pushes(
-    server: AsyncsshServer, s3: S3Server, bucket: str, files: dict[str, bytes], newer: bytes, waits: list[float]
+    server: AsyncsshServer,
+    s3: S3Server,
+    bucket: str,
+    files: dict[str, bytes],
+    newer: bytes,
+    waits: list[float],
+    **pushed: str,
 ) -> list[Ran]:
     old = {VICTIM: b"the partner's old one"}
     write_tree(server.root, old)
@@ -150,8 +167,8 @@ async def _race_of_pushes(
         await asyncio.to_thread(put_objects, s3, bucket, {VICTIM: newer})
 
     *runs, _ = await asyncio.gather(
-        run_push(server, s3, bucket, owner="aaaaaaaa"),
-        _after(waits[0], run_push(server, s3, bucket, owner="bbbbbbbb", clean_up=True)),
+        run_push(server, s3, bucket, owner="aaaaaaaa", **pushed),
+        _after(waits[0], run_push(server, s3, bucket, owner="bbbbbbbb", clean_up=True, **pushed)),
         _after(waits[1], overwrite()),
     )
 
@@ -166,9 +183,61 @@ async def _race_of_pushes(
         table.none_is("left over", leftovers(server.root))
 
     check()
-    last = await run_push(server, s3, bucket)
+    last = await run_push(server, s3, bucket, **pushed)
     last.done()
     check()
     assert read_tree(server.root) == files | {VICTIM: newer}
     assert marked_keys(bucket) == set(files)
+    return runs
+
+
+async def _race_of_takers(
+    server: AsyncsshServer,
+    s3: S3Server,
+    bucket: str,
+    files: dict[str, bytes],
+    newer: bytes,
+    waits: list[float],
+    **pushed: str,
+) -> list[Ran]:
+    """Of two pushes that move or delete."""
+    old = {VICTIM: b"the partner's old one"}
+    prefix = pushed["s3_prefix"]
+    write_tree(server.root, old)
+    put_objects(s3, bucket, {prefix + name: data for name, data in files.items()})
+
+    async def overwrite() -> None:
+        await asyncio.to_thread(put_objects, s3, bucket, {prefix + VICTIM: newer})
+
+    *runs, _ = await asyncio.gather(
+        run_push(server, s3, bucket, owner="aaaaaaaa", **pushed),
+        _after(waits[0], run_push(server, s3, bucket, owner="bbbbbbbb", clean_up=True, **pushed)),
+        _after(waits[1], overwrite()),
+    )
+    newest = files | {VICTIM: newer}
+
+    def check() -> None:
+        tree, left, sent = (
+            read_tree(server.root),
+            beneath(s3, bucket, prefix),
+            beneath(s3, bucket, pushed.get("sent_prefix")),
+        )
+        table.checked(len(files))
+        table.none_is("lost", [name for name, data in newest.items() if data not in (left.get(name), tree.get(name))])
+        table.none_is("lost", [] if VICTIM in tree else ["the partner's old file"])
+        versions = {name: {data, newest[name], old.get(name, data)} for name, data in files.items()}
+        table.none_is("wrong bytes", [name for name, data in tree.items() if data not in versions.get(name, ())])
+        table.none_is("wrong bytes", [name for name, data in left.items() if data != newest[name]])
+        if "sent_prefix" in pushed:
+            table.none_is(
+                "lost", [name for name, data in newest.items() if data not in (left.get(name), sent.get(name))]
+            )
+        table.none_is("left over", leftovers(server.root))
+
+    check()
+    last = await run_push(server, s3, bucket, **pushed)
+    last.done()
+    check()
+    assert read_tree(server.root) == newest
+    assert not beneath(s3, bucket, prefix)
     return runs

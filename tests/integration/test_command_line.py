@@ -68,6 +68,16 @@ def test_wrong_flows_are_the_import_errors_text(command_line: CommandLine) -> No
     assert [line.split(":")[0] for line in output.splitlines()] == ["partner_pull", "partner_push"]
 
 
+def test_what_may_be_meant_is_a_warning_and_no_error(command_line: CommandLine) -> None:
+    (command_line.home / "flows.yaml").write_text(
+        "- {name: csv, direction: push, s3_bucket: a-bucket, sftp_path: /csv, include: '*.csv'}\n"
+        "- {name: xml, direction: push, s3_bucket: a-bucket, sftp_path: /xml, include: '*.xml'}\n"
+    )
+    status, output, errors = command_line("check", "flows.yaml")
+    assert (status, len(output.splitlines())) == (0, 2)
+    assert errors.startswith("warning: flows 'csv' and 'xml': both have the destination")
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

@@ -100,17 +100,26 @@ def test_a_pull_flow_with_parallelism_shares_the_tree_among_its_tasks(
     assert all(report["transferred"] for report in reports.values())
 
 
-@pytest.mark.parametrize("mark", ["metadata", "tag"])
+@pytest.mark.parametrize(
+    "then",
+    [
+        {"mark": "metadata"},
+        {"mark": "tag"},
+        {"after_transfer": "delete"},
+        {"after_transfer": "move", "sent_prefix": "sent/{{ dag.dag_id }}"},
+    ],
+    ids=["metadata", "tag", "delete", "move"],
+)
 def test_a_push_flow_pushes_what_is_unsynced_and_the_next_run_finds_nothing(
-    s3: S3Server, bucket: str, incoming: Path, mark: str
+    s3: S3Server, bucket: str, incoming: Path, then: dict[str, str]
 ) -> None:
     put(s3, bucket, out__a=b"1", out__sub__b=b"2", out__c=b"3", elsewhere=b"4")
     flow: dict[str, Any] = {
         "sftp_path": "/incoming",
         "s3_prefix": "out",
-        "mark": mark,
         "schedule": "@continuous",
         "batch_files": 2,
+        **then,
     }
 
     state, tasks = run_flow("push", bucket, **flow)
@@ -119,6 +128,9 @@ def test_a_push_flow_pushes_what_is_unsynced_and_the_next_run_finds_nothing(
     assert files(incoming) == {"a": b"1", "sub/b": b"2", "c": b"3"}
     batches = [xcom(tasks["push", index]) for index in (0, 1)]
     assert sorted(report["transferred"] for report in batches) == [1, 2]
+    left = len([key for key in s3.objects(bucket) if key.startswith("out/") and ".sftp-s3/" not in key])
+    assert left == (3 if "mark" in then else 0)
+    assert len([key for key in s3.objects(bucket) if key.startswith("sent/")]) == (3 if "sent_prefix" in then else 0)
 
     state, tasks = run_flow("push", bucket, wait_timeout=0, **flow)
     assert state == "success"

@@ -307,6 +307,33 @@ class TestS3Server:
         assert _code(error.value) == self.FAILED
         assert s3.objects(bucket) == {"k": b"overwritten"}
 
+    @pytest.mark.parametrize("versioning", [None, "Enabled", "Suspended"])
+    def test_a_delete_is_bound_to_the_etag_of_the_current_version(
+        self, s3: S3Server, bucket: str, versioning: str | None
+    ) -> None:
+        """404 where there is none, behind a delete marker too; and a test can switch the condition off."""
+        client = s3.client()
+        if versioning:
+            client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": versioning})
+        one = {"Bucket": bucket, "Key": "k"}
+        etag = client.put_object(**one, Body=b"v1")["ETag"]
+        client.put_object(**one, Body=b"v2")
+        for wanted in (etag, '"0"'):
+            with pytest.raises(ClientError) as error:
+                client.delete_object(**one, IfMatch=wanted)
+            assert _code(error.value) == self.FAILED
+        assert s3.objects(bucket) == {"k": b"v2"}
+        client.delete_object(**one, IfMatch=client.head_object(**one)["ETag"])
+        assert s3.objects(bucket) == {}
+        for wanted in (etag, '"0"'):
+            with pytest.raises(ClientError) as error:
+                client.delete_object(**one, IfMatch=wanted)
+            assert _code(error.value) == (404, "NoSuchKey")
+        client.put_object(**one, Body=b"v3")
+        s3.unenforced.add("DeleteObject if-match")
+        client.delete_object(**one, IfMatch='"0"')
+        assert s3.objects(bucket) == {}
+
     def test_a_multipart_copy_is_bound_at_both_ends(self, s3: S3Server, bucket: str) -> None:
         """UploadPartCopy honours CopySourceIfMatch, CompleteMultipartUpload IfMatch; a missing target answers 404."""
         client = s3.client()

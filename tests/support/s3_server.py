@@ -16,7 +16,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -244,8 +244,8 @@ class S3Server(HookedS3):
     """moto's S3 in a thread of the test process, which keeps AWS's conditions and tells what it was asked.
 
     ``x-amz-copy-source-if-match`` and ``If-Match`` / ``If-None-Match`` hold for CopyObject, UploadPartCopy and
-    CompleteMultipartUpload, and no other request comes between the check and the operation. There is one moto to a
-    process: two of these servers share their buckets.
+    CompleteMultipartUpload, ``If-Match`` for DeleteObject, and no other request comes between the check and the
+    operation. There is one moto to a process: two of these servers share their buckets.
     """
 
     def __init__(self) -> None:
@@ -253,7 +253,8 @@ class S3Server(HookedS3):
         self._begun: dict[str, datetime] = {}
         """When each multipart upload was begun, by its id: moto says 2010 of all."""
         self.unenforced: set[str] = set()
-        """Conditions that it takes no notice of, as many stores do not: names of headers, in lower case."""
+        """Conditions that it takes no notice of, as many stores do not: names of headers, in lower case, for all
+        operations, or for one: ``DeleteObject if-match``."""
         self._rewriting: list[Rewriter] = []
         self._moto = DomainDispatcherApplication(create_backend_app)
         # moto's dictionaries are not made for threads, and a condition must be checked and used in one go.
@@ -321,6 +322,8 @@ class S3Server(HookedS3):
                 return partial(error_answer, request, start_response, *refused)
             if request.operation == "ListMultipartUploads":
                 return partial(_xml, start_response, HTTPStatus.OK, self._list_uploads(request))
+            if request.operation == "DeleteObject":  # moto has a condition of its own there
+                environ.pop("HTTP_IF_MATCH", None)
             begin = self._ask_moto(request, environ, start_response)
             if request.operation == "CreateMultipartUpload":
                 for upload in s3_backends[DEFAULT_ACCOUNT_ID]["aws"].get_bucket(request.bucket).multiparts:
@@ -409,14 +412,23 @@ def _operation(method: str, key: str, query: Mapping[str, str], headers: Mapping
     return "CreateBucket" if (method, key) == ("PUT", "") else verb + thing
 
 
-def _failed_condition(request: S3Request, unenforced: Collection[str]) -> tuple[int, str] | None:
-    """Return the answer to a write whose condition does not hold: the conditions that moto leaves out."""
-    headers = {name: value for name, value in request.headers.items() if name not in unenforced}
+def _failed_condition(request: S3Request, unenforced: set[str]) -> tuple[int, str] | None:
+    """
+    Return the answer to a write whose condition does not hold: the conditions that moto leaves out.
+
+    A DELETE is about the current version: where there is none, or a delete marker is the newest, AWS answers 404
+    (https://github.com/ministackorg/ministack/issues/1475 has what it answers in each case).
+    """
+    headers = {
+        name: value
+        for name, value in request.headers.items()
+        if unenforced.isdisjoint((name, f"{request.operation} {name}"))
+    }
     if request.operation in ("CopyObject", "UploadPartCopy"):
         wanted = headers.get("x-amz-copy-source-if-match")
         if wanted is not None and _same(wanted, _etag(*_copy_source(request))) is False:
             return HTTPStatus.PRECONDITION_FAILED, "PreconditionFailed"
-    if request.operation in ("CopyObject", "CompleteMultipartUpload"):
+    if request.operation in ("CopyObject", "CompleteMultipartUpload", "DeleteObject"):
         current = _etag(request.bucket, request.key)
         wanted = headers.get("if-match")
         if wanted is not None and current is None:

@@ -29,7 +29,7 @@ ACTIONS = {
 
 def test_every_policy_has_what_a_policy_needs() -> None:
     policies = [document for document in DOCUMENTS if "Statement" in document]
-    assert len(policies) == 10
+    assert len(policies) == 12
     assert {policy["Version"] for policy in policies} == {"2012-10-17"}
     for sid, statement in STATEMENTS.items():
         assert statement["Effect"] == "Allow"

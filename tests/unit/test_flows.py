@@ -29,6 +29,7 @@ pytestmark = pytest.mark.unit
 DAGS = Path(__file__).parents[2] / "dags"
 PULL = {"name": "in", "direction": "pull", "sftp_path": "/outgoing", "s3_bucket": "a-bucket"}
 PUSH = {"name": "out", "direction": "push", "sftp_path": "/incoming", "s3_bucket": "a-bucket"}
+MOVE = {"after_transfer": "move", "sent_prefix": "sent"}
 SQS = PUSH | {"trigger": "sqs", "queue_url": "https://sqs.eu-central-1.amazonaws.com/123456789012/in"}
 SQS |= {"schedule": "@hourly"}
 
@@ -107,6 +108,8 @@ def problems_of(settings: Any) -> str:
         (PULL, "include", "{#*.csv", "no valid template: Missing end of comment tag. Allowed: a glob"),
         (PULL, "s3_prefix", "{# a", "no valid template: Missing end of comment tag"),
         (PUSH, "mark", "etag", "auto, metadata, tag or none"),
+        (PUSH, "after_transfer", "archive", "move, delete or keep"),
+        (PUSH, "sent_prefix", "a//b", "a prefix such as sent/partner/"),
         (PULL, "parallelism", "half", "a whole number from 1 to 1000"),
         (PUSH, "parallelism", 0, "a whole number from 1 to 1000"),
         (PUSH, "batch_files", "1e3", "a whole number from 1 to 10000"),
@@ -219,6 +222,13 @@ def test_a_field_of_the_other_direction_is_refused(base: dict[str, Any], field: 
         (SQS | {"schedule": "@continuous"}, "schedule: 'trigger: sqs' needs times too"),
         (SQS | {"s3_prefix": "out/{{ ds }}/"}, "s3_prefix: a run that was started by an event has no date"),
         (SQS | {"aws_conn_id": "{{ var.value.aws }}"}, "aws_conn_id: Airflow renders no templates in a trigger"),
+        (PUSH | {"after_transfer": "delete", "mark": "tag"}, "mark: what is moved or deleted is not marked"),
+        (PUSH | {"after_transfer": "move"}, "sent_prefix: 'after_transfer: move' and sent_prefix"),
+        (PUSH | {"sent_prefix": "sent"}, "sent_prefix: 'after_transfer: move' and sent_prefix"),
+        (PUSH | MOVE, "sent_prefix: it and s3_prefix overlap"),
+        (PUSH | MOVE | {"s3_prefix": "sent"}, "sent_prefix: it and s3_prefix overlap"),
+        (PUSH | MOVE | {"s3_prefix": "sent/a/"}, "sent_prefix: it and s3_prefix overlap"),
+        (SQS | MOVE | {"s3_prefix": "a", "sent_prefix": "{{ ds }}"}, "sent_prefix: a run that was started by an event"),
         (SQS | {"wait_timeout": "1h"}, "wait_timeout: with 'trigger: sqs' no run waits"),
     ],
 )

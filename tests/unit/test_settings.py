@@ -20,9 +20,9 @@ OF_BOTH: list[dict[str, Any]] = [
     {"min_size": 5, "max_size": 4},
     *({"max_age": seconds} for seconds in (-1, float("inf"), float("nan"), True)),
     *({"order": word} for word in ("", "newest", True)),
+    *({"after_transfer": word} for word in ("", "copy", None)),
 ]
 OF_A_PULL: list[dict[str, Any]] = [
-    *({"after_transfer": word} for word in ("", "copy", None)),
     *({"min_age": seconds} for seconds in (-1, float("inf"), float("nan"))),
     *({"retention": seconds} for seconds in (-1, float("inf"), float("nan"))),
     {"max_age": 30.0, "min_age": 30.0},
@@ -31,6 +31,13 @@ OF_A_PULL: list[dict[str, Any]] = [
 ]
 OF_A_PUSH: list[dict[str, Any]] = [
     *({"mark": word} for word in ("", "tags", "Metadata")),
+    *(
+        {"sent_prefix": prefix, "after_transfer": "move", "s3_prefix": "a"}
+        for prefix in (7, "/", "b//c", "a", "a/b", "")
+    ),
+    {"after_transfer": "move"},
+    {"sent_prefix": "sent"},
+    *({"mark": mark, "after_transfer": "delete"} for mark in ("metadata", "tag", "none")),
     *({"s3_keys": keys} for keys in ([None], ["a", 7], 7, {"a": 1})),
     *({"strip_regex": pattern} for pattern in ("(", "*", 7)),
 ]
@@ -54,6 +61,8 @@ def test_the_values_at_the_bounds_are_taken() -> None:
     """The least that is allowed is allowed."""
     PullSettings(sftp_path="/", min_age=0, retention=0, max_files=1, max_bytes=1, shard="1/1", done_dir="...")
     PullSettings(sftp_path="/", min_size=0, max_size=0, min_age=0, max_age=1, order="oldest")
+    PushSettings(sftp_path="/", after_transfer="move", s3_prefix="a", sent_prefix="ab")
+    PushSettings(sftp_path="/", after_transfer="delete", mark="auto")
     PushSettings(sftp_path=".", s3_keys=[], max_files=1, max_bytes=1, strip_regex="")
 
 

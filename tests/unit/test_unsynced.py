@@ -43,6 +43,13 @@ def test_what_a_key_alone_says(key: str, reason: str | None) -> None:
     assert reason_to_skip(key, "p/", Globs("*.csv", "old/*")) == reason
 
 
+@pytest.mark.unit
+def test_what_was_sent_is_nobodys_file() -> None:
+    """Of the keys that are given for a push that moves: a listing does not come by them."""
+    assert reason_to_skip("sent/a.csv", "p/", Globs(), "sent/") == "sent"
+    assert reason_to_skip("sent.csv", "", Globs(), "sent/") is None
+
+
 async def found(opened: Bucket, told: list[str] | None = None, **settings: Any) -> list[str]:
     """Return the keys that a push would take, two asked about at once; what is noticed goes to `told`."""
     wanted = PushSettings(**{"sftp_path": "/out", "s3_prefix": "p", "destination": DESTINATION, **settings})

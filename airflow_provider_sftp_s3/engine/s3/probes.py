@@ -32,7 +32,7 @@ from airflow_provider_sftp_s3.engine.tasks import cancel_all, forget
 Kind = Literal["metadata", "tag"]
 
 #: An ETag that no object has.
-_NO_ETAG = '"00000000000000000000000000000000"'
+NO_ETAG = '"00000000000000000000000000000000"'
 #: What each kind of mark takes: for whoever has to allow it.
 NEEDS: dict[Kind, str] = {
     "metadata": (
@@ -113,7 +113,7 @@ class Probes:
         for condition, held in (("If-Match", (404, 412)), ("x-amz-copy-source-if-match", (412,))):
             name = probe_name(key)
             try:
-                await self._bucket.requests.ask("PUT", name, headers={**source, condition: _NO_ETAG})
+                await self._bucket.requests.ask("PUT", name, headers={**source, condition: NO_ETAG})
             except S3Refused as refused:
                 if refused.status in held:
                     continue

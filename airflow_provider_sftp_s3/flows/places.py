@@ -1,0 +1,193 @@
+"""
+Flows of one file that do not go together: what one of them takes away, or brings back, the other has to send.
+
+A flow is an edge between places. A place is a directory of an SFTP connection, or a prefix of a bucket; two overlap
+where one contains the other. Where a template stands in a place, it is compared as it is written.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from airflow_provider_sftp_s3.flows.settings import Problem
+
+Flow = Mapping[str, Any]
+
+
+class Place(NamedTuple):
+    """
+    Where files or objects are.
+
+    :param where: which connection, or which bucket.
+    :param segments: of the path or prefix.
+    """
+
+    where: tuple[str, str]
+    segments: tuple[str, ...]
+
+    def ancestors(self) -> Iterator[Place]:
+        """Yield the places that contain this one, itself the first."""
+        for count in range(len(self.segments), -1, -1):
+            yield Place(self.where, self.segments[:count])
+
+
+@dataclass
+class Found:
+    """
+    What is wrong between the flows of a file.
+
+    :param problems: by the name of each flow that takes part; it makes no Dag.
+    :param warnings: of what may be meant, since `include` or `exclude` may keep the flows apart.
+    """
+
+    problems: dict[str, list[Problem]] = field(default_factory=lambda: defaultdict(list))
+    warnings: list[str] = field(default_factory=list)
+
+
+def look_between(flows: Sequence[Flow]) -> Found:
+    """
+    Return what is wrong between flows.
+
+    :param flows: as :func:`parse_flow` returns them, each with a name of its own.
+    """
+    found = Found()
+    _look_at_pushes([flow for flow in flows if flow["direction"] == "push"], found)
+    _look_for_rings(flows, found)
+    return found
+
+
+# --- places
+
+
+def _directory(flow: Flow) -> Place:
+    path = posixpath.normpath(flow["sftp_path"])
+    start = ("/",) if path.startswith("/") else ()
+    names = (name for name in path.split("/") if name not in ("", "."))
+    return Place(("sftp", flow.get("sftp_conn_id", "sftp_default")), (*start, *names))
+
+
+def _prefix(flow: Flow, name: str = "s3_prefix") -> Place:
+    return Place(("s3", flow["s3_bucket"]), tuple(filter(None, flow.get(name, "").split("/"))))
+
+
+def _source(flow: Flow) -> Place:
+    return _directory(flow) if flow["direction"] == "pull" else _prefix(flow)
+
+
+def _targets(flow: Flow) -> list[Place]:
+    if flow["direction"] == "pull":
+        return [_prefix(flow)]
+    return [_directory(flow), *([_prefix(flow, "sent_prefix")] if "sent_prefix" in flow else [])]
+
+
+def _takes_all(flow: Flow) -> bool:
+    return flow.get("include", ["*"]) == ["*"] and not flow.get("exclude")
+
+
+class _Index:
+    """Places by what they overlap with: thousands of flows are no work."""
+
+    def __init__(self, places: Iterable[tuple[int, Place]]) -> None:
+        self._at: dict[Place, set[int]] = defaultdict(set)
+        self._beneath: dict[Place, set[int]] = defaultdict(set)
+        for number, place in places:
+            self._at[place].add(number)
+            for above in place.ancestors():
+                self._beneath[above].add(number)
+
+    def overlapping(self, place: Place) -> set[int]:
+        """Return the numbers of the places that contain this one, or that it contains."""
+        inside = self._beneath.get(place, set())
+        return inside.union(*(self._at.get(above, ()) for above in place.ancestors()))
+
+
+# --- two pushes
+
+
+def _look_at_pushes(pushes: Sequence[Flow], found: Found) -> None:
+    index = _Index(enumerate(map(_prefix, pushes)))
+    for number, one in enumerate(pushes):
+        for other in (pushes[other] for other in sorted(index.overlapping(_prefix(one))) if other > number):
+            if problem := _between(one, other):
+                if not _takes_all(one) and not _takes_all(other):
+                    found.warnings.append(f"flows {one['name']!r} and {other['name']!r}: {problem}")
+                    continue
+                for name, its_other in ((one["name"], other["name"]), (other["name"], one["name"])):
+                    message = f"flow {its_other!r} pushes from an overlapping prefix, too: {problem}"
+                    found.problems[name].append(Problem("s3_prefix", message))
+
+
+def _between(one: Flow, other: Flow) -> str:
+    """Return what is wrong with two pushes whose prefixes overlap; "" where nothing is."""
+    change = "Change a prefix, or give both flows include or exclude so that each object is for one of them"
+    if _destination(one) == _destination(other):
+        if _directory(one).segments == _directory(other).segments:  # of one partner, whatever the connections
+            return ""
+        return (
+            f"both have the destination {_destination(one)!r}, and different directories. An object that one of them "
+            "has delivered is synced, and the other does not send it. "
+            f"{change}; or give one another destination, where both are to deliver it"
+        )
+    if one.get("after_transfer", "keep") == other.get("after_transfer", "keep") == "keep":
+        return ""
+    return (
+        "an object that one of them has delivered is moved or deleted, and the other has nothing to send. "
+        f"{change}; or set after_transfer to keep in both"
+    )
+
+
+def _destination(flow: Flow) -> str:
+    return str(flow.get("destination", flow.get("sftp_conn_id", "sftp_default")))
+
+
+# --- rings
+
+
+def _look_for_rings(flows: Sequence[Flow], found: Found) -> None:
+    """A file that goes round can bring an older version back over a newer one: marks do not help there."""
+    index = _Index((number, _source(flow)) for number, flow in enumerate(flows))
+    after = [sorted(set().union(*map(index.overlapping, _targets(flow)))) for flow in flows]
+    open_ones = {number for number, flow in enumerate(flows) if _takes_all(flow)}
+    told: set[frozenset[int]] = set()
+    for number, flow in enumerate(flows):
+        if ring := _ring(number, after, open_ones):
+            message = (
+                f"{_named(ring, flows)} go round in a ring: what one of them brings, the next one takes on, and an "
+                "older version comes back over a newer one. Change a prefix or a directory so that they do not "
+                "overlap, or give one of the flows include or exclude so that nothing goes all the way round"
+            )
+            found.problems[flow["name"]].append(Problem("", message))
+        elif (ring := _ring(number, after, None)) and frozenset(ring) not in told:
+            told.add(frozenset(ring))
+            found.warnings.append(
+                f"{_named(ring, flows)} go round in a ring. See to it that their include and exclude let nothing go "
+                "all the way round: an older version would come back over a newer one"
+            )
+
+
+def _named(ring: Sequence[int], flows: Sequence[Flow]) -> str:
+    return "the flows " + " -> ".join(repr(flows[each]["name"]) for each in [*ring, ring[0]])
+
+
+def _ring(start: int, after: Sequence[Sequence[int]], among: set[int] | None) -> list[int]:
+    """Return a shortest way from a flow back to itself, with that flow as its first; empty where there is none."""
+    if among is not None and start not in among:
+        return []
+    before: dict[int, int] = {}
+    waiting = deque([start])
+    while waiting:
+        here = waiting.popleft()
+        for there in after[here]:
+            if there == start:
+                way = [here]
+                while way[-1] != start:
+                    way.append(before[way[-1]])
+                return way[::-1]
+            if there not in before and (among is None or there in among):
+                before[there] = here
+                waiting.append(there)
+    return []
