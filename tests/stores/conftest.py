@@ -65,8 +65,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     turns = {name: turn for turn, name in enumerate(STORES)}
 
     def turn_of(item: pytest.Item) -> int:
-        is_on_a_store = item.path.parent == HERE and isinstance(item, pytest.Function)
-        return turns[item.callspec.params["store"]] if is_on_a_store else -1
+        if item.path.parent != HERE or not isinstance(item, pytest.Function):
+            return -1
+        return turns[item.callspec.params["store"]]
 
     items.sort(key=turn_of)
 
