@@ -67,7 +67,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     def turn_of(item: pytest.Item) -> int:
         if item.path.parent != HERE or not isinstance(item, pytest.Function):
             return -1
-        return turns[item.callspec.params["store"]]
+        return turns[str(item.callspec.params["store"])]
 
     items.sort(key=turn_of)
 
