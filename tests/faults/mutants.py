@@ -625,6 +625,13 @@ MUTANTS = (
         _only(MARKS, "deleted_meanwhile"),
     ),
     Mutant(
+        "an object whose tags are not shown says nothing about the store",
+        "engine/s3/probes.py",
+        "        if unreadable and not lack:\n",
+        "        if False:\n",
+        _only("unit/test_s3_probes.py", "tags_are_not_shown"),
+    ),
+    Mutant(
         "what a store makes of a probe is removed",
         "engine/s3/probes.py",
         'await self._bucket.requests.ask("DELETE", name)',

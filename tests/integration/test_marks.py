@@ -447,6 +447,15 @@ class TestRoom:
         assert metadata(engine, "other")["synced"] == "true"
         assert (await push_to(engine, "b", mark=mark)).skipped == {"synced": 2}
 
+    async def test_an_object_with_room_for_neither_kind_is_not_delivered(self, engine: Engine) -> None:
+        """Its metadata is full, and the store has no tags: it fails alone."""
+        put(engine, "full", b"x", Metadata={"mine": "m" * 2000})
+        put(engine, "other", b"x")
+        refuse(engine, (501, "NotImplemented"), "PutObjectTagging")
+        with pytest.raises(TransferError, match="S3 takes 2048, nor by a tag"):
+            await push_to(engine, "b")
+        assert there(engine, "b") == {"other": b"x"}
+
     @pytest.mark.parametrize("lock", [{"ObjectLockMode": "GOVERNANCE"}, {"ObjectLockLegalHoldStatus": "ON"}], ids=str)
     async def test_an_object_under_a_lock_is_marked_by_a_tag(self, engine: Engine, lock: dict[str, Any]) -> None:
         """A copy would be a version that nobody can remove, either."""
@@ -478,8 +487,10 @@ class TestRoom:
             settings = {"mark": "tag", "destination": f"partner {number}"}
             if number < 12:
                 assert (await engine.push("b", **settings)).transferred == 1
+        (engine.sftp.root / "b" / "f").unlink()
         with pytest.raises(TransferError, match="256 characters"):
             await engine.push("b", **settings)
+        assert there(engine, "b") == {}
         assert len(tags(engine, "f")[marks.TAG]) <= 256
 
 
