@@ -15,7 +15,7 @@ ifdef LONG
 export FAULTS_LONG := $(LONG)
 endif
 
-.PHONY: test slow servers faults mutants celery lint demo bench matrix package clean
+.PHONY: test slow servers stores faults mutants celery lint demo bench matrix package clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else None'
@@ -32,6 +32,9 @@ slow: $(STAMP)  ## Airflow as a whole, the demo, long searches, more servers; ne
 
 servers: $(STAMP)  ## the contract of a transfer with every SFTP server that can be had; see .ci/run for what they need
 	$(BIN)/python -m pytest $(PARALLEL) tests/servers
+
+stores: $(STAMP)  ## the contract of a transfer with every S3 store that can be had; see .ci/run for what they need
+	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup tests/stores
 
 faults: $(STAMP)  ## crashes, races, lying servers, hostile names, and their table; SEED=1 repeats, LONG=10 does more
 	$(BIN)/python -m pytest $(PARALLEL) tests/faults

@@ -7,16 +7,30 @@ import with a deprecation warning, and the warning lands in the log of everybody
 
 from __future__ import annotations
 
+import contextlib
+
 try:  # 3.0
-    from airflow.sdk import DAG, Asset, AssetAlias, BaseOperator, Context, Param, PokeReturnValue
+    from airflow.sdk import (
+        DAG,
+        Asset,
+        AssetAlias,
+        BaseNotifier,
+        BaseOperator,
+        Context,
+        Param,
+        PokeReturnValue,
+        get_parsing_context,
+    )
 except ImportError:
     from airflow.datasets import Dataset as Asset
     from airflow.datasets import DatasetAlias as AssetAlias
     from airflow.models.baseoperator import BaseOperator
     from airflow.models.dag import DAG
     from airflow.models.param import Param
+    from airflow.notifications.basenotifier import BaseNotifier
     from airflow.sensors.base import PokeReturnValue
     from airflow.utils.context import Context
+    from airflow.utils.dag_parsing_context import get_parsing_context
 
 try:  # 3.2
     from airflow.sdk import AssetOrTimeSchedule, AssetWatcher
@@ -73,6 +87,30 @@ def is_continuous(dag: DAG) -> bool:
     return type(dag.timetable).__name__ == "ContinuousTimetable"
 
 
+def has_policies() -> bool:
+    """Say whether the installation has a cluster policy for Dags or tasks: one may refuse a Dag."""
+    from airflow import settings
+
+    manager = getattr(settings, "get_policy_plugin_manager", lambda: settings.POLICY_PLUGIN_MANAGER)()
+    hooks = manager.hook
+    return bool(hooks.dag_policy.get_hookimpls() or hooks.task_policy.get_hookimpls())
+
+
+def apply_policies(dag: DAG) -> None:
+    """
+    Do to a Dag what Airflow does after it has read the Dag file; policies may change what they look at.
+
+    :raises Exception: whatever a policy raises, but for the one that leaves a Dag out with no error.
+    """
+    from airflow import settings
+    from airflow.exceptions import AirflowClusterPolicySkipDag
+
+    with contextlib.suppress(AirflowClusterPolicySkipDag):
+        settings.dag_policy(dag)
+        for task in dag.tasks:
+            settings.task_policy(task)
+
+
 def can_record(alias: AssetAlias) -> bool:
     """
     Return whether Airflow can record an event for an asset alias.
@@ -102,13 +140,17 @@ __all__ = [
     "AssetOrTimeSchedule",
     "AssetWatcher",
     "BaseHook",
+    "BaseNotifier",
     "BaseOperator",
     "Context",
     "CronDataIntervalTimetable",
     "Param",
     "PokeReturnValue",
     "ResolveMixin",
+    "apply_policies",
     "can_record",
+    "get_parsing_context",
+    "has_policies",
     "is_continuous",
     "is_unmapped",
 ]

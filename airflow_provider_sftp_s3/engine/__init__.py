@@ -12,7 +12,7 @@ Where every file comes in, in the order in which a run comes to them:
 2. `api` opens server and bucket, and hands them to `pull` or `push`. **Read these two first**: each is its protocol,
    step by step. `transfer` is what both share: how a run begins and ends.
 3. What there is to move: `listing` (the walked tree, the listed prefix), `unsynced` (the objects that are not pushed
-   yet), `kept` (the files of a pull that S3 has already).
+   yet), `kept` (the files of a pull that S3 has already), `order` (sizes and ages that are taken, the oldest first).
 4. A run does many files at once: `run` (their number, every outcome collected, lost connections), `limits` (memory,
    caps, the time of one file), `observer` (who is told), `log` (an observer that writes a log), `tasks` (the asyncio
    tasks that nobody waits for).

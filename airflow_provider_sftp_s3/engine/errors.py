@@ -8,9 +8,9 @@ The errors of the engine. An error's type answers "what now?", its message says 
     │   ├── AuthenticationFailed  password, key or user cannot be used
     │   │   └── LoginRefused        ... since the SFTP server has refused them
     │   ├── HostKeyError          unknown or changed host key
-    │   ├── PlaceMissing          sftp_path or bucket does not exist, or is not a directory
-    │   └── HandlesRepeat         the server gives one handle to several open files
+    │   └── PlaceMissing          sftp_path or bucket does not exist, or is not a directory
     ├── ConnectionFailed          the server cannot be reached, hangs, or cut the line: worth a retry
+    │   └── HandlesRepeat         ... or is hung up on, since it gives one handle to several open files
     ├── FileError                 one file failed; the others go on
     │   ├── NameRefused           a name or key that must not be used as a path, or cannot be
     │   ├── ChangedWhileReading   before, counted and after disagree
@@ -78,17 +78,13 @@ class PlaceMissing(ConfigurationError):
     """The directory or bucket to work in does not exist, or is something else."""
 
 
-class HandlesRepeat(ConfigurationError):
-    """The SFTP server has given one handle to two files that are open at once: no byte of either is certain."""
-
-
 class ConnectionFailed(SftpS3Error):
     """
     No connection to the SFTP server, or no more: down, hanging, or cut.
 
     :param connection: the serial number of the connection that was lost; 0 where none could be opened.
     :param unanswered: it was this very request that the server did not answer. The others on the line are innocent.
-    :param given_up: the connection was good, and was ended since too many files were open on it.
+    :param given_up: the connection was good, and we have ended it for the files that were open on it.
     :param in_login: it ended while we logged in: some servers do that where a password is wrong.
     """
 
@@ -105,6 +101,14 @@ class ConnectionFailed(SftpS3Error):
         self.unanswered = unanswered
         self.given_up = given_up
         self.in_login = in_login
+
+
+class HandlesRepeat(ConnectionFailed):
+    """
+    The SFTP server has given one handle to two files that are open at once: no byte of either is certain.
+
+    The connection was hung up on for that. On the next one, one file is open at a time.
+    """
 
 
 class FileError(SftpS3Error):

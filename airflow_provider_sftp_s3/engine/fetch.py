@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from airflow_provider_sftp_s3.engine import whole
 from airflow_provider_sftp_s3.engine.errors import ChangedWhileReading, ConnectionFailed, FileError, ServerRefused
@@ -19,7 +19,7 @@ from airflow_provider_sftp_s3.engine.limits import off_the_clock
 from airflow_provider_sftp_s3.engine.listing import is_young
 from airflow_provider_sftp_s3.engine.model import SourceFile, Stat
 from airflow_provider_sftp_s3.engine.observer import Notices
-from airflow_provider_sftp_s3.engine.options import MAX_OBJECT_SIZE, KiB, MiB, TransferOptions
+from airflow_provider_sftp_s3.engine.options import MAX_OBJECT_SIZE, MAX_PARTS, KiB, MiB, TransferOptions
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
 from airflow_provider_sftp_s3.engine.s3.marks import Naming
 from airflow_provider_sftp_s3.engine.sftp.file import ReadAhead, Reading, RemoteFile
@@ -52,23 +52,29 @@ class PulledFile:
     A file to pull, with what a report calls it, and how far it has come: it is begun again after a lost connection.
 
     :param opened: the server has opened it, so it cannot be gone unsaid.
+    :param is_long: nobody says how large it is, and it has more than `part_size` bytes.
     :param uploaded: S3 has it, and its move has not been answered yet.
     """
 
     file: SourceFile
     label: str
     opened: bool = False
+    is_long: bool = False
     uploaded: Uploaded | None = None
 
     @property
     def size(self) -> int:
         return self.file.stat.size or 0
 
+    @property
+    def changed(self) -> float | None:
+        return self.file.stat.mtime
+
 
 class _Look(NamedTuple):
     """What one look at an open file has shown; `uploaded` where S3 has it."""
 
-    verdict: whole.Verdict
+    verdict: whole.Verdict | Literal["long"]
     seen: Stat
     uploaded: Uploaded | None = None
 
@@ -125,34 +131,41 @@ class Fetcher:
                 expected = expected.filled(await self._session.lstat(path))
         looks, to_the_end = LOOKS, expected.size is None
         while looks:
-            cost = self._cost(None if to_the_end else expected.size)
+            cost = self._cost(pulled, expected.size, to_the_end=to_the_end)
             async with self._hold_memory(cost), self._session.reading(path) as file:
                 pulled.opened = True
-                while looks and not file.closed and self._cost(None if to_the_end else expected.size) <= cost:
-                    looks -= 1
-                    if to_the_end or (expected.size or 0) <= self._options.part_size:
-                        look = await self._put(file, key, expected, mtime, to_the_end=to_the_end)
+                while looks and not file.closed and self._cost(pulled, expected.size, to_the_end=to_the_end) <= cost:
+                    is_large = (expected.size or 0) > self._options.part_size
+                    if is_large or (to_the_end and pulled.is_long):
+                        look = await self._stream(file, key, expected, mtime, to_the_end=to_the_end)
                     else:
-                        look = await self._stream(file, key, expected, mtime)
+                        look = await self._put(file, key, expected, mtime, to_the_end=to_the_end)
                     if look.uploaded is not None:
                         return look.uploaded
+                    if look.verdict == "long":
+                        pulled.is_long = True
+                        continue
+                    looks -= 1
                     if self.is_young(look.seen):
                         return None
-                    to_the_end = look.verdict == "more"
                     expected = whole.expected_next(expected, look.seen)
+                    to_the_end = look.verdict == "more" or expected.size is None
         raise ChangedWhileReading(f"changed {LOOKS} times before it could be read, now {expected}")
 
     async def _put(self, file: RemoteFile, key: str, expected: Stat, mtime: int | None, *, to_the_end: bool) -> _Look:
         """
         Read a file into memory, and store it if it is whole.
 
-        :param to_the_end: nobody says how large it is, or there is more than anybody has said.
+        :param to_the_end: nobody says how large it is, or there is more than anybody has said: then it may be ``long``,
+            which is more than `part_size`.
         """
         early = self._session.closes_early(file.path)
         size, at_most = expected.size or 0, self._options.part_size if to_the_end else None
         reading = await file.read_all(size, self._moved, at_most)
         if early and not self._session.closes_early(file.path):
             return _Look("another", Stat())  # the server has left something out
+        if at_most is not None and reading.count > at_most:
+            return _Look("long", Stat())
         look = await self._judge(file, expected, reading, to_the_end=to_the_end)
         if look.verdict == "whole":
             if self._session.outlive_close(file.path):
@@ -162,18 +175,27 @@ class Fetcher:
             return await self._stored(file, look, uploaded)
         return look
 
-    async def _stream(self, file: RemoteFile, key: str, expected: Stat, mtime: int | None) -> _Look:
-        """Read a file of a known size in parts, and store it if it is whole."""
+    async def _stream(
+        self, file: RemoteFile, key: str, expected: Stat, mtime: int | None, *, to_the_end: bool
+    ) -> _Look:
+        """Read a file in parts, and store it if it is whole. `to_the_end` is as for :meth:`_put`."""
         size = expected.size or 0
         if size > MAX_OBJECT_SIZE:
             raise FileError(f"has {size} bytes, and S3 takes {MAX_OBJECT_SIZE}")
-        ahead = file.read_ahead(size, self._window, self._moved)
+        part_size = self._part_size(None if to_the_end else size)
+        at_most = min(part_size * MAX_PARTS, MAX_OBJECT_SIZE) if to_the_end else None
+        ahead = file.read_ahead(size, self._window, self._moved, at_most)
         look = _Look("changed", expected)
 
         async def check() -> None:
             nonlocal look
             reading = Reading(before, await ahead.after(), [], ahead.count, ahead.ended, ahead.refused_at_the_end)
-            look = await self._judge(file, expected, reading)
+            if at_most is not None and reading.count > at_most:
+                raise FileError(
+                    f"has more than {at_most} bytes, and the server does not say how many: raise memory_budget, a "
+                    f"quarter of which is one of {MAX_PARTS} parts"
+                )
+            look = await self._judge(file, expected, reading, to_the_end=to_the_end)
             if look.verdict != "whole":
                 raise ChangedWhileReading(f"is another version than expected: {look.seen}")
 
@@ -187,15 +209,15 @@ class Fetcher:
                     key,
                     _CheckedAtTheEnd(ahead, check),
                     self._metadata(key, uploaded.read.mtime, mtime),
-                    part_size=self._options.part_size_for(size),
-                    parts_at_once=self._parts_at_once(size),
+                    part_size=part_size,
+                    parts_at_once=self._parts_at_once(part_size),
                     call_off=ahead.close,
                 )
             except ChangedWhileReading:
                 if look.verdict == "changed":
                     raise
                 return look
-            return await self._stored(file, look, uploaded)
+            return await self._stored(file, look, self._as_uploaded(expected, look.seen, ahead.count))
         finally:
             ahead.close()
 
@@ -285,19 +307,27 @@ class Fetcher:
     def _window(self) -> int:
         return min(READ_AHEAD, self._options.memory_budget // 4)
 
-    def _parts_at_once(self, size: int) -> int:
+    def _part_size(self, size: int | None) -> int:
+        """Return the bytes of one part of a file of `size` bytes. None: nobody knows how many parts there will be."""
+        if size is None:
+            return max(self._options.part_size, self._options.memory_budget // 4)
+        return self._options.part_size_for(size)
+
+    def _parts_at_once(self, part_size: int) -> int:
         """Return how many parts may be on their way while one more is filled, within the budget."""
-        fitting = (self._options.memory_budget - self._window) // self._options.part_size_for(size) - 1
+        fitting = (self._options.memory_budget - self._window) // part_size - 1
         return max(1, min(PARTS_AT_ONCE, fitting))
 
-    def _cost(self, size: int | None) -> int:
-        """Return the bytes of memory that a file of `size` bytes takes while it is moved; None: it is not known."""
-        if size is None:
+    def _cost(self, pulled: PulledFile, size: int | None, *, to_the_end: bool) -> int:
+        """Return the bytes of memory that a file takes while it is moved."""
+        is_large = (size or 0) > self._options.part_size
+        if to_the_end and not is_large and not pulled.is_long:
             return 2 * self._options.part_size
-        if size <= self._options.part_size:
+        if not to_the_end and not is_large:
             # Measured: obstore holds half of it a second time. And a few large files at once are faster than many.
-            return max(4 * size, 64 * KiB)
-        return self._window + self._options.part_size_for(size) * (self._parts_at_once(size) + 1)
+            return max(4 * (size or 0), 64 * KiB)
+        part_size = self._part_size(None if to_the_end else size)
+        return self._window + part_size * (self._parts_at_once(part_size) + 1)
 
 
 class _CheckedAtTheEnd:

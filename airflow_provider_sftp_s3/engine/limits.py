@@ -111,15 +111,19 @@ class Caps:
             self._in_flight += 1
             return True
 
-    async def settle(self, size: int, transferred: bool) -> None:
-        """Give back what an admitted file took, where it was not transferred."""
+    async def settle(self, size: int, transferred: int | None) -> None:
+        """
+        Count what an admitted file was, in place of what it was said to be.
+
+        :param transferred: its bytes; None: it was not transferred, and what it took is given back.
+        """
         if not self._is_set:
             return
         async with self._changed:
             self._in_flight -= 1
-            if not transferred:
+            self._bytes += (transferred or 0) - size
+            if transferred is None:
                 self._files -= 1
-                self._bytes -= size
             self._changed.notify_all()
 
     @property

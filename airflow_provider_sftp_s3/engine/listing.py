@@ -14,6 +14,7 @@ from airflow_provider_sftp_s3.engine.errors import ConnectionFailed, NameRefused
 from airflow_provider_sftp_s3.engine.globs import Globs
 from airflow_provider_sftp_s3.engine.limits import ATTEMPTS, Losses
 from airflow_provider_sftp_s3.engine.model import DoneState, Outcome, SourceFile
+from airflow_provider_sftp_s3.engine.order import Bounds
 from airflow_provider_sftp_s3.engine.sftp.protocol import Entry
 from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
 
@@ -52,6 +53,7 @@ class Tree:
     The files of a directory on the server that a pull should take.
 
     :param root: the directory, as it is given to the server.
+    :param bounds: sizes and ages to take.
     :param done_name: name of the done directories, which are never entered.
     :param min_age: seconds that a file must have been left alone; 0 takes all.
     :param shard: the part of the tree to take; of what is in the others, nothing is told.
@@ -65,6 +67,7 @@ class Tree:
         root: bytes,
         *,
         globs: Globs,
+        bounds: Bounds,
         done_name: bytes,
         min_age: float,
         shard: paths.Shard,
@@ -74,6 +77,7 @@ class Tree:
         self.session = session
         self.root = root
         self.globs = globs
+        self.bounds = bounds
         self.done_name = done_name
         self.min_age = min_age
         self.shard = shard
@@ -215,13 +219,16 @@ class Tree:
             elif paths.is_deleting(entry.name):
                 yield Outcome(self.label(path), "failed", reason="the name is one that this provider uses itself")
             elif relative in held_back:
-                yield Outcome(self.label(path), "skipped", reason="waits until an earlier one of its name is deleted")
+                reason = "waits until an earlier one of its name is deleted"
+                yield Outcome(self.label(path), "skipped", reason=reason, changed=entry.stat.mtime, left=True)
             else:
                 file = SourceFile(path, relative, entry.stat, done_state)
                 if self.min_age and (entry.stat.mtime is None or entry.stat.mtime > now + self.min_age):
                     self._of_unknown_age.append(file)
                 elif entry.stat.mtime is not None and is_young(entry.stat.mtime, now, self.min_age):
-                    yield Outcome(self.label(path), "skipped", reason="young")
+                    yield Outcome(self.label(path), "skipped", reason="young", changed=entry.stat.mtime, left=True)
+                elif outside := self.bounds.reason_to_skip(*entry.stat):
+                    yield Outcome(self.label(path), "skipped", reason=outside)
                 else:
                     yield file
 

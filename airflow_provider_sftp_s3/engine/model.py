@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
 #: How a push marks what it has delivered.
@@ -78,6 +80,13 @@ class ObjectEntry(NamedTuple):
     modified: str = ""
 
 
+def seconds_of(modified: str) -> float | None:
+    """Return a time as :class:`ObjectEntry` has it in seconds since 1970; None: a store has written it otherwise."""
+    with contextlib.suppress(ValueError):
+        return datetime.fromisoformat(f"{modified}+00:00").timestamp()
+    return None
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What became of one file: every one that was looked at ends in exactly one of these."""
@@ -89,6 +98,10 @@ class Outcome:
     reason: str = ""
     bytes: int = 0
     seconds: float = 0.0
+    #: when the source was changed last, in seconds since 1970; None: not known
+    changed: float | None = None
+    #: the next run has it to do
+    left: bool = False
 
 
 @dataclass
@@ -103,11 +116,20 @@ class Report:
     failures: list[dict[str, str]] = field(default_factory=list)
     targets: list[str] = field(default_factory=list)
     purged: int = 0
+    #: what failed, was too young or over a cap: the next run has it to do
+    left: int = 0
+    #: there is more than that: no more was counted
+    more_left: bool = False
+    #: when the oldest of what is left was changed last, in seconds since 1970, and how long ago that is, in seconds
+    oldest_left: float | None = None
+    oldest_age: float | None = None
     started: float = field(default_factory=time.monotonic)
     seconds: float = 0.0
 
     def add(self, outcome: Outcome) -> None:
         """Count one outcome."""
+        if outcome.left or outcome.status == "failed":
+            self.add_left(outcome.changed)
         if outcome.status == "transferred":
             self.transferred += 1
             self.bytes += outcome.bytes
@@ -123,6 +145,12 @@ class Report:
             if len(self.failures) < MAX_FAILURES:
                 self.failures.append({"source": outcome.source, "error": outcome.reason})
         self.seconds = time.monotonic() - self.started
+
+    def add_left(self, changed: float | None) -> None:
+        """Count a file that the next run has to do, changed last so many seconds after 1970."""
+        self.left += 1
+        if changed is not None:
+            self.oldest_left = changed if self.oldest_left is None else min(self.oldest_left, changed)
 
     def _add_target(self, target: str) -> None:
         if len(self.targets) < MAX_TARGETS:
@@ -140,13 +168,21 @@ class Report:
             "failures": self.failures,
             "targets": self.targets,
             "purged": self.purged,
+            "left": self.left,
+            "more_left": self.more_left,
+            "oldest_age": None if self.oldest_age is None else round(self.oldest_age, 3),
         }
 
     def summary(self) -> str:
         """Return the run in one line, for a log."""
         skipped = ", ".join(f"{count} {reason}" for reason, count in sorted(self.skipped.items())) or "none"
+        waiting = ""
+        if self.left:
+            more = " or more" if self.more_left else ""
+            age = "" if self.oldest_age is None else f" (the oldest {self.oldest_age:.0f} s old)"
+            waiting = f", {self.left}{more} left{age}"
         rate = self.bytes / self.seconds / 2**20 if self.seconds else 0.0
         return (
             f"{self.direction}: {self.transferred} transferred ({self.bytes} bytes in {self.seconds:.1f} s, "
-            f"{rate:.1f} MiB/s), skipped: {skipped}, {self.failed} failed, {self.purged} purged"
+            f"{rate:.1f} MiB/s), skipped: {skipped}, {self.failed} failed, {self.purged} purged{waiting}"
         )

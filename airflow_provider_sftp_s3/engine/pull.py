@@ -32,9 +32,10 @@ from airflow_provider_sftp_s3.engine.globs import Globs
 from airflow_provider_sftp_s3.engine.kept import KeptFiles
 from airflow_provider_sftp_s3.engine.limits import Caps
 from airflow_provider_sftp_s3.engine.listing import Tree
-from airflow_provider_sftp_s3.engine.model import Outcome, Report
+from airflow_provider_sftp_s3.engine.model import Outcome, Report, SourceFile
 from airflow_provider_sftp_s3.engine.observer import Notices, Observer
 from airflow_provider_sftp_s3.engine.options import TransferOptions
+from airflow_provider_sftp_s3.engine.order import Bounds, oldest_first
 from airflow_provider_sftp_s3.engine.run import Run
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
 from airflow_provider_sftp_s3.engine.s3.left_uploads import LeftUploads
@@ -65,10 +66,12 @@ class Pull(Transfer[PulledFile]):
         caps = Caps(settings.max_files, settings.max_bytes)
         super().__init__("pull", settings.sftp_path, settings.s3_prefix, caps, session, bucket, options, observer)
         self.settings = settings
+        self._bounds = Bounds(settings.min_size, settings.max_size, settings.max_age, bucket.now)
         self.tree = Tree(
             session,
             self.root,
             globs=Globs(settings.include, settings.exclude),
+            bounds=self._bounds,
             done_name=settings.done_dir.encode(),
             min_age=settings.min_age,
             shard=paths.Shard.of(settings.shard),
@@ -98,7 +101,8 @@ class Pull(Transfer[PulledFile]):
     async def _work(self) -> None:
         if self.settings.after_transfer == "keep":
             await self._kept.begin()
-        async with contextlib.aclosing(self._files()) as files:
+        found = oldest_first(self._files()) if self.settings.order else self._files()
+        async with contextlib.aclosing(found) as files:
             await self._run.transfer_all(files, self.transfer)
         await self._kept.end()
         if self.settings.retention and self._done.may_purge(self.report):
@@ -120,6 +124,19 @@ class Pull(Transfer[PulledFile]):
                 else:
                     yield PulledFile(item, label)
 
+    async def _reason_outside(self, file: SourceFile) -> str | None:
+        """
+        Return why a file is skipped for its size or age, where its listing has left that out.
+
+        :raises FileError: the server does not say it at all.
+        """
+        if not self._bounds.lacks(*file.stat) or file.left:
+            return None
+        stat = file.stat.filled(await self.session.lstat(file.path))
+        if lacks := self._bounds.lacks(*stat):
+            raise FileError(f"the server does not say its {lacks}, for which there is a bound: leave that out")
+        return self._bounds.reason_to_skip(*stat)
+
     async def transfer(self, pulled: PulledFile) -> Outcome:
         """Move one file, or say why not."""
         started = time.monotonic()
@@ -129,6 +146,8 @@ class Pull(Transfer[PulledFile]):
         keeps = self.settings.after_transfer == "keep"
         if not keeps and file.done == "other":
             raise FileError(f"{self.settings.done_dir!r} beside it is no directory, so it cannot be moved there")
+        if reason := await self._reason_outside(file):
+            return Outcome(pulled.label, "skipped", reason=reason)
         if keeps and await self._kept.has(key, file.stat):
             return Outcome(pulled.label, "skipped", reason="unchanged")
         if self.settings.dry_run:
@@ -156,6 +175,6 @@ class Pull(Transfer[PulledFile]):
             uploaded = await (self._done.end_left if file.left else self._done.move)(pulled, key, uploaded)
             pulled.uploaded = None
         if uploaded is None:
-            return Outcome(pulled.label, "skipped", reason="young")
+            return Outcome(pulled.label, "skipped", reason="young", changed=pulled.changed, left=True)
         size = uploaded.read.size or 0
         return Outcome(pulled.label, "transferred", target, bytes=size, seconds=time.monotonic() - started)

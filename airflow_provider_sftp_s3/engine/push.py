@@ -36,10 +36,11 @@ from airflow_provider_sftp_s3.engine.errors import (
 )
 from airflow_provider_sftp_s3.engine.globs import Globs
 from airflow_provider_sftp_s3.engine.limits import Caps, off_the_clock
-from airflow_provider_sftp_s3.engine.model import ObjectEntry, Outcome, Report
+from airflow_provider_sftp_s3.engine.model import ObjectEntry, Outcome, Report, seconds_of
 from airflow_provider_sftp_s3.engine.naming import Namesakes
 from airflow_provider_sftp_s3.engine.observer import Observer
 from airflow_provider_sftp_s3.engine.options import KiB, MiB, TransferOptions
+from airflow_provider_sftp_s3.engine.order import Bounds, oldest_first
 from airflow_provider_sftp_s3.engine.s3 import marks
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket, Download, Version
 from airflow_provider_sftp_s3.engine.s3.ledger import Ledger
@@ -59,25 +60,33 @@ WRITE_WINDOW = 8 * MiB
 IN_HAND = 16 * MiB
 #: After so many objects that were synced already, the next one is looked at before it is asked for.
 SYNCED_IN_A_ROW = 8
+#: Keys that S3 is asked about at once.
+LOOKED_UP_AT_ONCE = 64
 #: How often an object that is overwritten while it is pushed is taken again.
 VERSIONS = 3
 
 
-@dataclass(frozen=True)
+@dataclass
 class PushedObject:
     """
     An object to push, with what a report calls it.
 
     :param namesake: the key before it in the run that comes to the same path, if any does.
+    :param version: what S3 has said of it last.
     """
 
     entry: ObjectEntry
     label: str
     namesake: str | None = None
+    version: Version | None = None
 
     @property
     def size(self) -> int:
         return max(self.entry.size, 0)
+
+    @property
+    def changed(self) -> float | None:
+        return seconds_of(self.version.modified if self.version else self.entry.modified)
 
 
 async def push(
@@ -106,6 +115,7 @@ class Push(Transfer[PushedObject]):
         self._listed = Namesakes(self.strip) if self.strip else None
         self._taken = Namesakes(self.strip) if self.strip else None
         self.globs = Globs(settings.include, settings.exclude)
+        self._bounds = Bounds(settings.min_size, settings.max_size, settings.max_age, bucket.now)
         self.marks = marks.Marks(
             bucket,
             check_mark(settings.mark),
@@ -133,8 +143,9 @@ class Push(Transfer[PushedObject]):
         if self.settings.keys is None and self.settings.mark != "none":
             await self._ledger.load()
         try:
-            async with contextlib.aclosing(self._objects()) as objects:
-                await self._run.transfer_all(objects, self.transfer)
+            found = oldest_first(self._objects()) if self.settings.order else self._objects()
+            async with contextlib.aclosing(found) as objects:
+                await self._run.transfer_all(objects, self.transfer, self._is_left)
         finally:
             if self.strip is not None:
                 self.strip.close()
@@ -153,6 +164,8 @@ class Push(Transfer[PushedObject]):
                 namesake = None if reason else self._namesake_before(entry.key)
                 if not reason and self._ledger:
                     reason = self._ledger.reason_of(entry)
+                if not reason and entry.size >= 0:
+                    reason = self._bounds.reason_to_skip(entry.size, seconds_of(entry.modified))
                 if reason:
                     yield Outcome(label, "skipped", reason=reason)
                 else:
@@ -165,16 +178,20 @@ class Push(Transfer[PushedObject]):
                     yield entry
             self._ledger.complete()
             return
-        for key in self.settings.keys:
-            yield ObjectEntry(key, await self._size_of(key) if self.settings.max_bytes else -1)
+        looks = self.settings.max_bytes is not None or self.settings.order is not None
+        for start in range(0, len(self.settings.keys), LOOKED_UP_AT_ONCE):
+            keys = self.settings.keys[start : start + LOOKED_UP_AT_ONCE]
+            for entry in await asyncio.gather(*map(self._looked_up, keys)) if looks else map(ObjectEntry, keys):
+                yield entry
 
-    async def _size_of(self, key: str) -> int:
+    async def _looked_up(self, key: str) -> ObjectEntry:
+        """Return what S3 says of a key, as far as a listing would."""
         try:
             self._path_of(key)
             version = await self.bucket.head(key)
         except FileError:
-            return 0  # the transfer is where this is seen
-        return version.size if version else 0
+            version = None  # the transfer is where this is seen
+        return ObjectEntry(key, version.size, version.etag, version.modified) if version else ObjectEntry(key, 0)
 
     def _namesake_before(self, key: str) -> str | None:
         """Return the key that came to the same path last, None where none did, and remember this one."""
@@ -226,6 +243,18 @@ class Push(Transfer[PushedObject]):
         # Else a metadata mark tells: it is a copy, and so the time of change is that of the delivery.
         return given or version.modified >= since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
+    async def _is_left(self, pushed: PushedObject) -> bool:
+        """Say whether an object behind a cap has to be pushed by the next run, as far as S3 lets us know."""
+        try:
+            pushed.version = head = await self.bucket.head(pushed.entry.key)
+            return head is not None and not (self._outside(head) or (await self._look(pushed.entry.key, head)).reason)
+        except FileError:
+            return True
+
+    def _outside(self, version: Version) -> str | None:
+        """Return why an object is left alone for its size or age."""
+        return self._bounds.reason_to_skip(version.size, seconds_of(version.modified))
+
     def _path_of(self, key: str) -> bytes:
         return paths.path_for(self.root, key, self.prefix, self.strip)
 
@@ -239,7 +268,7 @@ class Push(Transfer[PushedObject]):
         await self._directories.clean_up(parent)
         if self.settings.dry_run or self._synced_in_a_row > SYNCED_IN_A_ROW:
             head = await self.bucket.head(key)
-            if head is not None and (reason := (await self._look(key, head)).reason):
+            if head is not None and (reason := (await self._look(key, head)).reason or self._outside(head)):
                 return Outcome(pushed.label, "skipped", reason=reason)
             if head is not None and self.settings.dry_run:
                 await self._take_the_name(pushed)
@@ -259,11 +288,13 @@ class Push(Transfer[PushedObject]):
                         self._unknown.note(pushed.label)
                     return Outcome(pushed.label, "skipped", reason="deleted")
                 held.callback(download.close)
+                pushed.version = download.version
                 # After a first attempt the server has bytes that were overwritten in S3 while they were sent: they
                 # have to be replaced, even where another run has pushed and marked the newer ones meanwhile.
                 look = await self._look(source, download.version)
-                if look.reason and not attempt:
-                    return Outcome(pushed.label, "skipped", reason=look.reason)
+                reason = look.reason or self._outside(download.version)
+                if reason and not attempt:
+                    return Outcome(pushed.label, "skipped", reason=reason)
                 await self._take_the_name(pushed)
                 try:
                     kind = await self._prepare(source, download.version, look)

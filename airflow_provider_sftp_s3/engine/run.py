@@ -16,7 +16,6 @@ from airflow_provider_sftp_s3.engine.errors import (
     ConnectionFailed,
     CredentialsExpired,
     FileTimeout,
-    HandlesRepeat,
     SftpS3Error,
 )
 from airflow_provider_sftp_s3.engine.limits import (
@@ -44,6 +43,8 @@ MAX_WORKERS = 512
 FILES_PER_HANDLE = {"pull": 6, "push": 4}
 #: Seconds after which a file is begun again that met expired credentials.
 RENEWAL_SECONDS = 0.5
+#: Files that are counted behind a cap: those are left for the next run.
+MAX_LEFT = 10_000
 #: Seconds between two lines of progress.
 PROGRESS_SECONDS = 30.0
 
@@ -58,6 +59,10 @@ class Item(Protocol):
     @property
     def size(self) -> int:
         """Bytes, as the listing says; 0 where it does not know."""
+
+    @property
+    def changed(self) -> float | None:
+        """When it was changed last, in seconds since 1970, as the listing says; None where it does not know."""
 
 
 T = TypeVar("T", bound=Item)
@@ -90,10 +95,10 @@ class Run(Generic[T]):
                     f"no more than {most} files are moved at once: the system opens only {open_files_allowed()} files "
                     "and connections for this process. Raise that limit (ulimit -n) to go faster"
                 )
-        self._stop = False
+        #: a cap is reached: no more is begun, and what comes is counted as left
+        self._capped = False
         self._losses = Losses()
         self._end: ConnectionFailed | None = None
-        self._repeat: HandlesRepeat | None = None
 
     @contextlib.asynccontextmanager
     async def hold_memory(self, cost: int) -> AsyncIterator[None]:
@@ -105,16 +110,19 @@ class Run(Generic[T]):
             yield
 
     async def transfer_all(
-        self, listing: AsyncIterator[T | Outcome], transfer: Callable[[T], Awaitable[Outcome]]
+        self,
+        listing: AsyncIterator[T | Outcome],
+        transfer: Callable[[T], Awaitable[Outcome]],
+        is_left: Callable[[T], Awaitable[bool]] | None = None,
     ) -> None:
         """
         Transfer all that `listing` yields; an Outcome in it is already decided and only counted.
 
         :param transfer: moves one item. May be called again for an item under which the connection was lost.
+        :param is_left: says whether there is something to do about an item that comes behind a cap; None: there is.
 
         :raises ConnectionFailed: the connection is lost for good.
         :raises ConfigurationError: nothing more can work.
-        :raises HandlesRepeat: nothing more can be opened. What was read already has gone its way before that.
 
         Whatever else the listing raises is raised as it is.
         """
@@ -125,47 +133,58 @@ class Run(Generic[T]):
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._feed(listing, queue))
                 for _ in range(self._workers):
-                    group.create_task(self._work(queue, transfer))
+                    group.create_task(self._work(queue, transfer, is_left))
         except BaseExceptionGroup as several:
             error = _first(several)
+            self.report.more_left = True
         finally:
             ticker.cancel()
             self.report.seconds = time.monotonic() - self.report.started
         if error is not None:
             raise error  # out here, so that it keeps its own cause
-        if self._repeat is not None:
-            raise self._repeat
 
     async def _feed(self, listing: AsyncIterator[T | Outcome], queue: asyncio.Queue[T | None]) -> None:
+        behind = 0
         async for item in listing:
-            if self._stop:
-                break
             if isinstance(item, Outcome):
                 self._settle(item)
                 continue
             self.progress.found_files += 1
             self.progress.found_bytes += item.size
+            if self._capped:
+                behind += 1
+                if behind > MAX_LEFT:
+                    self.report.more_left = True
+                    break
             await queue.put(item)
         self.progress.listing = False
         for _ in range(self._workers):
             await queue.put(None)
 
-    async def _work(self, queue: asyncio.Queue[T | None], transfer: Callable[[T], Awaitable[Outcome]]) -> None:
+    async def _work(
+        self,
+        queue: asyncio.Queue[T | None],
+        transfer: Callable[[T], Awaitable[Outcome]],
+        is_left: Callable[[T], Awaitable[bool]] | None,
+    ) -> None:
         while (item := await queue.get()) is not None:
-            if self._stop:
-                continue
-            if not await self.caps.admit(item.size):
-                if not self._stop:
-                    self._stop = True
-                    self.observer.notice("max_files or max_bytes of this run is reached: the rest waits for the next")
+            if self._capped or not await self.caps.admit(item.size):
+                self._note_cap()
+                if is_left is None or await is_left(item):
+                    self.report.add_left(item.changed)
                 continue
             outcome = await self._outcome_of(item, transfer)
-            await self.caps.settle(item.size, outcome.status == "transferred")
+            await self.caps.settle(item.size, outcome.bytes if outcome.status == "transferred" else None)
             self.progress.settled_files += 1
             self.progress.settled_bytes += item.size
             self._settle(outcome)
             if self._end is not None:
                 raise self._end
+
+    def _note_cap(self) -> None:
+        if not self._capped:
+            self._capped = True
+            self.observer.notice("max_files or max_bytes of this run is reached: the rest waits for the next")
 
     async def _outcome_of(self, item: T, transfer: Callable[[T], Awaitable[Outcome]]) -> Outcome:
         started = time.monotonic()
@@ -177,9 +196,6 @@ class Run(Generic[T]):
                 async with asyncio.timeout(None) as clock:
                     file_clock.set(clock)
                     outcome = await transfer(item)
-            except HandlesRepeat as repeat:
-                self._stop = True
-                self._repeat = error = repeat
             except ConfigurationError:
                 raise
             except TimeoutError as failed:
@@ -188,7 +204,7 @@ class Run(Generic[T]):
                     error = FileTimeout(f"took longer than file_timeout, {self.options.file_timeout} s")
             except ConnectionFailed as lost:
                 if lost.given_up and self._end is None:
-                    attempt -= 1  # for each time, another file has failed
+                    attempt -= 1  # for each time, another file has failed, or handles have repeated for the first time
                     continue
                 if self._losses.are_too_many(lost):
                     self._end = lost
@@ -211,7 +227,8 @@ class Run(Generic[T]):
         else:
             reason = paths.said(f"{type(error).__name__}: {error}")
             _log_unforeseen(item.label, error)
-        return Outcome(item.label, "failed", reason=reason, seconds=time.monotonic() - started)
+        seconds = time.monotonic() - started
+        return Outcome(item.label, "failed", reason=reason, seconds=seconds, changed=item.changed)
 
     def _settle(self, outcome: Outcome) -> None:
         self.report.add(outcome)

@@ -45,6 +45,10 @@ class PullSettings:
     retention: float | None = None
     max_files: int | None = None
     max_bytes: int | None = None
+    min_size: int | None = None
+    max_size: int | None = None
+    max_age: float | None = None
+    order: str | None = None
     dry_run: bool = False
     shard: str | None = None
     destination: str = DESTINATION
@@ -53,9 +57,12 @@ class PullSettings:
     def __post_init__(self) -> None:
         _check_both(self)
         paths.Shard.of(self.shard)
-        for name, seconds in (("min_age", self.min_age), ("retention", self.retention or 0)):
-            if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 <= seconds < float("inf"):
-                raise ConfigurationError(f"{name} must be 0 seconds or more, not {seconds!r}")
+        check_seconds("min_age", self.min_age)
+        check_seconds("retention", self.retention or 0)
+        if self.max_age is not None and self.max_age <= self.min_age:
+            raise ConfigurationError(
+                f"max_age ({self.max_age} s) must be more than min_age ({self.min_age} s): no file would be taken"
+            )
         try:
             paths.check_name(self.done_dir.encode())
         except (FileError, UnicodeEncodeError, AttributeError):
@@ -87,6 +94,10 @@ class PushSettings:
     destination: str = DESTINATION
     max_files: int | None = None
     max_bytes: int | None = None
+    min_size: int | None = None
+    max_size: int | None = None
+    max_age: float | None = None
+    order: str | None = None
     dry_run: bool = False
     owner: str = "0" * 8
     clean_up: bool = False
@@ -132,6 +143,27 @@ def _check_both(settings: PullSettings | PushSettings) -> None:
     object.__setattr__(settings, "exclude", globs.exclude)
     check_destination(settings.destination)
     check_caps(settings.max_files, settings.max_bytes)
+    _check_bounds(settings)
+    if settings.order not in (None, "oldest"):
+        raise ConfigurationError(f"order must be 'oldest', or None for the order of the names, not {settings.order!r}")
+
+
+def _check_bounds(settings: PullSettings | PushSettings) -> None:
+    for name, size in (("min_size", settings.min_size), ("max_size", settings.max_size)):
+        if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 0):
+            raise ConfigurationError(f"{name} must be a whole number of bytes, or None for no bound, not {size!r}")
+    if settings.min_size is not None and settings.max_size is not None and settings.min_size > settings.max_size:
+        raise ConfigurationError(
+            f"min_size ({settings.min_size}) is larger than max_size ({settings.max_size}): nothing would be taken"
+        )
+    if settings.max_age is not None:
+        check_seconds("max_age", settings.max_age)
+
+
+def check_seconds(name: str, seconds: object) -> None:
+    """Raise ConfigurationError where `seconds` is no length of time."""
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 <= seconds < float("inf"):
+        raise ConfigurationError(f"{name} must be 0 seconds or more, not {seconds!r}")
 
 
 def _check_sent(settings: PushSettings) -> None:

@@ -72,7 +72,7 @@ class Transfer(ABC, Generic[T]):
         if limit := self.session.short_requests:
             self.observer.notice(f"the server takes requests of no more than {limit} bytes: large files will be slow")
         try:
-            await self._work()
+            await self._work_and_date()
         except ConnectionFailed as lost:
             raise TransferError(f"{lost}; {self.report.summary()}", self.report) from lost
         except ConfigurationError as wrong:
@@ -89,6 +89,13 @@ class Transfer(ABC, Generic[T]):
     async def _is_there(self) -> bool:
         """Say whether the directory on the server is there."""
         return await self.session.is_directory(self.root)
+
+    async def _work_and_date(self) -> None:
+        try:
+            await self._work()
+        finally:
+            if self.report.oldest_left is not None:
+                self.report.oldest_age = max(self.bucket.now() - self.report.oldest_left, 0.0)
 
     @abstractmethod
     async def _work(self) -> None:

@@ -13,8 +13,9 @@ from airflow_provider_sftp_s3.engine.errors import (
 )
 from airflow_provider_sftp_s3.engine.globs import Globs
 from airflow_provider_sftp_s3.engine.limits import connections_left
-from airflow_provider_sftp_s3.engine.model import ObjectEntry
+from airflow_provider_sftp_s3.engine.model import ObjectEntry, seconds_of
 from airflow_provider_sftp_s3.engine.options import TransferOptions
+from airflow_provider_sftp_s3.engine.order import Bounds
 from airflow_provider_sftp_s3.engine.s3 import marks
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
 from airflow_provider_sftp_s3.engine.s3.ledger import Ledger
@@ -77,48 +78,51 @@ async def unsynced(
     marking = marks.Marks(bucket, check_mark(settings.mark), settings.destination, for_good=True)
     prefix = paths.directory_prefix(settings.s3_prefix)
     globs = Globs(settings.include, settings.exclude)
+    bounds = Bounds(settings.min_size, settings.max_size, settings.max_age, bucket.now)
 
-    async def is_unsynced(entry: ObjectEntry) -> bool:
-        if settings.mark == "none":
-            return True
+    async def if_unsynced(entry: ObjectEntry) -> ObjectEntry | None:
+        """Return the object as S3 has it now, None where there is nothing to push."""
+        if settings.mark == "none" and entry.size >= 0:
+            return entry
         try:
             paths.path_for(b"/", entry.key)
             version = await bucket.head(entry.key)
             if version is None:
                 if settings.keys is None:
                     unknown.note(bucket.uri_of(paths.printable(entry.key)))
-                return False
-            if not (await marking.look(entry.key, version)).reason:
-                return True
-            ledger.note(entry.key, version)
-            return False
+                return None
+            if bounds.reason_to_skip(version.size, seconds_of(version.modified)):
+                return None
+            if (await marking.look(entry.key, version)).reason:
+                ledger.note(entry.key, version)
+                return None
+            return ObjectEntry(entry.key, version.size, version.etag, version.modified)
         except FileError:
-            return True
+            return entry
 
     async def candidates() -> AsyncGenerator[ObjectEntry]:
         for key in settings.keys or ():
             yield ObjectEntry(key)
 
     at_once = min(options.concurrency, connections_left())
-    asked: list[tuple[ObjectEntry, asyncio.Task[bool]]] = []
+    asked: list[asyncio.Task[ObjectEntry | None]] = []
     try:
         async with contextlib.aclosing(bucket.list(prefix) if settings.keys is None else candidates()) as entries:
             async for entry in entries:
                 if reason_to_skip(entry.key, prefix, globs) or (ledger and ledger.reason_of(entry)):
                     continue
-                asked.append((entry, asyncio.create_task(is_unsynced(entry))))
-                if len(asked) >= at_once:
-                    entry, answer = asked.pop(0)
-                    if await answer:
-                        yield entry
+                if entry.size >= 0 and bounds.reason_to_skip(entry.size, seconds_of(entry.modified)):
+                    continue
+                asked.append(asyncio.create_task(if_unsynced(entry)))
+                if len(asked) >= at_once and (found := await asked.pop(0)):
+                    yield found
         while asked:
-            entry, answer = asked.pop(0)
-            if await answer:
-                yield entry
+            if found := await asked.pop(0):
+                yield found
         if settings.keys is None:
             ledger.complete()
         if notice is not None:
             unknown.tell(notice)
     finally:
-        for _, answer in asked:
+        for answer in asked:
             answer.cancel()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from airflow_provider_sftp_s3._compat import (
@@ -16,12 +16,14 @@ from airflow_provider_sftp_s3._compat import (
     AssetOrTimeSchedule,
     AssetWatcher,
     CronDataIntervalTimetable,
+    apply_policies,
+    has_policies,
 )
-from airflow_provider_sftp_s3.flows.fields import LISTING_FIELDS, PULL_FIELDS, PUSH_FIELDS, TRANSFER_FIELDS
-from airflow_provider_sftp_s3.flows.params import _params, _templates
-from airflow_provider_sftp_s3.flows.rules import _is_cron, _is_sqs
+from airflow_provider_sftp_s3.flows.fields import LISTING_FIELDS, PULL_FIELDS, PUSH_FIELDS, TASK_FIELDS, TRANSFER_FIELDS
+from airflow_provider_sftp_s3.flows.params import _batches, _params, _templates
+from airflow_provider_sftp_s3.flows.rules import _is_cron, _is_sqs, wait_of
 from airflow_provider_sftp_s3.flows.settings import parse_flow
-from airflow_provider_sftp_s3.flows.values import CONTINUOUS
+from airflow_provider_sftp_s3.flows.values import CONTINUOUS, zone
 from airflow_provider_sftp_s3.operators.assets import UpdateAssetOperator
 from airflow_provider_sftp_s3.operators.s3_unsynced import (
     S3ListAnnouncedOperator,
@@ -46,7 +48,19 @@ def flow_dag(settings: Mapping[str, Any]) -> DAG:
     :param settings: as for :func:`parse_flow`.
     :raises FlowError: as there.
     """
-    return _dag(parse_flow(settings))
+    return build(parse_flow(settings))
+
+
+def build(flow: Mapping[str, Any]) -> DAG:
+    """
+    Return the Dag of a flow's settings.
+
+    :raises Exception: Airflow or a cluster policy refuses it. One that a policy refuses later on is an import error of
+        its Dag file, which takes all the others with it.
+    """
+    if has_policies():
+        apply_policies(_dag(flow))  # one of its own: they may change what they look at, and Airflow will apply them
+    return _dag(flow)
 
 
 def _dag(flow: Mapping[str, Any]) -> DAG:
@@ -56,7 +70,8 @@ def _dag(flow: Mapping[str, Any]) -> DAG:
         dag_id=flow["name"],
         doc_md=_sentence(flow),
         schedule=_timetable(flow) if _is_cron(schedule) else schedule,
-        start_date=flow["start_date"] or datetime(2024, 1, 1, tzinfo=UTC),
+        start_date=flow["start_date"] or datetime(2024, 1, 1, tzinfo=zone(flow["timezone"])),
+        end_date=flow["end_date"],
         catchup=flow["catchup"],
         max_active_runs=1,  # two at a time would transfer the same files
         tags=flow["tags"],
@@ -65,14 +80,23 @@ def _dag(flow: Mapping[str, Any]) -> DAG:
             "retries": flow["retries"],
             "retry_delay": flow["retry_delay"],
             "retry_exponential_backoff": True,
-            "max_retry_delay": max(MAX_RETRY_DELAY, flow["retry_delay"]),
+            "max_retry_delay": flow["max_retry_delay"] or max(MAX_RETRY_DELAY, flow["retry_delay"]),
+            **_set(flow, *(name for name in TASK_FIELDS if name != "notify")),
+            **flow.get("notify", {}),
         },
+        description=flow["description"],
+        dagrun_timeout=flow["dagrun_timeout"],
+        access_control=flow["access_control"],
         **limits,
     )
     add_tasks = _add_pull if flow["direction"] == "pull" else _add_push
     outlets = [AssetAlias(flow["name"])]
     at_once = flow["parallelism"] > 1
-    transfers = add_tasks(dag, {**flow, **_templates(flow)}, [] if at_once else outlets)
+    transfers = add_tasks(
+        dag,
+        {**flow, **_templates(flow), **({"batches": _batches(flow)} if flow["direction"] == "push" else {})},
+        [] if at_once else outlets,
+    )
     if at_once:
         update = UpdateAssetOperator(task_id="update_asset", transfers=transfers.task_id, outlets=outlets, dag=dag)
         update.set_upstream(transfers)
@@ -84,7 +108,7 @@ def _dag(flow: Mapping[str, Any]) -> DAG:
 def _timetable(flow: Mapping[str, Any]) -> Any:
     # Spelled out, since a bare cron expression means something else on Airflow 3 than on 2: there, the run that
     # starts at midnight has the new day's `ds`, and would push what was there of that day at midnight.
-    times = CronDataIntervalTimetable(flow["schedule"], timezone="UTC")
+    times = CronDataIntervalTimetable(flow["schedule"], timezone=flow["timezone"])
     return AssetOrTimeSchedule(timetable=times, assets=[_queue(flow)]) if _is_sqs(flow) else times
 
 
@@ -118,7 +142,7 @@ def _add_pull(dag: DAG, flow: Mapping[str, Any], outlets: Sequence[AssetAlias]) 
 
 def _add_push(dag: DAG, flow: Mapping[str, Any], outlets: Sequence[AssetAlias]) -> Any:
     """Add the tasks of a push, and return the one that transfers, with these outlets."""
-    batches = _batches(flow)
+    batches = flow["batches"]
     where = {**_set(flow, "s3_bucket", "s3_prefix", *LISTING_FIELDS), "destination": _destination(flow)}
     if _is_sqs(flow):
         # It does not wait: it would hold up the runs that events start.
@@ -141,7 +165,7 @@ def _add_push(dag: DAG, flow: Mapping[str, Any], outlets: Sequence[AssetAlias]) 
 
 
 def _waited_for(dag: DAG, flow: Mapping[str, Any], **batches: Any) -> S3UnsyncedSensor:
-    wait = flow.get("wait_timeout", timedelta(days=1) if flow["schedule"] == CONTINUOUS else timedelta(hours=1))
+    wait = wait_of(flow)
     return S3UnsyncedSensor(
         task_id="wait_for_objects",
         bucket_name=flow["s3_bucket"],
@@ -164,13 +188,6 @@ def _destination(flow: Mapping[str, Any]) -> str:
     return str(flow.get("destination", flow.get("sftp_conn_id", "sftp_default")))
 
 
-def _batches(flow: Mapping[str, Any]) -> dict[str, Any]:
-    """Return how to cut the list: a run with a cap is one push task, since each task keeps to the cap by itself."""
-    if "max_files" in flow or "max_bytes" in flow:
-        return {"batch_files": flow.get("max_files", flow["batch_files"]), "max_batches": 1}
-    return {"batch_files": flow["batch_files"]}
-
-
 def _set(flow: Mapping[str, Any], *names: str) -> dict[str, Any]:
     """Return those of the fields that are set, so that the operators' defaults stand for the others."""
     return {name: flow[name] for name in names if name in flow}
@@ -180,7 +197,7 @@ def _sentence(flow: Mapping[str, Any]) -> str:
     """Say what the flow does: the Dag's documentation in Airflow's UI."""
     schedule = flow["schedule"]
     others = {None: "When started by hand", "@once": "Once", CONTINUOUS: "As soon as an object lands"}
-    when = others.get(schedule, f"On the schedule `{schedule}` (UTC)")
+    when = others.get(schedule, f"On the schedule `{schedule}` ({flow['timezone']})")
     if _is_sqs(flow):
         when += " and as S3's events come"
     server = f"`{flow['sftp_path']}` on the SFTP server of connection `{flow.get('sftp_conn_id', 'sftp_default')}`"
@@ -189,19 +206,20 @@ def _sentence(flow: Mapping[str, Any]) -> str:
     which = "everything" if include == ["*"] else " and ".join(f"`{glob}`" for glob in include)
     which += "".join(f" but `{glob}`" for glob in flow.get("exclude", []))
     if flow["direction"] == "pull":
+        after = flow.get("after_transfer", "move")
         then = {
             "move": f"moves each file into `{flow.get('done_dir', '.done')}` beside it",
             "delete": "deletes each file there",
             "keep": "leaves each file there",
-        }[flow.get("after_transfer", "move")]
+        }.get(after, f"does with each file there what `{after}` says")
         does = f"pulls {which} in {server} to {bucket} and {then}"
     else:
         mark = flow.get("mark", "auto")
-        where = {"auto": "", "metadata": " in its metadata", "tag": " by a tag"}
+        where = {"auto": "", "metadata": " in its metadata", "tag": " by a tag"}.get(mark, f" as `{mark}` says")
         then = {
             "move": f"moves each beneath `{flow.get('sent_prefix')}`",
             "delete": "deletes each object",
-            "keep": "marks nothing" if mark == "none" else f"marks each object as synced{where[mark]}",
+            "keep": "marks nothing" if mark == "none" else f"marks each object as synced{where}",
         }[flow.get("after_transfer", "keep")]
         does = f"pushes {which} in {bucket} that is not synced to {server} and {then}"
     return f"{when}, {does}.\n\nMade from the flow `{flow['name']}` of a flows.yaml."

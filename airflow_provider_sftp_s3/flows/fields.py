@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from airflow_provider_sftp_s3.engine.options import TransferOptions
-from airflow_provider_sftp_s3.flows import values
+from airflow_provider_sftp_s3.flows import events, values
 from airflow_provider_sftp_s3.flows.values import CONTINUOUS, PRESETS
 
 
@@ -31,13 +31,15 @@ class Field:
 
 
 DURATION = "seconds, or numbers with units such as '90s', '1h30m', '7d' (w, d, h, m, s)"
+SIZE = "a whole number of bytes above 0, or one with a unit such as '500 MB', '10GiB'"
 GLOBS = "a glob such as '*.csv' (in quotes), or a list of globs; templates, too"
+DATE = "a date such as 2024-01-31 or 2024-01-31T06:00:00+01:00, in the flow's timezone where no zone is given"
 CONNECTION = "the id of an Airflow connection; a template, too"
 #: What makes a Dag of it.
 RUN_FIELDS = {
     "name": Field(
         partial(values.plain, pattern=r"[\w.-]{1,250}"),
-        "the Dag's id: 1 to 250 letters, digits, '_', '-' and '.'",
+        "the Dag's id: 1 to 250 letters from a to z and A to Z, digits, '_', '-' and '.'",
         required=True,
     ),
     "direction": Field(
@@ -49,13 +51,38 @@ RUN_FIELDS = {
         + ", ".join(repr(preset) for preset in PRESETS)
         + f"), or for a push '{CONTINUOUS}'; all but none in quotes",
     ),
-    "start_date": Field(
-        values.instant, "a date such as 2024-01-31 or 2024-01-31T06:00:00+01:00, UTC where no zone is given"
-    ),
+    "start_date": Field(values.instant, DATE),
+    "end_date": Field(values.instant, DATE),
+    "timezone": Field(values.timezone, "the name of a time zone such as Europe/Berlin", default="UTC"),
     "catchup": Field(values.boolean, "true or false", default=False),
     "retries": Field(partial(values.count, low=0, high=100), "a whole number from 0 to 100", default=5),
     "retry_delay": Field(values.duration, DURATION, default=timedelta(minutes=5)),
+    "max_retry_delay": Field(partial(values.duration, least=timedelta(seconds=1)), f"1 second or more: {DURATION}"),
     "tags": Field(values.tags, "a text of up to 100 characters, or a list of them", default=["sftp-s3"]),
+    "description": Field(partial(values.plain, pattern=r"(?s:.{1,1000})"), "a text of up to 1000 characters"),
+    "dagrun_timeout": Field(partial(values.duration, least=timedelta(seconds=1)), f"1 second or more: {DURATION}"),
+    "access_control": Field(
+        values.access_control,
+        "a mapping of roles to lists of can_read, can_edit and can_delete, or to a mapping of DAGs, DAG Runs to lists",
+    ),
+}
+
+
+_LABEL = partial(values.plain, pattern=r"[^\x00-\x1f\x7f]{1,250}")
+#: Airflow's own, of each task.
+TASK_FIELDS = {
+    "owner": Field(_LABEL, "a name of up to 250 characters"),
+    "pool": Field(_LABEL, "the name of an Airflow pool, up to 250 characters"),
+    "pool_slots": Field(partial(values.count, low=1, high=1000), "a whole number from 1 to 1000"),
+    "queue": Field(_LABEL, "the name of a queue, up to 250 characters"),
+    "priority_weight": Field(partial(values.count, low=1, high=1_000_000), "a whole number from 1 to 1000000"),
+    "execution_timeout": Field(partial(values.duration, least=timedelta(seconds=1)), f"1 second or more: {DURATION}"),
+    "executor": Field(values.executor, "an executor that [core] executor names"),
+    "notify": Field(
+        events.notify,
+        f"a mapping of {', '.join(events.CALLBACKS)} to lists of notifiers, each a dotted path or, with arguments, "
+        "{a.dotted.path: {argument: value}}",
+    ),
 }
 
 
@@ -77,28 +104,43 @@ TRANSFER_FIELDS = {
     ),
     "include": Field(values.texts, GLOBS),
     "exclude": Field(partial(values.texts, least=0), GLOBS),
-    "max_files": Field(partial(values.count, low=1), "a whole number above 0"),
-    "max_bytes": Field(values.size, "a whole number of bytes above 0, or one with a unit such as '500 MB', '10GiB'"),
-    "dry_run": Field(values.boolean_or_template, "true or false; a template, too"),
+    "max_files": Field(
+        partial(values.or_template, partial(values.count, low=1)), "a whole number above 0; a template, too"
+    ),
+    "max_bytes": Field(partial(values.or_template, values.size), f"{SIZE}; a template, too"),
+    "min_size": Field(partial(values.or_template, values.size), f"{SIZE}; a template, too"),
+    "max_size": Field(partial(values.or_template, values.size), f"{SIZE}; a template, too"),
+    "max_age": Field(partial(values.or_template, values.duration), f"{DURATION}; a template, too"),
+    "order": Field(partial(values.choice, among=("oldest",)), "oldest: begin with the oldest; or leave it out"),
+    "dry_run": Field(partial(values.or_template, values.boolean), "true or false; a template, too"),
     "options": Field(values.options, "a mapping of " + ", ".join(TransferOptions.__dataclass_fields__)),
 }
 
 
-AFTER_TRANSFER = Field(partial(values.choice, among=("move", "delete", "keep")), "move, delete or keep")
-
-
 PULL_FIELDS = {
-    "min_age": Field(values.duration, DURATION),
-    "after_transfer": AFTER_TRANSFER,
-    "done_dir": Field(values.directory_name, "a directory's name such as .done, not a path"),
-    "retention": Field(partial(values.unless, ("none", "never"), values.duration), f"never, or {DURATION}"),
+    "min_age": Field(partial(values.or_template, values.duration), f"{DURATION}; a template, too"),
+    "after_transfer": Field(
+        partial(values.or_template, partial(values.choice, among=("move", "delete", "keep"))),
+        "move, delete or keep; a template, too",
+    ),
+    "done_dir": Field(
+        partial(values.or_template, values.directory_name),
+        "a directory's name such as .done, not a path; a template, too",
+    ),
+    "retention": Field(
+        partial(values.or_template, partial(values.unless, ("none", "never"), values.duration)),
+        f"never, or {DURATION}; a template, too",
+    ),
 }
 
 
 PUSH_FIELDS = {
     "strip_regex": Field(values.regex, "a regular expression (in single quotes); a template, too"),
-    "mark": Field(partial(values.choice, among=("auto", "metadata", "tag", "none")), "auto, metadata, tag or none"),
-    "after_transfer": AFTER_TRANSFER,
+    "mark": Field(
+        partial(values.or_template, partial(values.choice, among=("auto", "metadata", "tag", "none"))),
+        "auto, metadata, tag or none; a template, too",
+    ),
+    "after_transfer": Field(partial(values.choice, among=("move", "delete", "keep")), "move, delete or keep"),
     "sent_prefix": Field(values.prefix, "a prefix such as sent/partner/; a template, too"),
 }
 
@@ -128,11 +170,11 @@ PUSH_RUN_FIELDS = {
 
 
 FIELDS = {
-    "pull": RUN_FIELDS | TRANSFER_FIELDS | PULL_FIELDS | PARALLELISM,
-    "push": RUN_FIELDS | TRANSFER_FIELDS | PUSH_FIELDS | PARALLELISM | PUSH_RUN_FIELDS,
+    "pull": RUN_FIELDS | TASK_FIELDS | TRANSFER_FIELDS | PULL_FIELDS | PARALLELISM,
+    "push": RUN_FIELDS | TASK_FIELDS | TRANSFER_FIELDS | PUSH_FIELDS | PARALLELISM | PUSH_RUN_FIELDS,
 }
 
 
 ALL_FIELDS = FIELDS["pull"] | FIELDS["push"]
 #: Which objects are there to push.
-LISTING_FIELDS = ("include", "exclude", "mark", "aws_conn_id")
+LISTING_FIELDS = ("include", "exclude", "min_size", "max_size", "max_age", "order", "mark", "aws_conn_id")

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from airflow_provider_sftp_s3._compat import (
-    DAG,
-)
-from airflow_provider_sftp_s3.flows.dag import _dag
-from airflow_provider_sftp_s3.flows.entries import EntryError, FlowsFileError, read_entries
+from airflow_provider_sftp_s3._compat import DAG, get_parsing_context, has_policies
+from airflow_provider_sftp_s3.flows.dag import build
+from airflow_provider_sftp_s3.flows.entries import Entry, FlowsFileError, read_entries
+from airflow_provider_sftp_s3.flows.expand import expand
+from airflow_provider_sftp_s3.flows.loader import EntryError
 from airflow_provider_sftp_s3.flows.places import look_between
-from airflow_provider_sftp_s3.flows.settings import FlowError, FlowsError, Problem, parse_flow
+from airflow_provider_sftp_s3.flows.settings import FlowError, FlowsError, Problem, parse_flow, problems_of_defaults
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,14 @@ class Flows:
     @property
     def error(self) -> FlowsError | None:
         """All errors as one, with the message of each: the import error that Airflow shows. None: there is none."""
-        return FlowsError("\n".join(str(error) for error in self.errors)) if self.errors else None
+        return FlowsError.of(self.errors)
+
+
+class Settings(NamedTuple):
+    """The settings of one good flow, and where it stands: file and line."""
+
+    flow: Mapping[str, Any]
+    where: str
 
 
 def load_flows(path: str | Path) -> Flows:
@@ -44,60 +52,109 @@ def load_flows(path: str | Path) -> Flows:
 
         globals().update(load_flows(Path(__file__).with_name("flows.yaml")).dags)
 
-    A second one beside it should call :func:`check_flows`, or the errors stand in the Dag processor's log only.
+    A second one beside it should call :func:`check_flows`, or the errors stand in the Dag processor's log only. Where
+    Airflow asks for one Dag, as it does at the start of each task, no other one is made.
 
-    :raises FlowsFileError: the file is missing, empty, no YAML, or no list.
+    :raises FlowsFileError: the file is missing, empty, no YAML, no list, or its defaults are broken.
     """
-    path = Path(path)
-    parsed: dict[str, tuple[int, str, dict[str, Any]]] = {}
-    wrong: list[tuple[int, FlowError]] = []
-    for position, entry in enumerate(read_entries(path), 1):
-        where = f"{path.name}, line {entry.line}"
-        try:
-            flow = parse_flow(entry.read(), position=position, where=where)
-            name = flow["name"]
-            if name in parsed:
-                taken = Problem("name", f"{name!r} is not allowed: a flow above has it. Allowed: a name of its own")
-                raise FlowError(name, [taken], where)
-            parsed[name] = (position, where, flow)
-        except FlowError as error:
-            wrong.append((position, error))
-        except EntryError as unreadable:
-            wrong.append((position, FlowError(entry.name or position, [Problem("", str(unreadable))], where)))
-        except Exception as unforeseen:
-            wrong.append((position, _unforeseen(entry.name or position, unforeseen, where)))
-    between = look_between([flow for _, _, flow in parsed.values()])
-    flows = Flows(warnings=between.warnings)
-    for name, (position, where, flow) in parsed.items():
-        try:
-            if problems := between.problems.get(name):
-                raise FlowError(name, problems, where)
-            flows.dags[name] = _dag(flow)
-        except FlowError as error:
-            wrong.append((position, error))
-        except Exception as unforeseen:  # Airflow's own objections: they, too, are this one flow's
-            wrong.append((position, _unforeseen(name, unforeseen, where)))
-    flows.errors.extend(error for _, error in sorted(wrong, key=lambda one: one[0]))
-    for each in flows.errors:
-        log.error("%s", each)
+    asked_for = get_parsing_context().dag_id
+    settings, errors = read_flows(path, asked_for)
+    flows = Flows(errors=errors, warnings=[] if asked_for else _keep_apart(settings, errors))
+    for name, found in settings.items():
+        if asked_for in (None, name):
+            try:
+                flows.dags[name] = build(found.flow)
+            except Exception as unforeseen:
+                flows.errors.append(_refused(name, found.where, unforeseen))
+    for error in flows.errors:
+        log.error("%s", error)
     return flows
-
-
-def _unforeseen(flow: str | int, error: Exception, where: str) -> FlowError:
-    return FlowError(flow, [Problem("", f"{type(error).__name__}: {error}")], where)
 
 
 def check_flows(path: str | Path) -> None:
     """
     Raise what is wrong with the flows of a file, if anything is.
 
-    A file of which nothing can be used is not reported: the Dag file that calls :func:`load_flows` fails by itself.
+    No Dags are made for it but where a cluster policy may refuse some. A file of which nothing can be used is not
+    reported: the Dag file that calls :func:`load_flows` fails by itself.
 
     :raises FlowsError: with the message of every flow that makes no Dag.
     """
     try:
-        error = load_flows(path).error
+        settings, errors = read_flows(path)
     except FlowsFileError:
         return
-    if error:
+    _keep_apart(settings, errors)
+    if has_policies():
+        for name, found in settings.items():
+            try:
+                build(found.flow)
+            except Exception as unforeseen:
+                errors.append(_refused(name, found.where, unforeseen))
+    if error := FlowsError.of(errors):
         raise error
+
+
+def read_flows(path: str | Path, flow: str | None = None) -> tuple[dict[str, Settings], list[FlowError]]:
+    """
+    Return the settings of the good flows of a file by name, and the errors of the others; no Dags are made.
+
+    :param flow: read this one, and of the others no more than that takes.
+    :raises FlowsFileError: as :func:`load_flows`.
+    """
+    path = Path(path)
+    found = read_entries(path, flow)
+    if wrong := problems_of_defaults(found.defaults):
+        raise FlowsFileError("\n".join(f"{path.name}: defaults: {problem}" for problem in wrong))
+    settings: dict[str, Settings] = {}
+    errors: list[FlowError] = []
+    taken: dict[str, str] = {}
+    for entry in found.entries:
+        for one in _flows_of(entry, found.defaults, f"{path.name}, line {entry.line}", errors):
+            name = one.flow["name"]
+            # Two that differ in case only are one to MySQL.
+            other = taken.setdefault(name.lower(), name)
+            if name in settings or other != name:
+                same = "" if other == name else f", but for upper and lower case: {other!r}"
+                problem = f"{name!r} is not allowed: a flow above has it{same}. Allowed: a name of its own"
+                errors.append(FlowError(name, [Problem("name", problem)], one.where))
+            else:
+                settings[name] = one
+    return settings, errors
+
+
+def _keep_apart(settings: dict[str, Settings], errors: list[FlowError]) -> list[str]:
+    """
+    Take those flows out that do not go together, and add their errors.
+
+    :return: warnings: of flows that may not go together.
+    """
+    between = look_between([found.flow for found in settings.values()])
+    for name, problems in between.problems.items():
+        errors.append(FlowError(name, problems, settings.pop(name).where))
+    return between.warnings
+
+
+def _flows_of(entry: Entry, defaults: Mapping[str, Any], where: str, errors: list[FlowError]) -> list[Settings]:
+    """Return the good flows that an entry stands for, and add the errors of the others; those that are alike once."""
+    good: list[Settings] = []
+    wrong: dict[tuple[Problem, ...], list[FlowError]] = {}
+    try:
+        for settings in expand(entry.read(), defaults, entry.text):
+            try:
+                good.append(Settings(parse_flow(settings, position=entry.position, where=where), where))
+            except FlowError as error:
+                wrong.setdefault(error.problems, []).append(error)
+    except EntryError as unreadable:
+        errors.append(FlowError(entry.name or entry.position, [Problem("", str(unreadable))], where))
+    except Exception as unforeseen:
+        errors.append(_refused(entry.name or entry.position, where, unforeseen))
+    for alike in wrong.values():
+        first = alike[0]
+        errors.append(FlowError(first.flow, first.problems, where, first.fields, len(alike) - 1))
+    return good
+
+
+def _refused(flow: str | int, where: str, unforeseen: Exception) -> FlowError:
+    """Return an objection of Airflow's own, or of a cluster policy, as the flow's error that it is."""
+    return FlowError(flow, [Problem("", f"{type(unforeseen).__name__}: {unforeseen}")], where)

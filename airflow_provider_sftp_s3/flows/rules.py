@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from importlib.util import find_spec
 from typing import Any
 
@@ -46,6 +47,13 @@ class Rule:
     message: str
 
 
+def wait_of(flow: Mapping[str, Any]) -> timedelta:
+    """Return for how long a push waits for its first object."""
+    unset = timedelta(days=1) if flow["schedule"] == CONTINUOUS else timedelta(hours=1)
+    wait: timedelta = flow.get("wait_timeout", unset)
+    return wait
+
+
 RULES = (
     Rule(
         "catchup",
@@ -56,6 +64,29 @@ RULES = (
         "catchup",
         lambda flow: flow["catchup"] and not _is_cron(flow["schedule"]),
         "true needs times to catch up with. Allowed: false, or make the schedule a cron expression or '@daily'",
+    ),
+    Rule(
+        "end_date",
+        lambda flow: (
+            flow["end_date"] is not None and flow["start_date"] is not None and flow["end_date"] <= flow["start_date"]
+        ),
+        "it is not after start_date, and no run would ever begin. Allowed: a later date",
+    ),
+    Rule(
+        "max_retry_delay",
+        lambda flow: flow["max_retry_delay"] is not None and flow["max_retry_delay"] < flow["retry_delay"],
+        "it is shorter than retry_delay. Allowed: as long, or longer",
+    ),
+    Rule(
+        "dagrun_timeout",
+        lambda flow: (
+            flow["direction"] == "push"
+            and not _is_sqs(flow)
+            and flow["dagrun_timeout"] is not None
+            and flow["dagrun_timeout"] <= wait_of(flow)
+        ),
+        "each run in which no object comes would fail, since it waits for one for wait_timeout (1h; with "
+        "'@continuous' 1d). Allowed: longer than that, or set wait_timeout",
     ),
     Rule(
         "schedule",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_sftp_s3.flows.fields import ALL_FIELDS, FIELDS, RUN_FIELDS, Field
 from airflow_provider_sftp_s3.flows.rules import RULES
+from airflow_provider_sftp_s3.flows.values import zone
 
 #: Characters of a wrong value that an error shows.
 MAX_SHOWN = 1000
@@ -32,20 +33,34 @@ class FlowError(ValueError):
     :param flow: its name or, where it has no usable one, its position in the file.
     :param problems: everything that is wrong with it.
     :param where: file and line, where they are known.
+    :param fields: a sentence on the fields that there are, where one is unknown.
+    :param others: how many more flows of the same entry have the same problems.
     """
 
-    def __init__(self, flow: str | int, problems: Iterable[Problem], where: str = "") -> None:
-        self.flow, self.problems, self.where = flow, tuple(problems), where
+    def __init__(
+        self, flow: str | int, problems: Iterable[Problem], where: str = "", fields: str = "", others: int = 0
+    ) -> None:
+        self.flow, self.problems, self.where, self.fields, self.others = flow, tuple(problems), where, fields, others
         start = f"{where}: " if where else ""
         called = repr(flow) if isinstance(flow, str) else f"number {flow}"
-        super().__init__("\n".join(f"{start}flow {called}: {problem}" for problem in self.problems))
+        if others:
+            called += f" and {others} more of its for_each"
+        self.lines = [f"{start}flow {called}: {problem}" for problem in self.problems]
+        super().__init__("\n".join([*self.lines, fields] if fields else self.lines))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.flow, self.problems, self.where)
+        return type(self), (self.flow, self.problems, self.where, self.fields, self.others)
 
 
 class FlowsError(ValueError):
     """Some flows of a file make no Dag. The message holds that of each."""
+
+    @classmethod
+    def of(cls, errors: Sequence[FlowError]) -> FlowsError | None:
+        """Return several errors as one, which names the fields that there are once. None: there are none."""
+        lines = [line for error in errors for line in error.lines]
+        lines += dict.fromkeys(error.fields for error in errors if error.fields)
+        return cls("\n".join(lines)) if lines else None
 
 
 def parse_flow(settings: Any, *, position: int = 1, where: str = "") -> dict[str, Any]:
@@ -63,27 +78,59 @@ def parse_flow(settings: Any, *, position: int = 1, where: str = "") -> dict[str
         )
         raise FlowError(position, [found], where)
     direction = settings.get("direction")
-    fields = FIELDS.get(direction, ALL_FIELDS) if isinstance(direction, str) else ALL_FIELDS
+    kind = direction if isinstance(direction, str) and direction in FIELDS else "flow"
+    fields = FIELDS.get(kind, ALL_FIELDS)
     flow: dict[str, Any] = {}
-    problems = [_unknown_field(name, direction, fields) for name in settings if name not in fields]
+    unknown = [_unknown_field(name, kind, fields) for name in settings if name not in fields]
+    problems = [*unknown]
     for name, known in fields.items():
         raw = settings.get(name)
         if raw is not None:
             try:
                 flow[name] = known.parse(raw)
             except Exception as error:  # a library's own objections: they, too, are about this field
-                said = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-                reason = f": {said}" if said else ""
-                problems.append(Problem(name, f"{_shown(raw)} is not allowed{reason}. Allowed: {known.allowed}"))
+                problems.append(_not_allowed(name, raw, known, error))
         elif known.required:
             problems.append(Problem(name, f"missing. Allowed: {known.allowed}"))
         elif name in RUN_FIELDS or known.default is not None:
             flow[name] = known.default
     if not problems:
+        _place_in_time(flow)
         problems = [Problem(rule.field, rule.message) for rule in RULES if rule.broken(flow)]
     if problems:
-        raise FlowError(flow.get("name", position), problems, where)
+        there_are = f"Fields of a {kind}: {', '.join(fields)}" if unknown else ""
+        raise FlowError(flow.get("name", position), problems, where, there_are)
     return flow
+
+
+def problems_of_defaults(defaults: Mapping[str, Any]) -> list[Problem]:
+    """Return what is wrong with the defaults of a file. What has braces in it is judged in each flow."""
+    problems = []
+    for name, raw in defaults.items():
+        known = ALL_FIELDS.get(name)
+        if known is None or name == "name":
+            problems.append(
+                _unknown_field(name, "flow", {each: ALL_FIELDS[each] for each in ALL_FIELDS if each != "name"})
+            )
+        elif raw is not None and "{" not in str(raw):
+            try:
+                known.parse(raw)
+            except Exception as error:  # as above
+                problems.append(_not_allowed(name, raw, known, error))
+    return problems
+
+
+def _place_in_time(flow: dict[str, Any]) -> None:
+    """Have dates that have no zone be in the flow's."""
+    for name in ("start_date", "end_date"):
+        if flow[name] is not None and flow[name].tzinfo is None:
+            flow[name] = flow[name].replace(tzinfo=zone(flow["timezone"]))
+
+
+def _not_allowed(name: str, raw: Any, known: Field, error: Exception) -> Problem:
+    said = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+    reason = f": {said}" if said else ""
+    return Problem(name, f"{_shown(raw)} is not allowed{reason}. Allowed: {known.allowed}")
 
 
 def _shown(value: Any) -> str:
@@ -95,10 +142,9 @@ def _shown(value: Any) -> str:
     return shown if len(shown) <= MAX_SHOWN else f"{shown[:MAX_SHOWN]}..."
 
 
-def _unknown_field(name: Any, direction: Any, fields: Mapping[str, Field]) -> Problem:
-    if name in ALL_FIELDS:
-        other = "push" if direction == "pull" else "pull"
-        return Problem(name, f"only a {other} flow has this field. Allowed in a {direction}: {', '.join(fields)}")
+def _unknown_field(name: Any, kind: str, fields: Mapping[str, Field]) -> Problem:
+    if name in ALL_FIELDS and kind in FIELDS:
+        return Problem(name, f"only a {'push' if kind == 'pull' else 'pull'} flow has this field")
     near = difflib.get_close_matches(str(name), fields, 1)
-    hint = f"Did you mean {near[0]!r}? " if near else ""
-    return Problem(str(name), f"there is no such field. {hint}Allowed: {', '.join(fields)}")
+    hint = f". Did you mean {near[0]!r}?" if near else ""
+    return Problem(str(name), f"there is no such field{hint}")

@@ -9,15 +9,22 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, date, datetime, time, timedelta
-from decimal import Decimal
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from airflow_provider_sftp_s3.engine.options import TransferOptions
 from airflow_provider_sftp_s3.engine.paths import directory_prefix
+from airflow_provider_sftp_s3.hooks import quantities
 
 CONTINUOUS = "@continuous"
 PRESETS = ("@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly")
+
+
+class Plain(str):
+    """A text of YAML that stands there with no quotes: where any value may stand, it can be a number."""
+
+    __slots__ = ()
 
 
 class NotAllowed(ValueError):
@@ -39,7 +46,7 @@ def text(value: Any, *, pattern: str = "(?s:.+)") -> str:
             raise NotAllowed("no valid template: it is nested too deep") from None
     elif not re.fullmatch(pattern, value):
         raise NotAllowed
-    return value
+    return str(value)
 
 
 def is_template(value: str) -> bool:
@@ -49,9 +56,14 @@ def is_template(value: str) -> bool:
 
 def plain(value: Any, *, pattern: str) -> str:
     """Return text that matches `pattern`, where templates are not rendered."""
-    if not isinstance(value, str) or not re.fullmatch(pattern, value):
+    if not isinstance(value, str) or not re.fullmatch(pattern, value, re.ASCII):
         raise NotAllowed
-    return value
+    return str(value)
+
+
+def or_template(parse: Callable[[Any], Any], value: Any) -> Any:
+    """Return a template as it is, which the task judges once it is rendered, and what `parse` makes of other values."""
+    return text(value) if isinstance(value, str) and is_template(value) else parse(value)
 
 
 def texts(value: Any, *, least: int = 1) -> list[str]:
@@ -66,7 +78,7 @@ def tags(value: Any) -> list[str]:
     several = texts(value, least=0)
     if any(len(tag) > 100 for tag in several):
         raise NotAllowed
-    return several
+    return list(dict.fromkeys(["sftp-s3", *several]))
 
 
 def choice(value: Any, *, among: tuple[str, ...]) -> str:
@@ -83,10 +95,6 @@ def boolean(value: Any) -> bool:
     return value.lower() in ("true", "yes", "on")
 
 
-def boolean_or_template(value: Any) -> bool | str:
-    return text(value) if isinstance(value, str) and is_template(value) else boolean(value)
-
-
 def count(value: Any, *, low: int, high: float = math.inf) -> int:
     """Return a whole number from `low` to `high`."""
     if isinstance(value, str) and re.fullmatch(r"\d{1,18}", value, re.ASCII):
@@ -96,52 +104,27 @@ def count(value: Any, *, low: int, high: float = math.inf) -> int:
     return value
 
 
-_SECONDS = {"w": 604800, "d": 86400, "h": 3600, "m": 60, "s": 1}
-_NUMBER = r"\d{1,18}(?:\.\d{1,18})?"
-_DURATION = re.compile(r"\s*".join(rf"(?:(?P<{unit}>{_NUMBER})\s*{unit})?" for unit in _SECONDS), re.ASCII)
-
-
 def duration(value: Any, *, least: timedelta = timedelta(0)) -> timedelta:
     """Return a duration of at least `least`: from seconds, a text such as "90", "90s", "1h30m", "7d", or as it is."""
     try:
-        if isinstance(value, str):
-            value = value.strip()
-            if re.fullmatch(_NUMBER, value, re.ASCII):
-                value = float(value)
-            elif value and (parts := _DURATION.fullmatch(value)):
-                value = sum(float(number) * _SECONDS[unit] for unit, number in parts.groupdict("0").items())
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            value = timedelta(seconds=value)
-    except (OverflowError, ValueError):  # infinite, not a number, or more than a timedelta holds
+        found = quantities.duration(value)
+    except ValueError:
         raise NotAllowed from None
-    if not isinstance(value, timedelta) or value < least:
+    if found < least:
         raise NotAllowed
-    return value
-
-
-_BYTES = {"": 1, "b": 1}
-for _power, _letter in enumerate("kmgt", 1):
-    _BYTES |= {f"{_letter}b": 1000**_power, f"{_letter}ib": 1024**_power}
-_SIZE = re.compile(rf"({_NUMBER})\s*([a-z]*)", re.ASCII)
+    return found
 
 
 def size(value: Any) -> int:
     """Return a number of bytes above 0: from a whole number, or a text such as "1048576", "500 MB", "10GiB"."""
-    if isinstance(value, str):
-        parts = _SIZE.fullmatch(value.strip().lower())
-        if not parts or parts[2] not in _BYTES:
-            raise NotAllowed
-        exact = Decimal(parts[1]) * _BYTES[parts[2]]
-        if exact != exact.to_integral_value():
-            raise NotAllowed
-        value = int(exact)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise NotAllowed
-    return value
+    try:
+        return quantities.size(value)
+    except ValueError:
+        raise NotAllowed from None
 
 
 def instant(value: Any) -> datetime:
-    """Return a time with its zone, which is UTC where none is given, from a time, a date, or the text of one."""
+    """Return a time, from a time, a date, or the text of one; with no zone where none is given."""
     if isinstance(value, str):
         try:
             value = datetime.fromisoformat(value.strip())
@@ -151,7 +134,55 @@ def instant(value: Any) -> datetime:
         value = datetime.combine(value, time.min)
     if not isinstance(value, datetime):
         raise NotAllowed
-    return value if value.tzinfo else value.replace(tzinfo=UTC)
+    return value
+
+
+def timezone(value: Any) -> str:
+    """Return the name of a time zone as it is."""
+    name = plain(value, pattern=r"[A-Za-z0-9_+/-]+")
+    try:
+        ZoneInfo(name)
+    except (ValueError, OSError, ZoneInfoNotFoundError):
+        raise NotAllowed from None
+    return name
+
+
+def zone(name: str) -> tzinfo:
+    """Return the time zone of a name that :func:`timezone` has let pass."""
+    return UTC if name == "UTC" else ZoneInfo(name)
+
+
+#: What a role may be allowed to do with a Dag, and with its runs.
+ACTIONS = {
+    "DAGs": ("can_read", "can_edit", "can_delete"),
+    "DAG Runs": ("can_read", "can_create", "can_delete", "menu_access"),
+}
+
+
+def access_control(value: Any) -> dict[str, dict[str, set[str]]]:
+    """Return what each role may do: from a list of actions on the Dag, or a mapping of DAGs, DAG Runs to lists."""
+    if not isinstance(value, Mapping) or not value:
+        raise NotAllowed
+    roles = {}
+    for role, given in value.items():
+        resources = given if isinstance(given, Mapping) else {"DAGs": given}
+        roles[text(role)] = {
+            name: {choice(action, among=ACTIONS[choice(name, among=tuple(ACTIONS))]) for action in texts(actions)}
+            for name, actions in resources.items()
+        }
+    return roles
+
+
+def executor(value: Any) -> str:
+    """Return the name of an executor that this Airflow is configured with. Another one would break the Dag file."""
+    from airflow.executors.executor_loader import ExecutorLoader
+
+    name = plain(value, pattern=r"[^\x00-\x1f\x7f]{1,250}")
+    configured = ExecutorLoader.get_executor_names()
+    if not any(name in (each.alias, each.module_path, each.module_path.rpartition(".")[2]) for each in configured):
+        known = ", ".join(str(each.alias or each.module_path) for each in configured)
+        raise NotAllowed(f"this Airflow is configured with {known}")
+    return name
 
 
 def schedule(value: Any) -> str:

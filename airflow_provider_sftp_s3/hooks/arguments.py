@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -10,6 +11,7 @@ from typing import Any, TypeVar
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError
 from airflow_provider_sftp_s3.engine.options import TransferOptions
 from airflow_provider_sftp_s3.engine.settings import PullSettings, PushSettings, check_bucket_name
+from airflow_provider_sftp_s3.hooks import quantities
 
 Settings = TypeVar("Settings", bound="PullSettings | PushSettings")
 
@@ -21,15 +23,16 @@ def settings_of(kind: type[Settings], arguments: Mapping[str, Any], **of_the_tas
     """
     Return the settings that arguments of an operator or of the hook stand for.
 
-    :param arguments: by name; durations as timedelta or in seconds, flags as text, too. One that is not there has the
-        settings' own default; one that is no setting is left alone. A `destination` of None is the `sftp_conn_id`.
+    :param arguments: by name; durations as timedelta or in seconds; durations, numbers and flags as text, too, as
+        templates give them. One that is not there has the settings' own default; one that is no setting is left alone.
+        A `destination` of None is the `sftp_conn_id`.
     :param of_the_task: those of :data:`OF_THE_TASK` that are known.
     :raises ConfigurationError: a value is not allowed; the message names the argument.
     """
     values = {name: arguments[name] for name in names_of(kind) if name in arguments}
-    for name in ("min_age", "retention"):
+    for name, parse in _NUMBERS.items():
         if name in values:
-            values[name] = seconds(name, values[name])
+            values[name] = parse(name, values[name])
     if values.get("min_age", 0) is None:
         values["min_age"] = 0
     if values.get("destination") is None:
@@ -66,13 +69,57 @@ def _stand_ins(arguments: Mapping[str, Any]) -> dict[str, str]:
     return {name: f"<{name}>/" for name in ("s3_prefix", "sent_prefix")}
 
 
-def seconds(name: str, value: timedelta | float | None) -> float | None:
+def seconds(name: str, value: timedelta | float | str | None) -> float | None:
     """Return a duration argument in seconds. :raises ConfigurationError: it is none."""
+    if isinstance(value, str):
+        try:
+            return quantities.duration(value).total_seconds()
+        except ValueError:
+            raise ConfigurationError(
+                f"{name} must be a duration such as '90', '1h30m' or '7d', not {value!r}"
+            ) from None
     if isinstance(value, timedelta):
         return value.total_seconds()
     if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)):
         return value
     raise ConfigurationError(f"{name} must be a timedelta or a number of seconds, not {value!r}")
+
+
+def whole_number(name: str, value: Any) -> Any:
+    """Return the number that a text is, and other values as they are. :raises ConfigurationError: it is none."""
+    if not isinstance(value, str):
+        return value
+    if not re.fullmatch(r"\s*\d{1,18}\s*", value, re.ASCII):
+        raise ConfigurationError(f"{name} must be a whole number above 0, not {value!r}")
+    return int(value)
+
+
+def _bytes(name: str, value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return quantities.size(value)
+    except ValueError:
+        raise ConfigurationError(
+            f"{name} must be bytes above 0, such as '1048576' or '500 MB', not {value!r}"
+        ) from None
+
+
+def _or_none(parse: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
+    """Take a text of nothing for None: a template has no other way to say it."""
+    return lambda name, value: None if value in ("", "None", "none", "never") else parse(name, value)
+
+
+#: What makes numbers of texts. No `min_age` is not told by nothing: files that are still written would be taken.
+_NUMBERS = {
+    "min_age": seconds,
+    "retention": _or_none(seconds),
+    "max_files": _or_none(whole_number),
+    "max_bytes": _or_none(_bytes),
+    "min_size": _or_none(_bytes),
+    "max_size": _or_none(_bytes),
+    "max_age": _or_none(seconds),
+}
 
 
 def truth(name: str, value: object) -> bool:

@@ -87,6 +87,10 @@ class SftpS3Hook(BaseHook):
         retention: timedelta | float | None = None,
         max_files: int | None = None,
         max_bytes: int | None = None,
+        min_size: int | None = None,
+        max_size: int | None = None,
+        max_age: timedelta | float | None = None,
+        order: str | None = None,
         dry_run: bool | str = False,
         shard: str | None = None,
         destination: str | None = None,
@@ -109,11 +113,17 @@ class SftpS3Hook(BaseHook):
             never.
         :param max_files: transfer at most so many files; the rest waits for the next call.
         :param max_bytes: transfer at most so many bytes. A larger file goes alone.
+        :param min_size: leave smaller files alone, in bytes.
+        :param max_size: leave larger files alone, in bytes.
+        :param max_age: leave files alone that were changed longer ago than this, as a timedelta or in seconds.
+        :param order: ``oldest``: begin with those that were changed first; with `max_files` the oldest go.
         :param dry_run: list what would be done, touch nothing.
         :param shard: which part of the tree to pull: ``2/8`` is the second of eight. None: the whole tree.
         :param destination: whom the mark of a pulled object names as having it already. None: `sftp_conn_id`.
         :param options: :class:`~airflow_provider_sftp_s3.engine.options.TransferOptions`, or a dict of its fields.
-        :return: the report, JSON: direction, transferred, bytes, seconds, skipped, failed, failures, targets, purged.
+        :return: the report, JSON: direction, transferred, bytes, seconds, skipped, failed, failures, targets, purged,
+            left (how many files the next run has to do: what failed, is young, or over a cap), more_left (whether there
+            are more than were counted), oldest_age (seconds since the oldest of these was changed; None: not known).
         :raises AirflowFailException: a setting, a credential or a directory is wrong: Airflow does not retry the task.
         :raises TransferError: something failed; its `report` says what was done all the same.
         :raises ConnectionFailed: the server or S3 cannot be reached; nothing was moved.
@@ -129,6 +139,10 @@ class SftpS3Hook(BaseHook):
             "retention": retention,
             "max_files": max_files,
             "max_bytes": max_bytes,
+            "min_size": min_size,
+            "max_size": max_size,
+            "max_age": max_age,
+            "order": order,
             "dry_run": dry_run,
             "shard": shard,
             "destination": destination,
@@ -153,6 +167,10 @@ class SftpS3Hook(BaseHook):
         exclude: str | list[str] | None = None,
         max_files: int | None = None,
         max_bytes: int | None = None,
+        min_size: int | None = None,
+        max_size: int | None = None,
+        max_age: timedelta | float | None = None,
+        order: str | None = None,
         dry_run: bool | str = False,
         options: TransferOptions | dict[str, Any] | None = None,
     ) -> dict[str, Any]:
@@ -176,6 +194,11 @@ class SftpS3Hook(BaseHook):
         :param exclude: glob or list of globs of objects to leave, likewise. It wins over `include`.
         :param max_files: push at most so many objects; the rest waits for the next call.
         :param max_bytes: push at most so many bytes. A larger object goes alone.
+        :param min_size: leave smaller objects alone, in bytes.
+        :param max_size: leave larger objects alone, in bytes.
+        :param max_age: leave objects alone that were changed longer ago than this, by S3's ``LastModified``, as a
+            timedelta or in seconds.
+        :param order: ``oldest``: begin with those that were changed first; with `max_files` the oldest go.
         :param dry_run: list what would be done, touch nothing.
         :param options: :class:`~airflow_provider_sftp_s3.engine.options.TransferOptions`, or a dict of its fields.
         :return: the report, as of :meth:`pull`.
@@ -197,6 +220,10 @@ class SftpS3Hook(BaseHook):
             "exclude": exclude,
             "max_files": max_files,
             "max_bytes": max_bytes,
+            "min_size": min_size,
+            "max_size": max_size,
+            "max_age": max_age,
+            "order": order,
             "dry_run": dry_run,
         }
         return self.transfer(settings_of(PushSettings, arguments), s3_bucket, options).as_dict()

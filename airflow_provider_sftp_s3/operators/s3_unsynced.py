@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError
 from airflow_provider_sftp_s3.engine.paths import directory_prefix
 from airflow_provider_sftp_s3.engine.settings import PushSettings
 from airflow_provider_sftp_s3.engine_thread import EngineThread
-from airflow_provider_sftp_s3.hooks.arguments import judge
+from airflow_provider_sftp_s3.hooks.arguments import judge, settings_of, whole_number
 from airflow_provider_sftp_s3.hooks.sftp_s3 import fails_for_good
 from airflow_provider_sftp_s3.operators.s3_events import Landed, landed
 from airflow_provider_sftp_s3.transfers.templates import TemplatedOperator
@@ -35,18 +36,32 @@ class S3ListUnsyncedOperator(TemplatedOperator):
     :param s3_prefix: directory in the bucket. (templated)
     :param include: glob or list of globs, as for S3ToSftpOperator. (templated)
     :param exclude: glob or list of globs, as for S3ToSftpOperator. (templated)
-    :param mark: as for S3ToSftpOperator: with ``none``, all objects are listed.
+    :param min_size: as for S3ToSftpOperator, as are `max_size`, `max_age` and `order`.
+    :param mark: as for S3ToSftpOperator: with ``none``, all objects are listed. (templated)
     :param destination: whom the objects are pushed to: the push's `destination` or, where it has none, its
         `sftp_conn_id`. (templated)
     :param aws_conn_id: Airflow connection of type `aws`. (templated)
-    :param batch_files: objects in a batch, at most.
+    :param batch_files: objects in a batch, at most. (templated)
     :param max_batches: batches, at most; Airflow maps over 1,024 (`max_map_length`). What is over that, or over 100,000
-        keys in all, since they live in XCom, waits for the next run.
+        keys in all, since they live in XCom, waits for the next run. (templated)
     :return: a list of lists of keys.
     :raises AirflowFailException: at once, with no retries, where a setting, a credential or the bucket is wrong.
     """
 
-    template_fields: Sequence[str] = ("s3_bucket", "s3_prefix", "include", "exclude", "aws_conn_id", "destination")
+    template_fields: Sequence[str] = (
+        "s3_bucket",
+        "s3_prefix",
+        "include",
+        "exclude",
+        "mark",
+        "aws_conn_id",
+        "destination",
+        "batch_files",
+        "max_batches",
+        "min_size",
+        "max_size",
+        "max_age",
+    )
     ui_color = "#f0f0e0"
 
     def __init__(
@@ -56,11 +71,15 @@ class S3ListUnsyncedOperator(TemplatedOperator):
         s3_prefix: str = "",
         include: str | list[str] = "*",
         exclude: str | list[str] | None = None,
+        min_size: int | None = None,
+        max_size: int | None = None,
+        max_age: timedelta | float | None = None,
+        order: str | None = None,
         mark: str = "auto",
         destination: str = "sftp_default",
         aws_conn_id: str | None = "aws_default",
-        batch_files: int = 1000,
-        max_batches: int = 1000,
+        batch_files: int | str = 1000,
+        max_batches: int | str = 1000,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -68,6 +87,10 @@ class S3ListUnsyncedOperator(TemplatedOperator):
         self.s3_prefix = s3_prefix
         self.include = include
         self.exclude = exclude
+        self.min_size = min_size
+        self.max_size = max_size
+        self.max_age = max_age
+        self.order = order
         self.mark = mark
         self.destination = destination
         self.aws_conn_id = aws_conn_id
@@ -89,11 +112,7 @@ class S3ListUnsyncedOperator(TemplatedOperator):
         batches = unsynced_batches(
             s3_bucket=self.s3_bucket,
             s3_prefix=self.s3_prefix,
-            s3_keys=s3_keys,
-            include=self.include,
-            exclude=self.exclude,
-            mark=self.mark,
-            destination=self.destination,
+            selection={**selected(self), "s3_keys": s3_keys},
             aws_conn_id=self.aws_conn_id,
             batch_files=self.batch_files,
             max_batches=self.max_batches,
@@ -139,62 +158,69 @@ class S3ListAnnouncedOperator(S3ListUnsyncedOperator):
                         self.log.warning("message %r is left out: %s", message.get("MessageId"), wrong)
 
 
+#: Arguments of a push that say which objects it takes.
+SELECTION = ("include", "exclude", "min_size", "max_size", "max_age", "order", "mark", "destination")
+
+
+def selected(task: Any) -> dict[str, Any]:
+    """Return the arguments of an operator or a sensor that say which objects a push takes."""
+    return {name: getattr(task, name) for name in SELECTION}
+
+
 def unsynced_batches(
     *,
     s3_bucket: str,
     s3_prefix: str = "",
-    s3_keys: list[str] | None = None,
-    include: str | list[str] = "*",
-    exclude: str | list[str] | None = None,
-    mark: str = "auto",
-    destination: str = "sftp_default",
+    selection: Mapping[str, Any],
     aws_conn_id: str | None = "aws_default",
-    batch_files: int = 1000,
-    max_batches: int = 1000,
+    batch_files: int | str = 1000,
+    max_batches: int | str = 1000,
 ) -> list[list[str]]:
     """
     Return the keys of unsynced objects in batches: what :class:`S3ListUnsyncedOperator` returns, with its arguments.
 
-    :param s3_keys: look at these keys only, with no listing.
+    :param selection: those that say which objects; with `s3_keys` among them, only these keys are looked at.
     :raises ConfigurationError: a setting, a credential or the bucket is wrong.
     """
-    for name, number in (("batch_files", batch_files), ("max_batches", max_batches)):
-        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-            raise ConfigurationError(f"{name} must be a whole number above 0, not {number!r}")
+    batch_files = _number_above_0("batch_files", batch_files)
+    max_batches = _number_above_0("max_batches", max_batches)
+    from airflow_provider_sftp_s3.engine.model import seconds_of
     from airflow_provider_sftp_s3.engine.options import TransferOptions
+    from airflow_provider_sftp_s3.engine.order import by_age
     from airflow_provider_sftp_s3.engine.s3.ledger import Ledger
     from airflow_provider_sftp_s3.engine.s3.marks import Naming
     from airflow_provider_sftp_s3.engine.unsynced import unsynced
     from airflow_provider_sftp_s3.hooks.s3_bucket import bucket_of
 
-    settings = PushSettings(
-        sftp_path="/",
-        s3_prefix=s3_prefix,
-        s3_keys=s3_keys,
-        include=include,
-        exclude=exclude,
-        mark=mark,
-        destination=destination,
-    )
+    settings = settings_of(PushSettings, {"sftp_path": "/", "s3_prefix": s3_prefix, **selection})
     options = TransferOptions()
     limit = min(batch_files * max_batches, MAX_KEYS)
     notice = logging.getLogger(__name__).warning
     bucket = bucket_of(aws_conn_id, s3_bucket, options)
 
     async def first() -> list[str]:
-        keys: list[str] = []
+        entries: list[ObjectEntry] = []
         found: AsyncGenerator[ObjectEntry]
-        ledger = Ledger(bucket, directory_prefix(s3_prefix), Naming(s3_bucket, destination))
+        ledger = Ledger(bucket, directory_prefix(s3_prefix), Naming(s3_bucket, settings.destination))
         async with bucket, contextlib.aclosing(unsynced(settings, bucket, options, ledger, notice)) as found:
             await bucket.check()
-            if s3_keys is None:
+            if settings.keys is None:
                 await ledger.load()
             async for entry in found:
-                keys.append(entry.key)
-                if len(keys) >= limit:
+                entries.append(entry)
+                if len(entries) >= limit and not settings.order:
                     break
             await ledger.save()
-        return keys
+        if settings.order:
+            entries.sort(key=lambda entry: by_age(seconds_of(entry.modified), entry.key))
+        return [entry.key for entry in entries[:limit]]
 
     keys = EngineThread().run(first)
     return [keys[start : start + batch_files] for start in range(0, len(keys), batch_files)]
+
+
+def _number_above_0(name: str, value: int | str) -> int:
+    number = whole_number(name, value)
+    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+        raise ConfigurationError(f"{name} must be a whole number above 0, not {value!r}")
+    return number

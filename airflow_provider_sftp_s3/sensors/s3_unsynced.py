@@ -17,9 +17,7 @@ from airflow_provider_sftp_s3._compat import (
 from airflow_provider_sftp_s3.engine.settings import PushSettings
 from airflow_provider_sftp_s3.hooks.arguments import judge
 from airflow_provider_sftp_s3.hooks.sftp_s3 import fails_for_good
-from airflow_provider_sftp_s3.operators.s3_unsynced import (
-    unsynced_batches,
-)
+from airflow_provider_sftp_s3.operators.s3_unsynced import selected, unsynced_batches
 from airflow_provider_sftp_s3.transfers.templates import TemplatedOperator
 
 
@@ -32,19 +30,33 @@ class S3UnsyncedSensor(TemplatedOperator, S3KeySensor):
 
     :param wait: how long after the end of a run's data interval an object may still come; then the task is skipped.
         So a backfilled day with no objects ends at once, while today's run gives a late partner time.
-    :param mark: as for S3ToSftpOperator.
+    :param mark: as for S3ToSftpOperator. (templated)
     :param destination: as for S3ListUnsyncedOperator. (templated)
     :param include: as for S3ToSftpOperator. (templated)
     :param exclude: as for S3ToSftpOperator. (templated)
-    :param batch_files: as for S3ListUnsyncedOperator.
-    :param max_batches: as for S3ListUnsyncedOperator.
+    :param min_size: as for S3ToSftpOperator, as are `max_size`, `max_age` and `order`.
+    :param batch_files: as for S3ListUnsyncedOperator. (templated)
+    :param max_batches: as for S3ListUnsyncedOperator. (templated)
     :return: a list of lists of keys, as S3ListUnsyncedOperator.
     :raises AirflowSkipException: nothing has come. (On Airflow 2 an empty list is returned: what is mapped over it is
         skipped.)
     :raises AirflowFailException: a setting, a credential or the bucket is wrong.
     """
 
-    template_fields = ("bucket_name", "bucket_key", "aws_conn_id", "include", "exclude", "destination")
+    template_fields = (
+        "bucket_name",
+        "bucket_key",
+        "aws_conn_id",
+        "include",
+        "exclude",
+        "mark",
+        "destination",
+        "batch_files",
+        "max_batches",
+        "min_size",
+        "max_size",
+        "max_age",
+    )
     _places = ("bucket_name", "bucket_key", "include")
 
     def __init__(
@@ -55,8 +67,12 @@ class S3UnsyncedSensor(TemplatedOperator, S3KeySensor):
         destination: str = "sftp_default",
         include: str | list[str] = "*",
         exclude: str | list[str] | None = None,
-        batch_files: int = 1000,
-        max_batches: int = 1000,
+        min_size: int | str | None = None,
+        max_size: int | str | None = None,
+        max_age: timedelta | float | str | None = None,
+        order: str | None = None,
+        batch_files: int | str = 1000,
+        max_batches: int | str = 1000,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -65,6 +81,10 @@ class S3UnsyncedSensor(TemplatedOperator, S3KeySensor):
         self.destination = destination
         self.include = include
         self.exclude = exclude
+        self.min_size = min_size
+        self.max_size = max_size
+        self.max_age = max_age
+        self.order = order
         self.batch_files = batch_files
         self.max_batches = max_batches
 
@@ -85,10 +105,7 @@ class S3UnsyncedSensor(TemplatedOperator, S3KeySensor):
         batches = unsynced_batches(
             s3_bucket=self.bucket_name,
             s3_prefix=self.bucket_key,
-            mark=self.mark,
-            destination=self.destination,
-            include=self.include,
-            exclude=self.exclude,
+            selection=selected(self),
             aws_conn_id=self.aws_conn_id,
             batch_files=self.batch_files,
             max_batches=self.max_batches,

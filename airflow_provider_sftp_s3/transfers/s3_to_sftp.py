@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_sftp_s3.transfers.base import TransferOperator
@@ -41,7 +42,7 @@ class S3ToSftpOperator(TransferOperator):
         in place of the first. (templated)
     :param mark: how a pushed object is marked: ``metadata`` (``synced=true``, by a copy of the object onto itself),
         ``tag``, ``auto``, the first of these two that is safe on the S3 store, or ``none``, which pushes everything
-        every time.
+        every time. (templated)
     :param after_transfer: what becomes of a pushed object. ``keep``: it stays, and is marked. ``move``: it goes beneath
         `sent_prefix`, by its key without `s3_prefix`, over an older one. ``delete``: it is deleted. These two set no
         marks, and need an S3 store that heeds If-Match of a DELETE, and of a copy; where it does not, or S3 does not
@@ -54,11 +55,18 @@ class S3ToSftpOperator(TransferOperator):
     :param include: glob or list of globs of objects to take. One with a ``/`` is matched against the key without its
         prefix, where ``**`` stands for any directories; else against the name. (templated)
     :param exclude: glob or list of globs of objects to leave, likewise. It wins over `include`. (templated)
-    :param max_files: push at most so many objects in one run; the rest waits for the next.
-    :param max_bytes: push at most so many bytes in one run. A larger object goes alone.
+    :param max_files: push at most so many objects in one run; the rest waits for the next. (templated)
+    :param max_bytes: push at most so many bytes in one run. A larger object goes alone. (templated)
+    :param min_size: leave smaller objects alone, in bytes. (templated)
+    :param max_size: leave larger objects alone, in bytes. (templated)
+    :param max_age: leave objects alone that were changed longer ago than this, by S3's ``LastModified``, as a
+        timedelta or in seconds. (templated)
+    :param order: ``oldest``: begin with those that were changed first; with `max_files` the oldest go.
     :param dry_run: list what would be done, touch nothing. (templated)
     :param options: :class:`~airflow_provider_sftp_s3.engine.options.TransferOptions`, or a dict of its fields.
-    :return: the report, JSON: direction, transferred, bytes, seconds, skipped, failed, failures, targets, purged.
+    :return: the report, JSON: direction, transferred, bytes, seconds, skipped, failed, failures, targets, purged,
+        left (how many files the next run has to do: what failed, is young, or over a cap), more_left (whether there
+        are more than were counted), oldest_age (seconds since the oldest of these was changed; None: not known).
     :raises AirflowFailException: at once, with no retries, where a setting, a credential or a directory is wrong.
     :raises TransferError: something failed; the report is in XCom under ``report``.
     """
@@ -76,6 +84,12 @@ class S3ToSftpOperator(TransferOperator):
         "include",
         "exclude",
         "dry_run",
+        "mark",
+        "max_files",
+        "max_bytes",
+        "min_size",
+        "max_size",
+        "max_age",
     )
     _lists = ("s3_keys", "include", "exclude")
     _places = ("sftp_path", "s3_bucket", "s3_prefix", "s3_keys", "include", "strip_regex", "sent_prefix")
@@ -98,8 +112,12 @@ class S3ToSftpOperator(TransferOperator):
         aws_conn_id: str | None = "aws_default",
         include: str | list[str] = "*",
         exclude: str | list[str] | None = None,
-        max_files: int | None = None,
-        max_bytes: int | None = None,
+        max_files: int | str | None = None,
+        max_bytes: int | str | None = None,
+        min_size: int | str | None = None,
+        max_size: int | str | None = None,
+        max_age: timedelta | float | str | None = None,
+        order: str | None = None,
         dry_run: bool | str = False,
         options: TransferOptions | dict[str, Any] | None = None,
         **kwargs: Any,
@@ -120,6 +138,10 @@ class S3ToSftpOperator(TransferOperator):
         self.exclude = exclude
         self.max_files = max_files
         self.max_bytes = max_bytes
+        self.min_size = min_size
+        self.max_size = max_size
+        self.max_age = max_age
+        self.order = order
         self.dry_run = dry_run
         self.options = options
 

@@ -39,13 +39,21 @@ class SftpTreeToS3Operator(TransferOperator):
         `sftp_path`, where ``**`` stands for any directories; else against the name. (templated)
     :param exclude: glob or list of globs of files to leave, likewise. It wins over `include`. (templated)
     :param min_age: leave files alone whose mtime is younger, as a timedelta or in seconds: somebody may still be
-        writing them. 0 takes all.
+        writing them. 0 takes all. (templated)
     :param after_transfer: ``move`` a file into `done_dir`, ``delete`` it, or ``keep`` it where it is and skip what S3
-        already has with the same size and ``mtime`` metadata.
-    :param done_dir: name of the done directory inside each directory.
+        already has with the same size and ``mtime`` metadata. (templated)
+    :param done_dir: name of the done directory inside each directory. (templated)
     :param retention: purge done files this long after their transfer, as a timedelta or in seconds. None or 0: never.
+        (templated)
     :param max_files: transfer at most so many files in one run; the rest waits for the next. Each shard counts its own.
+        (templated)
     :param max_bytes: transfer at most so many bytes in one run. A larger file goes alone. Each shard counts its own.
+        (templated)
+    :param min_size: leave smaller files alone, in bytes. (templated)
+    :param max_size: leave larger files alone, in bytes. (templated)
+    :param max_age: leave files alone that were changed longer ago than this, as a
+        timedelta or in seconds. (templated)
+    :param order: ``oldest``: begin with those that were changed first; with `max_files` the oldest go.
     :param dry_run: list what would be done, touch nothing. (templated)
     :param shard: which part of the tree to pull, so that mapped tasks on several workers share a large one: ``2/8`` is
         the second of eight. Each file, done ones too, is in exactly one. Every task lists the whole tree, over a
@@ -53,7 +61,9 @@ class SftpTreeToS3Operator(TransferOperator):
     :param destination: the name under which marks know the partner: a push to it does not send back what came from it.
         None: `sftp_conn_id`. Give the same to all operators whose connections lead to one partner. (templated)
     :param options: :class:`~airflow_provider_sftp_s3.engine.options.TransferOptions`, or a dict of its fields.
-    :return: the report, JSON: direction, transferred, bytes, seconds, skipped, failed, failures, targets, purged.
+    :return: the report, JSON: direction, transferred, bytes, seconds, skipped, failed, failures, targets, purged,
+        left (how many files the next run has to do: what failed, is young, or over a cap), more_left (whether there
+        are more than were counted), oldest_age (seconds since the oldest of these was changed; None: not known).
     :raises AirflowFailException: at once, with no retries, where a setting, a credential or a directory is wrong.
     :raises TransferError: something failed; the report is in XCom under ``report``.
     """
@@ -69,8 +79,17 @@ class SftpTreeToS3Operator(TransferOperator):
         "dry_run",
         "shard",
         "destination",
+        "min_age",
+        "after_transfer",
+        "done_dir",
+        "retention",
+        "max_files",
+        "max_bytes",
+        "min_size",
+        "max_size",
+        "max_age",
     )
-    _places = ("sftp_path", "s3_bucket", "s3_prefix", "include", "shard")
+    _places = ("sftp_path", "s3_bucket", "s3_prefix", "include", "shard", "min_age")
     ui_color = "#d5e8f0"
     direction = "pull"
 
@@ -84,12 +103,16 @@ class SftpTreeToS3Operator(TransferOperator):
         aws_conn_id: str | None = "aws_default",
         include: str | list[str] = "*",
         exclude: str | list[str] | None = None,
-        min_age: timedelta | float = timedelta(seconds=30),
+        min_age: timedelta | float | str = timedelta(seconds=30),
         after_transfer: str = "move",
         done_dir: str = ".done",
-        retention: timedelta | float | None = None,
-        max_files: int | None = None,
-        max_bytes: int | None = None,
+        retention: timedelta | float | str | None = None,
+        max_files: int | str | None = None,
+        max_bytes: int | str | None = None,
+        min_size: int | str | None = None,
+        max_size: int | str | None = None,
+        max_age: timedelta | float | str | None = None,
+        order: str | None = None,
         dry_run: bool | str = False,
         shard: str | None = None,
         destination: str | None = None,
@@ -110,6 +133,10 @@ class SftpTreeToS3Operator(TransferOperator):
         self.retention = retention
         self.max_files = max_files
         self.max_bytes = max_bytes
+        self.min_size = min_size
+        self.max_size = max_size
+        self.max_age = max_age
+        self.order = order
         self.dry_run = dry_run
         self.shard = shard
         self.destination = destination

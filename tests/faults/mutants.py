@@ -505,7 +505,7 @@ MUTANTS = (
     Mutant(
         "without posix-rename: what was moved aside comes back",
         "engine/sftp/replace.py",
-        "                await self._session.rename(aside, new)\n",
+        "                await self._move_back(aside, new)\n",
         "",
         _only("faults/test_servers.py", "push and onto and aside"),
     ),
@@ -653,8 +653,8 @@ MUTANTS = (
     Mutant(
         "the newest bytes, whoever has marked them",
         "engine/push.py",
-        "if look.reason and not attempt:",
-        "if look.reason:",
+        "if reason and not attempt:",
+        "if reason:",
         _only(PUSH, "newest_bytes_win"),
     ),
     # --- push: what is not marked, and moved or deleted; flows that do not go together
@@ -973,8 +973,8 @@ MUTANTS = (
     Mutant(
         "caps: max_bytes is given back",
         "engine/limits.py",
-        "                self._bytes -= size\n",
-        "",
+        "self._bytes += (transferred or 0) - size",
+        "self._bytes += 0",
         _only(LIMITS, "whether_a_file_fits"),
     ),
     Mutant(

@@ -12,7 +12,6 @@ import pytest
 from asyncssh.constants import FXF_TRUNC as TRUNC
 from asyncssh.constants import FXF_WRITE as WRITE
 
-from airflow_provider_sftp_s3.engine.errors import HandlesRepeat
 from airflow_provider_sftp_s3.engine.options import MiB
 from tests.conftest import require
 from tests.faults import table
@@ -187,14 +186,6 @@ STATED: dict[str, Any] = {
     "stale": lambda size: {"size": size // 2, "mtime": 10**9, "atime": 10**9},
     "too large": lambda size: {"size": size + 1},
 }
-#: what the listing states, and what is stated of the file itself -> whether files arrive, but those of several parts
-#: whose size nobody states
-WHOLE = {
-    **{(listing, "right"): True for listing in STATED},
-    **{("right", of_file): True for of_file in STATED},
-    ("right", "too large"): False,
-    ("too large", "right"): False,
-}
 
 
 @pytest.mark.parametrize("of_file", STATED)
@@ -217,12 +208,83 @@ async def test_wrong_and_missing_sizes(
     left = {name for name in FILES if name in read_tree(sftp_server.root)}
     assert left == set(FILES) - set(objects), "what S3 has is moved, and nothing else"
     assert bool(left) == bool(ran.failures)
-    if WHOLE.get((listing, of_file)):
-        assert not left
-    elif (listing, of_file) in WHOLE:
+    if "too large" not in (listing, of_file):
+        assert not left, "it is read to its end"
+    elif {listing, of_file} == {"too large", "right"}:
         assert not objects
-    elif "too large" not in (listing, of_file):
-        assert left <= {"sub/deep/6 MiB"}, "what fits into memory is read to its end"
+
+
+@pytest.mark.parametrize("stated", ["no size", "0", "too small"])
+async def test_a_file_of_many_parts_whose_size_nobody_states(
+    sftp_server: AsyncsshServer, s3: S3Server, bucket: str, stated: str
+) -> None:
+    """It is streamed, a quarter of the memory at once; the others of the run are not held up, and it is told once."""
+    files = {"large": os.urandom(17 * MiB + 5), "exactly a part": os.urandom(5 * MiB), "small": b"1"}
+    write_tree(sftp_server.root, files)
+    sftp_server.fault = Together(faulty.ListingStates(STATED[stated]), faulty.AttributesAre(STATED[stated]))
+    ran = await run_pull(sftp_server, s3, bucket, memory_budget=16 * MiB, min_age=0.1)
+    assert ran.done().bytes == sum(map(len, files.values()))
+    assert s3.objects(bucket) == files
+    check(files, sftp_server.root, s3.objects(bucket), ran, bucket)
+    if stated != "too small":  # there the first look goes up to the size that is stated
+        parts = sorted(int(r.headers["content-length"]) for r in s3.requests if r.operation == "UploadPart")
+        assert parts == [2 * MiB + 5, 5 * MiB, 5 * MiB, 5 * MiB], "what ends within part_size is one PUT"
+    assert len(ran.watcher.notices) == 1
+
+
+async def test_a_file_of_no_known_size_that_grows_while_it_is_streamed(
+    sftp_server: AsyncsshServer, s3: S3Server, bucket: str
+) -> None:
+    """Its last look differs from the first one: the upload is given up, and the file stays."""
+    write_tree(sftp_server.root, {"large": os.urandom(11 * MiB)})
+    place = sftp_server.root / "large"
+    grows = Acts(lambda _: os.utime(place), ("READ",), where=lambda r: r.offset > 10 * MiB, always=True)
+    sftp_server.fault = Together(faulty.ListingStates(STATED["0"]), faulty.AttributesAre(STATED["0"]), grows)
+    ran = await run_pull(sftp_server, s3, bucket, memory_budget=16 * MiB)
+    assert "changed while reading" in ran.failures["large"]
+    assert s3.objects(bucket) == {}
+    assert s3.unfinished_uploads(bucket) == []
+    table.checked(1)
+
+
+async def test_a_file_of_no_known_size_that_no_upload_holds(
+    sftp_server: AsyncsshServer, s3: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S3 takes so many parts, whose size must be settled before: the error says what makes them larger."""
+    monkeypatch.setattr("airflow_provider_sftp_s3.engine.fetch.MAX_PARTS", 3)
+    files = {"fits": os.urandom(15 * MiB), "does not": os.urandom(15 * MiB + 1)}
+    write_tree(sftp_server.root, files)
+    sftp_server.fault = Together(faulty.ListingStates(STATED["no size"]), faulty.AttributesAre(STATED["no size"]))
+    ran = await run_pull(sftp_server, s3, bucket, memory_budget=16 * MiB)
+    assert "raise memory_budget" in ran.failures["does not"]
+    assert s3.objects(bucket) == {"fits": files["fits"]}
+    assert s3.unfinished_uploads(bucket) == []
+    check(files, sftp_server.root, s3.objects(bucket), ran, bucket)
+
+
+async def test_a_long_file_of_no_known_size_where_one_file_is_open_at_a_time(
+    sftp_server: AsyncsshServer, s3: S3Server, bucket: str
+) -> None:
+    """It is opened twice, and must not be closed in between: the second time in a session of its own."""
+    files = {"large": os.urandom(11 * MiB), "small": b"1", "b": b"2"}
+    write_tree(sftp_server.root, files)
+    nothing = STATED["no size"]
+    odd = (faulty.OneAtATime(), faulty.ListingStates(nothing), faulty.AttributesAre(nothing))
+    sftp_server.fault = Together(*odd, faulty.FilesAreTakenAtClose())
+    ran = await run_pull(sftp_server, s3, bucket)
+    ran.done()
+    assert s3.objects(bucket) == files
+    check(files, sftp_server.root, s3.objects(bucket), ran, bucket)
+
+
+async def test_caps_count_what_was_read(sftp_server: AsyncsshServer, s3: S3Server, bucket: str) -> None:
+    """Nobody says how large the files are: the run takes no more once it has as much as it may."""
+    write_tree(sftp_server.root, {f"{number}": os.urandom(1000) for number in range(6)})
+    nothing = STATED["no size"]
+    sftp_server.fault = Together(faulty.ListingStates(nothing), faulty.AttributesAre(nothing))
+    ran = await run_pull(sftp_server, s3, bucket, max_bytes=2500, concurrency=1)
+    assert ran.done().transferred == 3
+    table.checked(6)
 
 
 async def test_a_server_that_says_nothing_of_open_files(sftp_server: AsyncsshServer, s3: S3Server, bucket: str) -> None:
@@ -304,60 +366,97 @@ async def test_a_file_that_grows_is_not_taken_for_one_of_a_wrong_size(
 SEVERAL = {"a large one": os.urandom(9 * MiB), **{f"{number:03}": os.urandom(40_000 + number) for number in range(80)}}
 
 
-async def test_a_pull_ends_where_handles_repeat(sftp_server: AsyncsshServer, s3: S3Server, bucket: str) -> None:
-    """No byte counts that may be another file's; one at a time brings all."""
+async def test_a_pull_goes_on_one_by_one_where_handles_repeat(
+    sftp_server: AsyncsshServer, s3: S3Server, bucket: str
+) -> None:
+    """No byte counts that may be another file's: all that was open is read again, in a new session."""
     write_tree(sftp_server.root, SEVERAL)
     sftp_server.fault = fault = faulty.OneHandleForSeveral()
     ran = await run_pull(sftp_server, s3, bucket)
     assert fault.repeated
-    assert isinstance(ran.error, HandlesRepeat)
-    assert "concurrency: 1" in str(ran.error)
-    assert len([outcome for outcome in ran.outcomes if outcome.status == "failed"]) >= 2
+    assert ran.done().transferred == len(SEVERAL)
+    assert s3.objects(bucket) == SEVERAL
     check(SEVERAL, sftp_server.root, s3.objects(bucket), ran, bucket)
     assert s3.unfinished_uploads(bucket) == []
-    (await run_pull(sftp_server, s3, bucket, concurrency=1)).done()
-    assert s3.objects(bucket) == SEVERAL
+    _told_once(ran)
 
 
-async def test_a_push_ends_where_handles_repeat(sftp_server: AsyncsshServer, s3: S3Server, bucket: str) -> None:
-    """No object is marked whose file may be another's, and no temporary file stays; one at a time brings all."""
+async def test_a_push_goes_on_one_by_one_where_handles_repeat(
+    sftp_server: AsyncsshServer, s3: S3Server, bucket: str
+) -> None:
+    """No object is marked whose file may be another's, and no temporary file stays."""
     put_objects(s3, bucket, SEVERAL)
     sftp_server.fault = fault = faulty.OneHandleForSeveral()
     ran = await run_push(sftp_server, s3, bucket)
     assert fault.repeated
-    assert isinstance(ran.error, HandlesRepeat)
-    assert len([outcome for outcome in ran.outcomes if outcome.status == "failed"]) >= 2
-    tree = read_tree(sftp_server.root)
+    assert ran.done().transferred == len(SEVERAL)
     table.checked(len(SEVERAL))
-    table.none_is("wrong bytes", [name for name, data in tree.items() if data != SEVERAL.get(name)])
-    table.none_is("wrong marks", marked_keys(bucket) - set(tree))
-    table.none_is("left over", leftovers(sftp_server.root))
-    (await run_push(sftp_server, s3, bucket, concurrency=1)).done()
     assert read_tree(sftp_server.root) == SEVERAL
+    assert marked_keys(bucket) == set(SEVERAL)
+    _told_once(ran)
 
 
-async def test_erlangs_server_gives_one_handle_to_several_files(tmp_path: Path, s3: S3Server, bucket: str) -> None:
-    """The server of Erlang/OTP as it is, in both directions: ended at once, right one by one."""
+def _told_once(ran: Any) -> None:
+    assert len([each for each in ran.watcher.notices if "one file is open at a time" in each]) == 1
+
+
+async def test_what_s3_refuses_is_not_open_beside_others_where_handles_repeat(
+    sftp_server: AsyncsshServer, s3: S3Server, bucket: str
+) -> None:
+    """A file that must not be closed ends with its connection: with it open, one file at a time is two."""
+    write_tree(sftp_server.root, SEVERAL)
+    sftp_server.fault = Together(fault := faulty.OneHandleForSeveral(), watch := AtMostTwoOnceRepeated(fault))
+    refused = {"003", "004", "040"}
+    s3.before(lambda r: (403, "AccessDenied") if r.method == "PUT" and r.key in refused else None)
+    ran = await run_pull(sftp_server, s3, bucket)
+    assert fault.repeated
+    assert set(ran.failures) == refused
+    assert set(s3.objects(bucket)) == set(SEVERAL) - refused
+    check(SEVERAL, sftp_server.root, s3.objects(bucket), ran, bucket)
+    assert watch.most <= 2, "one that is being closed, and one"
+
+
+class AtMostTwoOnceRepeated(Fault):
+    """Counts the files that are open at once on connections after the one on which handles have repeated."""
+
+    def __init__(self, fault: faulty.OneHandleForSeveral) -> None:
+        self.most = 0
+        self._fault = fault
+        self._repeated_on = 0
+
+    async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
+        result = await proceed()
+        if self._fault.repeated and not self._repeated_on:
+            self._repeated_on = server.connections_total
+        if self._repeated_on and server.connections_total > self._repeated_on and request.name == "OPEN":
+            self.most = max(self.most, server.open_handles)
+        return result
+
+
+@pytest.mark.parametrize("first", [b"", os.urandom(40 * MiB)], ids=["all small", "a large one half way"])
+async def test_erlangs_server_gives_one_handle_to_several_files(
+    tmp_path: Path, s3: S3Server, bucket: str, first: bytes
+) -> None:
+    """The server of Erlang/OTP as it is, in both directions, with a file half way that has come first."""
     require(ErlangSftpServer.available(), ErlangSftpServer.missing())
+    files = {**SEVERAL, "000 first": first}
     login = {"password": ErlangSftpServer.password, "private_key": None}
     with ErlangSftpServer(tmp_path / "sftp") as server:
-        write_tree(server.root / "in", SEVERAL)
+        write_tree(server.root / "in", files)
         (server.root / "out").mkdir()
         pulled = await run_pull(server, s3, bucket, "/in", login=login)
-        assert isinstance(pulled.error, HandlesRepeat)
-        check(SEVERAL, server.root / "in", s3.objects(bucket), pulled, bucket)
-        (await run_pull(server, s3, bucket, "/in", login=login, concurrency=1)).done()
-        assert s3.objects(bucket) == SEVERAL
+        assert pulled.done().transferred == len(files)
+        assert s3.objects(bucket) == files
+        assert not set(files) & set(read_tree(server.root / "in"))
+        _told_once(pulled)
         s3.empty(bucket)
-        put_objects(s3, bucket, SEVERAL)
+        put_objects(s3, bucket, files)
         pushed = await run_push(server, s3, bucket, "/out", login=login)
-        assert isinstance(pushed.error, HandlesRepeat)
-        tree = read_tree(server.root / "out")
-        table.none_is("wrong bytes", [name for name, data in tree.items() if data != SEVERAL.get(name)])
-        table.none_is("wrong marks", marked_keys(bucket) - set(tree))
+        assert pushed.done().transferred == len(files)
+        assert read_tree(server.root / "out") == files
+        assert marked_keys(bucket) == set(files)
         table.none_is("left over", leftovers(server.root))
-        (await run_push(server, s3, bucket, "/out", login=login, concurrency=1)).done()
-        assert read_tree(server.root / "out") == SEVERAL
+        _told_once(pushed)
 
 
 # ------------------------------------------------------------------------------------- what other clients work with

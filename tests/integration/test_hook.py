@@ -91,6 +91,9 @@ def test_every_argument_counts(ends: Ends) -> None:
         assert (
             ends.call(direction, max_bytes=1, max_files=1, options={"concurrency": 1}, dry_run=True)["transferred"] == 0
         )
+        assert ends.call(direction, min_size=10**9)["skipped"] == {"too small": 1}
+        assert ends.call(direction, max_size=1)["skipped"] == {"too large": 1}
+        assert ends.call(direction, max_age=10**10, order="oldest", dry_run=True)["skipped"] == {"dry run": 1}
     assert ends.call("pull", min_age=10**9)["transferred"] == 0
     assert ends.call("pull", after_transfer="keep")["transferred"] == 1
     assert ends.call("pull", after_transfer="keep")["transferred"] == 0
@@ -131,7 +134,7 @@ def test_in_a_task(ends: Ends) -> None:
     assert report.pop("seconds") > 0
     assert report == {
         **{"direction": "pull", "transferred": 1, "bytes": 6, "skipped": {}, "failed": 0, "failures": []},
-        **{"targets": [f"s3://{ends.bucket}/to/a.txt"], "purged": 0},
+        **{"targets": [f"s3://{ends.bucket}/to/a.txt"], "purged": 0, "left": 0, "more_left": False, "oldest_age": None},
     }
     assert set(report) | {"seconds"} == set(xcom(instances["operator", -1]))
 

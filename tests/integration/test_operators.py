@@ -40,7 +40,7 @@ DIRECTIONS = ("pull", "push")
 OPERATORS: dict[str, Any] = {"pull": SftpTreeToS3Operator, "push": S3ToSftpOperator}
 REPORT = {
     *("direction", "transferred", "bytes", "seconds", "skipped"),
-    *("failed", "failures", "targets", "purged"),
+    *("failed", "failures", "targets", "purged", "left", "more_left", "oldest_age"),
 }
 """The report's fields, as documented: users' Dags read them."""
 
@@ -229,6 +229,7 @@ def test_a_pull_returns_its_report(world: World) -> None:
     assert report == {
         **{"direction": "pull", "transferred": 2, "bytes": 8},
         **{"skipped": {}, "failed": 0, "failures": [], "purged": 0},
+        **{"left": 0, "more_left": False, "oldest_age": None},
     }
     assert world.arrived("pull") == {"a.txt": b"12345", "sub/b.txt": b"123"}
     assert sorted(str(f.relative_to(world.sftp.root)) for f in world.sftp.root.rglob("*") if f.is_file()) == [
@@ -253,6 +254,7 @@ def test_a_push_returns_its_report(world: World) -> None:
     assert report == {
         **{"direction": "push", "transferred": 2, "bytes": 8},
         **{"skipped": {"folder marker": 1}, "failed": 0, "failures": [], "purged": 0},
+        **{"left": 0, "more_left": False, "oldest_age": None},
     }
     assert world.arrived("push") == {"a.txt": b"12345", "sub/b.txt": b"123"}
 

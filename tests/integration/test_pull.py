@@ -252,13 +252,47 @@ async def test_keep_skips_what_s3_already_has(engine: Engine, inbox: Path) -> No
     assert set(tree(inbox)) == {"a.txt", "b.txt", "c.txt"}
 
 
+async def test_the_oldest_go_first(engine: Engine, inbox: Path) -> None:
+    """Of the whole tree, with a cap; of the same age by name."""
+    put(inbox, {"a": b"1", "b": b"2", "sub/c": b"3", "sub/d": b"4"})
+    for name, mtime in (("b", 5), ("sub/c", 3), ("sub/d", 3), ("a", 4)):
+        os.utime(inbox / name, (10**9 + mtime,) * 2)
+    arrived: list[str] = []
+    for _ in range(4):
+        before = set(engine.s3.objects(engine.bucket))
+        assert (await engine.pull(order="oldest", max_files=1)).transferred == 1
+        arrived += set(engine.s3.objects(engine.bucket)) - before
+    assert arrived == ["sub/c", "sub/d", "a", "b"]
+
+
+async def test_sizes_and_ages_outside_the_bounds_stay(engine: Engine, inbox: Path) -> None:
+    """They are skipped with the reason, are not left for the next run, and are where they were."""
+    put(inbox, {"small": b"1", "good": b"12345", "large": b"1234567890", "old": b"12345"})
+    os.utime(inbox / "old", (10**8, 10**8))
+    report = await engine.pull(min_size=2, max_size=9, max_age=time.time() - 5e8)
+    assert report.skipped == {"too small": 1, "too large": 1, "too old": 1}
+    assert (report.transferred, report.left) == (1, 0)
+    assert engine.s3.objects(engine.bucket) == {"good": b"12345"}
+    assert {"small", "large", "old"} < set(tree(inbox))
+
+
 async def test_caps_leave_the_rest_for_the_next_run(engine: Engine, inbox: Path) -> None:
     """max_files and max_bytes."""
     put(inbox, {f"{number}.txt": b"12345" for number in range(6)})
-    assert (await engine.pull(max_files=2)).transferred == 2
-    assert (await engine.pull(max_bytes=12)).transferred == 2
-    assert (await engine.pull()).transferred == 2
-    assert len(engine.s3.objects(engine.bucket)) == 6
+    os.utime(inbox / "5.txt", (time.time() - 1.5e9,) * 2)
+    report = await engine.pull(max_files=2)
+    assert (report.transferred, report.left, report.more_left) == (2, 4, False)
+    assert report.oldest_age == pytest.approx(1.5e9, abs=600)
+    report = await engine.pull(max_bytes=12)
+    assert (report.transferred, report.left) == (2, 2)
+    put(inbox, {"young.txt": b"1"})
+    os.utime(inbox / "young.txt")
+    report = await engine.pull(min_age=1000.0)
+    assert (report.transferred, report.left) == (2, 1)
+    assert report.oldest_age == pytest.approx(0, abs=600)
+    report = await engine.pull()
+    assert (report.transferred, report.left, report.oldest_age) == (1, 0, None)
+    assert len(engine.s3.objects(engine.bucket)) == 7
 
 
 async def test_dry_run_lists_and_touches_nothing(engine: Engine, inbox: Path) -> None:

@@ -367,14 +367,47 @@ async def test_a_name_whose_first_key_is_gone_is_free(fast: Engine) -> None:
     assert (report.transferred, report.skipped) == (1, {"deleted": 1})
 
 
+async def test_the_oldest_go_first(fast: Engine) -> None:
+    """By S3's time of change, with a cap; of given keys too."""
+    for given in (False, True):
+        store(fast, {"a.txt": b"1"})
+        await asyncio.sleep(1.1)  # S3 tells the time in seconds
+        store(fast, {"b.txt": b"2"})
+        await asyncio.sleep(1.1)
+        store(fast, {"a.txt": b"3"})
+        keys: dict[str, Any] = {"s3_keys": ["a.txt", "b.txt"]} if given else {}
+        report = await fast.push(order="oldest", max_files=1, **keys)
+        assert [target.rpartition("/")[2] for target in report.targets] == ["b.txt"]
+        await fast.push()
+
+
+async def test_sizes_and_ages_outside_the_bounds_stay(fast: Engine) -> None:
+    """They are skipped with the reason, by a listing and of given keys, and are not marked."""
+    files = {"small": b"1", "good": b"12345", "large": b"1234567890"}
+    store(fast, files)
+    skipped = {"too small": 1, "too large": 1}
+    bounds: dict[str, Any] = {"min_size": 2, "max_size": 9}
+    assert (await fast.push(s3_keys=list(files), dry_run=True, **bounds)).skipped == {**skipped, "dry run": 1}
+    report = await fast.push(s3_keys=list(files), **bounds)
+    assert (report.transferred, report.skipped) == (1, skipped)
+    assert (await fast.push(**bounds)).skipped == {**skipped, "synced": 1}
+    await asyncio.sleep(1.1)
+    assert (await fast.push(max_age=1.0)).skipped["too old"] >= 2
+    assert (await fast.push(max_age=600.0)).transferred == 2
+
+
 async def test_caps(fast: Engine) -> None:
     """The rest waits for the next run, given keys included."""
     keys = [f"{number}.txt" for number in range(6)]
     store(fast, dict.fromkeys(keys, b"12345"))
-    assert (await fast.push(max_files=2)).transferred == 2
-    assert (await fast.push(max_bytes=12)).transferred == 2
+    report = await fast.push(max_files=2)
+    assert (report.transferred, report.left, report.more_left) == (2, 4, False)
+    assert 0 <= (report.oldest_age if report.oldest_age is not None else -1) < 600
+    report = await fast.push(max_bytes=12)
+    assert (report.transferred, report.left) == (2, 2), "what is synced behind the cap is not left"
     left = [key for key in keys if not (fast.sftp.root / "out" / key).exists()]
-    assert (await fast.push(s3_keys=left, max_bytes=5)).transferred == 1
+    report = await fast.push(s3_keys=left, max_bytes=5)
+    assert (report.transferred, report.left) == (1, 1)
 
 
 async def test_dry_run(fast: Engine) -> None:

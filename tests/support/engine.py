@@ -15,7 +15,7 @@ from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
 from airflow_provider_sftp_s3.engine.settings import PullSettings, PushSettings
 from airflow_provider_sftp_s3.engine.sftp.connection import SftpServer
 from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
-from tests.support.s3_server import S3Server
+from tests.support.s3_server import HookedS3
 from tests.support.sftp_servers import SftpServer as TestSftpServer
 
 
@@ -58,7 +58,7 @@ class Engine:
     """Runs pulls and pushes between one SFTP server and one bucket."""
 
     sftp: TestSftpServer
-    s3: S3Server
+    s3: HookedS3
     bucket: str
     options: TransferOptions = field(default_factory=TransferOptions)
     seen: Recorder = field(default_factory=Recorder)

@@ -14,10 +14,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import posixpath
 import socket
 import stat
 import threading
+import unicodedata
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,10 +44,12 @@ __all__ = [
     "FilesAreTakenAtClose",
     "HangsUp",
     "IsNotThere",
+    "LineIsCutEvery",
     "ListingHasOtherAttributes",
     "ListingIsHostile",
     "ListingNeverEnds",
     "ListingRepeats",
+    "ListingStates",
     "MkdirIsRefused",
     "MkdirWantsMode",
     "ModeWithoutType",
@@ -55,6 +60,7 @@ __all__ = [
     "NoPosixRename",
     "OneAtATime",
     "OneHandleForSeveral",
+    "OneNameForAll",
     "OpenIsRefused",
     "ReadAtTheEndFails",
     "ReaddirBehindTheEndFails",
@@ -62,6 +68,7 @@ __all__ = [
     "ReadsTrickle",
     "RefusesAtLength",
     "RefusesFirstTries",
+    "RenameAcrossDirectoriesIsRefused",
     "RenameIsRefused",
     "RenameSetsTheMtime",
     "ReplyIsLost",
@@ -158,6 +165,15 @@ class RenameIsRefused(Refuses):
     """Nothing can be renamed, plainly or the POSIX way: a drop box that is write-once."""
 
     names: Sequence[str] = RENAMES
+
+
+class RenameAcrossDirectoriesIsRefused(Fault):
+    """A file can get another name in its directory, and no place in another one."""
+
+    async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
+        if request.name in RENAMES and posixpath.dirname(request.path) != posixpath.dirname(request.target):
+            raise SFTPFailure("another directory")
+        return await proceed()
 
 
 @dataclass
@@ -360,12 +376,18 @@ class AttributesAre(Fault):
 
     async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
         result = await proceed()
-        if request.name not in STATS or stat.S_ISDIR(result.st_mode):
+        if request.name not in STATS:
             return result
-        attributes = SFTPAttrs.from_local(result)
-        for name, value in self.attributes(result.st_size).items():
-            setattr(attributes, name, value)
+        attributes = _attributes(result)
+        if not stat.S_ISDIR(attributes.permissions or 0):
+            for name, value in self.attributes(attributes.size or 0).items():
+                setattr(attributes, name, value)
         return attributes
+
+
+def _attributes(stated: os.stat_result | SFTPAttrs) -> SFTPAttrs:
+    """Return what is stated of a file so that some of it can be changed."""
+    return stated if isinstance(stated, SFTPAttrs) else SFTPAttrs.from_local(stated)
 
 
 class RenameSetsTheMtime(Fault):
@@ -387,7 +409,7 @@ class ModeWithoutType(Fault):
     async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
         result = await proceed()
         if request.name in STATS:
-            result = SFTPAttrs.from_local(result)
+            result = _attributes(result)
             result.permissions = stat.S_IMODE(result.permissions or 0)
         elif request.name == "READDIR":
             for entry in result[0]:
@@ -465,6 +487,30 @@ class OneHandleForSeveral(Fault):
         return result
 
 
+class OneNameForAll(asyncssh.SFTPServer):
+    """Holds names that are alike but for case or Unicode form for one, as the file systems of Windows and macOS do.
+
+    A file keeps the name that it was made with. To be given to a server as its ``sftp_factory``.
+    """
+
+    def map_path(self, path: bytes) -> bytes:
+        place = Path(os.fsdecode(super().map_path(path)))
+        root = Path(os.fsdecode(super().map_path(b"/")))
+        found = root
+        for name in place.relative_to(root).parts:
+            with contextlib.suppress(OSError):
+                there = [each.name for each in found.iterdir()]
+                if name not in there:
+                    name = next((each for each in there if alike(each) == alike(name)), name)
+            found /= name
+        return os.fsencode(found)
+
+
+def alike(name: str) -> str:
+    """Return what is the same for all names that :class:`OneNameForAll` holds for one."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
 class SetstatDoesNothing(Fault):
     """SETSTAT is answered with OK, and nothing is set (AWS Transfer with SetStatOption=ENABLE_NO_OP)."""
 
@@ -525,6 +571,20 @@ class ConnectionCutBefore(Fault):
     async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
         if request.name in self.names and self.times and self.path(request.path):
             self.times -= 1
+            raise CutConnection
+        return await proceed()
+
+
+@dataclass
+class LineIsCutEvery(Fault):
+    """A connection breaks instead of its n-th request being done: a line that is cut again and again."""
+
+    n: int
+    _counts: Counter[int] = field(default_factory=Counter, init=False)
+
+    async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
+        self._counts[server.connections_total] += 1
+        if self._counts[server.connections_total] >= self.n:
             raise CutConnection
         return await proceed()
 
@@ -649,6 +709,25 @@ class RefusesAtLength(Fault):
 def _entry(name: bytes) -> SFTPName:
     attributes = SFTPAttrs(size=4, uid=0, gid=0, permissions=stat.S_IFREG | 0o644, atime=10**9, mtime=10**9)
     return SFTPName(name, b"-rw-r--r-- " + name, attributes)
+
+
+@dataclass
+class ListingStates(Fault):
+    """A listing says something else about files than what is so, or leaves it out.
+
+    :param attributes: as in :class:`AttributesAre`.
+    """
+
+    attributes: Callable[[int], dict[str, Any]]
+
+    async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
+        result = await proceed()
+        if request.name == "READDIR":
+            for entry in result[0]:
+                if not stat.S_ISDIR(entry.attrs.permissions or 0):
+                    for name, value in self.attributes(entry.attrs.size or 0).items():
+                        setattr(entry.attrs, name, value)
+        return result
 
 
 @dataclass

@@ -49,6 +49,10 @@ class S3Endpoint:
 
     host = "127.0.0.1"
     port: int
+    access_key = ACCESS_KEY
+    secret_key = SECRET_KEY
+    session_token: str | None = SESSION_TOKEN
+    region = REGION
 
     @property
     def url(self) -> str:
@@ -57,7 +61,7 @@ class S3Endpoint:
 
     def session(self) -> boto3.Session:
         """Return a boto3 session as Airflow makes one of :meth:`airflow_connection`."""
-        return boto3.Session(ACCESS_KEY, SECRET_KEY, SESSION_TOKEN, region_name=REGION)
+        return boto3.Session(self.access_key, self.secret_key, self.session_token, region_name=self.region)
 
     def client(self, session: boto3.Session | None = None, **config: Any) -> Any:
         """Return a boto3 client, with no retries unless told.
@@ -65,22 +69,36 @@ class S3Endpoint:
         :param session: where its credentials come from; none: the fixed ones.
         :param config: fields of ``botocore.config.Config``.
         """
-        fixed = {"aws_access_key_id": ACCESS_KEY, "aws_secret_access_key": SECRET_KEY}
+        fixed = {"aws_access_key_id": self.access_key, "aws_secret_access_key": self.secret_key}
         return (session or boto3).client(
             "s3",
             endpoint_url=self.url,
-            region_name=REGION,
+            region_name=self.region,
             **({} if session else fixed),
             config=Config(**{"retries": {"total_max_attempts": 1}, "s3": {"addressing_style": "path"}, **config}),
         )
 
-    def new_bucket(self) -> str:
-        """Make an empty bucket of a name never used before."""
-        name = f"bucket-{uuid.uuid4().hex[:12]}"
+    def new_bucket(self, name: str = "bucket", **arguments: Any) -> str:
+        """Make an empty bucket of a name never used before, which begins with ``name``.
+
+        :param arguments: more of CreateBucket's.
+        """
+        name = f"{name}-{uuid.uuid4().hex[:12]}"
+        if self.region != "us-east-1":  # which has no LocationConstraint
+            arguments = {"CreateBucketConfiguration": {"LocationConstraint": self.region}, **arguments}
         client = self.client()
-        client.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": REGION})
+        client.create_bucket(Bucket=name, **arguments)
         client.close()
         return name
+
+    def objects(self, bucket: str) -> dict[str, bytes]:
+        """Return every object's key and content."""
+        client, found = self.client(), {}
+        for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket):
+            for key in (each["Key"] for each in page.get("Contents", ())):
+                found[key] = bytes(client.get_object(Bucket=bucket, Key=key)["Body"].read())
+        client.close()
+        return found
 
     def airflow_connection(self, **extra: Any) -> dict[str, Any]:
         """Return this endpoint as an Airflow ``aws`` connection, ready for JSON in an ``AIRFLOW_CONN_*`` variable.
@@ -121,36 +139,20 @@ Rewriter = Callable[[S3Request, bytes], bytes]
 """Called with a request and the body of moto's answer to it; returns the body to answer with."""
 
 
-class S3Server(S3Endpoint):
-    """moto's S3 in a thread of the test process, which keeps AWS's conditions and tells what it was asked.
-
-    ``x-amz-copy-source-if-match`` and ``If-Match`` / ``If-None-Match`` hold for CopyObject, UploadPartCopy and
-    CompleteMultipartUpload, ``If-Match`` for DeleteObject, and no other request comes between the check and the
-    operation. There is one moto to a process: two of these servers share their buckets.
-    """
+class HookedS3(S3Endpoint):
+    """An S3 API in a thread of the test process, which tells what it was asked, and lets tests step in."""
 
     def __init__(self) -> None:
         self.requests: list[S3Request] = []
         """Everything asked so far, in order of arrival; clear it to start anew."""
         self.busy = 0
         """Requests under way."""
-        self._begun: dict[str, datetime] = {}
-        """When each multipart upload was begun, by its id: moto says 2010 of all."""
-        self.unenforced: set[str] = set()
-        """Conditions that it takes no notice of, as many stores do not: names of headers, in lower case, for all
-        operations, or for one: ``DeleteObject if-match``."""
         self._before: list[Hook] = []
         self._after: list[Hook] = []
-        self._rewriting: list[Rewriter] = []
-        self._moto = DomainDispatcherApplication(create_backend_app)
-        # moto's dictionaries are not made for threads, and a condition must be checked and used in one go.
-        self._one_at_a_time = threading.Lock()
         self._counting = threading.Lock()
         self._server: BaseWSGIServer | None = None
         self._thread: threading.Thread | None = None
         self.port = 0
-
-    # --- life
 
     def start(self) -> None:
         """Come up, on the same port as before; what was stored is still there."""
@@ -170,13 +172,9 @@ class S3Server(S3Endpoint):
         self._server = self._thread = None
 
     def reset(self) -> None:
-        """Forget all buckets, hooks and requests."""
+        """Forget all hooks and requests."""
         self._before.clear()
         self._after.clear()
-        self._rewriting.clear()
-        self.unenforced.clear()
-        with self._one_at_a_time:
-            s3_backends[DEFAULT_ACCOUNT_ID]["aws"].reset()
         self.requests.clear()
 
     def __enter__(self) -> Self:
@@ -186,8 +184,6 @@ class S3Server(S3Endpoint):
     def __exit__(self, *_: object) -> None:
         self.stop()
         self.reset()
-
-    # --- what tests ask of it
 
     def before(self, hook: Hook) -> Hook:
         """Call ``hook`` with each request before it is handled, until :meth:`reset`; usable as a decorator.
@@ -202,14 +198,82 @@ class S3Server(S3Endpoint):
         self._after.append(hook)
         return hook
 
+    def counts(self) -> Counter[tuple[str, str]]:
+        """Count :attr:`requests` by (method, operation)."""
+        return Counter((request.method, request.operation) for request in self.requests)
+
+    def _carry_out(
+        self, request: S3Request, environ: dict[str, Any], start_response: Callable[..., Any]
+    ) -> Callable[[], list[bytes]]:
+        """Do what a request asks for, and return what begins the answer, once no hook has another in its place."""
+        raise NotImplementedError
+
+    def _answer(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        with self._counting:
+            self.busy += 1
+        try:
+            return self._answer_one(environ, start_response)
+        finally:
+            with self._counting:
+                self.busy -= 1
+
+    def _answer_one(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        # Read before anything else: a client that dies half-way through its body must not hold the lock.
+        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        if len(body) < int(environ.get("CONTENT_LENGTH") or 0):
+            raise ConnectionAbortedError("the client sent less than it promised")
+        environ["wsgi.input"] = io.BytesIO(body)
+        request = _read_request(environ)
+        self.requests.append(request)
+        try:
+            for hook in tuple(self._before):
+                if fault := hook(request):
+                    return error_answer(request, start_response, *fault)
+            begin = self._carry_out(request, environ, start_response)
+            for hook in tuple(self._after):
+                if fault := hook(request):
+                    return error_answer(request, start_response, *fault)
+            return begin()
+        except ConnectionError:
+            with contextlib.suppress(OSError):
+                environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+            raise
+
+
+class S3Server(HookedS3):
+    """moto's S3 in a thread of the test process, which keeps AWS's conditions and tells what it was asked.
+
+    ``x-amz-copy-source-if-match`` and ``If-Match`` / ``If-None-Match`` hold for CopyObject, UploadPartCopy and
+    CompleteMultipartUpload, ``If-Match`` for DeleteObject, and no other request comes between the check and the
+    operation. There is one moto to a process: two of these servers share their buckets.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._begun: dict[str, datetime] = {}
+        """When each multipart upload was begun, by its id: moto says 2010 of all."""
+        self.unenforced: set[str] = set()
+        """Conditions that it takes no notice of, as many stores do not: names of headers, in lower case, for all
+        operations, or for one: ``DeleteObject if-match``."""
+        self._rewriting: list[Rewriter] = []
+        self._moto = DomainDispatcherApplication(create_backend_app)
+        # moto's dictionaries are not made for threads, and a condition must be checked and used in one go.
+        self._one_at_a_time = threading.Lock()
+
+    def reset(self) -> None:
+        """Forget all buckets, hooks and requests."""
+        super().reset()
+        self._rewriting.clear()
+        self.unenforced.clear()
+        with self._one_at_a_time:
+            s3_backends[DEFAULT_ACCOUNT_ID]["aws"].reset()
+
+    # --- what tests ask of it
+
     def rewrite(self, rewriter: Rewriter) -> Rewriter:
         """Answer what ``rewriter`` makes of moto's answers: as another store writes them, or none would."""
         self._rewriting.append(rewriter)
         return rewriter
-
-    def counts(self) -> Counter[tuple[str, str]]:
-        """Count :attr:`requests` by (method, operation)."""
-        return Counter((request.method, request.operation) for request in self.requests)
 
     def objects(self, bucket: str) -> dict[str, bytes]:
         """Return every object's key and content, read behind the API: not counted, no hooks."""
@@ -250,48 +314,21 @@ class S3Server(S3Endpoint):
 
     # --- WSGI
 
-    def _answer(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        with self._counting:
-            self.busy += 1
-        try:
-            return self._answer_one(environ, start_response)
-        finally:
-            with self._counting:
-                self.busy -= 1
-
-    def _answer_one(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        # Read before anything else: a client that dies half-way through its body must not hold the lock.
-        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-        if len(body) < int(environ.get("CONTENT_LENGTH") or 0):
-            raise ConnectionAbortedError("the client sent less than it promised")
-        environ["wsgi.input"] = io.BytesIO(body)
-        request = _read_request(environ)
-        self.requests.append(request)
-        try:
-            for hook in tuple(self._before):
-                if fault := hook(request):
-                    return _error(request, start_response, *fault)
-            begin: Callable[[], list[bytes]]  # begins the answer, once no hook has another in its place
-            with self._one_at_a_time:
-                if refused := _failed_condition(request, self.unenforced):
-                    begin = partial(_error, request, start_response, *refused)
-                elif request.operation == "ListMultipartUploads":
-                    begin = partial(_xml, start_response, HTTPStatus.OK, self._list_uploads(request))
-                else:
-                    if request.operation == "DeleteObject":  # moto has a condition of its own there
-                        environ.pop("HTTP_IF_MATCH", None)
-                    begin = self._ask_moto(request, environ, start_response)
-                if request.operation == "CreateMultipartUpload":
-                    for upload in s3_backends[DEFAULT_ACCOUNT_ID]["aws"].get_bucket(request.bucket).multiparts:
-                        self._begun.setdefault(upload, datetime.now(UTC))
-            for hook in tuple(self._after):
-                if fault := hook(request):
-                    return _error(request, start_response, *fault)
-            return begin()
-        except ConnectionError:
-            with contextlib.suppress(OSError):
-                environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
-            raise
+    def _carry_out(
+        self, request: S3Request, environ: dict[str, Any], start_response: Callable[..., Any]
+    ) -> Callable[[], list[bytes]]:
+        with self._one_at_a_time:
+            if refused := _failed_condition(request, self.unenforced):
+                return partial(error_answer, request, start_response, *refused)
+            if request.operation == "ListMultipartUploads":
+                return partial(_xml, start_response, HTTPStatus.OK, self._list_uploads(request))
+            if request.operation == "DeleteObject":  # moto has a condition of its own there
+                environ.pop("HTTP_IF_MATCH", None)
+            begin = self._ask_moto(request, environ, start_response)
+            if request.operation == "CreateMultipartUpload":
+                for upload in s3_backends[DEFAULT_ACCOUNT_ID]["aws"].get_bucket(request.bucket).multiparts:
+                    self._begun.setdefault(upload, datetime.now(UTC))
+            return begin
 
     def _ask_moto(
         self, request: S3Request, environ: dict[str, Any], start_response: Callable[..., Any]
@@ -432,7 +469,7 @@ _MESSAGES = {
 }
 
 
-def _error(
+def error_answer(
     request: S3Request, start_response: Callable[..., Any], status: int, code: str, region: str = ""
 ) -> list[bytes]:
     """Answer as S3 does when a request fails."""

@@ -29,8 +29,8 @@ def test_every_suite_is_run() -> None:
 
 
 def test_there_is_room_for_more_suites() -> None:
-    """All budgets together are 50 minutes at most: the rest of the hour is for what has to be installed."""
-    assert sum(suites().values()) <= 50 * 60
+    """All budgets together are 53 minutes at most: the rest of the hour is for what has to be installed."""
+    assert sum(suites().values()) <= 53 * 60
     assert suites()["test"] <= 4 * 60
 
 

@@ -18,6 +18,7 @@ from airflow_provider_sftp_s3.engine.listing import Tree
 from airflow_provider_sftp_s3.engine.model import Report, SourceFile, Stat
 from airflow_provider_sftp_s3.engine.observer import Notices
 from airflow_provider_sftp_s3.engine.options import TransferOptions
+from airflow_provider_sftp_s3.engine.order import Bounds
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
 from airflow_provider_sftp_s3.engine.s3.marks import Naming
 from airflow_provider_sftp_s3.engine.settings import PullSettings
@@ -41,7 +42,14 @@ async def no_bound(size: int) -> AsyncIterator[None]:
 def done_of(session: SftpSession, opened: Bucket, **settings: Any) -> tuple[DoneDirectories, Tree]:
     wanted = PullSettings(**{"sftp_path": "/", "min_age": 0, **settings})
     tree = Tree(
-        session, b"/", globs=Globs("*"), done_name=b".done", min_age=0, shard=paths.Shard.of(None), now=opened.now
+        session,
+        b"/",
+        globs=Globs("*"),
+        bounds=Bounds(),
+        done_name=b".done",
+        min_age=0,
+        shard=paths.Shard.of(None),
+        now=opened.now,
     )
     notices = Notices(Recorder())
     naming = Naming(opened.name, wanted.destination)

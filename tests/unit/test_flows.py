@@ -34,9 +34,9 @@ SQS = PUSH | {"trigger": "sqs", "queue_url": "https://sqs.eu-central-1.amazonaws
 SQS |= {"schedule": "@hourly"}
 
 
-def rendered(dag: Any, field: str, **form: Any) -> Any:
-    """Return a field of the Dag's last task as Airflow renders it, with what is filled into the trigger form."""
-    task = dag.tasks[-1]
+def rendered(dag: Any, field: str, task: Any = None, **form: Any) -> Any:
+    """Return a field of the task that transfers as Airflow renders it, with what is filled into the trigger form."""
+    task = task or next(each for each in dag.tasks if each.task_id in ("pull", "push"))
     template = task.partial_kwargs[field] if hasattr(task, "partial_kwargs") else getattr(task, field)
     params = {name: dag.params[name] for name in dag.params} | form
     return dag.get_template_env().from_string(template).render(params=params, ds="2026-01-31")
@@ -62,7 +62,7 @@ def problems_of(settings: Any) -> str:
         (PULL, "schedule", "12:30", "a cron expression of five fields"),
         (PULL, "schedule", 750, "a cron expression of five fields"),
         (PULL, "start_date", "last week", "a date such as 2024-01-31"),
-        (PULL, "start_date", "2024-02-30", "UTC where no zone is given"),
+        (PULL, "start_date", "2024-02-30", "in the flow's timezone where no zone is given"),
         (PULL, "start_date", 20240131, "a date such as 2024-01-31"),
         (PULL, "catchup", "perhaps", "true or false"),
         (PULL, "catchup", 1, "true or false"),
@@ -172,19 +172,36 @@ def test_every_problem_of_a_flow_is_told_at_once() -> None:
 
 def test_a_misspelt_field_gets_a_suggestion() -> None:
     message = problems_of(PULL | {"shedule": "@daily"})
-    assert "flow 'in': shedule: there is no such field. Did you mean 'schedule'? Allowed: name, direction, " in message
+    assert "flow 'in': shedule: there is no such field. Did you mean 'schedule'?\n" in message
 
 
-def test_a_field_unlike_any_other_gets_the_list() -> None:
-    message = problems_of(PULL | {"zzz": "1"})
-    assert "flow 'in': zzz: there is no such field. Allowed: name, direction, " in message
+def test_the_fields_that_there_are_are_listed_once() -> None:
+    """However many are unknown, of however many flows."""
+    several = [PULL | {"zzz": "1", "yyy": "1"}, PULL | {"xxx": "1"}, PUSH | {"zzz": "1"}]
+    errors = []
+    for settings in several:
+        with pytest.raises(FlowError) as caught:
+            parse_flow(settings)
+        errors.append(caught.value)
+    assert str(errors[0]).splitlines()[:2] == [
+        "flow 'in': zzz: there is no such field",
+        "flow 'in': yyy: there is no such field",
+    ]
+    assert str(errors[0]).splitlines()[2].startswith("Fields of a pull: name, direction, schedule, ")
+    assert [line.split(": ")[0] for line in str(FlowsError.of(errors)).splitlines()] == [
+        *["flow 'in'"] * 3,
+        "flow 'out'",
+        "Fields of a pull",
+        "Fields of a push",
+    ]
 
 
 @pytest.mark.parametrize(
     ("base", "field", "other"), [(PULL, "batch_files", "push"), (PUSH, "retention", "pull"), (PUSH, "min_age", "pull")]
 )
 def test_a_field_of_the_other_direction_is_refused(base: dict[str, Any], field: str, other: str) -> None:
-    assert f"{field}: only a {other} flow has this field. Allowed in a " in problems_of(base | {field: "1"})
+    message = problems_of(base | {field: "1"})
+    assert f"{field}: only a {other} flow has this field\nFields of a {base['direction']}: name, " in message
 
 
 @pytest.mark.parametrize(
@@ -300,8 +317,11 @@ def test_a_size_is_taken_or_refused_and_above_zero(value: Any) -> None:
         datetime(2024, 1, 31, tzinfo=UTC),
     ],
 )
-def test_dates_with_no_zone_are_utc(value: Any) -> None:
-    assert values.instant(value) == datetime(2024, 1, 31, tzinfo=UTC)
+def test_dates_with_no_zone_are_in_that_of_the_flow(value: Any) -> None:
+    assert parse_flow(PULL | {"start_date": value})["start_date"] == datetime(2024, 1, 31, tzinfo=UTC)
+    in_berlin = parse_flow(PULL | {"start_date": value, "timezone": "Europe/Berlin"})["start_date"]
+    has_zone = (isinstance(value, datetime) and value.tzinfo) or (isinstance(value, str) and "+" in value)
+    assert in_berlin == datetime(2024, 1, 31 if has_zone else 30, 0 if has_zone else 23, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("value", [True, "true", "yes", "on", "True", "ON"])
@@ -336,6 +356,10 @@ def test_a_pull_flow_is_one_task_with_the_flows_arguments() -> None:
             "done_dir": ".got",
             "max_files": "10",
             "max_bytes": "1GiB",
+            "min_size": "1kB",
+            "max_size": "5GiB",
+            "max_age": "30d",
+            "order": "oldest",
             "dry_run": "yes",
             "options": {"concurrency": "8", "memory_budget": "64MiB", "part_size": "8MiB", "conn_timeout": "30s"},
             "sftp_conn_id": "partner",
@@ -346,13 +370,15 @@ def test_a_pull_flow_is_one_task_with_the_flows_arguments() -> None:
         }
     )
     (pull,) = dag.tasks
-    assert (dag.dag_id, pull.task_id, set(dag.tags)) == ("in", "pull", {"one"})
+    assert (dag.dag_id, pull.task_id, set(dag.tags)) == ("in", "pull", {"one", "sftp-s3"})
     assert pull.s3_bucket == "a-bucket"
     assert [rendered(dag, name) for name in ("sftp_path", "s3_prefix", "dry_run")] == ["/outgoing", "in/", "True"]
-    assert (pull.include, pull.exclude) == (["*.csv"], ["a*", "b*"])
+    assert (rendered(dag, "include"), pull.exclude) == ("['*.csv']", ["a*", "b*"])
     assert (pull.min_age, pull.retention) == (timedelta(minutes=2), timedelta(days=7))
     assert (pull.after_transfer, pull.done_dir) == ("keep", ".got")
-    assert (pull.max_files, pull.max_bytes) == (10, 2**30)
+    assert (rendered(dag, "max_files"), pull.max_bytes) == ("10", 2**30)
+    assert (pull.min_size, pull.max_size, pull.order) == (1000, 5 * 2**30, "oldest")
+    assert pull.max_age == timedelta(days=30)
     assert TransferOptions.of(pull.options) == TransferOptions(
         concurrency=8, memory_budget=64 * 2**20, part_size=8 * 2**20, conn_timeout=30.0
     )
@@ -403,7 +429,7 @@ def test_a_push_flow_waits_lists_and_pushes_batches() -> None:
     assert (push.downstream_task_ids, push.partial_kwargs["outlets"]) == ({"update_asset"}, [])
     assert (wait.mode, wait.poke_interval, wait.deferrable) == ("reschedule", 30, False)
     assert (wait.batch_files, wait.max_batches) == (1, 1), "one is enough to ring"
-    assert (listing.batch_files, listing.max_batches) == (50, 1000)
+    assert (rendered(dag, "batch_files", listing), rendered(dag, "max_batches", listing)) == ("50", "1000")
     assert push.max_active_tis_per_dag == 3
     assert push.map_index_template == "{{ task.batch }}", "bounded, see test_templates.py"
     assert push.retries == 5
@@ -437,15 +463,16 @@ def test_the_sensor_is_an_s3_key_sensor() -> None:
 def test_a_push_with_a_cap_is_one_task_so_that_the_cap_is_the_runs(
     capped: dict[str, Any], batches: tuple[int, int]
 ) -> None:
-    listing = flow_dag(PUSH | capped).get_task("list_unsynced")
-    assert (listing.batch_files, listing.max_batches) == batches
+    dag = flow_dag(PUSH | capped)
+    listing = dag.get_task("list_unsynced")
+    assert (int(rendered(dag, "batch_files", listing)), listing.max_batches) == batches
 
 
 def test_there_are_never_more_batches_than_airflow_maps_over() -> None:
     from airflow.configuration import conf
 
-    listing = flow_dag(PUSH | {"batch_files": "1"}).get_task("list_unsynced")
-    assert listing.max_batches <= conf.getint("core", "max_map_length")
+    dag = flow_dag(PUSH | {"batch_files": "1"})
+    assert int(rendered(dag, "max_batches", dag.get_task("list_unsynced"))) <= conf.getint("core", "max_map_length")
 
 
 @pytest.mark.parametrize(("schedule", "wait"), [("@continuous", timedelta(days=1)), ("@daily", timedelta(hours=1))])
@@ -460,7 +487,8 @@ def test_how_long_a_push_waits_depends_on_its_schedule(schedule: str, wait: time
 def test_the_trigger_form_begins_with_the_flows_own_values(base: dict[str, Any]) -> None:
     own = {"s3_prefix": "day/{{ ds }}/", "sftp_path": r"/it's\{{ ds }}\"ü", "dry_run": False}
     dag = flow_dag(base | own)
-    assert {name: dag.params[name] for name in dag.params} == own
+    assert {name: dag.params[name] for name in dag.params} == own | {"include": ["*"], "max_files": None}
+    assert (rendered(dag, "include"), rendered(dag, "max_files")) == ("['*']", "None")
     assert rendered(dag, "s3_prefix") == "day/2026-01-31/"
     assert rendered(dag, "sftp_path") == r"/it's\2026-01-31\"ü"
     assert rendered(dag, "dry_run") == "False"
@@ -659,9 +687,37 @@ def test_each_broken_flow_is_told(write: Callable[[str], Path]) -> None:
         ("[]\n", "holds no flow"),
         ("name: in\ndirection: pull\n", "is no list. Allowed: a list of flows"),
         ("just text\n", "is no list"),
+        ("[{name: in\n", "is no YAML: line 1"),
+        ("defaults: {retries: @5}\nflows:\n- name: in\n", "is no YAML: line 1"),
+        ("defaults: [a]\nflows:\n- name: in\n", "line 1: defaults: a mapping of fields and values is wanted"),
+        ("defaults: {a: b, a: c}\nflows:\n- name: in\n", "'a' stands there twice. Remove one"),
+        (
+            "defaults:\n  retries: many\nflows:\n- name: in\n",
+            "defaults: retries: 'many' is not allowed. Allowed: a whole",
+        ),
+        ("defaults:\n  name: x\nflows:\n- name: in\n", "defaults: name: there is no such field"),
+        ("defaults:\n  retires: 2\nflows:\n- name: in\n", "there is no such field. Did you mean 'retries'?"),
+        ("defaults:\n  retries: 2\n", "holds no flow"),
+        ("defaults:\n  retries: 2\nflows:\n  name: in\n", "is no list"),
+    ],
+)
+def test_a_file_of_no_use_says_at_which_line_and_what_to_change(
+    write: Callable[[str], Path], text: str, message: str
+) -> None:
+    path = write(text)
+    with pytest.raises(FlowsFileError) as caught:
+        load_flows(path)
+    assert path.name in str(caught.value)
+    assert message in str(caught.value)
+    check_flows(path)  # which leaves this to the other Dag file
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
         (
             "- name: in\n  schedule: @daily   # at midnight\n",
-            "is no YAML: line 2, `schedule: @daily   # at midnight`: found character '@' that cannot start any token. "
+            "line 2, `schedule: @daily   # at midnight`: found character '@' that cannot start any token. "
             "A value that begins with @ must stand in quotes: schedule: '@daily'",
         ),
         ("- name: in\n  schedule: * * * * *\n", "must stand in quotes: schedule: '* * * * *'"),
@@ -675,15 +731,18 @@ def test_each_broken_flow_is_told(write: Callable[[str], Path]) -> None:
         ("- name: in\n---\n- name: out\n", "but found another document"),
     ],
 )
-def test_a_file_of_no_use_says_at_which_line_and_what_to_change(
+def test_an_entry_that_is_no_yaml_says_at_which_line_and_what_to_change(
     write: Callable[[str], Path], text: str, message: str
 ) -> None:
-    path = write(text)
-    with pytest.raises(FlowsFileError) as caught:
-        load_flows(path)
-    assert str(caught.value).startswith(f"{path} ")
-    assert message in str(caught.value)
-    check_flows(path)  # which leaves this to the other Dag file
+    """It takes nothing but itself off the list."""
+    neighbours = (GOOD % "one", GOOD % "two")
+    path = write(neighbours[0] + text + neighbours[1])
+    message = message.replace("line 1,", "line 2,") if message.startswith("line 1") else message
+    flows = load_flows(path)
+    assert sorted(flows.dags) == ["one", "two"]
+    assert message.replace("line 2,", "line 3,") in str(flows.error)
+    assert flows.error
+    assert "flow 'in': line" in str(flows.error)
 
 
 def test_a_missing_file_says_so(tmp_path: Path) -> None:
@@ -707,7 +766,7 @@ def test_plain_values_are_the_text_they_look_like(write: Callable[[str], Path]) 
     dag = flows.dags["1.10"]
     assert dag.get_task("pull").s3_bucket == "0123"
     assert (rendered(dag, "sftp_path"), rendered(dag, "s3_prefix")) == ("2024-01-31", "1:30")
-    assert set(flows.dags["1.10"].tags) == {"on", "010"}
+    assert set(flows.dags["1.10"].tags) == {"on", "010", "sftp-s3"}
 
 
 def test_flows_can_share_settings_by_yamls_merge_key(write: Callable[[str], Path]) -> None:

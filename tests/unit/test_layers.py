@@ -23,7 +23,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("engine/options", "engine/clock", "engine/globs", "engine/strip"),
     ("engine/paths", "engine/whole", "engine/observer"),
     ("engine/log",),
-    ("engine/naming", "engine/limits", "engine/settings"),
+    ("engine/naming", "engine/limits", "engine/order", "engine/settings"),
     ("engine/sftp/", "engine/s3/"),
     ("engine/run",),
     ("engine/listing", "engine/unsynced", "engine/kept"),

@@ -162,7 +162,7 @@ class CapsMachine(_Machine):
         self.in_flight.remove(file)
         if transferred:
             self.transferred.append(file)
-        self.loop.run_until_complete(self.caps.settle(file.size, transferred))
+        self.loop.run_until_complete(self.caps.settle(file.size, file.size if transferred else None))
         self._look()
 
     @precondition(lambda self: self.waiting)
@@ -259,14 +259,25 @@ async def test_whether_a_file_fits_is_known_when_those_in_flight_are_settled(
     waiting = [asyncio.create_task(caps.admit(1)) for _ in range(2)]
     await _rest()
     assert [each.done() for each in waiting] == [False, False]
-    await caps.settle(1, transferred=False)
+    await caps.settle(1, transferred=None)
     await _rest()
     assert [each.done() for each in waiting] == [True, False]
     assert waiting[0].result()
-    await caps.settle(1, transferred=True)
-    await caps.settle(1, transferred=True)
+    await caps.settle(1, transferred=1)
+    await caps.settle(1, transferred=1)
     assert not await waiting[1]
     assert not await caps.admit(1)
+
+
+async def test_a_file_counts_with_what_was_read_of_it() -> None:
+    """Where nobody has said how large it is, or not the truth."""
+    caps = Caps(None, 10)
+    assert [await caps.admit(0), await caps.admit(0)] == [True, True]
+    await caps.settle(0, transferred=4)
+    assert await caps.admit(6)
+    await caps.settle(6, transferred=None)
+    await caps.settle(0, transferred=7)
+    assert not await caps.admit(0)
 
 
 async def test_the_budget_is_never_exceeded_and_all_get_their_turn() -> None:

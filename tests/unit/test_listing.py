@@ -16,6 +16,7 @@ from airflow_provider_sftp_s3.engine.errors import ConnectionFailed
 from airflow_provider_sftp_s3.engine.globs import Globs
 from airflow_provider_sftp_s3.engine.listing import Tree, is_young
 from airflow_provider_sftp_s3.engine.model import Outcome, SourceFile
+from airflow_provider_sftp_s3.engine.order import Bounds
 from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
 from tests.support.faulty_sftp import ConnectionCutBefore, ListingIsHostile, Refuses
 from tests.support.sftp_servers import AsyncsshServer
@@ -48,7 +49,13 @@ def put(path: Path, mtime: int = OLD) -> None:
 def tree_of(session: SftpSession, **settings: Any) -> Tree:
     """Return all of the server's tree, as a pull without settings takes it."""
     whole = {
-        **{"globs": Globs("*"), "done_name": b".done", "min_age": 30.0, "shard": paths.Shard.of(None)},
+        **{
+            "globs": Globs("*"),
+            "bounds": Bounds(),
+            "done_name": b".done",
+            "min_age": 30.0,
+            "shard": paths.Shard.of(None),
+        },
         "now": lambda: float(NOW),
     }
     return Tree(session, b"/", **{**whole, **settings})
@@ -206,3 +213,22 @@ async def test_what_an_earlier_run_has_left_to_be_deleted_comes_under_its_old_na
         ["a"],
         {"a": "waits until an earlier one of its name is deleted"},
     )
+
+
+@pytest.mark.integration
+async def test_what_is_outside_the_bounds(sftp_server: AsyncsshServer, session: SftpSession) -> None:
+    """Is skipped, with the reason; what is young may still become larger."""
+    put(sftp_server.root / "a")
+    put(sftp_server.root / "sub/old", OLD - 10_000)
+    put(sftp_server.root / "young", NOW - 1)
+    bounds = Bounds(max_age=5_000, now=lambda: float(NOW))
+    assert await walked(tree_of(session, bounds=bounds)) == (["a"], {"sub/old": "too old", "young": "young"})
+    assert await walked(tree_of(session, bounds=Bounds(min_size=4), min_age=0.0)) == (
+        [],
+        {"a": "too small", "sub/old": "too small", "young": "too small"},
+    )
+    assert (await walked(tree_of(session, bounds=Bounds(max_size=2))))[1] == {
+        "a": "too large",
+        "sub/old": "too large",
+        "young": "young",
+    }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_sftp_s3.engine.model import Outcome, Report, Stat
+from airflow_provider_sftp_s3.engine.model import Outcome, Report, Stat, seconds_of
 
 pytestmark = pytest.mark.unit
 
@@ -30,7 +30,31 @@ def test_the_report_is_bounded() -> None:
         "failures",
         "targets",
         "purged",
+        "left",
+        "more_left",
+        "oldest_age",
     ]
+
+
+def test_what_is_left_is_counted() -> None:
+    """What failed or waits, and when the oldest of it was changed: one whose time is not known is not the oldest."""
+    report = Report("pull")
+    assert (report.as_dict()["left"], report.as_dict()["oldest_age"]) == (0, None)
+    report.add(Outcome("a", "failed"))
+    assert report.as_dict()["left"] == 1
+    report.add(Outcome("b", "skipped", reason="young", changed=9.0, left=True))
+    report.add(Outcome("c", "skipped", reason="excluded", changed=1.0))
+    report.add(Outcome("d", "transferred", changed=1.0))
+    report.add(Outcome("e", "failed", changed=8.0))
+    assert (report.left, report.oldest_left) == (3, 8.0)
+
+
+@pytest.mark.parametrize(
+    ("modified", "seconds"), [("1970-01-01T00:01:40", 100.0), ("", None), ("Thu, 01 Jan 1970 00", None)]
+)
+def test_a_time_of_s3_in_seconds(modified: str, seconds: float | None) -> None:
+    """In UTC, on a machine in any zone; what is not written so is not known."""
+    assert seconds_of(modified) == seconds
 
 
 @pytest.mark.parametrize(
@@ -93,5 +117,8 @@ def test_the_summary_is_one_line_with_every_count() -> None:
     report.add(Outcome("d", "failed", reason="x"))
     report.seconds = 2.0
     assert report.summary() == (
-        "push: 1 transferred (4194304 bytes in 2.0 s, 2.0 MiB/s), skipped: 1 excluded, 1 young, 1 failed, 0 purged"
+        "push: 1 transferred (4194304 bytes in 2.0 s, 2.0 MiB/s), skipped: 1 excluded, 1 young, 1 failed, 0 purged, "
+        "1 left"
     )
+    report.more_left, report.oldest_age = True, 61.4
+    assert report.summary().endswith(", 0 purged, 1 or more left (the oldest 61 s old)")

@@ -22,7 +22,7 @@ from airflow_provider_sftp_s3.engine.errors import (
 from airflow_provider_sftp_s3.engine.limits import LOSSES, Caps
 from airflow_provider_sftp_s3.engine.model import Outcome, Report
 from airflow_provider_sftp_s3.engine.options import MiB, TransferOptions
-from airflow_provider_sftp_s3.engine.run import Run
+from airflow_provider_sftp_s3.engine.run import MAX_LEFT, Run
 from airflow_provider_sftp_s3.engine.sftp.handles import Handles
 from tests.support.engine import Recorder
 from tests.support.virtual_time import run_in_virtual_time
@@ -34,6 +34,7 @@ pytestmark = pytest.mark.unit
 class Thing:
     label: str
     size: int = 1
+    changed: float | None = None
 
 
 async def things(*items: Thing | Outcome) -> AsyncIterator[Thing | Outcome]:
@@ -290,6 +291,57 @@ async def test_caps(max_files: int | None, max_bytes: int | None, sizes: list[in
     await run.transfer_all(things(*(Thing(str(n), size) for n, size in enumerate(sizes))), moved)
     assert run.report.transferred == count
     assert len(run.observer.notices) == (1 if count < len(sizes) else 0)  # type: ignore[attr-defined]
+
+
+async def test_what_a_cap_leaves_is_counted() -> None:
+    """All of it, and how old the oldest is; what there is nothing to do about does not count, nor what is decided."""
+    items = [Thing(f"{number}", changed=1000.0 - number) for number in range(10)]
+    run = run_of(max_files=3)
+    await run.transfer_all(things(*items, Outcome("young", "skipped", reason="young", changed=5.0, left=True)), moved)
+    assert (run.report.transferred, run.report.left, run.report.more_left) == (3, 8, False)
+    assert run.report.oldest_left == 5.0
+
+    async def is_left(thing: Thing) -> bool:
+        return int(thing.label) % 2 == 0
+
+    run = run_of(max_files=3)
+    await run.transfer_all(things(*items), moved, is_left)
+    assert (run.report.left, run.report.oldest_left) == (3, 992.0)
+
+
+async def test_what_a_cap_leaves_is_counted_up_to_a_number() -> None:
+    """And then the listing is read no further."""
+    read = 0
+
+    async def endless() -> AsyncIterator[Thing | Outcome]:
+        nonlocal read
+        while True:
+            read += 1
+            yield Thing("again")
+
+    run = run_of(max_files=1)
+    await run.transfer_all(endless(), moved)
+    assert run.report.more_left
+    assert MAX_LEFT <= run.report.left <= read < MAX_LEFT + 100
+
+
+async def test_what_failed_is_left() -> None:
+    """One that failed counts with its age; a run that ends early says that there is more."""
+
+    async def fail(thing: Thing) -> Outcome:
+        raise FileError("refused")
+
+    run = run_of()
+    await run.transfer_all(things(Thing("a", changed=7.0), Thing("b", changed=8.0), Thing("c")), fail)
+    assert (run.report.left, run.report.oldest_left, run.report.more_left) == (3, 7.0, False)
+
+    async def end(thing: Thing) -> Outcome:
+        raise ConfigurationError("nothing works")
+
+    run = run_of()
+    with pytest.raises(ConfigurationError):
+        await run.transfer_all(things(Thing("a")), end)
+    assert run.report.more_left
 
 
 @pytest.mark.parametrize(("max_files", "max_bytes"), [(3, None), (None, 30)])

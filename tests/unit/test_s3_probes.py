@@ -10,7 +10,7 @@ import pytest
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError, Overwritten
 from airflow_provider_sftp_s3.engine.paths import MAX_KEY_BYTES
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
-from airflow_provider_sftp_s3.engine.s3.probes import Kind, Probes, probe_name, put_tags
+from airflow_provider_sftp_s3.engine.s3.probes import Kind, Probes, TagsUnreadable, probe_name, put_tags
 from tests.support.s3_server import S3Request, S3Server
 
 BOTH = pytest.mark.parametrize("kind", ["metadata", "tag"])
@@ -81,6 +81,20 @@ async def test_a_store_that_does_not_know_the_request_is_not_safe(s3: S3Server, 
     operation = {"metadata": "CopyObject", "tag": "PutObjectTagging"}[kind]
     s3.before(lambda request: (400, "InvalidRequest") if request.operation == operation else None)
     assert "answers 400 InvalidRequest" in await probes.lack(kind, KEY, {})
+
+
+@pytest.mark.integration
+async def test_an_object_whose_tags_are_not_shown_says_nothing_of_the_store(
+    s3: S3Server, opened: Bucket, probes: Probes
+) -> None:
+    """As a Ceph gateway answers of one that was uploaded in parts with tags: its own mark fails, and no other's."""
+    s3.client().put_object(Bucket=opened.name, Key="odd", Body=b"x")
+    s3.rewrite(lambda request, body: b"" if (request.method, request.key) == ("GET", "odd") else body)
+    asked = [probes.lack("tag", key, {}) for key in ("odd", KEY, KEY)]
+    odd, *others = await asyncio.gather(*asked, return_exceptions=True)
+    assert isinstance(odd, TagsUnreadable)
+    assert "s3://" in str(odd)
+    assert others == ["", ""]
 
 
 @pytest.mark.integration

@@ -16,10 +16,16 @@ OF_BOTH: list[dict[str, Any]] = [
     *({"max_files": cap} for cap in (0, -1, 1.5, "3", True)),
     *({"max_bytes": cap} for cap in (0, -1, 1.5, "3", True)),
     *({"after_transfer": word} for word in ("", "copy", None)),
+    *({"min_size": size} for size in (-1, 1.5, "3", True)),
+    *({"max_size": size} for size in (-1, 1.5, "3", True)),
+    {"min_size": 5, "max_size": 4},
+    *({"max_age": seconds} for seconds in (-1, float("inf"), float("nan"), True)),
+    *({"order": word} for word in ("", "newest", True)),
 ]
 OF_A_PULL: list[dict[str, Any]] = [
     *({"min_age": seconds} for seconds in (-1, float("inf"), float("nan"))),
     *({"retention": seconds} for seconds in (-1, float("inf"), float("nan"))),
+    {"max_age": 30.0, "min_age": 30.0},
     *({"done_dir": name} for name in ("", ".", "..", "a/b", "/done", "a\nb", "\ud800")),
     *({"shard": shard} for shard in ("3/2", "0/2", "half")),
 ]
@@ -56,6 +62,7 @@ def test_the_values_at_the_bounds_are_taken() -> None:
     PullSettings(sftp_path="/", min_age=0, retention=0, max_files=1, max_bytes=1, shard="1/1", done_dir="...")
     PushSettings(sftp_path="/", after_transfer="move", s3_prefix="a", sent_prefix="ab")
     PushSettings(sftp_path="/", after_transfer="delete", mark="auto")
+    PullSettings(sftp_path="/", min_size=0, max_size=0, min_age=0, max_age=1, order="oldest")
     PushSettings(sftp_path=".", s3_keys=[], max_files=1, max_bytes=1, strip_regex="")
 
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from airflow_provider_sftp_s3.engine.errors import FileError, ServerRefused
+from airflow_provider_sftp_s3.engine.errors import ServerRefused
 from airflow_provider_sftp_s3.engine.model import Stat
 from airflow_provider_sftp_s3.engine.options import KiB, MiB
 from airflow_provider_sftp_s3.engine.sftp.file import Reading
@@ -85,7 +85,7 @@ async def test_an_error_in_place_of_the_end_is_kept_apart(sftp_server: AsyncsshS
 async def test_a_file_of_no_known_size_is_read_to_its_end_up_to_a_bound(
     sftp_server: AsyncsshServer, session: SftpSession, size: int
 ) -> None:
-    """Beyond it, the error says which setting to raise."""
+    """Beyond it, no more is read, and no end is claimed."""
     content = content_of(size)
     (sftp_server.root / "a").write_bytes(content)
     async with session.reading(b"/a") as file:
@@ -94,8 +94,9 @@ async def test_a_file_of_no_known_size_is_read_to_its_end_up_to_a_bound(
     assert reading.ended
     if size:
         async with session.reading(b"/a") as file:
-            with pytest.raises(FileError, match="raise part_size"):
-                await file.read_all(0, lambda count: None, at_most=size // 4)
+            reading = await file.read_all(0, lambda count: None, at_most=size // 4)
+        assert size // 4 < reading.count == sum(map(len, reading.pieces)) <= size
+        assert not reading.ended
 
 
 async def test_a_size_that_an_open_file_does_not_say_is_asked_of_its_name(

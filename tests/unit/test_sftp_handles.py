@@ -111,3 +111,25 @@ async def test_a_file_that_was_overtaken_meets_the_limit_too() -> None:
     handles.closed()
     assert await first == "first"
     assert (tries, handles.held, limits) == (2, 1, [1])
+
+
+async def test_from_a_certain_moment_on_there_is_one_at_a_time() -> None:
+    """Its CLOSE is answered before the next one is asked for; those that were let in before are known as too many."""
+    handles, opened = Handles(7, lambda limit: pytest.fail("was not found out by a refusal")), asyncio.Event()
+    first, second = (asyncio.create_task(handles.open(opened.wait)) for _ in range(2))
+    await asyncio.sleep(0)
+    handles.only_one()
+    assert handles.are_too_many
+    second.cancel()
+    await asyncio.sleep(0)
+    assert not handles.are_too_many
+    opened.set()
+    await first
+    third = asyncio.create_task(handles.open(opened.wait))
+    answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    handles.closed(answer)
+    await asyncio.sleep(0.01)
+    assert not third.done()
+    answer.set_result(None)
+    await third
+    assert handles.held == 1

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
+import asyncssh
 import pytest
 
 from airflow_provider_sftp_s3.engine.errors import NotFound, ServerRefused
@@ -13,7 +15,7 @@ from airflow_provider_sftp_s3.engine.sftp.replace import Replacing
 from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
 from tests.support.engine import server_of
 from tests.support.faulty_sftp import NoPosixRename
-from tests.support.sftp_servers import AsyncsshServer
+from tests.support.sftp_servers import AsyncsshServer, Fault, Proceed, Request
 
 pytestmark = pytest.mark.integration
 
@@ -63,3 +65,39 @@ async def test_a_missing_directory_is_told_as_it_is(sftp_server: AsyncsshServer,
     with pytest.raises(NotFound):
         await Replacing(session).replace(b"/new", b"/nowhere/new")
     assert files(sftp_server) == {"new": b"new"}
+
+
+class DeniesName(Fault):
+    """A server on which nobody may give a file one name, though it has one of that name."""
+
+    def __init__(self, requests: tuple[str, ...], error: Callable[[str], asyncssh.SFTPError]) -> None:
+        self.requests = requests
+        self.error = error
+
+    async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
+        if request.name in self.requests and request.target == "/old":
+            raise self.error("not now")
+        return await proceed()
+
+
+async def test_a_name_that_is_denied_keeps_its_file(sftp_server: AsyncsshServer) -> None:
+    """Where posix-rename and RENAME are denied, it is not moved aside: nobody could move it back."""
+    (sftp_server.root / "new").write_bytes(b"new")
+    (sftp_server.root / "old").write_bytes(b"old")
+    sftp_server.fault = DeniesName(("RENAME", "POSIX-RENAME"), asyncssh.SFTPPermissionDenied)
+    async with SftpSession(server_of(sftp_server), TransferOptions()) as session:
+        with pytest.raises(ServerRefused, match="not now"):
+            await Replacing(session).replace(b"/new", b"/old")
+    assert files(sftp_server) == {"old": b"old", "new": b"new"}
+
+
+async def test_a_file_that_cannot_be_moved_back_is_named(sftp_server: AsyncsshServer, session: SftpSession) -> None:
+    """Where the server says no more than that it failed, it may have been for the file in the way."""
+    (sftp_server.root / "new").write_bytes(b"new")
+    (sftp_server.root / "old").write_bytes(b"old")
+    sftp_server.fault = DeniesName(("RENAME", "POSIX-RENAME"), asyncssh.SFTPFailure)
+    with pytest.raises(ServerRefused, match="the older file is called") as refused:
+        await Replacing(session).replace(b"/new", b"/old")
+    (aside,) = set(files(sftp_server)) - {"new"}
+    assert aside in str(refused.value)
+    assert files(sftp_server) == {aside: b"old", "new": b"new"}

@@ -31,3 +31,14 @@ def test_an_extension_that_fails_is_told_once_with_its_reason() -> None:
     first, second = told
     assert "posix-rename, and refuses it (Failure 1)" in first
     assert "fsync, and refuses it (Failure 2)" in second
+
+
+def test_handles_that_repeat_are_told_once() -> None:
+    """By the connection on which they first did."""
+    told: list[str] = []
+    traits = Traits(told.append)
+    assert traits.handles_repeated_on is None
+    traits.handles_repeat(3)
+    traits.handles_repeat(4)
+    assert traits.handles_repeated_on == 3
+    assert len(told) == 1

@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("airflow_home")]
 
 
 @pytest.mark.parametrize("field", ["batch_files", "max_batches"])
-@pytest.mark.parametrize("number", [0, -1, True, 2.5, "10", None])
+@pytest.mark.parametrize("number", [0, -1, True, 2.5, "0", "ten", "", None])
 def test_a_number_that_is_none_is_named(field: str, number: Any) -> None:
     """By the function, and by the operator, which fails at once."""
     with warnings_of_ours_only():
@@ -22,6 +22,6 @@ def test_a_number_that_is_none_is_named(field: str, number: Any) -> None:
 
         wrong: dict[str, Any] = {"s3_bucket": "a-bucket", field: number}
         with pytest.raises(ConfigurationError, match=f"{field} must be a whole number above 0, not {number!r}"):
-            unsynced_batches(**wrong)
+            unsynced_batches(selection={}, **wrong)
         with pytest.raises(AirflowFailException, match=f"{field} must be a whole number above 0"):
             S3ListUnsyncedOperator(task_id="list", **wrong).execute({})

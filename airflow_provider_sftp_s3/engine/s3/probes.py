@@ -54,6 +54,10 @@ INSTEAD: dict[Kind, str] = {
 NONE = "mark='none' marks nothing, and pushes everything every time"
 
 
+class TagsUnreadable(StorageError):
+    """The store has tags, and does not show those of one object. It says nothing about any other."""
+
+
 class Probes:
     """Finds out once a run, and for each kind of mark that is thought of, what the store lacks for it."""
 
@@ -76,7 +80,7 @@ class Probes:
         :param headers: what a copy of it has to be sent along.
         :raises Overwritten: the object is gone; another one has to be asked about.
         :raises ConfigurationError: S3 does not allow it.
-        :raises StorageError: S3 did not answer.
+        :raises StorageError: S3 did not answer, or does not show the tags of this object.
         """
         while (found := self._found.get(kind)) is None:
             task = self._asking.get(kind)
@@ -86,7 +90,12 @@ class Probes:
                 task = self._asking[kind] = asyncio.create_task(ask)
                 task.add_done_callback(lambda _: self._asking.pop(kind, None))
                 task.add_done_callback(forget)
-            answer = await asyncio.shield(task)  # others wait for it, too
+            try:
+                answer = await asyncio.shield(task)  # others wait for it, too
+            except TagsUnreadable:
+                if own:
+                    raise
+                continue
             if answer is not None:
                 self._found[kind] = answer
             elif own:
@@ -118,17 +127,24 @@ class Probes:
 
     async def _ask_tag(self, key: str) -> str | None:
         """Return what the store lacks; None: `key` is gone."""
-        ask = self._bucket.requests.ask
+        unreadable = ""
         try:
-            s3_xml.parse_tags((await ask("GET", key, "tagging=")).body)
+            s3_xml.parse_tags((await self._bucket.requests.ask("GET", key, "tagging=")).body)
         except S3Refused as refused:
             if refused.status == 404 and refused.code in ("", "NoSuchKey"):
                 return None
             self._check_refused("tag", refused)
             return f"the S3 store answers {refused.status} {refused.code} to GetObjectTagging"
         except ValueError as wrong:
-            return f"the S3 store's answer to GetObjectTagging does not show an object's tags ({wrong})"
-        name = probe_name(key)
+            unreadable = f"the S3 store's answer to GetObjectTagging does not show an object's tags ({wrong})"
+        lack = await self._ask_to_tag(probe_name(key))
+        if unreadable and not lack:
+            uri = paths.printable(self._bucket.uri_of(key))
+            raise TagsUnreadable(f"{uri}: {unreadable}; a mark would replace them: set them anew")
+        return unreadable or lack
+
+    async def _ask_to_tag(self, name: str) -> str:
+        """Return what the store lacks that tags a name that is not there."""
         try:
             await put_tags(self._bucket, name, {"probe": "1"})
         except S3Refused as refused:

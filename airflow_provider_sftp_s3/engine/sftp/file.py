@@ -82,8 +82,7 @@ class RemoteFile:
         is missing then, and the session closes early no more.
 
         :param moved: called with the bytes of each answer.
-        :param at_most: read on behind `size`, to the end of the file, which may have so many bytes.
-        :raises FileError: it has more.
+        :param at_most: read on behind `size`, to the end of the file, or until there are more bytes than that.
         """
         ahead = self.read_ahead(size, size if at_most is None else at_most, moved, at_most)
         if ahead.is_all_asked and at_most is None:
@@ -251,7 +250,7 @@ class RemoteFile:
     def _ask_to_close(self) -> asyncio.Future[Any]:
         self.closed = True
         first, *others = [sftp.close(handle, self._path) for sftp, handle in self._lanes]
-        self._session.handles.closed()  # the server comes by it before whatever is asked for next
+        self._session.handles.closed(first)
         return asyncio.gather(first, *others) if others else first
 
 
@@ -367,8 +366,11 @@ class ReadAhead:
             raise StopAsyncIteration
         self.count += len(data)
         self._moved(len(data))
-        if offset >= self._size:
-            self._go_further(offset + len(data), self._at_most or 0, is_whole=len(data) == step)
+        if self._at_most is not None and self.count > self._at_most:
+            self._size, self._end_asked = self._next, True
+            self._drop_asked()
+        elif offset >= self._size:
+            self._go_further(offset + len(data), is_whole=len(data) == step)
         elif len(data) < step:  # a server may answer with less than it was asked for
             if self._file.closed:
                 self._file.leaves_out()
@@ -379,12 +381,8 @@ class ReadAhead:
             self._asked.appendleft((offset, step, self._file.read(offset, step)))
         return data
 
-    def _go_further(self, end: int, at_most: int, *, is_whole: bool) -> None:
+    def _go_further(self, end: int, *, is_whole: bool) -> None:
         """Ask for more of a file that is to be read to an end which is not known, each time for twice as much."""
-        if self.count > at_most:
-            raise FileError(
-                f"has more than part_size, {at_most} bytes, and the server does not say how many: raise part_size"
-            )
         self._size = end
         if is_whole:
             self._size += self._further

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from airflow_provider_sftp_s3.engine.errors import ServerRefused
 from airflow_provider_sftp_s3.engine.limits import off_the_clock
@@ -32,6 +32,7 @@ class Handles:
         self._allowed = 0
         self._suspects = 0
         self._found = False
+        self._only_one = False
         self._changed = asyncio.Event()
 
     @property
@@ -62,7 +63,7 @@ class Handles:
             await self._room()
             handle = await self._try(request)
         except ServerRefused:
-            self._allowed = max(self._allowed, before)  # it was the file's own fault
+            self._allowed = min(max(self._allowed, before), self._limit)  # it was the file's own fault
             raise
         finally:
             self._suspects -= 1
@@ -73,15 +74,38 @@ class Handles:
         return handle
 
     async def _opens_one_at_most(self) -> bool:
-        """Say whether the server has never had two open at once: then it may deny all but the first of them."""
-        while self._asked and self._allowed <= 1:
+        """Say whether the server has never had two open at once, when all that is asked for has its answer."""
+        while self._asked and self.allows_one_at_most:
             await self._changed.wait()
-        return self._allowed <= 1
+        return self.allows_one_at_most
 
-    def closed(self) -> None:
-        """Take note that a handle is closed, or gone with its connection."""
+    def closed(self, answer: asyncio.Future[Any] | None = None) -> None:
+        """
+        Take note that a handle is closed, or gone with its connection.
+
+        :param answer: to the CLOSE. A server comes by that before whatever is asked for next, and nobody waits for it,
+            but where there must be no more than one.
+        """
+        if answer is not None and self._only_one:
+            answer.add_done_callback(lambda _: self.closed())
+            return
         self._open -= 1
         self._wake()
+
+    def only_one(self) -> None:
+        """Have no more than one open at a time from now on."""
+        self._only_one = self._found = True
+        self._limit = self._allowed = 1
+
+    @property
+    def allows_one_at_most(self) -> bool:
+        """Whether the server has never had two open at once: then it may deny all but the first of them."""
+        return self._allowed <= 1
+
+    @property
+    def are_too_many(self) -> bool:
+        """Whether more are open, or asked for, than there may be: it was not known when they were asked for."""
+        return self._open + self._asked > self._limit
 
     async def _room(self) -> None:
         if not self._is_full():
@@ -99,7 +123,7 @@ class Handles:
         try:
             handle = await request()
             self._open += 1
-            self._allowed = max(self._allowed, self._open)
+            self._allowed = min(max(self._allowed, self._open), self._limit)
             return handle
         finally:
             self._asked -= 1

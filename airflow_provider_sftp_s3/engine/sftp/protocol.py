@@ -288,7 +288,7 @@ class SftpProtocol:
 
     def _take_handle(self, awaited: _Awaited, handle: bytes) -> None:
         if handle in self._handles:
-            self._handles_repeat = True
+            self._handles_repeat = self._given_up = True
             self.lose("the server gives one handle to several files that are open at once")
             if not awaited.answer.done():
                 awaited.answer.set_exception(self._loss())
@@ -347,12 +347,9 @@ class SftpProtocol:
         if not self._greeting.done():
             self._greeting.set_exception(self._loss())
 
-    def _loss(self, unanswered: bool = False) -> ConnectionFailed | HandlesRepeat:
-        if self._handles_repeat:
-            return HandlesRepeat(
-                f"{self.lost}, so what is read or written with it may be another file's: set concurrency: 1 in options"
-            )
-        return ConnectionFailed(f"the SFTP connection was lost: {self.lost}", self.number, unanswered, self._given_up)
+    def _loss(self, unanswered: bool = False) -> ConnectionFailed:
+        kind = HandlesRepeat if self._handles_repeat else ConnectionFailed
+        return kind(f"the SFTP connection was lost: {self.lost}", self.number, unanswered, self._given_up)
 
     def give_up(self, reason: str) -> None:
         """End the session since it has no room for more open files, though nothing is wrong with it."""

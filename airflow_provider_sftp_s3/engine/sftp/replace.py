@@ -61,7 +61,7 @@ class Replacing:
                     raise
                 fails = refused  # it may be the extension, and not the file
         try:
-            if not await self._renamed(old, new):
+            if not await self._renamed(old, new, final=fails is not None and fails.is_denied):
                 # Not to be cancelled half-way, where the target is neither the old nor the new one.
                 await asyncio.shield(self._session.later(self._replace_in_steps(old, new)))
         except NotFound:
@@ -71,10 +71,12 @@ class Replacing:
         if fails is not None:
             traits.posix_rename_fails(str(fails))
 
-    async def _renamed(self, old: bytes, new: bytes) -> bool:
+    async def _renamed(self, old: bytes, new: bytes, *, final: bool) -> bool:
         """
         Rename `old` to `new`, and return whether that worked; False: there is a file of that name.
 
+        :param final: posix-rename was denied. If RENAME is denied too, it is the name that nobody may give to a file:
+            one that is moved aside could not be moved back.
         :raises ServerRefused: that is not the reason.
         """
         try:
@@ -83,6 +85,8 @@ class Replacing:
         except NotFound:
             raise
         except ServerRefused as refused:
+            if final and refused.is_denied:
+                raise
             try:
                 kind = (await (await self._session.live()).lstat(new)).kind()
             except ServerRefused:
@@ -105,12 +109,20 @@ class Replacing:
             await self._session.rename(old, new)
         except (ConnectionFailed, ServerRefused):
             if not await self._session.exists(new):
-                await self._session.rename(aside, new)
+                await self._move_back(aside, new)
                 raise
             if await self._session.exists(old):  # somebody else has put a newer one there
                 await self._session.remove(aside)
                 raise
         await self._session.remove(aside)
+
+    async def _move_back(self, aside: bytes, new: bytes) -> None:
+        try:
+            await self._session.rename(aside, new)
+        except ServerRefused as refused:
+            raise ServerRefused(
+                f"{refused}; the older file is called {paths.printable(aside)!r} now, and has to be renamed by hand"
+            ) from None
 
 
 async def _stat_if_there(asked: asyncio.Future[Attributes]) -> Stat | None:

@@ -75,7 +75,6 @@ class SftpSession:
         self._replacing = Replacing(self)
         #: seconds of the fastest answer to an OPEN so far
         self.round_trip = float("inf")
-        self._handles_repeat: HandlesRepeat | None = None
         #: takes what was adapted to the server, in words for the user
         self.notice: Callable[[str], None] = lambda message: None
         self.traits = Traits(lambda message: self.notice(message))
@@ -195,8 +194,7 @@ class SftpSession:
                     _check_that_it_ends(path, given, len(entries), names_bytes)
         finally:
             cancel_all(asked)
-            self.farewell(sftp.close(handle, path))
-            self.handles.closed()
+            self._close_directory(sftp, handle, path)
         return [entries[name] for name in sorted(entries) if name not in (b".", b"..")]
 
     async def lstat(self, path: bytes) -> Stat:
@@ -233,8 +231,12 @@ class SftpSession:
         except NotFound:
             return False
         finally:
-            self.farewell(sftp.close(handle, path))
-            self.handles.closed()
+            self._close_directory(sftp, handle, path)
+
+    def _close_directory(self, sftp: SftpProtocol, handle: bytes, path: bytes) -> None:
+        closed = sftp.close(handle, path)
+        self.handles.closed(closed)
+        self.farewell(closed)
 
     async def make_directory(self, path: bytes) -> None:
         """
@@ -347,21 +349,26 @@ class SftpSession:
         """
         Return the handle that the server gives, and the session that it is good for.
 
-        :raises HandlesRepeat: the server has given one handle to several files, now or before: nothing more is opened.
+        :raises HandlesRepeat: the server has given one handle to several files: no more than one is opened from now on.
         """
         sftp = await self.live()
-        if self._handles_repeat is not None:
-            raise self._handles_repeat
+        if self.traits.handles_repeated_on is not None:
+            if self.handles.are_too_many:  # this one was let in before that was known
+                raise ConnectionFailed("one file is open at a time", sftp.number, given_up=True)
+            if sftp.kept:
+                sftp.give_up("one file is open at a time")
+                sftp = await self.live()
         asked = time.monotonic()
         try:
             handle = await ask(sftp)
         except HandlesRepeat as repeat:
-            if sftp.kept:  # with those open beside it, one file at a time is several
-                raise ConnectionFailed(str(repeat), sftp.number, given_up=True) from None
-            self._handles_repeat = repeat
+            self.traits.handles_repeat(sftp.number)
+            self.handles.only_one()
+            if sftp.number != self.traits.handles_repeated_on:
+                raise ServerRefused(f"{repeat}, though no other one is open") from None
             raise
         except ServerRefused as refused:
-            if not refused.is_generic or not sftp.kept:
+            if not sftp.kept or not (refused.is_generic or (refused.is_denied and self.handles.allows_one_at_most)):
                 raise
             sftp.give_up(str(refused))  # it may be that the server opens no more beside those
             raise ConnectionFailed(str(refused), sftp.number, given_up=True) from None

@@ -8,6 +8,7 @@ What has been learned of a server in this run, and what is done about it.
 | no posix-rename | it is not announced, or never worked, and RENAME does | RENAME; what is in the way is moved aside |
 | no fsync | it is not announced, or has failed and never worked | files are published without it |
 | directories want a mode | MKDIR fails without attributes, and works with them | MKDIR has them from then on |
+| handles repeat | an OPEN gives a handle that is open already | a new session, where one file is open at a time |
 
 The number of files that the server opens at once is in :mod:`~airflow_provider_sftp_s3.engine.sftp.handles`.
 """
@@ -33,6 +34,8 @@ class Traits:
         self.has_posix_rename: bool | None = None
         self.has_fsync: bool | None = None
         self.directories_want_mode = False
+        #: serial number of the connection on which handles have repeated, None where they never have
+        self.handles_repeated_on: int | None = None
 
     def outlive_close(self, path: bytes, *, is_openssh: bool) -> bool:
         """
@@ -60,4 +63,14 @@ class Traits:
         self.has_fsync = False
         self._notice(
             f"the server announces fsync, and refuses it ({reason}): files are published without being put on its disk"
+        )
+
+    def handles_repeat(self, connection: int) -> None:
+        """Take note that on this connection several files have had one handle."""
+        if self.handles_repeated_on is not None:
+            return
+        self.handles_repeated_on = connection
+        self._notice(
+            "the server gives one handle to several files that are open at once, so what is read or written with it may"
+            " be another file's: all that was open is begun again, and from now on one file is open at a time"
         )

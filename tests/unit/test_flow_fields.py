@@ -1,0 +1,254 @@
+"""Airflow's own fields of a flow: where each lands, and when a run begins."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_sftp_s3._compat import AIRFLOW_2, BaseNotifier
+from airflow_provider_sftp_s3.flows.dag import flow_dag
+from airflow_provider_sftp_s3.flows.file import load_flows
+from airflow_provider_sftp_s3.flows.settings import FlowError
+from tests.support.airflow_env import warnings_of_ours_only
+
+pytestmark = pytest.mark.unit
+
+PULL = {"name": "in", "direction": "pull", "sftp_path": "/outgoing", "s3_bucket": "a-bucket"}
+PUSH = {"name": "out", "direction": "push", "sftp_path": "/incoming", "s3_bucket": "a-bucket"}
+FLOWS = [PULL, PULL | {"parallelism": 3}, PUSH, PUSH | {"parallelism": 3}]
+
+
+def problems_of(settings: Any) -> str:
+    with pytest.raises(FlowError) as caught:
+        flow_dag(settings)
+    return str(caught.value)
+
+
+class Told(BaseNotifier):  # type: ignore[misc]
+    """A notifier that keeps what it has sent, rendered as Airflow renders it: in place."""
+
+    template_fields = ("message",)
+    sent: list[tuple[str, int]] = []  # noqa: RUF012 - that is what it is for
+
+    def __init__(self, *, message: str, level: int = 0) -> None:
+        super().__init__()
+        self.message = message
+        self.level = level
+
+    def notify(self, context: Any) -> None:
+        self.sent.append((self.message, self.level))
+
+
+class Fussy(BaseNotifier):  # type: ignore[misc]
+    """One that cannot be made."""
+
+    def __init__(self) -> None:
+        raise RuntimeError("no token")
+
+
+TOLD = f"{__name__}.Told"
+
+
+@pytest.mark.parametrize("flow", FLOWS)
+@pytest.mark.parametrize(
+    ("field", "value", "attribute", "wanted"),
+    [
+        ("pool", "partner a", "pool", "partner a"),
+        ("pool_slots", "2", "pool_slots", 2),
+        ("queue", "sftp", "queue", "sftp"),
+        ("priority_weight", "7", "priority_weight", 7),
+        ("execution_timeout", "2h", "execution_timeout", timedelta(hours=2)),
+        ("max_retry_delay", "10m", "max_retry_delay", timedelta(minutes=10)),
+        ("owner", "data platform", "owner", "data platform"),
+    ],
+)
+def test_what_is_of_a_task_lands_on_each(
+    flow: dict[str, Any], field: str, value: str, attribute: str, wanted: Any
+) -> None:
+    """Mapped ones and the last one, too."""
+    dag = flow_dag(flow | {field: value})
+    assert {task.task_id: getattr(task, attribute) for task in dag.tasks} == dict.fromkeys(dag.task_ids, wanted)
+
+
+@pytest.mark.parametrize("flow", FLOWS)
+def test_an_executor_lands_on_each_task_and_another_one_is_refused(flow: dict[str, Any]) -> None:
+    """Airflow would refuse the whole Dag file for it."""
+    from airflow.executors.executor_loader import ExecutorLoader
+
+    (configured,) = ExecutorLoader.get_executor_names()
+    dag = flow_dag(flow | {"executor": configured.alias})
+    assert {task.executor for task in dag.tasks} == {configured.alias}
+    assert f"executor: 'Nobodys' is not allowed: this Airflow is configured with {configured.alias}. Allowed: " in (
+        problems_of(flow | {"executor": "Nobodys"})
+    )
+
+
+@pytest.mark.parametrize("flow", FLOWS)
+def test_what_is_of_the_dag_lands_there(flow: dict[str, Any]) -> None:
+    own = {"description": "Orders — from A", "dagrun_timeout": "5h", "end_date": "2030-01-01", "tags": ["partner"]}
+    with warnings_of_ours_only():  # Airflow 3 imports what it has deprecated
+        dag = flow_dag(flow | own | {"access_control": {"Ops": ["can_read"], "Dev": {"DAG Runs": "can_create"}}})
+    assert dag.description == "Orders — from A"
+    assert dag.dagrun_timeout == timedelta(hours=5)
+    assert dag.end_date == datetime(2030, 1, 1, tzinfo=UTC)
+    assert set(dag.tags) == {"sftp-s3", "partner"}
+    assert dag.access_control == {"Ops": {"DAGs": {"can_read"}}, "Dev": {"DAG Runs": {"can_create"}}}
+
+
+@pytest.mark.parametrize(
+    ("base", "field", "value", "says"),
+    [
+        (PULL, "pool", "", "the name of an Airflow pool"),
+        (PULL, "pool", ["a"], "the name of an Airflow pool"),
+        (PULL, "pool_slots", "0", "a whole number from 1 to 1000"),
+        (PULL, "queue", "a\nb", "the name of a queue"),
+        (PULL, "priority_weight", "high", "a whole number from 1 to 1000000"),
+        (PULL, "execution_timeout", "0", "1 second or more"),
+        (PULL, "dagrun_timeout", "soon", "1 second or more"),
+        (PULL, "owner", "", "a name of up to 250 characters"),
+        (PULL, "description", "", "a text of up to 1000 characters"),
+        (PULL, "timezone", "Berlin", "the name of a time zone such as Europe/Berlin"),
+        (PULL, "timezone", "../etc/passwd", "the name of a time zone"),
+        (PULL, "timezone", "{{ x }}", "the name of a time zone"),
+        (PULL, "end_date", "never", "a date such as 2024-01-31"),
+        (PULL, "access_control", {"Ops": ["can_fly"]}, "lists of can_read, can_edit and can_delete"),
+        (PULL, "access_control", {"Ops": {"Pools": ["can_read"]}}, "lists of can_read, can_edit and can_delete"),
+        (PULL, "access_control", "Ops", "a mapping of roles"),
+        (PULL, "notify", TOLD, "a mapping of on_failure, on_success, on_retry"),
+        (PULL, "notify", {"on_fire": [TOLD]}, "a mapping of on_failure, on_success, on_retry"),
+        (PULL, "notify", {"on_failure": ["nowhere.at.all"]}, "there is no nowhere.at.all here: No module named"),
+        (PULL, "notify", {"on_failure": [f"{__name__}.Nobody"]}, f"there is no {__name__}.Nobody here"),
+        (PULL, "notify", {"on_failure": ["datetime.datetime"]}, "datetime.datetime is no notifier"),
+        (PULL, "notify", {"on_failure": [{TOLD: {"massage": "x"}}]}, "Told does not take these arguments: TypeError"),
+        (PULL, "notify", {"on_failure": [{TOLD: ["x"]}]}, "the arguments of"),
+        (PULL, "notify", {"on_failure": [{TOLD: {}, "a.b": {}}]}, "a notifier is one dotted path"),
+        (
+            PULL,
+            "notify",
+            {"on_failure": [f"{__name__}.Fussy"]},
+            "does not take these arguments: RuntimeError: no token",
+        ),
+    ],
+)
+def test_a_wrong_value_is_named(base: dict[str, Any], field: str, value: Any, says: str) -> None:
+    message = problems_of(base | {field: value})
+    assert message.startswith(f"flow 'in': {field}: {value!r} is not allowed")
+    assert says in message
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        (PULL | {"start_date": "2026-01-02", "end_date": "2026-01-02"}, "end_date: it is not after start_date"),
+        (PULL | {"retry_delay": "2h", "max_retry_delay": "1h"}, "max_retry_delay: it is shorter than retry_delay"),
+        (PUSH | {"dagrun_timeout": "1h"}, "dagrun_timeout: each run in which no object comes would fail"),
+        (PUSH | {"schedule": "@continuous", "dagrun_timeout": "2h"}, "dagrun_timeout: each run in which no object"),
+    ],
+)
+def test_fields_that_do_not_go_together_are_refused(settings: dict[str, Any], says: str) -> None:
+    assert says in problems_of(settings)
+
+
+def test_a_run_may_take_longer_than_it_waits() -> None:
+    assert flow_dag(PUSH | {"dagrun_timeout": "1h", "wait_timeout": "30m"}).dagrun_timeout == timedelta(hours=1)
+
+
+# -- Notifiers ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("flow", FLOWS)
+def test_who_is_told_is_told_of_each_task_and_each_time_anew(flow: dict[str, Any]) -> None:
+    """A notifier renders its templates in place: the second message must not be the first one once more."""
+    message = {TOLD: {"message": "{{ task }} failed", "level": 3}}
+    dag = flow_dag(flow | {"notify": {"on_failure": [message, message], "on_retry": [message]}})
+    Told.sent.clear()
+    for task in dag.tasks:
+        assert not task.on_success_callback
+        assert len(task.on_failure_callback) == 2
+        (callback,) = task.on_retry_callback
+        callback({"task": task.task_id, "dag": dag})
+    assert Told.sent == [(f"{task_id} failed", 3) for task_id in dag.task_ids]
+
+
+def test_the_arguments_in_a_file_are_what_yaml_makes_of_them(tmp_path: Path) -> None:
+    """A notifier's own arguments have types of their own: with no quotes, 3 is a number."""
+    path = tmp_path / "flows.yaml"
+    notify = f"{{on_success: [{{{TOLD}: {{message: '007', level: 3}}}}]}}"
+    path.write_text(f"- {{name: in, direction: pull, sftp_path: /a, s3_bucket: a-bucket, notify: {notify}}}\n")
+    flows = load_flows(path)
+    assert flows.errors == []
+    Told.sent.clear()
+    for callback in flows.dags["in"].get_task("pull").on_success_callback:
+        callback({})
+    assert Told.sent == [("007", 3)]
+
+
+# -- Times -------------------------------------------------------------------------------------------------------------
+
+
+def intervals(dag: Any, since: datetime, until: datetime) -> list[tuple[datetime, datetime]]:
+    """Return the data intervals of the runs that Airflow's scheduler makes of a Dag, those that are caught up."""
+    if AIRFLOW_2:
+        times = dag.timetable
+    else:
+        from airflow.timetables.interval import CronDataIntervalTimetable
+
+        times = CronDataIntervalTimetable(dag.timetable.expression, timezone=dag.timetable.timezone)
+    import pendulum
+    from airflow.timetables.base import TimeRestriction
+
+    restriction = TimeRestriction(pendulum.instance(since), pendulum.instance(until), catchup=True)
+    found, last = [], None
+    while info := times.next_dagrun_info(last_automated_data_interval=last, restriction=restriction):
+        last = info.data_interval
+        found.append((last.start, last.end))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("change", "hours"),
+    [("2026-03-29", 23), ("2026-10-25", 25)],
+)
+def test_a_day_in_a_time_zone_is_a_day_there_over_the_changes_of_summer_time(change: str, hours: int) -> None:
+    """Caught up and backfilled: a run for each day, none missing and none twice, on all versions the same."""
+    changing = datetime.fromisoformat(change).replace(tzinfo=UTC)
+    flow = PUSH | {"schedule": "@daily", "timezone": "Europe/Berlin", "start_date": "2026-01-01", "catchup": True}
+    dag = flow_dag(flow)
+    assert dag.timezone.name == "Europe/Berlin"
+    found = intervals(dag, changing - timedelta(days=3), changing + timedelta(days=3))
+    assert all(end == next_start for (_, end), (next_start, _) in itertools.pairwise(found))
+    lengths = [(end - start).total_seconds() / 3600 for start, end in found]
+    assert lengths.count(hours) == 1
+    assert set(lengths) == {24.0, float(hours)}
+    # What a flow writes to have the day there: `ds` is that of the run's beginning in UTC, on 2.x and 3.x.
+    template = "{{ data_interval_start.in_timezone('Europe/Berlin').strftime('%Y-%m-%d') }}"
+    days = [dag.get_template_env().from_string(template).render(data_interval_start=start) for start, _ in found]
+    assert days == sorted(set(days))
+    assert change in days
+
+
+@pytest.mark.parametrize(("schedule", "local"), [("30 2 * * *", "02:30"), ("0 6 * * *", "06:00")])
+def test_a_time_of_day_is_one_there(schedule: str, local: str) -> None:
+    """In winter as in summer; one that is skipped in spring still has its run."""
+    from zoneinfo import ZoneInfo
+
+    flow = PULL | {"schedule": schedule, "timezone": "Europe/Berlin", "start_date": "2026-01-01"}
+    for change in ("2026-03-29", "2026-10-25"):
+        changing = datetime.fromisoformat(change).replace(tzinfo=UTC)
+        found = intervals(flow_dag(flow), changing - timedelta(days=3), changing + timedelta(days=4))
+        ends = [end.astimezone(ZoneInfo("Europe/Berlin")) for _, end in found]
+        assert len({end.date() for end in ends}) == len(ends) == 7
+        assert sum(f"{end:%H:%M}" == local for end in ends) >= 6
+
+
+def test_the_time_zone_is_utc_unless_the_flow_says() -> None:
+    for own, zone in (({}, "UTC"), ({"timezone": "Asia/Tokyo"}, "Asia/Tokyo")):
+        dag = flow_dag(PULL | {"schedule": "@daily"} | own)
+        assert f"({zone})" in dag.doc_md
+        assert dag.timezone.name == zone
+        (first, _), *_ = intervals(dag, datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 3, tzinfo=UTC))
+        assert f"{first:%H}" == ("00" if zone == "UTC" else "15")
