@@ -13,11 +13,12 @@ import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator
 
 from airflow_provider_sftp_s3.engine import paths
-from airflow_provider_sftp_s3.engine.errors import ConnectionFailed, FileError
+from airflow_provider_sftp_s3.engine.errors import ConnectionFailed, FileError, StorageError
 from airflow_provider_sftp_s3.engine.model import Outcome, SourceFile, Stat
-from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
-from airflow_provider_sftp_s3.engine.s3.ledger import Ledger
-from airflow_provider_sftp_s3.engine.s3.marks import Naming
+from airflow_provider_sftp_s3.engine.s3 import ledger
+from airflow_provider_sftp_s3.engine.s3.bucket import Bucket, Version
+from airflow_provider_sftp_s3.engine.s3.ledger import Fact, Ledger
+from airflow_provider_sftp_s3.engine.s3.marks import names_in_metadata
 from airflow_provider_sftp_s3.engine.tasks import forget
 
 #: Files that the walk may find before it is known what S3 has; each takes some 400 bytes.
@@ -29,26 +30,31 @@ class KeptFiles:
     What S3 has, for one run of a pull.
 
     :param prefix: of the keys of the pulled files.
-    :param naming: of the destination whose facts the ledger has.
     """
 
-    def __init__(self, bucket: Bucket, prefix: str, naming: Naming) -> None:
+    def __init__(self, bucket: Bucket, prefix: str) -> None:
         self._bucket = bucket
         self._prefix = prefix
-        self._ledger = Ledger(bucket, prefix, naming)
+        self._ledger = Ledger(bucket, prefix)
+        self._pulled = 0
         #: what S3 has, by the ledger: see _fingerprint
         self._known: asyncio.Task[set[bytes]] | None = None
 
     async def begin(self) -> None:
         """Read the ledger, and begin to list what S3 has."""
         await self._ledger.load()
-        if self._ledger:
+        if self._ledger.is_there:
             self._known = asyncio.create_task(self._list_known())
             self._known.add_done_callback(forget)  # whoever waits may be gone
 
     async def end(self) -> None:
-        """Write down what was learned."""
-        await self._ledger.save()
+        """Write down what was learned, if files were pulled."""
+        if self._pulled:
+            await self._ledger.save()
+
+    def close(self) -> None:
+        """Forget what was learned."""
+        self._ledger.close()
 
     async def ahead(self, walk: AsyncIterator[SourceFile | Outcome]) -> AsyncGenerator[SourceFile | Outcome]:
         """Yield what the walk comes by. It goes ahead while S3 is still being listed."""
@@ -77,19 +83,28 @@ class KeptFiles:
         version = await self._bucket.head(key)
         if version is None or not version.is_of(stat):
             return False
-        self._ledger.note(key, version)
+        self._note(key, version)
         return True
+
+    async def pulled(self, key: str) -> None:
+        """Take note of a file that S3 has got. Where there will be a ledger, the next run is spared to ask for it."""
+        self._pulled += 1
+        if self._ledger.is_there or self._pulled > ledger.MIN_NEW_FACTS:
+            with contextlib.suppress(StorageError):
+                if (version := await self._bucket.head(key)) is not None:
+                    self._note(key, version)
+
+    def _note(self, key: str, version: Version) -> None:
+        self._ledger.note(Fact.of(key, version, names_in_metadata(version)))
 
     async def _list_known(self) -> set[bytes]:
         """Return what S3 has of which the ledger knows the mtime."""
         known = set()
         with contextlib.suppress(ConnectionFailed):  # to list may not be allowed
-            async with contextlib.aclosing(self._bucket.list(self._prefix)) as entries:
-                async for entry in entries:
-                    facts = self._ledger.find(entry)
-                    if facts is not None and facts.mtime is not None:
-                        known.add(_fingerprint(entry.key, entry.size, facts.mtime))
-            self._ledger.complete()
+            async with contextlib.aclosing(self._ledger.along(self._bucket.list(self._prefix))) as entries:
+                async for entry, fact in entries:
+                    if fact is not None and fact.mtime.isdecimal():
+                        known.add(_fingerprint(entry.key, entry.size, int(fact.mtime)))
         return known
 
 

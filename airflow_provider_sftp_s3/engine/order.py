@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -60,14 +61,15 @@ def by_age(changed: float | None, name: str) -> tuple[float, str]:
     return (float("inf") if changed is None else changed, name)
 
 
-async def oldest_first(found: AsyncIterator[T | Outcome]) -> AsyncGenerator[T | Outcome]:
+async def oldest_first(found: AsyncGenerator[T | Outcome]) -> AsyncGenerator[T | Outcome]:
     """Yield what is decided as it comes; then all the others, the oldest first, and last those of unknown age."""
     files: list[T] = []
-    async for item in found:
-        if isinstance(item, Outcome):
-            yield item
-        else:
-            files.append(item)
+    async with contextlib.aclosing(found):
+        async for item in found:
+            if isinstance(item, Outcome):
+                yield item
+            else:
+                files.append(item)
     files.sort(key=lambda file: by_age(file.changed, file.label))
     for file in files:
         yield file

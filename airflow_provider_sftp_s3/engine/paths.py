@@ -37,10 +37,10 @@ def temporary_name(owner: str) -> bytes:
     return f".{owner}{secrets.token_hex(4)}.part".encode()
 
 
-#: Name of the object under a prefix that holds what is known of the others: see ledger.py.
-LEDGER = ".sftp-s3-ledger"
-#: The directory under which all else is that this provider stores for itself.
+#: The directory under a prefix that this provider has for itself.
 STATE = ".sftp-s3"
+#: Name of the object that earlier versions had beside it.
+LEDGER = ".sftp-s3-ledger"
 
 
 def is_temporary(name: bytes, owner: str = "") -> bool:

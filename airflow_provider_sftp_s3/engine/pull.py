@@ -91,7 +91,7 @@ class Pull(Transfer[PulledFile]):
             moved=self._moved,
         )
         self._done = DoneDirectories(settings, self.tree, self.prefix, session, bucket, self._fetcher, notices)
-        self._kept = KeptFiles(bucket, self.prefix, naming)
+        self._kept = KeptFiles(bucket, self.prefix)
         since = settings.retried_since
         self._left_uploads = LeftUploads(bucket, since, observer) if since else None
 
@@ -99,12 +99,13 @@ class Pull(Transfer[PulledFile]):
         return await self.tree.look() or await super()._is_there()
 
     async def _work(self) -> None:
-        if self.settings.after_transfer == "keep":
-            await self._kept.begin()
-        found = oldest_first(self._files()) if self.settings.order else self._files()
-        async with contextlib.aclosing(found) as files:
-            await self._run.transfer_all(files, self.transfer)
-        await self._kept.end()
+        with contextlib.closing(self._kept):
+            if self.settings.after_transfer == "keep":
+                await self._kept.begin()
+            found = oldest_first(self._files()) if self.settings.order else self._files()
+            async with contextlib.aclosing(found) as files:
+                await self._run.transfer_all(files, self.transfer)
+            await self._kept.end()
         if self.settings.retention and self._done.may_purge(self.report):
             purging: Run[PulledFile] = Run(self.report, self.observer, self.options, Caps(None, None))
             async with contextlib.aclosing(self._done.old_files(self.settings.retention)) as old:
@@ -170,6 +171,7 @@ class Pull(Transfer[PulledFile]):
             await self._left_uploads.abort(key)
         if uploaded is not None and keeps:
             await self._fetcher.look_after_close(file.path, uploaded)
+            await self._kept.pulled(key)
         elif uploaded is not None:
             pulled.uploaded = uploaded
             uploaded = await (self._done.end_left if file.left else self._done.move)(pulled, key, uploaded)

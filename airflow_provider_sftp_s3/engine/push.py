@@ -43,7 +43,7 @@ from airflow_provider_sftp_s3.engine.options import KiB, MiB, TransferOptions
 from airflow_provider_sftp_s3.engine.order import Bounds, oldest_first
 from airflow_provider_sftp_s3.engine.s3 import marks
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket, Download, Version
-from airflow_provider_sftp_s3.engine.s3.ledger import Ledger
+from airflow_provider_sftp_s3.engine.s3.ledger import Fact, Ledger
 from airflow_provider_sftp_s3.engine.s3.probes import Kind
 from airflow_provider_sftp_s3.engine.s3.sent import Sent, Taken
 from airflow_provider_sftp_s3.engine.settings import PushSettings, check_mark
@@ -116,19 +116,20 @@ class Push(Transfer[PushedObject]):
         self._taken = Namesakes(self.strip) if self.strip else None
         self.globs = Globs(settings.include, settings.exclude)
         self._bounds = Bounds(settings.min_size, settings.max_size, settings.max_age, bucket.now)
+        self._ledger = Ledger(bucket, self.prefix)
         self.marks = marks.Marks(
             bucket,
             check_mark(settings.mark),
             settings.destination,
             remark=observer.remark,
             for_good=settings.dry_run,
+            learned=self._ledger.note,
         )
         self._sent_prefix = paths.directory_prefix(settings.sent_prefix) or None
         #: what moves or deletes the objects, where they are not marked
         self._sent: Sent | None = None
         if settings.after_transfer != "keep":
             self._sent = Sent(bucket, self.prefix, self._sent_prefix, observer.notice)
-        self._ledger = Ledger(bucket, self.prefix, self.marks.naming)
         #: objects in a row that were synced already, as far as a listing does not tell
         self._synced_in_a_row = 0
         #: the first object is being marked, or has been tried to be
@@ -140,30 +141,30 @@ class Push(Transfer[PushedObject]):
         self._directories = TargetDirectories(session, self.root, settings.owner if settings.clean_up else "")
 
     async def _work(self) -> None:
-        if self.settings.keys is None and self.settings.mark != "none":
-            await self._ledger.load()
         try:
+            if self.settings.keys is None and self.settings.mark != "none":
+                await self._ledger.load()
             found = oldest_first(self._objects()) if self.settings.order else self._objects()
             async with contextlib.aclosing(found) as objects:
                 await self._run.transfer_all(objects, self.transfer, self._is_left)
+            self._unknown.tell(self.observer.notice)
+            if self.report.transferred:
+                await self._ledger.save()
         finally:
             if self.strip is not None:
                 self.strip.close()
             self.marks.end()
+            self._ledger.close()
             if self._sent is not None:
                 self._sent.end()
-        self._unknown.tell(self.observer.notice)
-        if not self.settings.dry_run:
-            await self._ledger.save()
 
     async def _objects(self) -> AsyncGenerator[PushedObject | Outcome]:
         async with contextlib.aclosing(self._entries()) as entries:
-            async for entry in entries:
+            async for entry, fact in entries:
                 label = self.bucket.uri_of(paths.printable(entry.key))
                 reason = reason_to_skip(entry.key, self.prefix, self.globs, self._sent_prefix)
                 namesake = None if reason else self._namesake_before(entry.key)
-                if not reason and self._ledger:
-                    reason = self._ledger.reason_of(entry)
+                reason = reason or self.marks.reason_by(fact)
                 if not reason and entry.size >= 0:
                     reason = self._bounds.reason_to_skip(entry.size, seconds_of(entry.modified))
                 if reason:
@@ -171,18 +172,17 @@ class Push(Transfer[PushedObject]):
                 else:
                     yield PushedObject(entry, label, namesake)
 
-    async def _entries(self) -> AsyncGenerator[ObjectEntry]:
+    async def _entries(self) -> AsyncGenerator[tuple[ObjectEntry, Fact | None]]:
         if self.settings.keys is None:
-            async with contextlib.aclosing(self.bucket.list(self.prefix)) as listed:
-                async for entry in listed:
-                    yield entry
-            self._ledger.complete()
+            async with contextlib.aclosing(self._ledger.along(self.bucket.list(self.prefix))) as listed:
+                async for each in listed:
+                    yield each
             return
         looks = self.settings.max_bytes is not None or self.settings.order is not None
         for start in range(0, len(self.settings.keys), LOOKED_UP_AT_ONCE):
             keys = self.settings.keys[start : start + LOOKED_UP_AT_ONCE]
             for entry in await asyncio.gather(*map(self._looked_up, keys)) if looks else map(ObjectEntry, keys):
-                yield entry
+                yield entry, None
 
     async def _looked_up(self, key: str) -> ObjectEntry:
         """Return what S3 says of a key, as far as a listing would."""
@@ -381,8 +381,6 @@ class Push(Transfer[PushedObject]):
     async def _look(self, key: str, version: Version) -> marks.Look:
         look = await self.marks.look(key, version)
         self._synced_in_a_row = self._synced_in_a_row + 1 if look.reason else 0
-        if look.reason:
-            self._ledger.note(key, version)
         return look
 
     def _memory(self, size: int) -> contextlib.AbstractAsyncContextManager[None]:

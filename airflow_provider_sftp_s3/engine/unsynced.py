@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import posixpath
 from collections.abc import AsyncGenerator, Callable
 
 from airflow_provider_sftp_s3.engine import paths
-from airflow_provider_sftp_s3.engine.errors import (
-    FileError,
-)
+from airflow_provider_sftp_s3.engine.errors import FileError
 from airflow_provider_sftp_s3.engine.globs import Globs
 from airflow_provider_sftp_s3.engine.limits import connections_left
 from airflow_provider_sftp_s3.engine.model import ObjectEntry, seconds_of
@@ -18,7 +15,7 @@ from airflow_provider_sftp_s3.engine.options import TransferOptions
 from airflow_provider_sftp_s3.engine.order import Bounds
 from airflow_provider_sftp_s3.engine.s3 import marks
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
-from airflow_provider_sftp_s3.engine.s3.ledger import Ledger
+from airflow_provider_sftp_s3.engine.s3.ledger import Fact, Ledger
 from airflow_provider_sftp_s3.engine.settings import PushSettings, check_mark
 
 
@@ -30,8 +27,6 @@ def reason_to_skip(key: str, prefix: str, globs: Globs, sent: str | None = None)
     """
     if key.endswith("/"):
         return "folder marker"
-    if posixpath.basename(key) == paths.LEDGER:
-        return "ledger"
     if paths.is_state(key):
         return "ours"
     if sent and key.startswith(sent):
@@ -75,7 +70,8 @@ async def unsynced(
     :param notice: is told once, in the end, of objects that were listed and that S3 does not know.
     """
     unknown = Unknown()
-    marking = marks.Marks(bucket, check_mark(settings.mark), settings.destination, for_good=True)
+    mark = check_mark(settings.mark)
+    marking = marks.Marks(bucket, mark, settings.destination, for_good=True, learned=ledger.note)
     prefix = paths.directory_prefix(settings.s3_prefix)
     globs = Globs(settings.include, settings.exclude)
     bounds = Bounds(settings.min_size, settings.max_size, settings.max_age, bucket.now)
@@ -94,22 +90,22 @@ async def unsynced(
             if bounds.reason_to_skip(version.size, seconds_of(version.modified)):
                 return None
             if (await marking.look(entry.key, version)).reason:
-                ledger.note(entry.key, version)
                 return None
             return ObjectEntry(entry.key, version.size, version.etag, version.modified)
         except FileError:
             return entry
 
-    async def candidates() -> AsyncGenerator[ObjectEntry]:
+    async def candidates() -> AsyncGenerator[tuple[ObjectEntry, Fact | None]]:
         for key in settings.keys or ():
-            yield ObjectEntry(key)
+            yield ObjectEntry(key), None
 
     at_once = min(options.concurrency, connections_left())
     asked: list[asyncio.Task[ObjectEntry | None]] = []
     try:
-        async with contextlib.aclosing(bucket.list(prefix) if settings.keys is None else candidates()) as entries:
-            async for entry in entries:
-                if reason_to_skip(entry.key, prefix, globs) or (ledger and ledger.reason_of(entry)):
+        listed = candidates() if settings.keys is not None else ledger.along(bucket.list(prefix))
+        async with contextlib.aclosing(listed) as entries:
+            async for entry, fact in entries:
+                if reason_to_skip(entry.key, prefix, globs) or marking.reason_by(fact):
                     continue
                 if entry.size >= 0 and bounds.reason_to_skip(entry.size, seconds_of(entry.modified)):
                     continue
@@ -119,8 +115,6 @@ async def unsynced(
         while asked:
             if found := await asked.pop(0):
                 yield found
-        if settings.keys is None:
-            ledger.complete()
         if notice is not None:
             unknown.tell(notice)
     finally:

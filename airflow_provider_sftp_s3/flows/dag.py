@@ -216,10 +216,11 @@ def _sentence(flow: Mapping[str, Any]) -> str:
     else:
         mark = flow.get("mark", "auto")
         where = {"auto": "", "metadata": " in its metadata", "tag": " by a tag"}.get(mark, f" as `{mark}` says")
+        after = flow.get("after_transfer", "keep")
         then = {
             "move": f"moves each beneath `{flow.get('sent_prefix')}`",
             "delete": "deletes each object",
             "keep": "marks nothing" if mark == "none" else f"marks each object as synced{where}",
-        }[flow.get("after_transfer", "keep")]
+        }.get(after, f"does with each object what `{after}` says")
         does = f"pushes {which} in {bucket} that is not synced to {server} and {then}"
     return f"{when}, {does}.\n\nMade from the flow `{flow['name']}` of a flows.yaml."

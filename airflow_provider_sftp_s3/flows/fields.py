@@ -117,12 +117,15 @@ TRANSFER_FIELDS = {
 }
 
 
+AFTER_TRANSFER = Field(
+    partial(values.or_template, partial(values.choice, among=("move", "delete", "keep"))),
+    "move, delete or keep; a template, too",
+)
+
+
 PULL_FIELDS = {
     "min_age": Field(partial(values.or_template, values.duration), f"{DURATION}; a template, too"),
-    "after_transfer": Field(
-        partial(values.or_template, partial(values.choice, among=("move", "delete", "keep"))),
-        "move, delete or keep; a template, too",
-    ),
+    "after_transfer": AFTER_TRANSFER,
     "done_dir": Field(
         partial(values.or_template, values.directory_name),
         "a directory's name such as .done, not a path; a template, too",
@@ -140,7 +143,7 @@ PUSH_FIELDS = {
         partial(values.or_template, partial(values.choice, among=("auto", "metadata", "tag", "none"))),
         "auto, metadata, tag or none; a template, too",
     ),
-    "after_transfer": Field(partial(values.choice, among=("move", "delete", "keep")), "move, delete or keep"),
+    "after_transfer": AFTER_TRANSFER,
     "sent_prefix": Field(values.prefix, "a prefix such as sent/partner/; a template, too"),
 }
 

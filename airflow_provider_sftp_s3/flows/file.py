@@ -59,7 +59,7 @@ def load_flows(path: str | Path) -> Flows:
     """
     asked_for = get_parsing_context().dag_id
     settings, errors = read_flows(path, asked_for)
-    flows = Flows(errors=errors, warnings=[] if asked_for else _keep_apart(settings, errors))
+    flows = Flows(errors=errors, warnings=look_between([found.flow for found in settings.values()]).warnings)
     for name, found in settings.items():
         if asked_for in (None, name):
             try:
@@ -69,6 +69,10 @@ def load_flows(path: str | Path) -> Flows:
     for error in flows.errors:
         log.error("%s", error)
     return flows
+
+
+def _unforeseen(flow: str | int, error: Exception, where: str) -> FlowError:
+    return FlowError(flow, [Problem("", f"{type(error).__name__}: {error}")], where)
 
 
 def check_flows(path: str | Path) -> None:
@@ -84,7 +88,6 @@ def check_flows(path: str | Path) -> None:
         settings, errors = read_flows(path)
     except FlowsFileError:
         return
-    _keep_apart(settings, errors)
     if has_policies():
         for name, found in settings.items():
             try:
@@ -120,19 +123,9 @@ def read_flows(path: str | Path, flow: str | None = None) -> tuple[dict[str, Set
                 errors.append(FlowError(name, [Problem("name", problem)], one.where))
             else:
                 settings[name] = one
-    return settings, errors
-
-
-def _keep_apart(settings: dict[str, Settings], errors: list[FlowError]) -> list[str]:
-    """
-    Take those flows out that do not go together, and add their errors.
-
-    :return: warnings: of flows that may not go together.
-    """
-    between = look_between([found.flow for found in settings.values()])
-    for name, problems in between.problems.items():
+    for name, problems in look_between([one.flow for one in settings.values()]).problems.items():
         errors.append(FlowError(name, problems, settings.pop(name).where))
-    return between.warnings
+    return settings, errors
 
 
 def _flows_of(entry: Entry, defaults: Mapping[str, Any], where: str, errors: list[FlowError]) -> list[Settings]:

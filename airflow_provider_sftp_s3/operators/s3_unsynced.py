@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,6 @@ from airflow_provider_sftp_s3.transfers.templates import TemplatedOperator
 
 if TYPE_CHECKING:
     from airflow_provider_sftp_s3._compat import Context
-    from airflow_provider_sftp_s3.engine.model import ObjectEntry
 
 
 #: Keys in one list of unsynced objects: some megabytes of XCom, which lies in Airflow's database.
@@ -184,11 +183,10 @@ def unsynced_batches(
     """
     batch_files = _number_above_0("batch_files", batch_files)
     max_batches = _number_above_0("max_batches", max_batches)
-    from airflow_provider_sftp_s3.engine.model import seconds_of
+    from airflow_provider_sftp_s3.engine.model import ObjectEntry, seconds_of
     from airflow_provider_sftp_s3.engine.options import TransferOptions
     from airflow_provider_sftp_s3.engine.order import by_age
     from airflow_provider_sftp_s3.engine.s3.ledger import Ledger
-    from airflow_provider_sftp_s3.engine.s3.marks import Naming
     from airflow_provider_sftp_s3.engine.unsynced import unsynced
     from airflow_provider_sftp_s3.hooks.s3_bucket import bucket_of
 
@@ -200,17 +198,19 @@ def unsynced_batches(
 
     async def first() -> list[str]:
         entries: list[ObjectEntry] = []
-        found: AsyncGenerator[ObjectEntry]
-        ledger = Ledger(bucket, directory_prefix(s3_prefix), Naming(s3_bucket, settings.destination))
-        async with bucket, contextlib.aclosing(unsynced(settings, bucket, options, ledger, notice)) as found:
+        ledger = Ledger(bucket, directory_prefix(s3_prefix))
+        async with bucket:
             await bucket.check()
-            if settings.keys is None:
-                await ledger.load()
-            async for entry in found:
-                entries.append(entry)
-                if len(entries) >= limit and not settings.order:
-                    break
-            await ledger.save()
+            with contextlib.closing(ledger):
+                if settings.keys is None and settings.mark != "none":
+                    await ledger.load()
+                async with contextlib.aclosing(unsynced(settings, bucket, options, ledger, notice)) as found:
+                    async for entry in found:
+                        entries.append(entry)
+                        if len(entries) >= limit and not settings.order:
+                            break
+                if entries:  # they will be moved
+                    await ledger.save()
         if settings.order:
             entries.sort(key=lambda entry: by_age(seconds_of(entry.modified), entry.key))
         return [entry.key for entry in entries[:limit]]

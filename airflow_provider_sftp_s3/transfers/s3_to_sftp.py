@@ -90,6 +90,7 @@ class S3ToSftpOperator(TransferOperator):
         "min_size",
         "max_size",
         "max_age",
+        "after_transfer",
     )
     _lists = ("s3_keys", "include", "exclude")
     _places = ("sftp_path", "s3_bucket", "s3_prefix", "s3_keys", "include", "strip_regex", "sent_prefix")

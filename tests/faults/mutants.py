@@ -71,6 +71,8 @@ SENT = "unit/test_s3_sent.py"
 PUSH_SENT = "integration/test_sent.py"
 PLACES = "unit/test_flows_places.py"
 PATHS = "unit/test_paths.py"
+LEDGER = "integration/test_ledger.py"
+LEDGER_UNIT = "unit/test_s3_ledger.py"
 LIMITS = "unit/test_limits.py"
 RUN = "unit/test_run.py"
 PROTOCOL = "unit/test_sftp_protocol.py"
@@ -546,11 +548,53 @@ MUTANTS = (
         _only(MARKS, "came_from_one_partner and metadata"),
     ),
     Mutant(
-        "what a ledger knows is of one destination",
-        "engine/s3/ledger.py",
-        "if destination == self._destination and reason",
-        "if reason",
+        "what a ledger knows is of the destinations that a mark names",
+        "engine/s3/marks.py",
+        'return self.naming.reason_of(fact.key, fact.names.split(","))',
+        "return REASON",
         _only(MARKS, "ledger_knows"),
+    ),
+    Mutant(
+        "what a ledger knows is of one version: its ETag",
+        "engine/s3/ledger.py",
+        " and self.etag == entry.etag.strip('\"')",
+        "",
+        _only(LEDGER_UNIT, "fact_is_about_one_version"),
+    ),
+    Mutant(
+        "what a ledger knows is of one version: when it was written",
+        "engine/s3/ledger.py",
+        " and self.modified == entry.modified",
+        "",
+        _only(LEDGER_UNIT, "fact_is_about_one_version"),
+    ),
+    Mutant(
+        "a ledger takes no ETag and no time for none",
+        "engine/s3/ledger.py",
+        "        if fact.etag and fact.modified:\n",
+        "        if True:\n",
+        _only(LEDGER_UNIT, "not_certain"),
+    ),
+    Mutant(
+        "of what two versions have been marked with, the ledger keeps the newer one's",
+        "engine/s3/ledger.py",
+        "        if (self.etag, self.modified) != (older.etag, older.modified):\n",
+        "        if False:\n",
+        _only(LEDGER_UNIT, "two_destinations"),
+    ),
+    Mutant(
+        "a store that lists in an order of its own has no ledger",
+        "engine/s3/ledger.py",
+        "                if entry.key < last:  # this store",
+        "                if False:  # this store",
+        _only(LEDGER_UNIT, "order_of_its_own"),
+    ),
+    Mutant(
+        "a push that has moved nothing writes no ledger",
+        "engine/push.py",
+        "            if self.report.transferred:\n",
+        "            if True:\n",
+        _only(LEDGER, "only_a_run"),
     ),
     Mutant(
         "newer bytes that another flow has marked are sent",
@@ -579,6 +623,13 @@ MUTANTS = (
         "                if refused.status == 404:\n                    return None\n",
         "",
         _only(MARKS, "deleted_meanwhile"),
+    ),
+    Mutant(
+        "an object whose tags are not shown says nothing about the store",
+        "engine/s3/probes.py",
+        "        if unreadable and not lack:\n",
+        "        if False:\n",
+        _only("unit/test_s3_probes.py", "tags_are_not_shown"),
     ),
     Mutant(
         "what a store makes of a probe is removed",

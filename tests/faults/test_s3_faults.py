@@ -23,8 +23,8 @@ from airflow_provider_sftp_s3.engine.options import MiB, TransferOptions
 from airflow_provider_sftp_s3.engine.paths import STATE
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
 from airflow_provider_sftp_s3.engine.s3.ledger import Ledger
-from airflow_provider_sftp_s3.engine.s3.marks import SYNCED, TAG, Naming
-from airflow_provider_sftp_s3.engine.settings import DESTINATION, PushSettings
+from airflow_provider_sftp_s3.engine.s3.marks import SYNCED, TAG
+from airflow_provider_sftp_s3.engine.settings import PushSettings
 from airflow_provider_sftp_s3.engine.unsynced import unsynced
 from tests.faults import table
 from tests.faults.harness import (
@@ -65,7 +65,7 @@ SLACK = 10.0
 
 def ledger_of(place: Bucket) -> Ledger:
     """Return the ledger of a bucket."""
-    return Ledger(place, "", Naming(place.name, DESTINATION))
+    return Ledger(place, "")
 
 
 def fails(

@@ -81,8 +81,9 @@ def _said(direction: str, ran: Ran) -> Counter[str]:
 def _race_of(kind: str) -> Any:
     if kind == "pull":
         return _race_of_pulls
-    race = _race_of_takers if "after_transfer" in PUSHES[kind] else _race_of_pushes
-    return functools.partial(race, **PUSHES[kind])
+    settings: dict[str, Any] = PUSHES[kind]
+    race = _race_of_takers if "after_transfer" in settings else _race_of_pushes
+    return functools.partial(race, **settings)
 
 
 @pytest.mark.parametrize("shard", SHARDS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 from collections.abc import Callable
 from pathlib import Path
@@ -80,7 +81,7 @@ def asked(engine: Engine, *operations: str) -> list[S3Request]:
 
 
 def is_probe(request: S3Request) -> bool:
-    return "/.sftp-s3/" in f"/{request.key}"
+    return "/.sftp-s3/probe-" in f"/{request.key}"
 
 
 async def push_to(engine: Engine, destination: str, **settings: Any) -> Report:
@@ -91,9 +92,9 @@ async def listed_for(engine: Engine, destination: str, **settings: Any) -> list[
     """Return what a flow's listing finds for a destination."""
     chosen = PushSettings(sftp_path="/", destination=destination, **settings)
     async with engine.opened_bucket() as bucket:
-        ledger = Ledger(bucket, "", marks.Naming(engine.bucket, destination))
-        await ledger.load()
-        return [entry.key async for entry in unsynced(chosen, bucket, engine.options, ledger)]
+        with contextlib.closing(Ledger(bucket, "")) as ledger:
+            await ledger.load()
+            return [entry.key async for entry in unsynced(chosen, bucket, engine.options, ledger)]
 
 
 class TestDestinations:
@@ -139,23 +140,26 @@ class TestDestinations:
         for destination in ("b", "c"):
             assert (await push_to(engine, destination, mark=mark)).skipped == {"synced": 8}
 
-    async def test_a_ledger_knows_which_destination_has_a_version(
-        self, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    @KINDS
+    async def test_a_ledger_knows_which_destinations_have_a_version(
+        self, engine: Engine, monkeypatch: pytest.MonkeyPatch, mark: str
     ) -> None:
-        """What has reached one is not hidden from the push to another, and either keeps what the other knows."""
+        """What has reached one is not hidden from the push to another; which others have it is known, too."""
         monkeypatch.setattr(ledger_module, "MIN_NEW_FACTS", 4)
         for number in range(5):
             put(engine, f"{number}", b"x", Metadata=marks.Naming(engine.bucket, "b").metadata(f"{number}"))
-        assert (await push_to(engine, "b")).skipped == {"synced": 5}
-        assert len(await listed_for(engine, "c")) == 5
-        assert (await push_to(engine, "c")).transferred == 5
-        for destination in ("c", "b"):  # each writes what it has asked for
-            assert (await push_to(engine, destination)).skipped == {"synced": 5, "ledger": 1}
+        assert len(await listed_for(engine, "c", mark=mark)) == 5
+        assert (await push_to(engine, "c", mark=mark)).transferred == 5
         assert isinstance(engine.s3, S3Server)
         engine.s3.requests.clear()
         for destination in ("b", "c"):
-            assert (await push_to(engine, destination)).skipped == {"synced": 5, "ledger": 1}
-        assert [r.key for r in asked(engine, "GetObject", "HeadObject")] == [".sftp-s3-ledger"] * 2
+            assert (await push_to(engine, destination, mark=mark)).skipped == {"synced": 5, "ours": 1}
+            assert await listed_for(engine, destination, mark=mark) == []
+        assert {r.key for r in asked(engine, "GetObject", "HeadObject")} == {
+            ".sftp-s3/ledger/index",
+            ".sftp-s3/ledger/0",
+        }
+        assert len(await listed_for(engine, "d", mark=mark)) == 5
 
     @pytest.mark.parametrize("mark", ["auto", "metadata", "tag"])
     async def test_a_mark_of_0_1_counts_for_everyone(self, engine: Engine, mark: str) -> None:
@@ -443,6 +447,15 @@ class TestRoom:
         assert metadata(engine, "other")["synced"] == "true"
         assert (await push_to(engine, "b", mark=mark)).skipped == {"synced": 2}
 
+    async def test_an_object_with_room_for_neither_kind_is_not_delivered(self, engine: Engine) -> None:
+        """Its metadata is full, and the store has no tags: it fails alone."""
+        put(engine, "full", b"x", Metadata={"mine": "m" * 2000})
+        put(engine, "other", b"x")
+        refuse(engine, (501, "NotImplemented"), "PutObjectTagging")
+        with pytest.raises(TransferError, match="S3 takes 2048, nor by a tag"):
+            await push_to(engine, "b")
+        assert there(engine, "b") == {"other": b"x"}
+
     @pytest.mark.parametrize("lock", [{"ObjectLockMode": "GOVERNANCE"}, {"ObjectLockLegalHoldStatus": "ON"}], ids=str)
     async def test_an_object_under_a_lock_is_marked_by_a_tag(self, engine: Engine, lock: dict[str, Any]) -> None:
         """A copy would be a version that nobody can remove, either."""
@@ -474,8 +487,10 @@ class TestRoom:
             settings = {"mark": "tag", "destination": f"partner {number}"}
             if number < 12:
                 assert (await engine.push("b", **settings)).transferred == 1
+        (engine.sftp.root / "b" / "f").unlink()
         with pytest.raises(TransferError, match="256 characters"):
             await engine.push("b", **settings)
+        assert there(engine, "b") == {}
         assert len(tags(engine, "f")[marks.TAG]) <= 256
 
 

@@ -510,8 +510,7 @@ async def test_unsynced_lists_what_a_push_would_take(fast: Engine, mark: str) ->
     await fast.push(s3_keys=["p/a"], mark=mark)
     settings = PushSettings(sftp_path="/", s3_prefix="p", mark=mark)
     async with fast.opened_bucket() as bucket:
-        ledger = Ledger(bucket, "p/", marks.Naming(fast.bucket, DESTINATION))
-        found = [entry.key async for entry in unsynced(settings, bucket, fast.options, ledger)]
+        found = [entry.key async for entry in unsynced(settings, bucket, fast.options, Ledger(bucket, "p/"))]
     assert found == ["p/b", "p/c//odd"]
 
 

@@ -69,7 +69,7 @@ async def listed(engine: Engine) -> list[str]:
     """Return what the listing of a flow, and its sensor, find."""
     chosen = PushSettings(sftp_path="/", s3_prefix="p", destination="d")
     async with engine.opened_bucket() as bucket:
-        ledger = Ledger(bucket, "p/", Naming(engine.bucket, "d"))
+        ledger = Ledger(bucket, "p/")
         return [entry.key async for entry in unsynced(chosen, bucket, engine.options, ledger)]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from tests.support.engine import Engine
 from tests.support.s3_proxy import S3Proxy
 from tests.support.sftp_servers import AsyncsshServer
 
+HERE = Path(__file__).parent
 #: The smallest part that S3 takes.
 PART = 5 * MiB
 
@@ -34,10 +35,6 @@ class Store:
 
     def lacks(self, feature: str) -> bool:
         return feature in self.about.gaps
-
-    def names(self, names: Iterable[str]) -> list[str]:
-        """Return those of some names that the store takes for a key."""
-        return [name for name in names if name not in self.about.refuses]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -64,9 +61,15 @@ def on(name: str, *more: str, group: str = "") -> Any:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Be done with one store before the next one starts."""
-    stores = list(STORES)
-    items.sort(key=lambda item: stores.index(item.callspec.params["store"]) if hasattr(item, "callspec") else -1)
+    """Be done with one store before the next one starts; the tests of other suites keep their order."""
+    turns = {name: turn for turn, name in enumerate(STORES)}
+
+    def turn_of(item: pytest.Item) -> int:
+        if item.path.parent != HERE or not isinstance(item, pytest.Function):
+            return -1
+        return turns[str(item.callspec.params["store"])]
+
+    items.sort(key=turn_of)
 
 
 @pytest.fixture(scope="session")
@@ -92,10 +95,9 @@ class Place(Engine):
         session = s3.session()
         return Bucket(self.bucket, s3.client(session), session, self.options)
 
-    def put(self, key: str, body: bytes, **arguments: Any) -> str:
-        """Store an object as a user does, past the proxy, and return its ETag."""
-        answer = self.store.client.put_object(Bucket=self.bucket, Key=key, Body=body, **arguments)
-        return str(answer["ETag"])
+    def put(self, key: str, body: bytes, **arguments: Any) -> None:
+        """Store an object as a user does, past the proxy."""
+        self.store.client.put_object(Bucket=self.bucket, Key=key, Body=body, **arguments)
 
     def put_in_parts(self, key: str, body: bytes, **arguments: Any) -> None:
         """Store an object of several parts."""

@@ -6,7 +6,7 @@ docs/stores.md prints this table; tests/unit/test_stores_page.py compares the tw
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +28,6 @@ class Tried:
     :param auto: what ``mark="auto"`` takes on it; None: no mark is safe there.
     :param why: why it does not take the one before.
     :param gaps: what it cannot do -> why.
-    :param refuses: keys that it does not take, of those that are tried.
     """
 
     title: str
@@ -37,7 +36,6 @@ class Tried:
     auto: Kind | None
     why: str
     gaps: Mapping[str, str] = field(default_factory=dict)
-    refuses: Collection[str] = ()
 
     @property
     def modes(self) -> tuple[MarkMode, ...]:
@@ -116,5 +114,4 @@ def page() -> list[str]:
     lines += ["| store | what it cannot do | why |", "|---|---|---|"]
     for store in STORES.values():
         lines += [f"| {store.title} | {feature} | {why} |" for feature, why in store.gaps.items()]
-        lines += [f"| {store.title} | the key `{key}` | it does not take it |" for key in store.refuses]
     return lines

@@ -55,7 +55,7 @@ class TestPull:
         assert place.seen.notices == []
 
     async def test_odd_keys(self, place: Place) -> None:
-        names = {name: name.encode() for name in place.store.names(ODD)}
+        names = {name: name.encode() for name in ODD}
         assert max(len(name.encode()) for name in names) == 1024
         write_tree(place.sftp.root / "in", names)
         assert (await place.pull(after_transfer="keep")).transferred == len(names)
@@ -131,7 +131,7 @@ class TestPush:
         assert place.seen.notices == []
 
     async def test_odd_keys(self, place: Place, mark: str) -> None:
-        names = {name: name.encode() for name in place.store.names(ODD)}
+        names = {name: name.encode() for name in ODD}
         for key, body in names.items():
             place.put(key, body)
         assert (await place.push_to("b", mark=mark)).transferred == len(names)

@@ -218,7 +218,10 @@ class SwiftS3Api(_Processes):
 
     @classmethod
     def missing(cls) -> str:
-        if _without(("memcached",)) or subprocess.run([PYTHON, "-c", "import swift"], capture_output=True).returncode:
+        if (
+            _without((PYTHON, "memcached"))
+            or subprocess.run([PYTHON, "-c", "import swift"], capture_output=True).returncode
+        ):
             return "OpenStack Swift is not installed (apt-get install --no-install-recommends python3-swift memcached)"
         return ""
 

@@ -212,8 +212,8 @@ def test_in_a_file_each_flow_that_takes_part_is_told_and_no_other_is(write: Call
     with pytest.raises(FlowsError) as caught:
         check_flows(path)
     *bad, first, last = str(caught.value).splitlines()
-    assert first.startswith("flows.yaml, line 1: flow 'in': the flows 'in' -> 'out' -> 'in' go round in a ring")
     assert all(line.startswith("flows.yaml, line 2: flow 'bad': ") for line in bad)
+    assert first.startswith("flows.yaml, line 1: flow 'in': the flows 'in' -> 'out' -> 'in' go round in a ring")
     assert last.startswith("flows.yaml, line 4: flow 'out': the flows 'out' -> 'in' -> 'out' go round in a ring")
 
 

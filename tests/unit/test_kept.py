@@ -10,7 +10,6 @@ from airflow_provider_sftp_s3.engine.kept import KeptFiles
 from airflow_provider_sftp_s3.engine.model import Outcome, SourceFile, Stat
 from airflow_provider_sftp_s3.engine.s3 import ledger
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
-from airflow_provider_sftp_s3.engine.s3.marks import Naming
 from tests.support.s3_server import S3Server
 
 pytestmark = pytest.mark.integration
@@ -31,9 +30,16 @@ def file(name: bytes, size: int | None, mtime: int | None) -> SourceFile:
 
 
 async def begun(opened: Bucket) -> KeptFiles:
-    kept = KeptFiles(opened, "p/", Naming(opened.name, "partner"))
+    kept = KeptFiles(opened, "p/")
     await kept.begin()
     return kept
+
+
+async def ended(kept: KeptFiles) -> None:
+    """End a run that has pulled a file, which is not there any more."""
+    await kept.pulled("p/gone")
+    await kept.end()
+    kept.close()
 
 
 async def test_s3_has_a_file_of_the_same_size_and_mtime(s3: S3Server, opened: Bucket) -> None:
@@ -56,7 +62,7 @@ async def test_the_next_run_knows_it_by_the_listing(s3: S3Server, opened: Bucket
     assert not await first.has_by_ledger(file(b"a", 3, 7))
     assert await first.has("p/a", Stat(3, 7))
     assert await first.has("p/b", Stat(3, 7))
-    await first.end()
+    await ended(first)
     put(s3, opened, "p/b", b"456", 7)
     s3.requests.clear()
     second = await begun(opened)
@@ -72,7 +78,7 @@ async def test_where_nothing_may_be_listed_nothing_is_known(s3: S3Server, opened
     put(s3, opened, "p/a", b"123", 7)
     first = await begun(opened)
     await first.has("p/a", Stat(3, 7))
-    await first.end()
+    await ended(first)
     s3.before(lambda request: (403, "AccessDenied") if request.operation == "ListObjectsV2" else None)
     second = await begun(opened)
     assert not await second.has_by_ledger(file(b"a", 3, 7))
@@ -86,7 +92,7 @@ async def test_the_walk_goes_ahead_and_loses_nothing(s3: S3Server, opened: Bucke
         put(s3, opened, "p/a", b"123", 7)
         first = await begun(opened)
         await first.has("p/a", Stat(3, 7))
-        await first.end()
+        await ended(first)
     found: list[SourceFile | Outcome] = [file(b"a", 1, 1), Outcome("x", "skipped", reason="young"), file(b"b", 1, 1)]
 
     async def walk() -> AsyncIterator[SourceFile | Outcome]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,7 +64,7 @@ def test_what_is_not_known_and_has_a_bound(
 async def test_the_oldest_comes_first() -> None:
     """Of the same age by name, of unknown age last; what is decided is told at once."""
 
-    async def found() -> AsyncIterator[File | Outcome]:
+    async def found() -> AsyncGenerator[File | Outcome]:
         for file in (File("d", None), File("b", 2.0), File("c", 1.0), File("a", 2.0), File("e", 0.0)):
             yield file
             yield Outcome(f"with {file.label}", "skipped")

@@ -15,12 +15,12 @@ OF_BOTH: list[dict[str, Any]] = [
     *({"sftp_path": path} for path in ("", None, 7, "a\0b", b"/in")),
     *({"max_files": cap} for cap in (0, -1, 1.5, "3", True)),
     *({"max_bytes": cap} for cap in (0, -1, 1.5, "3", True)),
-    *({"after_transfer": word} for word in ("", "copy", None)),
     *({"min_size": size} for size in (-1, 1.5, "3", True)),
     *({"max_size": size} for size in (-1, 1.5, "3", True)),
     {"min_size": 5, "max_size": 4},
     *({"max_age": seconds} for seconds in (-1, float("inf"), float("nan"), True)),
     *({"order": word} for word in ("", "newest", True)),
+    *({"after_transfer": word} for word in ("", "copy", None)),
 ]
 OF_A_PULL: list[dict[str, Any]] = [
     *({"min_age": seconds} for seconds in (-1, float("inf"), float("nan"))),
@@ -60,9 +60,9 @@ def test_a_wrong_value_of_a_push_is_named(wrong: dict[str, Any]) -> None:
 def test_the_values_at_the_bounds_are_taken() -> None:
     """The least that is allowed is allowed."""
     PullSettings(sftp_path="/", min_age=0, retention=0, max_files=1, max_bytes=1, shard="1/1", done_dir="...")
+    PullSettings(sftp_path="/", min_size=0, max_size=0, min_age=0, max_age=1, order="oldest")
     PushSettings(sftp_path="/", after_transfer="move", s3_prefix="a", sent_prefix="ab")
     PushSettings(sftp_path="/", after_transfer="delete", mark="auto")
-    PullSettings(sftp_path="/", min_size=0, max_size=0, min_age=0, max_age=1, order="oldest")
     PushSettings(sftp_path=".", s3_keys=[], max_files=1, max_bytes=1, strip_regex="")
 
 

@@ -29,16 +29,17 @@ DESTINATION = "partner"
         ("p/sub/a.csv", None),
         ("p/sub/", "folder marker"),
         ("p/", "folder marker"),
-        (f"p/{paths.LEDGER}", "ledger"),
-        (f"p/sub/{paths.LEDGER}", "ledger"),
+        (f"p/{paths.LEDGER}", "ours"),
+        (f"p/sub/{paths.LEDGER}", "ours"),
         (f"p/{paths.LEDGER}.csv", None),
+        (f"p/{paths.STATE}/ledger/0.csv", "ours"),
         ("p/a.tmp", "not included"),
         ("p/old/a.csv", "excluded"),
         ("p/p/old/a.csv", None),  # globs see the path beneath the prefix
     ],
 )
 def test_what_a_key_alone_says(key: str, reason: str | None) -> None:
-    """Folder markers and ledgers are nobody's files, whatever the globs say."""
+    """Folder markers and what is ours are nobody's files, whatever the globs say."""
     assert reason_to_skip(key, "p/", Globs("*.csv", "old/*")) == reason
 
 
@@ -52,9 +53,8 @@ def test_what_was_sent_is_nobodys_file() -> None:
 async def found(opened: Bucket, told: list[str] | None = None, **settings: Any) -> list[str]:
     """Return the keys that a push would take, two asked about at once; what is noticed goes to `told`."""
     wanted = PushSettings(**{"sftp_path": "/out", "s3_prefix": "p", "destination": DESTINATION, **settings})
-    ledger = Ledger(opened, "p/", Naming(opened.name, wanted.destination))
     options = TransferOptions(concurrency=2)
-    entries = unsynced(wanted, opened, options, ledger, None if told is None else told.append)
+    entries = unsynced(wanted, opened, options, Ledger(opened, "p/"), None if told is None else told.append)
     return [entry.key async for entry in entries]
 
 

@@ -97,10 +97,11 @@ class Version(NamedTuple):
 
     @property
     def modified(self) -> str:
-        """When it was written, as :class:`ObjectEntry` has it."""
-        if not self.last_modified:
+        """When it was written, as :class:`ObjectEntry` has it; "" where that is not known."""
+        try:
+            return parsedate_to_datetime(self.last_modified).strftime("%Y-%m-%dT%H:%M:%S")
+        except ValueError:
             return ""
-        return parsedate_to_datetime(self.last_modified).strftime("%Y-%m-%dT%H:%M:%S")
 
     def is_of(self, stat: Stat) -> bool:
         """Say whether it was pulled from a file of this size and mtime; never where one of them is not known."""

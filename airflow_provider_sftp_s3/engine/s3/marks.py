@@ -15,9 +15,10 @@ A token is of the key too, since metadata and tags travel along when a user copi
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import urllib.parse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Literal, NamedTuple
 
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError, StorageError
@@ -25,8 +26,9 @@ from airflow_provider_sftp_s3.engine.model import MarkMode
 from airflow_provider_sftp_s3.engine.options import GiB
 from airflow_provider_sftp_s3.engine.s3 import xml as s3_xml
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket, Version, metadata_headers
+from airflow_provider_sftp_s3.engine.s3.ledger import Fact
 from airflow_provider_sftp_s3.engine.s3.probes import INSTEAD, NONE, Kind, Probes, put_tags, refusal
-from airflow_provider_sftp_s3.engine.s3.requests import S3Refused
+from airflow_provider_sftp_s3.engine.s3.requests import Answer, S3Refused
 
 Marked = Literal["marked", "overwritten", "gone"]
 
@@ -117,20 +119,19 @@ class Naming(NamedTuple):
 
     def reason_by_metadata(self, key: str, version: Version) -> str | None:
         """Return why a version counts as synced by its metadata; None: it does not."""
-        if version.metadata.get(LEGACY) == "true":
-            return REASON_OF_LAMBDA
-        if version.metadata.get(SYNCED) != "true":
-            return None
-        if self.token(key) in _listed(version, SYNCED_TO):
-            return REASON
-        return REASON_OF_0_1 if version.metadata.get(SYNCED_KEY) == self._old_hash(key) else None
+        return self.reason_of(key, names_in_metadata(version))
 
     def reason_by_tag(self, key: str, version: Version, tags: Mapping[str, str]) -> str | None:
         """Return why a version counts as synced by its tags; None: it does not."""
-        tokens = _tokens(version, tags)
-        if self.token(key) in tokens:
+        return self.reason_of(key, _tokens(version, tags))
+
+    def reason_of(self, key: str, names: Collection[str]) -> str | None:
+        """Return why a version counts as synced whose marks name these; None: it does not."""
+        if LEGACY in names:
+            return REASON_OF_LAMBDA
+        if self.token(key) in names:
             return REASON
-        return REASON_OF_0_1 if self._old_hash(key) in tokens else None
+        return REASON_OF_0_1 if self._old_hash(key) in names else None
 
     def tag_added_to(self, key: str, version: Version, tags: Mapping[str, str]) -> str:
         """Return the value of the tag that marks a version, with the destinations that its tag names already."""
@@ -144,6 +145,14 @@ class Naming(NamedTuple):
 def bare(etag: str) -> str:
     """Return an ETag as marks have it: with no quotes."""
     return etag.strip('"')
+
+
+def names_in_metadata(version: Version) -> list[str]:
+    """Return what a version's mark by metadata names: tokens of destinations, and what stands for everyone."""
+    of_lambda = [LEGACY] if version.metadata.get(LEGACY) == "true" else []
+    if version.metadata.get(SYNCED) != "true":
+        return of_lambda
+    return [*of_lambda, *_listed(version, SYNCED_TO), *_listed(version, SYNCED_KEY)]
 
 
 def _listed(version: Version, name: str) -> list[str]:
@@ -163,6 +172,7 @@ class Marks:
     :param destination: whom the marks name.
     :param remark: told once which kind of mark is set, where that was left open.
     :param for_good: no :meth:`last_look` follows a look, as in a listing.
+    :param learned: told of each version that was found to be at the destination, or was marked.
     """
 
     def __init__(
@@ -173,11 +183,13 @@ class Marks:
         *,
         remark: Callable[[str], None] = lambda _: None,
         for_good: bool = False,
+        learned: Callable[[Fact], None] = lambda _: None,
     ) -> None:
         self.bucket = bucket
         self.mode = mode
         self.naming = Naming(bucket.name, destination)
         self._remark = remark
+        self._learned = learned
         self._told = False
         self._probes = Probes(bucket)
         # Whether S3 says with an object how many tags it has; None where none has shown it yet.
@@ -200,9 +212,20 @@ class Marks:
         if self.mode == "none":
             return Look()
         if reason := self.naming.reason_by_metadata(key, version):
+            self._learn(key, version)
             return Look(reason)
         tags = await self._tags_if_any(key, version)
-        return Look() if tags is None else Look(self.naming.reason_by_tag(key, version, tags), tags)
+        if tags is None:
+            return Look()
+        if reason := self.naming.reason_by_tag(key, version, tags):
+            self._learn(key, version, tags)
+        return Look(reason, tags)
+
+    def reason_by(self, fact: Fact | None) -> str | None:
+        """Return why a version counts as synced by what is remembered of it; None: S3 has to be asked."""
+        if fact is None or self.mode == "none":
+            return None
+        return self.naming.reason_of(fact.key, fact.names.split(","))
 
     async def kind_for(self, key: str, version: Version, look: Look) -> Kind | None:
         """
@@ -320,7 +343,8 @@ class Marks:
             }
             try:
                 headers = {**self._copy_headers(key, version), **conditions}
-                await self.bucket.requests.ask("PUT", key, headers=headers)
+                copied = await self.bucket.requests.ask("PUT", key, headers=headers)
+                self._learn_copy(key, version, copied)
                 return "marked"
             except S3Refused as refused:
                 if refused.status not in (409, 412):
@@ -344,7 +368,9 @@ class Marks:
         if tags is None:
             tags = await self._tags(key, version)
             self._check_room(key, version, tags)
-        await put_tags(self.bucket, key, {**tags, TAG: self.naming.tag_added_to(key, version, tags)})
+        tags = {**tags, TAG: self.naming.tag_added_to(key, version, tags)}
+        await put_tags(self.bucket, key, tags)
+        self._learn(key, version, tags)
         if self._tags_are_counted is None:
             head = await self.bucket.head(key)
             self._tags_are_counted = head is not None and head.tags > 0
@@ -411,6 +437,20 @@ class Marks:
             if head is not None and len(tags) < head.tags:
                 raise StorageError(f"{self.bucket.uri_of(key)} has {head.tags} tags, and S3 shows {len(tags)} of them")
         return tags
+
+    # --- what is learned
+
+    def _learn(self, key: str, version: Version, tags: Mapping[str, str] | None = None) -> None:
+        self._learned(Fact.of(key, version, [*names_in_metadata(version), *_tokens(version, tags or {})]))
+
+    def _learn_copy(self, key: str, version: Version, copied: Answer) -> None:
+        """Learn of the version that a mark has made of another one. Where S3 does not say which, the next run asks."""
+        with contextlib.suppress(ValueError):
+            result = s3_xml.parse(copied.body, "CopyObjectResult")
+            marked = version._replace(metadata=self.naming.added_to(key, version))
+            fact = Fact.of(key, marked, names_in_metadata(marked))
+            etag, modified = (s3_xml.text_of(result, name) for name in ("ETag", "LastModified"))
+            self._learned(fact._replace(etag=bare(etag), modified=modified[:19]))
 
     def _tell(self, kind: Kind, lacks: list[str]) -> None:
         if self.mode == "auto" and not self._told:
