@@ -232,7 +232,7 @@ def test_a_prefix_with_brackets_is_a_name_and_no_pattern(s3: S3Server, bucket: s
     assert files(incoming) == {"a": b"1"}
 
 
-class Told(BaseNotifier):  # type: ignore[misc]
+class Told(BaseNotifier):
     """A notifier that keeps what it has sent."""
 
     template_fields = ("message",)
