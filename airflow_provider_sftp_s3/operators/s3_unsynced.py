@@ -142,11 +142,21 @@ class S3ListAnnouncedOperator(S3ListUnsyncedOperator):
     def _announced(self, context: Context) -> Iterator[Landed]:
         for events in context["triggering_asset_events"].values():
             for event in events:
-                for message in (event.extra.get("payload") or {}).get("message_batch", ()):
+                for message in _messages(event.extra):
                     try:
-                        yield from landed(message["Body"])
+                        yield from landed(_inside(message, "Body"))
                     except ValueError as wrong:
-                        self.log.warning("message %r is left out: %s", message.get("MessageId"), wrong)
+                        self.log.warning("message %r is left out: %s", _inside(message, "MessageId"), wrong)
+
+
+def _messages(extra: Any) -> list[Any]:
+    """Return the messages that an event has of SqsSensorTrigger: none where somebody else has made it."""
+    batch = _inside(_inside(extra, "payload"), "message_batch")
+    return batch if isinstance(batch, list) else []
+
+
+def _inside(value: Any, name: str) -> Any:
+    return value.get(name) if isinstance(value, Mapping) else None
 
 
 def unsynced_batches(
