@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
     from airflow_provider_sftp_s3.engine.model import ObjectEntry
 
 
-#: Keys in one list of unsynced objects: some megabytes of XCom, which lies in Airflow's database.
+#: Keys in one list of unsynced objects, and bytes of them as JSON: it is XCom, which lies in Airflow's database.
+#: MariaDB refuses 16 MB, and a key of 1,000 characters outside of ASCII is 6,000 bytes or more.
 MAX_KEYS = 100_000
+MAX_BYTES = 8_000_000
 
 
 class S3ListUnsyncedOperator(TemplatedOperator):
@@ -41,7 +44,7 @@ class S3ListUnsyncedOperator(TemplatedOperator):
     :param aws_conn_id: Airflow connection of type `aws`. (templated)
     :param batch_files: objects in a batch, at most. (templated)
     :param max_batches: batches, at most; Airflow maps over 1,024 (`max_map_length`). What is over that, or over 100,000
-        keys in all, since they live in XCom, waits for the next run. (templated)
+        keys or 8 MB of them, since they live in XCom, waits for the next run. (templated)
     :return: a list of lists of keys.
     :raises AirflowFailException: at once, with no retries, where a setting, a credential or the bucket is wrong.
     """
@@ -202,6 +205,7 @@ def unsynced_batches(
 
     async def first() -> list[str]:
         keys: list[str] = []
+        size = 0
         found: AsyncGenerator[ObjectEntry]
         ledger = Ledger(bucket, directory_prefix(s3_prefix), Naming(s3_bucket, destination))
         async with bucket, contextlib.aclosing(unsynced(settings, bucket, options, ledger, notice)) as found:
@@ -210,7 +214,8 @@ def unsynced_batches(
                 await ledger.load()
             async for entry in found:
                 keys.append(entry.key)
-                if len(keys) >= limit:
+                size += len(json.dumps(entry.key)) + len(", ")
+                if len(keys) >= limit or size >= MAX_BYTES:
                     break
             await ledger.save()
         return keys

@@ -307,3 +307,12 @@ def test_numbers_and_choices_may_be_templates(sftp_server: AsyncsshServer, s3: S
     )
     assert state == "success"
     assert sorted(files(tree)) in [[".got/a", "b"], [".got/b", "a"]]
+
+
+def test_a_list_of_keys_is_cut_by_its_bytes(s3: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As they are in XCom, where an emoji is twelve; the rest waits for the next run."""
+    from airflow_provider_sftp_s3.operators import s3_unsynced
+
+    put(s3, bucket, **{f"{number}😀": b"1" for number in range(4)})
+    monkeypatch.setattr(s3_unsynced, "MAX_BYTES", 2 * len('"0\\ud83d\\ude00", '))
+    assert s3_unsynced.unsynced_batches(s3_bucket=bucket, batch_files=1) == [["0😀"], ["1😀"]]
