@@ -268,11 +268,14 @@ class Push(Transfer[PushedObject]):
         await self._directories.clean_up(parent)
         if self.settings.dry_run or self._synced_in_a_row > SYNCED_IN_A_ROW:
             head = await self.bucket.head(key)
-            if head is not None and (reason := (await self._look(key, head)).reason or self._outside(head)):
+            look = marks.Look() if head is None else await self._look(key, head)
+            if reason := look.reason or (head and self._outside(head)):
                 return Outcome(pushed.label, "skipped", reason=reason)
             if head is not None and self.settings.dry_run:
                 await self._take_the_name(pushed)
-                return Outcome(pushed.label, "skipped", target, "dry run")
+                # All of them show a destination or a connection that has got another name.
+                others = ", others have it" if self.marks.naming.names_others(head, look.tags or {}) else ""
+                return Outcome(pushed.label, "skipped", target, f"dry run{others}")
         source, delivered = key, None  # another run may move newer bytes beneath the sent prefix meanwhile
         for attempt in range(VERSIONS):
             async with contextlib.AsyncExitStack() as turn, contextlib.AsyncExitStack() as held:

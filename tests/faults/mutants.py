@@ -1081,7 +1081,7 @@ MUTANTS = (
     Mutant(
         "a list from a template is a list",
         "transfers/templates.py",
-        "            setattr(self, name, _with_lists(before, getattr(self, name)))\n",
+        "            setattr(self, name, with_lists(before, getattr(self, name)))\n",
         "            pass\n",
         _only("unit/test_templates.py", "is_that_list"),
     ),

@@ -133,6 +133,10 @@ class Naming(NamedTuple):
             return REASON
         return REASON_OF_0_1 if self._old_hash(key) in names else None
 
+    def names_others(self, version: Version, tags: Mapping[str, str]) -> bool:
+        """Say whether a version that is not synced to the destination is marked as synced to another one."""
+        return bool(_listed(version, SYNCED_TO) or _tokens(version, tags))
+
     def tag_added_to(self, key: str, version: Version, tags: Mapping[str, str]) -> str:
         """Return the value of the tag that marks a version, with the destinations that its tag names already."""
         tokens = dict.fromkeys([*_tokens(version, tags), self.token(key)])
