@@ -111,7 +111,7 @@ class Push(Transfer[PushedObject]):
             settings.destination,
             remark=observer.remark,
             for_good=settings.dry_run,
-            learned=self._ledger.note,
+            learned=self._ledger.note if settings.keys is None else None,
         )
         #: objects in a row that were synced already, as far as a listing does not tell
         self._synced_in_a_row = 0
