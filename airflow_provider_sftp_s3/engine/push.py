@@ -123,7 +123,7 @@ class Push(Transfer[PushedObject]):
             settings.destination,
             remark=observer.remark,
             for_good=settings.dry_run,
-            learned=self._ledger.note,
+            learned=self._ledger.note if settings.keys is None else None,
         )
         self._sent_prefix = paths.directory_prefix(settings.sent_prefix) or None
         #: what moves or deletes the objects, where they are not marked

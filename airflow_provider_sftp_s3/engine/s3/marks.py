@@ -187,7 +187,7 @@ class Marks:
         *,
         remark: Callable[[str], None] = lambda _: None,
         for_good: bool = False,
-        learned: Callable[[Fact], None] = lambda _: None,
+        learned: Callable[[Fact], None] | None = None,
     ) -> None:
         self.bucket = bucket
         self.mode = mode
@@ -445,10 +445,13 @@ class Marks:
     # --- what is learned
 
     def _learn(self, key: str, version: Version, tags: Mapping[str, str] | None = None) -> None:
-        self._learned(Fact.of(key, version, [*names_in_metadata(version), *_tokens(version, tags or {})]))
+        if self._learned is not None:
+            self._learned(Fact.of(key, version, [*names_in_metadata(version), *_tokens(version, tags or {})]))
 
     def _learn_copy(self, key: str, version: Version, copied: Answer) -> None:
         """Learn of the version that a mark has made of another one. Where S3 does not say which, the next run asks."""
+        if self._learned is None:
+            return
         with contextlib.suppress(ValueError):
             result = s3_xml.parse(copied.body, "CopyObjectResult")
             marked = version._replace(metadata=self.naming.added_to(key, version))
