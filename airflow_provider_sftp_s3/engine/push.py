@@ -36,7 +36,7 @@ from airflow_provider_sftp_s3.engine.errors import (
 from airflow_provider_sftp_s3.engine.globs import Globs
 from airflow_provider_sftp_s3.engine.limits import Caps, off_the_clock
 from airflow_provider_sftp_s3.engine.model import ObjectEntry, Outcome, Report
-from airflow_provider_sftp_s3.engine.naming import Namesakes
+from airflow_provider_sftp_s3.engine.naming import AlikeNames, Namesakes
 from airflow_provider_sftp_s3.engine.observer import Observer
 from airflow_provider_sftp_s3.engine.options import KiB, MiB, TransferOptions
 from airflow_provider_sftp_s3.engine.s3 import marks
@@ -103,6 +103,7 @@ class Push(Transfer[PushedObject]):
         #: without strip_regex, keys and paths are one to one
         self._listed = Namesakes(self.strip) if self.strip else None
         self._taken = Namesakes(self.strip) if self.strip else None
+        self._alike = AlikeNames(session, self.root)
         self.globs = Globs(settings.include, settings.exclude)
         self.marks = marks.Marks(
             bucket,
@@ -142,8 +143,9 @@ class Push(Transfer[PushedObject]):
                 label = self.bucket.uri_of(paths.printable(entry.key))
                 reason = reason_to_skip(entry.key, self.prefix, self.globs)
                 namesake = None if reason else self._namesake_before(entry.key)
-                if not reason and self._ledger:
-                    reason = self._ledger.reason_of(entry)
+                if not reason and self._ledger and (reason := self._ledger.reason_of(entry)):
+                    with contextlib.suppress(FileError):
+                        self._alike.note(self._path_of(entry.key))
                 if reason:
                     yield Outcome(label, "skipped", reason=reason)
                 else:
@@ -263,7 +265,8 @@ class Push(Transfer[PushedObject]):
                         if not attempt and look.reason:
                             await self.session.remove(temporary)
                             return Outcome(pushed.label, "skipped", reason=look.reason)
-                        await self.session.replace(temporary, path)
+                        async with self._alike.taking(path):
+                            await self.session.replace(temporary, path)
                 except Overwritten:
                     continue
                 except ServerRefused as refused:
@@ -320,6 +323,7 @@ class Push(Transfer[PushedObject]):
         self._synced_in_a_row = self._synced_in_a_row + 1 if look.reason else 0
         if look.reason:
             self._ledger.note(key, version)
+            self._alike.note(self._path_of(key))
         return look
 
     def _memory(self, size: int) -> contextlib.AbstractAsyncContextManager[None]:
