@@ -165,13 +165,6 @@ MUTANTS = (
         _only(ODD, "goes_on_one_by_one"),
     ),
     Mutant(
-        "an end that nobody has stated is read to",
-        "engine/whole.py",
-        "if not ended or count > stated:",
-        "if not ended:",
-        _only(MIXTURES, "test_a_pull and delete"),
-    ),
-    Mutant(
         "a connection that is opened when the run has ended is closed",
         "engine/sftp/session.py",
         "            if self._ended:  # meanwhile, and nobody would close it\n",
