@@ -668,6 +668,13 @@ MUTANTS = (
         _only("unit/test_s3_probes.py", "tags_are_not_shown"),
     ),
     Mutant(
+        "an object of several parts whose tags are not shown is not delivered",
+        "engine/s3/marks.py",
+        ' and (version.tags > 0 or "-" not in version.etag)',
+        "",
+        _only(MARKS, "whose_tags_are_not_shown"),
+    ),
+    Mutant(
         "what a store makes of a probe is removed",
         "engine/s3/probes.py",
         'await self._bucket.requests.ask("DELETE", name)',
@@ -684,7 +691,7 @@ MUTANTS = (
     Mutant(
         "tags are looked at before the delivery where S3 does not count them",
         "engine/s3/marks.py",
-        'if kind != "tag" or self._tags_are_counted:',
+        'if kind != "tag" or is_counted:',
         "if True:",
         _only(MARKS, "sent_once"),
     ),

@@ -88,10 +88,11 @@ class Place(Engine):
     """The engine, a bucket, and an SFTP server of one test."""
 
     store: Store = field(kw_only=True)
-    past_the_proxy: bool = field(default=False, kw_only=True)
+    by_proxy: bool = field(default=False, kw_only=True)
+    """Whether the engine talks to the store by the proxy, which sees its requests; else as it does anywhere."""
 
     def opened_bucket(self) -> Bucket:
-        s3 = self.store.s3.store if self.past_the_proxy else self.s3
+        s3 = self.s3 if self.by_proxy else self.store.s3.store
         session = s3.session()
         return Bucket(self.bucket, s3.client(session), session, self.options)
 

@@ -262,12 +262,11 @@ async def test_a_listing_of_2_100_and_its_ledger(place: Place) -> None:
     """On three pages. Once runs have moved something, what they have learned of the others is asked for no more."""
     files = {f"{number:04}": b"" for number in range(2100)}
     write_tree(place.sftp.root / "in", files)
-    place.past_the_proxy = True  # thousands of requests take a while in Python
     assert (await place.pull(after_transfer="keep")).transferred == len(files)
     assert place.listed() == sorted(files)
     for number in range(2):
         write_tree(place.sftp.root / "in", {f"new {number}": b""})
-        place.past_the_proxy = number == 0
+        place.by_proxy = number > 0
         report = await place.pull(after_transfer="keep")
         assert (report.transferred, report.skipped["unchanged"]) == (1, len(files) + number)
     assert len([request for request in place.s3.requests if request.operation == "HeadObject"]) < 50
@@ -276,6 +275,7 @@ async def test_a_listing_of_2_100_and_its_ledger(place: Place) -> None:
 async def test_what_auto_takes(place: Place) -> None:
     """As tests/stores/table.py has it. Where that is nothing, nothing is delivered, and nothing has changed."""
     about = place.store.about
+    place.by_proxy = True
     for number in range(3):
         place.put(f"d/{number}", b"x")
     etags = {key: place.head(key)["ETag"] for key in place.listed()}
@@ -319,7 +319,7 @@ class TestErrors:
     ) -> None:
         """A retry cannot mend them, and the key is in no message."""
         needs("credentials")
-        monkeypatch.setattr(place.s3, wrong, "AKIAWRONGWRONGWRONG0")
+        monkeypatch.setattr(place.store.s3.store, wrong, "AKIAWRONGWRONGWRONG0")
         write_tree(place.sftp.root / "in", SOME)
         with pytest.raises(AuthenticationFailed) as caught:
             await place.pull()

@@ -39,6 +39,7 @@ class Steps(Fault):
         """What the files of the SFTP server became, one after the other."""
         self._act, self._left, self._in_sftp = act, at, in_sftp
         self._one_at_a_time = threading.Lock()
+        place.by_proxy = True
         place.s3.before(self._at_s3)
         assert isinstance(place.sftp, AsyncsshServer)
         place.sftp.fault = self

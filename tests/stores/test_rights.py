@@ -56,7 +56,7 @@ class Guarded(Place):
 @pytest.fixture
 def guarded(place: Place) -> Iterator[Guarded]:
     with Rights(place.store.s3.store) as rights:
-        yield Guarded(place.sftp, rights, place.bucket, place.options, store=place.store)
+        yield Guarded(place.sftp, rights, place.bucket, place.options, store=place.store, by_proxy=True)
 
 
 class BrokenOff(Fault):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import urllib.parse
 
 import pytest
@@ -9,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_sftp_s3.engine.errors import CredentialsExpired, PlaceMissing, StorageError
+from airflow_provider_sftp_s3.engine.options import TransferOptions
 from airflow_provider_sftp_s3.engine.s3 import requests
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
 from airflow_provider_sftp_s3.engine.s3.requests import Answer, S3Refused, query_of
-from tests.support.s3_server import S3Request, S3Server
+from tests.support.s3_server import S3Endpoint, S3Request, S3Server
 
 
 @pytest.mark.unit
@@ -166,3 +169,26 @@ async def test_the_time_is_what_s3_says(opened: Bucket) -> None:
     await opened.requests.ask("PUT", "a", body=b"x")
     assert opened.requests.clock is not None
     assert opened.requests.clock.is_right
+
+
+@pytest.mark.integration
+async def test_an_answer_to_head_with_the_end_of_a_body_is_asked_for_by_get() -> None:
+    """As Swift's server has it where there is no object: the client cannot read it, and the object is not there."""
+    asked: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                asked.append(head.split()[0])
+                body = b"0\r\n\r\n" if asked[-1] == b"HEAD" else b"8\r\n<Error/>\r\n0\r\n\r\n"
+                writer.write(b"HTTP/1.1 404 Not Found\r\nTransfer-Encoding: chunked\r\n\r\n" + body)
+        writer.close()
+
+    s3 = S3Endpoint()
+    async with await asyncio.start_server(answer, s3.host) as server:
+        s3.port = server.sockets[0].getsockname()[1]
+        session = s3.session()
+        async with Bucket("bucket", s3.client(session), session, TransferOptions()) as bucket:
+            for _ in range(2):
+                assert await bucket.head("k") is None
+    assert asked == [b"HEAD", b"GET"] * 2
