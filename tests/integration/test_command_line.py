@@ -124,8 +124,8 @@ POOLED = """
 defaults: {s3_bucket: a-bucket, pool: partner_a}
 flows:
 - {name: one, direction: pull, sftp_path: /a, parallelism: 3, pool_slots: 2}
-- {name: two, direction: push, sftp_path: /a}
-- {name: three, direction: push, sftp_path: /a, pool: default_pool}
+- {name: two, direction: push, sftp_path: /b}
+- {name: three, direction: push, sftp_path: /b, pool: default_pool}
 """
 
 
@@ -176,7 +176,7 @@ def test_a_plan_says_what_would_move_where_and_touches_nothing(
         "flows:\n"
         "- {name: in, direction: pull, sftp_path: /outgoing, min_age: 0, include: ['*.csv', '{{ ds }}']}\n"
         "- {name: out, direction: push, sftp_path: /incoming, s3_prefix: 'out/{{ ds }}'}\n"
-        "- {name: secret, direction: push, sftp_path: '{{ var.value.x }}'}\n"
+        "- {name: secret, direction: push, sftp_path: '{{ var.value.x }}', s3_prefix: secret}\n"
         "- {name: nowhere, direction: pull, sftp_path: /nowhere}\n"
         "- {name: bad, direction: up}\n"
     )
