@@ -104,9 +104,19 @@ def flows() -> None:
     """The Dags of dags/flows.yaml: a pull, and a push with its sensor and its mapped task; and a pull by two tasks."""
     from airflow_provider_sftp_s3.flows.dag import flow_dag
 
+    own = {
+        "owner": "matrix",
+        "pool": "default_pool",
+        "queue": "default",
+        "priority_weight": 2,
+        "end_date": "2040-01-01",
+    }
+    own |= {"execution_timeout": "1h", "dagrun_timeout": "2h", "max_retry_delay": "1h", "timezone": "Europe/Berlin"}
     shared = {"name": "shared", "direction": "pull", "sftp_path": "/shared", "s3_bucket": "shared", "parallelism": 2}
+    shared |= own
     examples = _example_dags().dags
     dags = {"shared": flow_dag(shared)} | {name: examples[name] for name in ("partner_pull", "partner_push")}
+    assert {(task.owner, task.priority_weight) for task in dags["shared"].tasks} == {("matrix", 2)}
     for name, dag in dags.items():
         for task in dag.tasks:
             task.retries = 0  # what is broken should not wait for five minutes to show that it still is

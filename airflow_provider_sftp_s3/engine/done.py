@@ -14,7 +14,13 @@ from collections.abc import AsyncGenerator, Coroutine
 from typing import Any
 
 from airflow_provider_sftp_s3.engine import paths
-from airflow_provider_sftp_s3.engine.errors import ChangedWhileReading, ConnectionFailed, NotFound, ServerRefused
+from airflow_provider_sftp_s3.engine.errors import (
+    ChangedWhileReading,
+    ConnectionFailed,
+    FileError,
+    NotFound,
+    ServerRefused,
+)
 from airflow_provider_sftp_s3.engine.fetch import LOOKS, Fetcher, PulledFile, Uploaded
 from airflow_provider_sftp_s3.engine.listing import Tree
 from airflow_provider_sftp_s3.engine.model import Outcome, Report, SourceFile, Stat
@@ -57,13 +63,16 @@ class DoneDirectories:
         #: whether an mtime that was set is there afterwards: None until the first file is purged
         self._mtimes_stick: bool | None = None
 
-    async def move(self, pulled: PulledFile, key: str, uploaded: Uploaded) -> Uploaded | None:
+    async def move(self, pulled: PulledFile, key: str, uploaded: Uploaded, *, again: bool) -> Uploaded | None:
         """
         Move a file that S3 has into its done directory, and stamp or remove it; return what was uploaded in the end.
 
         What turns up there may be another file, which replaced the one that was read in the last moment. It must not
-        stay there without being in S3: it is uploaded from there. One that is young, or changes meanwhile, is still
-        being written: it goes back to its place, and None is returned.
+        stay there without being in S3: it is uploaded from there. One that is young is still being written: it goes
+        back to its place, and None is returned.
+
+        :param again: it was to be moved before, and the connection was lost.
+        :raises ChangedWhileReading: it changes meanwhile, or is never stated twice alike. It is back in its place.
         """
         file = pulled.file
         directory = posixpath.join(posixpath.dirname(file.path), self._name)
@@ -73,31 +82,54 @@ class DoneDirectories:
         done = posixpath.join(directory, name)
         self._used.add(directory)
         moved, there = await self._rename_into(directory, file.path, done, make=file.done == "absent")
-        if moved:
-            self._fetcher.was_there_after_close(file.path, uploaded)
+        if not moved:
+            # Another run has moved it, or it was taken away. What is there may be older than what S3 has.
+            return await self._end_moved(done, uploaded) if again else uploaded
+        self._fetcher.was_there_after_close(file.path, uploaded)
+        before: Stat | None = None
         try:
             for _ in range(LOOKS):
                 if there is None:
                     there = await self._session.lstat(done)
-                if not there.differs(uploaded.seen):
+                # Some servers never say the same of a file by its name as of the open file.
+                if not there.differs(uploaded.seen) or there == before:
                     await self._settle(done)
                     return uploaded
-                # A file of the same size is most likely the same one: stamped by somebody else who has moved it, or by
-                # a server to whom a rename is a copy, as in front of an object store. There it has no writer any more.
-                same = there.size == uploaded.read.size and (not moved or not self._session.is_openssh)
-                if moved and not same and self._fetcher.is_young(there):
+                # A file of the same size is most likely the same one, on a server to whom a rename is a copy, as in
+                # front of an object store. There it has no writer any more.
+                same = there.size == uploaded.read.size and not self._session.is_openssh
+                if not same and self._fetcher.is_young(there):
                     break
                 mtime = uploaded.read.mtime if same else None
-                again = await self._fetcher.upload(pulled, done, key, there, mtime)
-                if again is None:
+                newer = await self._fetcher.upload(pulled, done, key, there, mtime)
+                if newer is None:
                     break
-                uploaded, there = again, None
+                uploaded, before, there = newer, there, None
+            else:
+                raise ChangedWhileReading(f"changed {LOOKS} times in the done directory, now {before}")
         except NotFound:
             return uploaded  # removed or moved back by somebody else; S3 has it
         except ChangedWhileReading:
-            pass
+            await self._move_back(done, file.path)
+            raise
         await self._move_back(done, file.path)
         return None
+
+    async def _end_moved(self, done: bytes, uploaded: Uploaded) -> Uploaded:
+        """
+        Stamp or remove a file that has gone from its place since we wanted to move it: by us, most likely.
+
+        :raises FileError: another one is in the done directory. It may be newer than what S3 has, or older.
+        """
+        with contextlib.suppress(NotFound):
+            there = await self._session.lstat(done)
+            if there.differs(uploaded.seen):
+                raise FileError(
+                    f"is gone from its place, where it had {uploaded.seen}, and in the done directory is another one, "
+                    f"with {there}: the connection was lost under the move, so look which of the two S3 should have"
+                )
+            await self._settle(done)
+        return uploaded
 
     async def is_stored(self, key: str, stat: Stat) -> bool:
         """Say whether S3 is known to have a file that was left in a done directory. Looking may not be allowed."""
@@ -109,7 +141,7 @@ class DoneDirectories:
             return False
         return version is not None and version.is_of(stat)
 
-    async def end_left(self, pulled: PulledFile, _: str, uploaded: Uploaded) -> Uploaded | None:
+    async def end_left(self, pulled: PulledFile, uploaded: Uploaded) -> Uploaded:
         """Remove a file that S3 has from the done directory, in which an earlier run has left it to be deleted."""
         there = await self._session.lstat(pulled.file.path)
         if there.differs(uploaded.seen):

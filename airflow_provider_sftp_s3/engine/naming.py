@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hashlib
+import posixpath
+import unicodedata
+import weakref
+from collections.abc import AsyncIterator, Iterator
 
+from airflow_provider_sftp_s3.engine import paths
+from airflow_provider_sftp_s3.engine.errors import NameRefused, NotFound, ServerRefused
 from airflow_provider_sftp_s3.engine.paths import strip_once
+from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
 from airflow_provider_sftp_s3.engine.strip import Search
 
 
@@ -56,3 +65,100 @@ class Namesakes:
         while position % self._RECORD and position > 0:
             position = bucket.find(digest[2:], position + 1)
         return relative, bucket, position, digest[2:] + number.to_bytes(4, "big")
+
+
+class AlikeNames:
+    """
+    The paths of a run that are alike but for case or Unicode form. Some servers hold them for one name.
+
+    Takes about 20 bytes a path: digests of what is alike, and of which path it was.
+
+    :param root: the directory beneath which all paths are.
+    """
+
+    _RECORD = 16  # two digests of 8 bytes
+
+    def __init__(self, session: SftpSession, root: bytes) -> None:
+        self._session = session
+        self._root = root
+        self._buckets: dict[bytes, bytearray] = {}
+        #: of what is given its name in this moment
+        self._locks: weakref.WeakValueDictionary[bytes, asyncio.Lock] = weakref.WeakValueDictionary()
+
+    def note(self, path: bytes) -> bool:
+        """Remember that the file of this path is at the server, and say whether one before it is alike."""
+        alike = _digest(_alike(path))
+        bucket = self._buckets.setdefault(alike[:2], bytearray())
+        position = bucket.find(alike[2:])
+        while position % self._RECORD and position > 0:
+            position = bucket.find(alike[2:], position + 1)
+        if position < 0:
+            bucket += alike[2:] + _digest(path)[2:]
+            return False
+        return bucket[position + 8 : position + self._RECORD] != _digest(path)[2:]
+
+    @contextlib.asynccontextmanager
+    async def taking(self, path: bytes) -> AsyncIterator[None]:
+        """
+        Give a file the name `path` within the block, while no other one that is alike gets its own.
+
+        :raises NameRefused: the server holds it for the name of another file of the run, which is there.
+        """
+        alike = _alike(path)
+        lock = self._locks.setdefault(alike, asyncio.Lock())
+        async with lock:
+            if self.note(path):
+                await self._look(path)
+            yield
+
+    async def _look(self, path: bytes) -> None:
+        """Raise NameRefused unless the server is seen to tell `path` from a name that is alike."""
+        if not await self._may_be_there(path):
+            return
+        directory, name = posixpath.split(path)
+        try:
+            listed = [entry.name for entry in await self._session.list_directory(directory)]
+        except ServerRefused:
+            listed = []
+        here = [each for each in listed if _alike(each) == _alike(name)]
+        if len(here) > 1:
+            return  # they are two, or more
+        if here == [name]:
+            for other in _variants(path[len(self._root) :]):
+                if await self._may_be_there(self._root + other):
+                    break
+            else:
+                return
+        first = paths.printable(posixpath.join(directory, here[0])) if here else "another one of this run"
+        raise NameRefused(
+            f"the server holds {paths.printable(path)!r} for the name of {first!r}, which differs in case or Unicode "
+            "form only, is there, and would be lost: rename or exclude one of the two"
+        )
+
+    async def _may_be_there(self, path: bytes) -> bool:
+        try:
+            return await self._session.exists(path)
+        except NotFound:
+            return False
+        except ServerRefused:
+            return True  # it does not say
+
+
+def _alike(path: bytes) -> bytes:
+    """Return what is the same for all paths that differ in case or Unicode form only."""
+    if path.isascii():
+        return path.lower()
+    text = unicodedata.normalize("NFC", paths.text(path))
+    return unicodedata.normalize("NFC", text.casefold()).encode("utf-8", "surrogateescape")
+
+
+def _variants(path: bytes) -> Iterator[bytes]:
+    """Yield other spellings of a path that are alike, but not the same."""
+    text = paths.text(path)
+    for other in (text.swapcase(), unicodedata.normalize("NFC", text), unicodedata.normalize("NFD", text)):
+        if other != text:
+            yield other.encode("utf-8", "surrogateescape")
+
+
+def _digest(path: bytes) -> bytes:
+    return hashlib.blake2b(path, digest_size=10).digest()

@@ -173,8 +173,11 @@ class Pull(Transfer[PulledFile]):
             await self._fetcher.look_after_close(file.path, uploaded)
             await self._kept.pulled(key)
         elif uploaded is not None:
-            pulled.uploaded = uploaded
-            uploaded = await (self._done.end_left if file.left else self._done.move)(pulled, key, uploaded)
+            again, pulled.uploaded = pulled.uploaded is not None, uploaded
+            if file.left:
+                uploaded = await self._done.end_left(pulled, uploaded)
+            else:
+                uploaded = await self._done.move(pulled, key, uploaded, again=again)
             pulled.uploaded = None
         if uploaded is None:
             return Outcome(pulled.label, "skipped", reason="young", changed=pulled.changed, left=True)

@@ -37,7 +37,7 @@ from airflow_provider_sftp_s3.engine.errors import (
 from airflow_provider_sftp_s3.engine.globs import Globs
 from airflow_provider_sftp_s3.engine.limits import Caps, off_the_clock
 from airflow_provider_sftp_s3.engine.model import ObjectEntry, Outcome, Report, seconds_of
-from airflow_provider_sftp_s3.engine.naming import Namesakes
+from airflow_provider_sftp_s3.engine.naming import AlikeNames, Namesakes
 from airflow_provider_sftp_s3.engine.observer import Observer
 from airflow_provider_sftp_s3.engine.options import KiB, MiB, TransferOptions
 from airflow_provider_sftp_s3.engine.order import Bounds, oldest_first
@@ -114,6 +114,7 @@ class Push(Transfer[PushedObject]):
         #: without strip_regex, keys and paths are one to one
         self._listed = Namesakes(self.strip) if self.strip else None
         self._taken = Namesakes(self.strip) if self.strip else None
+        self._alike = AlikeNames(session, self.root)
         self.globs = Globs(settings.include, settings.exclude)
         self._bounds = Bounds(settings.min_size, settings.max_size, settings.max_age, bucket.now)
         self._ledger = Ledger(bucket, self.prefix)
@@ -123,7 +124,7 @@ class Push(Transfer[PushedObject]):
             settings.destination,
             remark=observer.remark,
             for_good=settings.dry_run,
-            learned=self._ledger.note,
+            learned=self._ledger.note if settings.keys is None else None,
         )
         self._sent_prefix = paths.directory_prefix(settings.sent_prefix) or None
         #: what moves or deletes the objects, where they are not marked
@@ -164,7 +165,8 @@ class Push(Transfer[PushedObject]):
                 label = self.bucket.uri_of(paths.printable(entry.key))
                 reason = reason_to_skip(entry.key, self.prefix, self.globs, self._sent_prefix)
                 namesake = None if reason else self._namesake_before(entry.key)
-                reason = reason or self.marks.reason_by(fact)
+                if not reason and (reason := self.marks.reason_by(fact)):
+                    self._note_path(entry.key)
                 if not reason and entry.size >= 0:
                     reason = self._bounds.reason_to_skip(entry.size, seconds_of(entry.modified))
                 if reason:
@@ -255,6 +257,11 @@ class Push(Transfer[PushedObject]):
         """Return why an object is left alone for its size or age."""
         return self._bounds.reason_to_skip(version.size, seconds_of(version.modified))
 
+    def _note_path(self, key: str) -> None:
+        """Take note that the partner has an object under its path."""
+        with contextlib.suppress(FileError):
+            self._alike.note(self._path_of(key))
+
     def _path_of(self, key: str) -> bytes:
         return paths.path_for(self.root, key, self.prefix, self.strip)
 
@@ -268,11 +275,14 @@ class Push(Transfer[PushedObject]):
         await self._directories.clean_up(parent)
         if self.settings.dry_run or self._synced_in_a_row > SYNCED_IN_A_ROW:
             head = await self.bucket.head(key)
-            if head is not None and (reason := (await self._look(key, head)).reason or self._outside(head)):
+            look = marks.Look() if head is None else await self._look(key, head)
+            if reason := look.reason or (head and self._outside(head)):
                 return Outcome(pushed.label, "skipped", reason=reason)
             if head is not None and self.settings.dry_run:
                 await self._take_the_name(pushed)
-                return Outcome(pushed.label, "skipped", target, "dry run")
+                # All of them show a destination or a connection that has got another name.
+                others = ", others have it" if self.marks.naming.names_others(head, look.tags or {}) else ""
+                return Outcome(pushed.label, "skipped", target, f"dry run{others}")
         source, delivered = key, None  # another run may move newer bytes beneath the sent prefix meanwhile
         for attempt in range(VERSIONS):
             async with contextlib.AsyncExitStack() as turn, contextlib.AsyncExitStack() as held:
@@ -309,7 +319,8 @@ class Push(Transfer[PushedObject]):
                             return Outcome(pushed.label, "skipped", reason=look.reason)
                         if self._sent is not None:
                             await self._sent.last_look(source, download.version)
-                        await self.session.replace(temporary, path)
+                        async with self._alike.taking(path):
+                            await self.session.replace(temporary, path)
                 except Overwritten:
                     continue
                 except ServerRefused as refused:
@@ -381,6 +392,8 @@ class Push(Transfer[PushedObject]):
     async def _look(self, key: str, version: Version) -> marks.Look:
         look = await self.marks.look(key, version)
         self._synced_in_a_row = self._synced_in_a_row + 1 if look.reason else 0
+        if look.reason:
+            self._note_path(key)
         return look
 
     def _memory(self, size: int) -> contextlib.AbstractAsyncContextManager[None]:

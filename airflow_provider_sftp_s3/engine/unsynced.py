@@ -71,7 +71,8 @@ async def unsynced(
     """
     unknown = Unknown()
     mark = check_mark(settings.mark)
-    marking = marks.Marks(bucket, mark, settings.destination, for_good=True, learned=ledger.note)
+    learned = ledger.note if settings.keys is None else None
+    marking = marks.Marks(bucket, mark, settings.destination, for_good=True, learned=learned)
     prefix = paths.directory_prefix(settings.s3_prefix)
     globs = Globs(settings.include, settings.exclude)
     bounds = Bounds(settings.min_size, settings.max_size, settings.max_age, bucket.now)

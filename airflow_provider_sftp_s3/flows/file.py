@@ -44,6 +44,14 @@ class Settings(NamedTuple):
     where: str
 
 
+@dataclass(frozen=True)
+class Read:
+    """What stands in a flows.yaml, with no Dag made of it: the good flows by name, and the errors of the others."""
+
+    flows: dict[str, Settings] = field(default_factory=dict)
+    errors: list[FlowError] = field(default_factory=list)
+
+
 def load_flows(path: str | Path) -> Flows:
     """
     Return the Dags of the flows in a YAML file, and the errors of those that make none.
@@ -58,9 +66,9 @@ def load_flows(path: str | Path) -> Flows:
     :raises FlowsFileError: the file is missing, empty, no YAML, no list, or its defaults are broken.
     """
     asked_for = get_parsing_context().dag_id
-    settings, errors = read_flows(path, asked_for)
-    flows = Flows(errors=errors, warnings=look_between([found.flow for found in settings.values()]).warnings)
-    for name, found in settings.items():
+    read = read_flows(path, asked_for)
+    flows = Flows(errors=read.errors, warnings=look_between([found.flow for found in read.flows.values()]).warnings)
+    for name, found in read.flows.items():
         if asked_for in (None, name):
             try:
                 flows.dags[name] = build(found.flow)
@@ -85,22 +93,22 @@ def check_flows(path: str | Path) -> None:
     :raises FlowsError: with the message of every flow that makes no Dag.
     """
     try:
-        settings, errors = read_flows(path)
+        read = read_flows(path)
     except FlowsFileError:
         return
     if has_policies():
-        for name, found in settings.items():
+        for name, found in read.flows.items():
             try:
                 build(found.flow)
             except Exception as unforeseen:
-                errors.append(_refused(name, found.where, unforeseen))
-    if error := FlowsError.of(errors):
+                read.errors.append(_refused(name, found.where, unforeseen))
+    if error := FlowsError.of(read.errors):
         raise error
 
 
-def read_flows(path: str | Path, flow: str | None = None) -> tuple[dict[str, Settings], list[FlowError]]:
+def read_flows(path: str | Path, flow: str | None = None) -> Read:
     """
-    Return the settings of the good flows of a file by name, and the errors of the others; no Dags are made.
+    Return the settings of the good flows of a file, and the errors of the others; no Dags are made.
 
     :param flow: read this one, and of the others no more than that takes.
     :raises FlowsFileError: as :func:`load_flows`.
@@ -109,23 +117,22 @@ def read_flows(path: str | Path, flow: str | None = None) -> tuple[dict[str, Set
     found = read_entries(path, flow)
     if wrong := problems_of_defaults(found.defaults):
         raise FlowsFileError("\n".join(f"{path.name}: defaults: {problem}" for problem in wrong))
-    settings: dict[str, Settings] = {}
-    errors: list[FlowError] = []
+    read = Read()
     taken: dict[str, str] = {}
     for entry in found.entries:
-        for one in _flows_of(entry, found.defaults, f"{path.name}, line {entry.line}", errors):
+        for one in _flows_of(entry, found.defaults, f"{path.name}, line {entry.line}", read.errors):
             name = one.flow["name"]
             # Two that differ in case only are one to MySQL.
             other = taken.setdefault(name.lower(), name)
-            if name in settings or other != name:
+            if name in read.flows or other != name:
                 same = "" if other == name else f", but for upper and lower case: {other!r}"
                 problem = f"{name!r} is not allowed: a flow above has it{same}. Allowed: a name of its own"
-                errors.append(FlowError(name, [Problem("name", problem)], one.where))
+                read.errors.append(FlowError(name, [Problem("name", problem)], one.where))
             else:
-                settings[name] = one
-    for name, problems in look_between([one.flow for one in settings.values()]).problems.items():
-        errors.append(FlowError(name, problems, settings.pop(name).where))
-    return settings, errors
+                read.flows[name] = one
+    for name, problems in look_between([one.flow for one in read.flows.values()]).problems.items():
+        read.errors.append(FlowError(name, problems, read.flows.pop(name).where))
+    return read
 
 
 def _flows_of(entry: Entry, defaults: Mapping[str, Any], where: str, errors: list[FlowError]) -> list[Settings]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
@@ -21,8 +23,10 @@ if TYPE_CHECKING:
     from airflow_provider_sftp_s3._compat import Context
 
 
-#: Keys in one list of unsynced objects: some megabytes of XCom, which lies in Airflow's database.
+#: Keys in one list of unsynced objects, and bytes of them as JSON: it is XCom, which lies in Airflow's database.
+#: MariaDB refuses 16 MB, and a key of 1,000 characters outside of ASCII is 6,000 bytes or more.
 MAX_KEYS = 100_000
+MAX_BYTES = 8_000_000
 
 
 class S3ListUnsyncedOperator(TemplatedOperator):
@@ -42,7 +46,7 @@ class S3ListUnsyncedOperator(TemplatedOperator):
     :param aws_conn_id: Airflow connection of type `aws`. (templated)
     :param batch_files: objects in a batch, at most. (templated)
     :param max_batches: batches, at most; Airflow maps over 1,024 (`max_map_length`). What is over that, or over 100,000
-        keys in all, since they live in XCom, waits for the next run. (templated)
+        keys or 8 MB of them, since they live in XCom, waits for the next run. (templated)
     :return: a list of lists of keys.
     :raises AirflowFailException: at once, with no retries, where a setting, a credential or the bucket is wrong.
     """
@@ -150,11 +154,25 @@ class S3ListAnnouncedOperator(S3ListUnsyncedOperator):
     def _announced(self, context: Context) -> Iterator[Landed]:
         for events in context["triggering_asset_events"].values():
             for event in events:
-                for message in (event.extra.get("payload") or {}).get("message_batch", ()):
+                for message in _messages(event.extra):
                     try:
-                        yield from landed(message["Body"])
+                        yield from landed(_inside(message, "Body"))
                     except ValueError as wrong:
-                        self.log.warning("message %r is left out: %s", message.get("MessageId"), wrong)
+                        self.log.warning("message %r is left out: %s", _inside(message, "MessageId"), wrong)
+
+
+def _messages(extra: Any) -> list[Any]:
+    """Return the messages that an event has of SqsSensorTrigger: none where somebody else has made it."""
+    batch = _inside(_inside(extra, "payload"), "message_batch")
+    return batch if isinstance(batch, list) else []
+
+
+def _inside(value: Any, name: str) -> Any:
+    return value.get(name) if isinstance(value, Mapping) else None
+
+
+def _size_as_json(key: str) -> int:
+    return len(json.dumps(key)) + len(", ")
 
 
 #: Arguments of a push that say which objects it takes.
@@ -198,6 +216,7 @@ def unsynced_batches(
 
     async def first() -> list[str]:
         entries: list[ObjectEntry] = []
+        size = 0
         ledger = Ledger(bucket, directory_prefix(s3_prefix))
         async with bucket:
             await bucket.check()
@@ -207,13 +226,16 @@ def unsynced_batches(
                 async with contextlib.aclosing(unsynced(settings, bucket, options, ledger, notice)) as found:
                     async for entry in found:
                         entries.append(entry)
-                        if len(entries) >= limit and not settings.order:
+                        size += _size_as_json(entry.key)
+                        if not settings.order and (len(entries) >= limit or size >= MAX_BYTES):
                             break
                 if entries:  # they will be moved
                     await ledger.save()
         if settings.order:
             entries.sort(key=lambda entry: by_age(seconds_of(entry.modified), entry.key))
-        return [entry.key for entry in entries[:limit]]
+        keys = [entry.key for entry in entries[:limit]]
+        sizes = itertools.accumulate(map(_size_as_json, keys))
+        return [key for key, up_to in zip(keys, sizes, strict=True) if up_to <= MAX_BYTES or key == keys[0]]
 
     keys = EngineThread().run(first)
     return [keys[start : start + batch_files] for start in range(0, len(keys), batch_files)]

@@ -110,7 +110,7 @@ class TemplatedOperator(BaseOperator):
             if name in self._places and _gives_none(before, getattr(self, name)):
                 self._found_none = (*self._found_none, name)
             if name in self._lists:
-                setattr(self, name, _with_lists(before, getattr(self, name)))
+                setattr(self, name, with_lists(before, getattr(self, name)))
         if parent is self and (template := context.get("map_index_template")):
             # Airflow renders it after this. One that breaks off where a limit is says more than a failed task.
             bounded = f"{{% filter string | truncate({MAX_LABEL}, true, '...', 0) %}}{template}{{% endfilter %}}"
@@ -156,7 +156,7 @@ def _gives_none(written: Any, rendered: Any) -> bool:
     return is_open(written) and (rendered is None or (isinstance(rendered, str) and rendered.strip() == "None"))
 
 
-def _with_lists(written: Any, rendered: Any) -> Any:
+def with_lists(written: Any, rendered: Any) -> Any:
     """Return what a field was rendered to, with the list for the text of one."""
     if isinstance(written, str):
         return _list_in(written, rendered)

@@ -36,7 +36,7 @@ PATIENT: dict[str, Any] = {"conn_timeout": 20.0, "idle_timeout": 60.0, "part_siz
 """Time limits that no healthy test comes near, however busy the machine is."""
 
 
-PUSHES: dict[str, dict[str, str]] = {
+PUSHES: dict[str, dict[str, Any]] = {
     "push": {},
     "push, by tag": {"mark": "tag"},
     "push, move": {"s3_prefix": "out/", "after_transfer": "move", "sent_prefix": "sent/"},

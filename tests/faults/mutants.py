@@ -61,6 +61,7 @@ LEFT = "faults/test_left_uploads.py"
 PULL = "integration/test_pull.py"
 PUSH = "integration/test_push.py"
 ODD = "faults/test_odd_servers.py"
+MIXTURES = "faults/test_oddities.py"
 DELETES = "faults/test_deletes.py"
 PURGES = "faults/test_purges.py"
 ENDLESS = "faults/test_endless.py"
@@ -136,6 +137,41 @@ MUTANTS = (
         _only(ODD, "outlived_it"),
     ),
     Mutant(
+        "what lies in the done directory is not put over what S3 has",
+        "engine/done.py",
+        "return await self._end_moved(done, uploaded) if again else uploaded",
+        "self._fetcher.was_there_after_close(b'', uploaded)",
+        _only(MIXTURES, "test_a_pull and move"),
+    ),
+    Mutant(
+        "what is never stated twice alike has failed, and is not young",
+        "engine/done.py",
+        " or there == before:",
+        ":",
+        _only(MIXTURES, "test_a_pull and move"),
+    ),
+    Mutant(
+        "a name that is alike is looked for before it is taken",
+        "engine/naming.py",
+        "            if self.note(path):\n",
+        "            if False:\n",
+        _only(MIXTURES, "test_a_push and tag"),
+    ),
+    Mutant(
+        "where handles repeat, one file is open at a time",
+        "engine/sftp/session.py",
+        "            self.handles.only_one()\n",
+        "",
+        _only(ODD, "goes_on_one_by_one"),
+    ),
+    Mutant(
+        "a connection that is opened when the run has ended is closed",
+        "engine/sftp/session.py",
+        "            if self._ended:  # meanwhile, and nobody would close it\n",
+        "            if False:\n",
+        _only("unit/test_sftp_session.py", "when_the_run_ends"),
+    ),
+    Mutant(
         "a CLOSE that was lost with its connection shows nothing",
         "engine/fetch.py",
         "if uploaded.closed_on == self._session.connection:",
@@ -159,8 +195,8 @@ MUTANTS = (
     Mutant(
         "a rename that sets the mtime is not a file that is still being written",
         "engine/done.py",
-        "if moved and not same and self._fetcher.is_young(there):",
-        "if moved and self._fetcher.is_young(there):",
+        "if not same and self._fetcher.is_young(there):",
+        "if self._fetcher.is_young(there):",
         _only(ODD, "odd_server_is_pulled and sets"),
     ),
     Mutant(
@@ -243,14 +279,14 @@ MUTANTS = (
     Mutant(
         "the look at what the move has brought into .done",
         "engine/done.py",
-        "if not there.differs(uploaded.seen):",
+        "if not there.differs(uploaded.seen) or there == before:",
         "if True:",
         _only(CHANGES, "small_file_changes and POSIX-RENAME and replace and not same_size"),
     ),
     Mutant(
         "a file in .done that is still being written goes back",
         "engine/done.py",
-        "if moved and not same and self._fetcher.is_young(there):",
+        "if not same and self._fetcher.is_young(there):",
         "if False:",
         _only(GUARDS, "still_being_written"),
     ),
@@ -507,7 +543,7 @@ MUTANTS = (
     Mutant(
         "without posix-rename: what was moved aside comes back",
         "engine/sftp/replace.py",
-        "                await self._session.rename(aside, new)\n",
+        "                await self._move_back(aside, new)\n",
         "",
         _only("faults/test_servers.py", "push and onto and aside"),
     ),
@@ -711,8 +747,8 @@ MUTANTS = (
     Mutant(
         "the newest bytes, whoever has marked them",
         "engine/push.py",
-        "if look.reason and not attempt:",
-        "if look.reason:",
+        "if reason and not attempt:",
+        "if reason:",
         _only(PUSH, "newest_bytes_win"),
     ),
     # --- push: what is not marked, and moved or deleted; flows that do not go together
@@ -1031,8 +1067,8 @@ MUTANTS = (
     Mutant(
         "caps: max_bytes is given back",
         "engine/limits.py",
-        "                self._bytes -= size\n",
-        "",
+        "self._bytes += (transferred or 0) - size",
+        "self._bytes += transferred or 0",
         _only(LIMITS, "whether_a_file_fits"),
     ),
     Mutant(
@@ -1088,7 +1124,7 @@ MUTANTS = (
     Mutant(
         "a list from a template is a list",
         "transfers/templates.py",
-        "            setattr(self, name, _with_lists(before, getattr(self, name)))\n",
+        "            setattr(self, name, with_lists(before, getattr(self, name)))\n",
         "            pass\n",
         _only("unit/test_templates.py", "is_that_list"),
     ),

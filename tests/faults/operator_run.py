@@ -30,10 +30,14 @@ with warnings_of_ours_only():
     from airflow_provider_sftp_s3.transfers.s3_to_sftp import S3ToSftpOperator
     from airflow_provider_sftp_s3.transfers.sftp_tree_to_s3 import SftpTreeToS3Operator
 
-OPERATORS: dict[str, Any] = {"pull": SftpTreeToS3Operator, "push": S3ToSftpOperator}
+OPERATORS: dict[str, type[SftpTreeToS3Operator | S3ToSftpOperator]] = {
+    "pull": SftpTreeToS3Operator,
+    "push": S3ToSftpOperator,
+}
 
 # botocore reads and parses a megabyte of JSON for each client, each of which has a loader of its own.
-JSONFileLoader.load_file = staticmethod(cache(JSONFileLoader().load_file))
+_read = cache(JSONFileLoader().load_file)
+JSONFileLoader.load_file = lambda _, path: _read(path)
 with airflow_connections(warm_up={"conn_type": "aws", "login": "a", "password": "b"}), warnings_of_ours_only():
     S3Hook("warm_up", region_name="eu-central-1").get_client_type().close()
 

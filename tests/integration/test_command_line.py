@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from airflow_provider_sftp_s3.flows.file import check_flows
 from tests.support.airflow_env import warnings_of_ours_only
+from tests.support.s3_server import S3Server
+from tests.support.sftp_servers import AsyncsshServer
 
 pytestmark = pytest.mark.integration
 
@@ -28,13 +31,15 @@ BAD = """
 @dataclass(frozen=True)
 class CommandLine:
     home: Path
+    environment: dict[str, str] = field(default_factory=dict)
 
     def __call__(self, *arguments: str) -> tuple[int, str, str]:
         """Return exit status, standard output and standard error."""
         done = subprocess.run(
             [sys.executable, "-m", "airflow_provider_sftp_s3", *arguments],
             cwd=self.home,
-            env={"HOME": str(self.home), "PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[2])},
+            env={"HOME": str(self.home), "PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[2])}
+            | self.environment,
             capture_output=True,
             text=True,
         )
@@ -83,7 +88,7 @@ def test_what_may_be_meant_is_a_warning_and_no_error(command_line: CommandLine) 
     [
         (None, "No such file or directory"),
         ("", "holds no flow"),
-        ("- name: [\n", "is no YAML"),
+        ("[{name: [\n", "is no YAML"),
         ("name: x\n", "is no list"),
     ],
 )
@@ -111,3 +116,85 @@ def test_a_wrong_command_line_says_how_it_is_used(command_line: CommandLine, arg
     status, output, errors = command_line(*arguments)
     assert (status, output) == (2, "")
     assert errors.startswith("usage: python -m airflow_provider_sftp_s3")
+
+
+# -- Pools -------------------------------------------------------------------------------------------------------------
+
+POOLED = """
+defaults: {s3_bucket: a-bucket, pool: partner_a}
+flows:
+- {name: one, direction: pull, sftp_path: /a, parallelism: 3, pool_slots: 2}
+- {name: two, direction: push, sftp_path: /b}
+- {name: three, direction: push, sftp_path: /b, pool: default_pool}
+"""
+
+
+def test_the_pools_of_flows_can_be_imported(command_line: CommandLine) -> None:
+    """With the slots that the largest of their flows needs; a wrong flow is said, and has none."""
+    (command_line.home / "flows.yaml").write_text(POOLED + "- {name: bad, direction: up, pool: other}\n")
+    status, output, errors = command_line("pools", "flows.yaml")
+    assert json.loads(output) == {
+        "partner_a": {"slots": 6, "description": "Flows: one, two", "include_deferred": False},
+        "default_pool": {"slots": 1, "description": "Flows: three", "include_deferred": False},
+    }
+    assert (status, errors.splitlines()[0][:37]) == (1, "flows.yaml, line 7: flow 'bad': direc")
+    (command_line.home / "flows.yaml").write_text(POOLED)
+    assert command_line("pools", "flows.yaml")[::2] == (0, "")
+
+
+def test_a_pool_that_does_not_exist_is_said_where_airflow_can_be_asked(
+    command_line: CommandLine, airflow_home: Path
+) -> None:
+    """And nowhere else: in CI there is no database."""
+    (command_line.home / "flows.yaml").write_text(POOLED)
+    assert command_line("check", "flows.yaml")[::2] == (0, "")
+    command_line.environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]
+    status, _, errors = command_line("check", "flows.yaml")
+    (line,) = errors.splitlines()
+    assert (status, line.split(",")[0]) == (1, "pool 'partner_a' does not exist")
+    assert "Flows: one, two. `pools flows.yaml` writes it" in line
+
+
+# -- Plan --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_plan_says_what_would_move_where_and_touches_nothing(
+    command_line: CommandLine, sftp_server: AsyncsshServer, s3: S3Server, bucket: str
+) -> None:
+    """Both ways; templates know the day."""
+    connections = {"SFTP_DEFAULT": sftp_server.airflow_connection(), "AWS_DEFAULT": s3.airflow_connection()}
+    command_line.environment.update({f"AIRFLOW_CONN_{name}": json.dumps(each) for name, each in connections.items()})
+    tree = sftp_server.local("/outgoing")
+    tree.mkdir()
+    (sftp_server.local("/incoming")).mkdir()
+    (tree / "a.csv").write_bytes(b"12")
+    client = s3.client()
+    client.put_object(Bucket=bucket, Key="out/2026-01-31/b.csv", Body=b"3")
+    client.close()
+    (command_line.home / "flows.yaml").write_text(
+        f"defaults: {{s3_bucket: {bucket}}}\n"
+        "flows:\n"
+        "- {name: in, direction: pull, sftp_path: /outgoing, min_age: 0, include: ['*.csv', '{{ ds }}']}\n"
+        "- {name: out, direction: push, sftp_path: /incoming, s3_prefix: 'out/{{ ds }}'}\n"
+        "- {name: secret, direction: push, sftp_path: '{{ var.value.x }}', s3_prefix: secret}\n"
+        "- {name: nowhere, direction: pull, sftp_path: /nowhere}\n"
+        "- {name: bad, direction: up}\n"
+    )
+    status, output, errors = command_line("plan", "flows.yaml", "in")
+    assert (status, errors) == (0, "")
+    assert f"/outgoing/a.csv' -> 's3://{bucket}/a.csv'" in output
+    status, output, errors = command_line("plan", "flows.yaml", "out", "--date", "2026-01-31")
+    assert (status, errors) == (0, "")
+    assert f"s3://{bucket}/out/2026-01-31/b.csv' -> 'sftp://" in output
+    assert "/incoming/b.csv'" in output
+    assert s3.objects(bucket) == {"out/2026-01-31/b.csv": b"3"}
+    assert [path.name for path in tree.iterdir()] == ["a.csv"]
+    assert list(sftp_server.local("/incoming").iterdir()) == []
+    for name, says in {
+        "secret": "sftp_path: '{{ var.value.x }}' cannot be rendered here: 'var' is undefined. Known are ds, ",
+        "nowhere": "/nowhere",
+        "bad": "direction: 'up' is not allowed",
+        "other": "There is no flow 'other'. There are: in, out, secret, nowhere",
+    }.items():
+        status, output, errors = command_line("plan", "flows.yaml", name)
+        assert (status, says in errors, "Traceback" in errors) == (1, True, False), errors

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_sftp_s3 import flows
+from airflow_provider_sftp_s3._compat import AIRFLOW_2, BaseNotifier
 from tests.support.airflow_env import airflow_connections, run_dag, warnings_of_ours_only, xcom
 from tests.support.faulty_sftp import RefusesFirstTries
 from tests.support.s3_server import S3Server
@@ -36,13 +37,17 @@ def _connections(airflow_home: Path, sftp_server: AsyncsshServer, s3: S3Server) 
         yield
 
 
-def run_flow(direction: str, bucket: str, *, at: datetime | None = None, **fields: Any) -> tuple[str, dict[Any, Any]]:
-    """Run a flow's Dag once, `at` a logical date (now); each run is of a Dag of its own."""
+def run_flow(
+    direction: str, bucket: str, *, at: datetime | None = None, run_conf: dict[str, Any] | None = None, **fields: Any
+) -> tuple[str, dict[Any, Any]]:
+    """Run a flow's Dag once, `at` a logical date (now), `run_conf` in its form; each run is of a Dag of its own."""
     flow = {"name": f"flow_{uuid.uuid4().hex}", "direction": direction, "s3_bucket": bucket, "retries": 0, **fields}
     with warnings_of_ours_only():
         dag = flows.flow_dag(flow)
     when = at or datetime.now(UTC)
-    return run_dag(dag, logical_date=when, execution_date=when)  # the second is its name on Airflow 2
+    return run_dag(
+        dag, logical_date=when, execution_date=when, run_conf=run_conf
+    )  # the second is its name on Airflow 2
 
 
 def states(instances: dict[Any, Any]) -> dict[str, set[str]]:
@@ -237,3 +242,89 @@ def test_a_prefix_with_brackets_is_a_name_and_no_pattern(s3: S3Server, bucket: s
     put(s3, bucket, **{"out[1]/a": b"1", "out1/b": b"2"})
     run_flow("push", bucket, sftp_path="/incoming", s3_prefix="out[1]/")
     assert files(incoming) == {"a": b"1"}
+
+
+class Told(BaseNotifier):
+    """A notifier that keeps what it has sent."""
+
+    template_fields = ("message",)
+    sent: list[str] = []  # noqa: RUF012 - that is what it is for
+
+    def __init__(self, message: str) -> None:
+        super().__init__()
+        self.message = message
+
+    def notify(self, context: Any) -> None:
+        self.sent.append(self.message)
+
+
+def test_airflows_own_fields_hold_in_a_run_and_who_is_to_be_told_is_told(
+    sftp_server: AsyncsshServer, s3: S3Server, bucket: str, incoming: Path
+) -> None:
+    """Of each mapped task of a push: of its retry, and of its end."""
+    put(s3, bucket, a=b"1", b=b"2")
+    sftp_server.fault = RefusesFirstTries(("OPEN",))
+    Told.sent.clear()
+    told = {f"{__name__}.Told": {"message": "{{ ti.task_id }} {{ ti.try_number }}"}}
+    state, tasks = run_flow(
+        "push",
+        bucket,
+        sftp_path="/incoming",
+        retries=3,
+        retry_delay=1,
+        max_retry_delay=1,
+        owner="data platform",
+        priority_weight=7,
+        execution_timeout="10m",
+        dagrun_timeout="2h",
+        notify={"on_retry": [told], "on_success": [told]},
+        timezone="Europe/Berlin",
+        schedule="@daily",
+        description="to a partner",
+    )
+    assert state == "success"
+    assert files(incoming) == {"a": b"1", "b": b"2"}
+    pushed = tasks["push", 0]
+    assert (pushed.try_number, pushed.priority_weight) == (2, 7)
+    assert [message for message in Told.sent if message.startswith("push")] == ["push 1", "push 2"]
+
+
+def test_the_trigger_form_says_what_one_run_takes(s3: S3Server, bucket: str, incoming: Path) -> None:
+    """In a push, what is listed as well as what is pushed."""
+    put(s3, bucket, **{"a.csv": b"1", "b.csv": b"2", "c.csv": b"3", "d.xml": b"4"})
+    form = {"include": ["*.csv", "*.txt"], "max_files": 2}
+    state, tasks = run_flow("push", bucket, sftp_path="/incoming", run_conf=form)
+    assert state == "success"
+    assert xcom(tasks["list_unsynced", -1] if not AIRFLOW_2 else tasks["wait_for_objects", -1]) == [["a.csv", "b.csv"]]
+    assert sorted(files(incoming)) == ["a.csv", "b.csv"]
+    run_flow("push", bucket, sftp_path="/incoming", include="*.csv", max_files=1)
+    assert sorted(files(incoming)) == ["a.csv", "b.csv", "c.csv"]
+
+
+def test_numbers_and_choices_may_be_templates(sftp_server: AsyncsshServer, s3: S3Server, bucket: str) -> None:
+    tree = sftp_server.local("/outgoing")
+    tree.mkdir()
+    for name in ("a", "b"):
+        (tree / name).write_bytes(b"1")
+    state, _ = run_flow(
+        "pull",
+        bucket,
+        sftp_path="/outgoing",
+        min_age="{{ 0 }}s",
+        max_files="{{ 1 }}",
+        max_bytes="{{ 10 }} MB",
+        after_transfer="{{ 'move' }}",
+        done_dir="{{ '.got' }}",
+        retention="{{ 7 }}d",
+    )
+    assert state == "success"
+    assert sorted(files(tree)) in [[".got/a", "b"], [".got/b", "a"]]
+
+
+def test_a_list_of_keys_is_cut_by_its_bytes(s3: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As they are in XCom, where an emoji is twelve; the rest waits for the next run."""
+    from airflow_provider_sftp_s3.operators import s3_unsynced
+
+    put(s3, bucket, **{f"{number}😀": b"1" for number in range(4)})
+    monkeypatch.setattr(s3_unsynced, "MAX_BYTES", 2 * len('"0\\ud83d\\ude00", '))
+    assert s3_unsynced.unsynced_batches(s3_bucket=bucket, selection={}, batch_files=1) == [["0😀"], ["1😀"]]

@@ -104,6 +104,19 @@ async def test_what_was_delivered_is_not_asked_for_again(engine: Engine, mark: A
     assert looks(engine) == 0
 
 
+@pytest.mark.parametrize("answer", [b"<CopyObjectResult/>", b"<CopyObjectResult>", b""])
+async def test_a_store_that_does_not_say_what_a_mark_has_made_is_asked(engine: Engine, answer: bytes) -> None:
+    """By the next run. The mark counts."""
+    assert isinstance(engine.s3, S3Server)
+    engine.s3.rewrite(lambda request, body: answer if request.operation == "CopyObject" else body)
+    for key in KEYS:
+        put(engine, key, b"new", marked=False)
+    assert (await engine.push(s3_prefix="p", mark="metadata")).transferred == 20
+    looks(engine)
+    assert (await engine.push(s3_prefix="p", mark="metadata")).skipped == {"synced": 20}
+    assert looks(engine) == 20
+
+
 async def test_only_a_run_that_has_moved_something_writes(engine: Engine) -> None:
     """Its own event, and a run that such an event starts, lead to no other one. Written is one object."""
     for key in KEYS:

@@ -302,7 +302,8 @@ class TestProbes:
         assert isinstance(engine.s3, S3Server)
         engine.s3.requests.clear()
         await push_to(engine, "b", mark=mark)
-        await push_to(engine, "c", mark=mark, dry_run=True)
+        report = await push_to(engine, "c", mark=mark, dry_run=True)
+        assert report.skipped == {"dry run, others have it": 1}
         assert {request.method for request in engine.s3.requests} <= {"GET", "HEAD"}
 
     @pytest.mark.parametrize("ignored", [*CONDITIONS, "both"])

@@ -388,7 +388,7 @@ BOTH = [
     ({"exclude": [1]}, ["exclude", "glob", "'*.csv'"]),
     ({"max_files": 0}, ["max_files", "above 0", "None", "0"]),
     ({"max_bytes": -1}, ["max_bytes", "above 0", "None", "-1"]),
-    ({"max_bytes": "{{ 5 }}"}, ["max_bytes", "above 0", "'{{ 5 }}'"]),  # no template field
+    ({"max_bytes": "five"}, ["max_bytes", "above 0", "'500 MB'", "'five'"]),
     ({"dry_run": "perhaps"}, ["dry_run", "true or false", "'perhaps'"]),
     ({"options": {"concurrency": 0}}, ["options", "concurrency", "from 1 to 1024", "0"]),
     ({"options": {"part_size": 1}}, ["options", "part_size", "5242880", "1"]),
@@ -403,7 +403,7 @@ PULL = [
     ({"done_dir": ""}, ["done_dir", "a name", "''"]),
     ({"done_dir": None}, ["done_dir", "a name", "None"]),
     ({"retention": timedelta(days=-1)}, ["retention", "0 seconds or more", "-86400"]),
-    ({"retention": "7d"}, ["retention", "timedelta", "'7d'"]),
+    ({"retention": "a week"}, ["retention", "a duration", "'7d'", "'a week'"]),
     ({"min_age": -1}, ["min_age", "0 seconds or more", "-1"]),
     ({"shard": "3/2"}, ["shard", "'2/8'", "'3/2'"]),
 ]

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,45 @@ def test_the_flows_become_dags(tmp_path: Path) -> None:
         "partner_push_daily": ["list_unsynced", "push", "wait_for_objects"],
         "partner_push_on_events": ["list_unsynced", "push"],
     }
+
+
+def test_the_flows_of_docs_become_dags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/flows.md: with what the text says of them. Its notifier is of a provider that is not installed here."""
+    from airflow_provider_sftp_s3._compat import BaseNotifier
+    from airflow_provider_sftp_s3.flows.file import load_flows
+
+    class SmtpNotifier(BaseNotifier):
+        def __init__(self, *, to: str, subject: str = "") -> None:
+            super().__init__()
+            self.to, self.subject = to, subject
+
+    module = types.ModuleType("smtp")
+    module.SmtpNotifier = SmtpNotifier  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "airflow.providers.smtp.notifications.smtp", module)
+    dags: dict[str, Any] = {}
+    for text in re.findall(r"^```yaml\n(.*?)^```", (DOCS / "flows.md").read_text(), re.DOTALL | re.MULTILINE):
+        (tmp_path / "flows.yaml").write_text(text)
+        with warnings_of_ours_only():
+            flows = load_flows(tmp_path / "flows.yaml")
+        assert flows.errors == []
+        dags |= flows.dags
+    assert list(dags) == ["abacus_in", "borealis_in", "cumulus_in", "orders_out", "orders_out_daily"]
+    pull = dags["borealis_in"].get_task("pull")
+    assert (pull.sftp_conn_id, pull.pool, pull.owner) == ("borealis", "borealis", "data-platform")
+    assert len(pull.on_failure_callback) == 1
+    assert len(dags["orders_out"].get_task("push").on_retry_callback) == 1
+
+
+def test_docs_name_every_field_of_a_flow() -> None:
+    """Each in README or docs/flows.md, and no more fields than there are."""
+    from airflow_provider_sftp_s3.flows.fields import ALL_FIELDS, TASK_FIELDS
+
+    named = set(re.findall(r"`(\w+)`", README + (DOCS / "flows.md").read_text()))
+    in_code = {"name", "direction", "trigger", "queue_url", "schedule"}
+    assert set(ALL_FIELDS) - in_code <= named
+    table = (DOCS / "flows.md").read_text().split("## Airflow's own fields")[1].split("\n\n")[1]
+    shown = {field for line in table.splitlines()[2:] for field in re.findall(r"`(\w+)`", line.split("|")[1])}
+    assert set(TASK_FIELDS) <= shown <= set(ALL_FIELDS)
 
 
 def test_the_tables_name_every_argument_and_option() -> None:

@@ -27,6 +27,7 @@ class Tried:
     :param missing: says what has to be installed first.
     :param auto: what ``mark="auto"`` takes on it; None: no mark is safe there.
     :param why: why it does not take the one before.
+    :param takes_away: the kinds of ``after_transfer``, besides ``keep``, that are safe on it.
     :param gaps: what it cannot do -> why.
     """
 
@@ -36,6 +37,7 @@ class Tried:
     auto: Kind | None
     why: str
     gaps: Mapping[str, str] = field(default_factory=dict)
+    takes_away: tuple[str, ...] = ()
 
     @property
     def modes(self) -> tuple[MarkMode, ...]:
@@ -60,6 +62,7 @@ STORES: dict[str, Tried] = {
             "credentials": "moto takes any",
             "object lock": "it takes no PUT without a checksum, and ours has none yet",
         },
+        ("move", "delete"),
     ),
     "ceph": Tried(
         "Ceph object gateway 16.2",
@@ -80,6 +83,7 @@ STORES: dict[str, Tried] = {
             "object lock": "it takes no PUT without a checksum, and ours has none yet",
             "left uploads": "it says of each upload that it began in 2010",
         },
+        ("delete",),
     ),
     "swift": Tried(
         "OpenStack Swift 2.30, s3api",
@@ -87,7 +91,14 @@ STORES: dict[str, Tried] = {
         SwiftS3Api.missing,
         None,
         "it knows neither If-Match at a copy nor tags (501)",
-        {"tags": "501", "object lock": "it has none"},
+        {
+            "tags": "501",
+            "object lock": "it has none",
+            "`after_transfer` of an object in parts": (
+                "If-Match with its own ETag does not hold: it is delivered, fails, and stays"
+            ),
+        },
+        ("move", "delete"),
     ),
     "rclone": Tried(
         "rclone serve s3",
@@ -107,10 +118,11 @@ STORES: dict[str, Tried] = {
 
 def page() -> list[str]:
     """Return the lines of the tables that docs/stores.md prints."""
-    lines = ['| store | `mark="auto"` takes | since |', "|---|---|---|"]
+    lines = ['| store | `mark="auto"` takes | since | `after_transfer` may be, besides `keep` |', "|---|---|---|---|"]
     for store in STORES.values():
         takes = f"`{store.auto}`" if store.auto else "nothing: the run ends before it delivers anything"
-        lines.append(f"| {store.title} | {takes} | {store.why or 'both conditions of a copy hold'} |")
+        away = ", ".join(f"`{each}`" for each in store.takes_away) or "nothing"
+        lines.append(f"| {store.title} | {takes} | {store.why or 'both conditions of a copy hold'} | {away} |")
     lines += ["| store | what it cannot do | why |", "|---|---|---|"]
     for store in STORES.values():
         lines += [f"| {store.title} | {feature} | {why} |" for feature, why in store.gaps.items()]

@@ -128,12 +128,30 @@ def pushes(*modes: str, **first: Any) -> Callable[[Guarded], Awaitable[None]]:
     return push
 
 
+def takes_away(**settings: str) -> Callable[[Guarded], Awaitable[None]]:
+    async def push(place: Guarded) -> None:
+        for key, body in FILES.items():
+            store = place.put_in_parts if len(body) > PART else place.put
+            store(f"{PREFIX}{key}", body, **({"Tagging": "team=a"} if key in ("one", "two parts") else {}))
+        assert (await place.push_to("b", s3_prefix=PREFIX, **settings)).transferred == len(FILES)
+        assert place.there("b") == FILES
+        place.put(f"{PREFIX}one", b"2", Tagging="team=a")
+        keys = [f"{PREFIX}one", f"{PREFIX}gone"]
+        report = await place.push_to("b", s3_prefix=PREFIX, s3_keys=keys, **settings)
+        assert (report.transferred, report.skipped) == (1, {"deleted": 1})
+        assert place.listed(PREFIX) == []
+
+    return push
+
+
 PULL = ("PullObjects",)
 KEEP = ("PullKeepObjects", "PullKeepBucket")
 RETRY = (*PULL, "LeftUploadsObjects", "LeftUploadsBucket")
 METADATA = ("PushMetadataObjects", "PushMetadataBucket")
 TAG = ("PushTagObjects", "PushTagBucket")
 NONE = ("PushNoneObjects", "PushNoneBucket")
+DELETE = ("PushDeleteObjects", "PushDeleteProbe", "PushDeleteBucket")
+MOVE = (*DELETE, "PushMoveObjects")
 POLICIES: dict[str, tuple[tuple[str, ...], Callable[[Guarded], Awaitable[None]]]] = {
     "pull": (PULL, pulls),
     "pull, keep": (KEEP, keeps),
@@ -141,6 +159,8 @@ POLICIES: dict[str, tuple[tuple[str, ...], Callable[[Guarded], Awaitable[None]]]
     "push, metadata": (METADATA, pushes("auto", "metadata")),
     "push, tag": (TAG, pushes("tag")),
     "push, none": (NONE, pushes("none")),
+    "push, delete": (DELETE, takes_away(after_transfer="delete")),
+    "push, move": (MOVE, takes_away(after_transfer="move", sent_prefix="sent/partner")),
 }
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.done import DoneDirectories
+from airflow_provider_sftp_s3.engine.errors import FileError
 from airflow_provider_sftp_s3.engine.fetch import Fetcher, PulledFile, Uploaded
 from airflow_provider_sftp_s3.engine.globs import Globs
 from airflow_provider_sftp_s3.engine.listing import Tree
@@ -83,7 +84,7 @@ async def test_a_file_that_s3_has_is_moved_and_stamped(
     """With the time of its move."""
     file = put(sftp_server)
     done, _ = done_of(session, opened)
-    assert await done.move(file, "p/a", UPLOADED) == UPLOADED
+    assert await done.move(file, "p/a", UPLOADED, again=False) == UPLOADED
     assert tree_of(sftp_server) == {".done/a": b"123"}
     assert abs((sftp_server.root / ".done/a").stat().st_mtime - time.time()) < 600
 
@@ -95,7 +96,7 @@ async def test_a_file_that_is_deleted_leaves_nothing(
     """Nor does the directory that it passed through."""
     file = put(sftp_server)
     done, _ = done_of(session, opened, after_transfer="delete")
-    assert await done.move(file, "p/a", UPLOADED) == UPLOADED
+    assert await done.move(file, "p/a", UPLOADED, again=False) == UPLOADED
     await done.remove_empty()
     assert list(sftp_server.root.iterdir()) == []
 
@@ -107,11 +108,44 @@ async def test_another_file_that_turns_up_there_is_uploaded_from_there(
     """It took the place of the one that was read in the last moment: nowhere else is it."""
     file = put(sftp_server, content=b"the newest")
     done, _ = done_of(session, opened)
-    uploaded = await done.move(file, "p/a", UPLOADED)
+    uploaded = await done.move(file, "p/a", UPLOADED, again=False)
     assert uploaded is not None
     assert uploaded.read.size == 10
     assert s3.objects(opened.name) == {"p/a": b"the newest"}
     assert tree_of(sftp_server) == {".done/a": b"the newest"}
+
+
+@pytest.mark.usefixtures("knows_the_time")
+@pytest.mark.parametrize("again", [False, True], ids=["taken away", "the connection was lost"])
+async def test_what_lies_there_is_never_put_over_what_s3_has(
+    sftp_server: AsyncsshServer, s3: S3Server, session: SftpSession, opened: Bucket, again: bool
+) -> None:
+    """The file that was read is gone: an older one of its name may be in the done directory, or a newer one."""
+    file = put(sftp_server)
+    (sftp_server.root / "a").rename(sftp_server.root / "gone")
+    put(sftp_server, ".done/a", b"the one before")
+    done, _ = done_of(session, opened)
+    if again:
+        with pytest.raises(FileError, match="look which of the two"):
+            await done.move(file, "p/a", UPLOADED, again=True)
+    else:
+        assert await done.move(file, "p/a", UPLOADED, again=False) == UPLOADED
+    assert s3.objects(opened.name) == {}
+    assert tree_of(sftp_server) == {"gone": b"123", ".done/a": b"the one before"}
+    assert (sftp_server.root / ".done/a").stat().st_mtime == OLD
+
+
+@pytest.mark.usefixtures("knows_the_time")
+async def test_a_file_that_was_moved_before_the_connection_was_lost_is_stamped(
+    sftp_server: AsyncsshServer, s3: S3Server, session: SftpSession, opened: Bucket
+) -> None:
+    file = put(sftp_server)
+    put(sftp_server, ".done/a")
+    (sftp_server.root / "a").unlink()
+    done, _ = done_of(session, opened)
+    assert await done.move(file, "p/a", UPLOADED, again=True) == UPLOADED
+    assert abs((sftp_server.root / ".done/a").stat().st_mtime - time.time()) < 600
+    assert s3.objects(opened.name) == {}
 
 
 async def test_without_the_time_nothing_is_stamped_nor_purged(
@@ -120,7 +154,7 @@ async def test_without_the_time_nothing_is_stamped_nor_purged(
     """S3 has not said it: the move goes on, and a stamp of the worker's clock would be a guess."""
     file = put(sftp_server)
     done, _ = done_of(session, opened, retention=60)
-    await done.move(file, "p/a", UPLOADED)
+    await done.move(file, "p/a", UPLOADED, again=False)
     assert (sftp_server.root / ".done/a").stat().st_mtime == OLD
     assert not done.may_purge(Report("pull", transferred=1))
 

@@ -15,7 +15,7 @@ import pytest
 from airflow_provider_sftp_s3.flows import entries, file
 from airflow_provider_sftp_s3.flows.file import check_flows, load_flows, read_flows
 from airflow_provider_sftp_s3.flows.loader import TextLoader
-from airflow_provider_sftp_s3.flows.settings import FlowsError
+from airflow_provider_sftp_s3.flows.settings import FlowError, FlowsError
 
 pytestmark = pytest.mark.unit
 
@@ -38,14 +38,19 @@ def asked_for(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     return lambda name: monkeypatch.setenv("_AIRFLOW_PARSING_CONTEXT_DAG_ID", name)
 
 
+def good_and_bad(path: Path) -> tuple[dict[str, file.Settings], list[FlowError]]:
+    read = read_flows(path)
+    return read.flows, read.errors
+
+
 def settings_of(path: Path) -> dict[str, Any]:
-    settings, errors = read_flows(path)
+    settings, errors = good_and_bad(path)
     assert errors == []
     return {name: found.flow for name, found in settings.items()}
 
 
 def errors_of(path: Path) -> list[str]:
-    return [str(error) for error in read_flows(path)[1]]
+    return [str(error) for error in read_flows(path).errors]
 
 
 # -- What is broken breaks itself --------------------------------------------------------------------------------------
@@ -85,7 +90,7 @@ def test_an_entry_that_is_no_yaml_breaks_itself(write: Callable[[str], Path], fo
     bad = "".join(f"{indent}{line}\n" if line.strip() else "\n" for line in broken.splitlines())
     for place in range(3):
         several = [*good[:place], bad, *good[place:]]
-        settings, errors = read_flows(write(head + "".join(several) + tail))
+        settings, errors = good_and_bad(write(head + "".join(several) + tail))
         assert sorted(settings) == ["one", "two"]
         (error,) = errors
         assert "flow 'bad': " in str(error)
@@ -110,7 +115,7 @@ def test_anchors_of_good_entries_stand_for_what_they_do(write: Callable[[str], P
     good = "- &base {name: one, direction: pull, sftp_path: /a, s3_bucket: a-bucket}\n"
     bad = "- name: bad\n  options: &fast {concurrency: 4}\n  schedule: @daily\n"
     path = write(good + bad + "- {<<: *base, name: two}\n- {<<: *base, name: three, options: *fast}\n")
-    settings, errors = read_flows(path)
+    settings, errors = good_and_bad(path)
     assert sorted(settings) == ["one", "two"]
     assert [error.flow for error in errors] == ["bad", "three"]
     assert "undefined alias 'fast'" in str(errors[1])
@@ -180,7 +185,7 @@ def test_the_same_problem_of_a_hundred_flows_is_told_once(write: Callable[[str],
         f"- {{name: '{{p}}', for_each: {{p: [{partners}]}}, direction: pull, s3_bucket: a-bucket, shedule: x, "
         "retries: '{p}', sftp_path: /a}\n" + GOOD % "p7"
     )
-    settings, errors = read_flows(path)
+    settings, errors = good_and_bad(path)
     assert list(settings) == ["p7"]
     assert len(errors) == 100, "each has a wrong number of retries of its own"
     path.write_text(path.read_text().replace("retries: '{p}', ", ""))
@@ -207,14 +212,14 @@ def test_the_same_problem_of_a_hundred_flows_is_told_once(write: Callable[[str],
 )
 def test_a_wrong_for_each_says_what_is_allowed(write: Callable[[str], Path], entry: str, says: str) -> None:
     path = write(f"- {{{entry}, direction: pull, sftp_path: /a, s3_bucket: a-bucket}}\n" + GOOD % "two")
-    settings, errors = read_flows(path)
+    settings, errors = good_and_bad(path)
     assert list(settings) == ["two"]
     assert says in str(errors[0])
 
 
 def test_two_values_that_make_one_name_make_one_flow(write: Callable[[str], Path]) -> None:
     path = write("- {name: '{p}', for_each: {p: [a, b, a]}, direction: pull, sftp_path: /a, s3_bucket: a-bucket}\n")
-    settings, errors = read_flows(path)
+    settings, errors = good_and_bad(path)
     assert sorted(settings) == ["a", "b"]
     assert "flow 'a': name: 'a' is not allowed: a flow above has it" in str(errors[0])
 
@@ -227,7 +232,7 @@ def test_a_task_makes_the_dag_that_airflow_asks_for_and_no_other(
     write: Callable[[str], Path], asked_for: Callable[[str], None], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write(EACH + "".join([GOOD % "one", GOOD % "bad one", "- name: two\n  schedule: @x\n", GOOD % "two"]))
-    whole = read_flows(path)[0][name].flow
+    whole = read_flows(path).flows[name].flow
     monkeypatch.setattr(file, "build", lambda flow: flow)
     asked_for(name)
     assert load_flows(path).dags == {name: whole}
@@ -255,7 +260,7 @@ def test_a_name_is_written_out(write: Callable[[str], Path], name: str) -> None:
     """Or the text of its entry could not be told from the others'."""
     text = f"- {{name: {name}, direction: pull, sftp_path: /a, s3_bucket: a-bucket}}\n"
     above = "- {name: other, sftp_path: &n flow, direction: pull, s3_bucket: abc}\n" if "*" in name else ""
-    settings, errors = read_flows(write(above + text))
+    settings, errors = good_and_bad(write(above + text))
     if "&" in name:
         assert list(settings) == ["flow"]
     else:
@@ -285,9 +290,9 @@ POLICY = """
 def task_policy(task):
     if task.owner == "airflow" and task.dag.dag_id != "no_owner_wanted":
         raise ValueError("each task must have an owner")
-    task.owner = task.owner + "!"
 
 def dag_policy(dag):
+    dag.description = (dag.description or "") + "!"
     if "skip" in dag.dag_id:
         from airflow.exceptions import AirflowClusterPolicySkipDag
         raise AirflowClusterPolicySkipDag("not here")
@@ -300,9 +305,9 @@ try:
 except ImportError:
     from airflow.models.dagbag import DagBag
 bag = DagBag(sys.argv[1])
-owners = {name: sorted({task.owner for task in dag.tasks}) for name, dag in bag.dags.items()}
+described = {name: dag.description for name, dag in bag.dags.items()}
 errors = {name.split("/")[-1]: text for name, text in bag.import_errors.items()}
-print(json.dumps({"owners": owners, "errors": errors}))
+print(json.dumps({"described": described, "errors": errors}))
 """
 
 
@@ -315,7 +320,7 @@ def test_a_flow_that_a_cluster_policy_refuses_is_refused_alone(tmp_path: Path, z
     (home / "config").mkdir(parents=True)
     dags.mkdir()
     (home / "config/airflow_local_settings.py").write_text(POLICY)
-    with_owner = "- {name: %s, direction: push, sftp_path: /a, s3_bucket: a-bucket, owner: me}\n"
+    with_owner = "- {name: %s, direction: push, sftp_path: /a, s3_bucket: a-bucket, owner: me, description: mine}\n"
     flows = with_owner % "good" + GOOD % "refused" + with_owner % "skip_me"
     ours = Path(__file__).parents[2] / "dags"
     contents = {each.name: each.read_text() for each in ours.glob("*.py")} | {"flows.yaml": flows}
@@ -333,7 +338,7 @@ def test_a_flow_that_a_cluster_policy_refuses_is_refused_alone(tmp_path: Path, z
         text=True,
     )
     found = json.loads(done.stdout.splitlines()[-1])
-    assert found["owners"] == {"good": ["me!"]}
+    assert found["described"] == {"good": "mine!"}
     ((name, error),) = found["errors"].items()
     assert name == "sftp_s3_flows_check.py"
     assert "flow 'refused': ValueError: each task must have an owner" in error

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from airflow_provider_sftp_s3.engine.options import TransferOptions
 from airflow_provider_sftp_s3.flows import FlowsFileError, values
 from airflow_provider_sftp_s3.flows.dag import flow_dag
-from airflow_provider_sftp_s3.flows.fields import FIELDS
+from airflow_provider_sftp_s3.flows.fields import FIELDS, RUN_FIELDS
 from airflow_provider_sftp_s3.flows.file import check_flows, load_flows
 from airflow_provider_sftp_s3.flows.params import CHANGEABLE
 from airflow_provider_sftp_s3.flows.settings import FlowError, FlowsError, parse_flow
@@ -392,7 +392,7 @@ def test_what_a_flow_does_not_say_is_left_to_the_operators() -> None:
 
     (pull,) = flow_dag(PULL).tasks
     alone = SftpTreeToS3Operator(task_id="pull", sftp_path="/outgoing", s3_bucket="a-bucket")
-    for name in set(FIELDS["pull"]) & set(vars(alone)) - {"retries", "retry_delay", "start_date", *CHANGEABLE}:
+    for name in set(FIELDS["pull"]) & set(vars(alone)) - {*RUN_FIELDS, *CHANGEABLE}:
         assert getattr(pull, name) == getattr(alone, name), name
 
 
@@ -432,7 +432,7 @@ def test_a_push_flow_waits_lists_and_pushes_batches() -> None:
     assert (rendered(dag, "batch_files", listing), rendered(dag, "max_batches", listing)) == ("50", "1000")
     assert push.max_active_tis_per_dag == 3
     assert push.map_index_template == "{{ task.batch }}", "bounded, see test_templates.py"
-    assert push.retries == 5
+    assert (push.retries, push.retry_delay) == (7, timedelta(minutes=1)), "two hours in all, and soon at first"
     assert dag.max_active_runs == 1
     assert dag.max_consecutive_failed_dag_runs == 30
 

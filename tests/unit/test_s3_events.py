@@ -129,3 +129,28 @@ def test_any_json_is_taken_or_refused(message: Any) -> None:
         keys(json.dumps(message))
     except ValueError as refused:
         assert str(refused).startswith("no message of S3's")  # noqa: PT017
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        None,
+        "text",
+        {},
+        {"payload": None},
+        {"payload": [1]},
+        {"payload": {"message_batch": None}},
+        {"payload": {"message_batch": [None, "x", {}, {"Body": None}, {"Body": 5}, {"Body": "{"}]}},
+    ],
+)
+def test_an_event_of_any_shape_costs_no_other_ones(extra: Any) -> None:
+    """Whoever may write to Airflow's API may make events of the queue's asset."""
+    from types import SimpleNamespace
+
+    from airflow_provider_sftp_s3.operators.s3_unsynced import S3ListAnnouncedOperator
+
+    good = {"payload": {"message_batch": [{"Body": json.dumps({"Records": [record("a")]})}]}}
+    events = [SimpleNamespace(extra=extra), SimpleNamespace(extra=good)]
+    operator = S3ListAnnouncedOperator(task_id="list", s3_bucket="a-bucket")
+    found = operator._announced({"triggering_asset_events": {"queue": events}})
+    assert [each.key for each in found] == ["a"]

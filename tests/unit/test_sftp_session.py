@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 
 import pytest
 
@@ -198,3 +199,39 @@ async def test_a_refusal_names_the_file(sftp_server: AsyncsshServer, session: Sf
     sftp_server.fault = Refuses(("LSTAT",))
     with pytest.raises(ServerRefused, match=r"/secret.*refused by the test"):
         await session.lstat(b"/secret")
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait until something is so that the server, in its own thread, sees by and by."""
+    for _ in range(3000):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    pytest.fail("it is never so")
+
+
+async def test_a_connection_that_is_opened_when_the_run_ends_is_closed(sftp_server: AsyncsshServer) -> None:
+    """By a request that nobody waits for any more: what it opens, nobody else would close."""
+    async with SftpSession(server_of(sftp_server), TransferOptions(conn_timeout=5, idle_timeout=5)) as session:
+        (await session.live()).lose("cut by the test")
+        late = [asyncio.create_task(session.exists(b"/a")) for _ in range(2)]
+        await asyncio.sleep(0)
+    for each in late:
+        with pytest.raises(ConnectionFailed, match="the run has ended"):
+            await each
+    await until(lambda: not sftp_server.connections)
+
+
+async def test_who_is_cancelled_while_it_waits_hangs_up(sftp_server: AsyncsshServer) -> None:
+    """A second time, while the last requests of a cancelled run are awaited."""
+
+    async def run() -> None:
+        async with SftpSession(server_of(sftp_server), TransferOptions(conn_timeout=5, idle_timeout=5)) as session:
+            sftp_server.fault = NeverAnswers(("REMOVE",))
+            session.later(session.remove(b"/a"))
+
+    task = asyncio.create_task(run())
+    await until(lambda: sftp_server.requests["REMOVE"])
+    task.cancel()
+    await asyncio.wait({task})
+    await until(lambda: not sftp_server.connections)

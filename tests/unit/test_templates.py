@@ -235,3 +235,63 @@ def test_any_map_index_template_is_bounded(template: str, long: bool, native: bo
     assert len(label) <= MAX_LABEL
     assert (len(unbounded) > MAX_LABEL) == long
     assert label == (unbounded[: MAX_LABEL - 3] + "..." if long else unbounded)
+
+
+# ------------------------------------------------------------------------------------------ numbers, durations, choices
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("min_age", "90", 90),
+        ("min_age", "1h30m", 5400),
+        ("min_age", " 0 ", 0),
+        ("retention", "7d", 7 * 86400),
+        ("retention", "None", None),
+        ("retention", "never", None),
+        ("retention", "", None),
+        ("max_files", " 10 ", 10),
+        ("max_files", "None", None),
+        ("max_bytes", "500 MB", 500_000_000),
+        ("max_bytes", "", None),
+    ],
+)
+def test_the_text_of_a_number_is_the_number(name: str, text: str, value: float | None) -> None:
+    from airflow_provider_sftp_s3.engine.settings import PullSettings
+    from airflow_provider_sftp_s3.hooks.arguments import settings_of
+
+    settings = settings_of(PullSettings, {"sftp_path": "/a", name: text})
+    assert getattr(settings, name) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("min_age", ""),
+        ("min_age", "None"),
+        ("min_age", "-5"),
+        ("retention", "a week"),
+        ("max_files", "0"),
+        ("max_files", "1.5"),
+        ("max_bytes", "0"),
+        ("max_bytes", "much"),
+        ("after_transfer", "None"),
+        ("done_dir", "a/b"),
+        ("mark", ""),
+    ],
+)
+def test_the_text_of_no_number_is_named(name: str, text: str) -> None:
+    """No min_age is not a min_age of 0: files that are still written would be taken."""
+    from airflow_provider_sftp_s3.engine.errors import ConfigurationError
+    from airflow_provider_sftp_s3.engine.settings import PullSettings, PushSettings
+    from airflow_provider_sftp_s3.hooks.arguments import settings_of
+
+    with pytest.raises(ConfigurationError, match=f"{name} must be"):
+        settings_of(PushSettings if name == "mark" else PullSettings, {"sftp_path": "/a", name: text})
+
+
+def test_a_min_age_that_is_none_moves_nothing() -> None:
+    from airflow_provider_sftp_s3.engine.errors import ConfigurationError
+
+    with pytest.raises(ConfigurationError, match="min_age is None"):
+        rendered("pull", {"x": None}, min_age="{{ x }}").refuse_none()

@@ -133,6 +133,10 @@ class Naming(NamedTuple):
             return REASON
         return REASON_OF_0_1 if self._old_hash(key) in names else None
 
+    def names_others(self, version: Version, tags: Mapping[str, str]) -> bool:
+        """Say whether a version that is not synced to the destination is marked as synced to another one."""
+        return bool(_listed(version, SYNCED_TO) or _tokens(version, tags))
+
     def tag_added_to(self, key: str, version: Version, tags: Mapping[str, str]) -> str:
         """Return the value of the tag that marks a version, with the destinations that its tag names already."""
         tokens = dict.fromkeys([*_tokens(version, tags), self.token(key)])
@@ -183,7 +187,7 @@ class Marks:
         *,
         remark: Callable[[str], None] = lambda _: None,
         for_good: bool = False,
-        learned: Callable[[Fact], None] = lambda _: None,
+        learned: Callable[[Fact], None] | None = None,
     ) -> None:
         self.bucket = bucket
         self.mode = mode
@@ -443,10 +447,13 @@ class Marks:
     # --- what is learned
 
     def _learn(self, key: str, version: Version, tags: Mapping[str, str] | None = None) -> None:
-        self._learned(Fact.of(key, version, [*names_in_metadata(version), *_tokens(version, tags or {})]))
+        if self._learned is not None:
+            self._learned(Fact.of(key, version, [*names_in_metadata(version), *_tokens(version, tags or {})]))
 
     def _learn_copy(self, key: str, version: Version, copied: Answer) -> None:
         """Learn of the version that a mark has made of another one. Where S3 does not say which, the next run asks."""
+        if self._learned is None:
+            return
         with contextlib.suppress(ValueError):
             result = s3_xml.parse(copied.body, "CopyObjectResult")
             marked = version._replace(metadata=self.naming.added_to(key, version))

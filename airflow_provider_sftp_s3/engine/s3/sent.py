@@ -50,8 +50,8 @@ _NEEDS = {
     "move": (
         "after_transfer='move' needs s3:DeleteObject and s3:GetObject beneath s3_prefix, s3:PutObject beneath "
         "sent_prefix and for .sftp-s3/probe beneath s3_prefix, and s3:ListBucket, without which a name that is not "
-        "there says 403; for an object with tags s3:GetObjectTagging and s3:PutObjectTagging; with KMS kms:Decrypt and "
-        "kms:GenerateDataKey"
+        "there says 403; for an object with tags s3:GetObjectTagging beneath both prefixes and s3:PutObjectTagging "
+        "beneath sent_prefix; with KMS kms:Decrypt and kms:GenerateDataKey"
     ),
 }
 _KEEP = "after_transfer='keep' leaves the objects where they are, and marks them"
@@ -207,8 +207,9 @@ class Sent:
             copy = await self.bucket.head(place)
             if copy is None or copy.tags < version.tags:
                 raise StorageError(
-                    f"{self.bucket.uri_of(key)} is not moved, since the S3 store loses its tags: exclude what has "
-                    f"tags, or change the setting. after_transfer='delete' copies nothing; {_KEEP}"
+                    f"{self.bucket.uri_of(key)} is not moved, since its copy does not show all of its tags: the S3 "
+                    "store loses them, or s3:GetObjectTagging is missing beneath sent_prefix. Allow that, exclude what "
+                    f"has tags, or change the setting. after_transfer='delete' copies nothing; {_KEEP}"
                 )
         return bare(s3_xml.text_of(result, "ETag"))
 

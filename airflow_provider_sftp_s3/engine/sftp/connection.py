@@ -128,15 +128,17 @@ class Channel(asyncssh.SSHClientSession[bytes]):
 
     async def close(self) -> None:
         """End the connection: politely where the server goes along, at once where it does not. Never raises."""
-        if self.sftp.lost is None:
-            self._channel.close()
-            self._connection.close()
-            with contextlib.suppress(TimeoutError, asyncssh.Error, OSError):
-                await asyncio.wait_for(self._connection.wait_closed(), 0.5)
-        self._connection.abort()
-        self.sftp.lose("closed")
-        if self._proxy is not None:
-            await self._proxy.end()
+        try:
+            if self.sftp.lost is None:
+                self._channel.close()
+                self._connection.close()
+                with contextlib.suppress(TimeoutError, asyncssh.Error, OSError):
+                    await asyncio.wait_for(self._connection.wait_closed(), 0.5)
+        finally:
+            self._connection.abort()
+            self.sftp.lose("closed")
+            if self._proxy is not None:
+                await self._proxy.end()
 
 
 async def connect(server: SftpServer, timeout: float, number: int) -> Channel:

@@ -69,6 +69,7 @@ class SftpSession:
         self._link: Link | None = None
         self._opening = asyncio.Lock()
         self._opened = 0
+        self._ended = False
         self._failures = 0
         self._refused: ConnectionFailed | None = None
         self._farewells: set[asyncio.Future[Any]] = set()
@@ -94,12 +95,15 @@ class SftpSession:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._farewells:
-            await asyncio.wait(self._farewells, timeout=FAREWELL_SECONDS)
-        if self._link is not None:
-            await self._link.close()
-        for farewell in self._farewells:
-            farewell.cancel()
+        try:
+            if self._farewells:
+                await asyncio.wait(self._farewells, timeout=FAREWELL_SECONDS)
+        finally:  # whoever is tired of waiting
+            self._ended = True
+            if self._link is not None:
+                await self._link.close()
+            for farewell in self._farewells:
+                farewell.cancel()
 
     async def live(self) -> SftpProtocol:
         """Return a connection that is not known to be lost; open one where there is none, within `conn_timeout`."""
@@ -109,6 +113,8 @@ class SftpSession:
         async with self._opening:
             if self._link is not None and self._link.sftp.lost is None:
                 return self._link.sftp
+            if self._ended:
+                raise ConnectionFailed("the run has ended")
             if self._failures > failures:  # in vain, while this one stood in the queue: once is enough
                 raise ConnectionFailed(f"{self.server.host}:{self.server.port} could not be reached again")
             if self._link is not None:
@@ -118,6 +124,9 @@ class SftpSession:
             except ConnectionFailed:
                 self._failures += 1
                 raise
+            if self._ended:  # meanwhile, and nobody would close it
+                await channel.close()
+                raise ConnectionFailed("the run has ended")
             self._link = Link(channel, self.options.idle_timeout)
             return self._link.sftp
 

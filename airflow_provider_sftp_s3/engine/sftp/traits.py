@@ -10,7 +10,20 @@ What has been learned of a server in this run, and what is done about it.
 | directories want a mode | MKDIR fails without attributes, and works with them | MKDIR has them from then on |
 | handles repeat | an OPEN gives a handle that is open already | a new session, where one file is open at a time |
 
-The number of files that the server opens at once is in :mod:`~airflow_provider_sftp_s3.engine.sftp.handles`.
+What shows with a single file is dealt with where that file is:
+
+| oddity | how it is seen | what is done |
+|---|---|---|
+| few open files | OPEN is refused, and works when another file is closed | others wait: `handles` |
+| sizes unknown or too small | the READ that should show the end | `whole`, `fetch`: to the end, looked at twice |
+| an error for an end | where all sizes agree | `fetch`: it is the end |
+| no FSTAT | it is refused, or has no size | `file`: the name is asked, after CLOSE if need be |
+| one size by name, one by handle | what was moved is never what was read | `done`: read from there, between two looks |
+| RENAME sets the mtime | what was moved has its size, and another mtime | `done`: read once more from there |
+| mtimes do not stick | one that is set is not there | `done`: nothing is purged |
+| one name for several | a file is there under a name that is alike | `engine.naming`: the second fails |
+| modes without type, no STAT | as they come | `protocol`, `session`: it is listed, or opened |
+| READDIR fails behind its end | as it comes | `session`: what came ahead of it counts |
 """
 
 from __future__ import annotations
