@@ -310,6 +310,7 @@ async def two_of_one_name(engine: Engine, **settings: Any) -> TransferError:
     return error.value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mark", ["metadata", "tag", "none"])
 @pytest.mark.parametrize("given", [True, False], ids=["keys", "prefix"])
 @pytest.mark.parametrize("concurrency", [1, 64])

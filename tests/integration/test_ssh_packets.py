@@ -152,6 +152,7 @@ def with_server_setting(monkeypatch: pytest.MonkeyPatch, **settings: Any) -> Non
     monkeypatch.setattr(support, "server_of", lambda server: dataclasses.replace(server_of(server), **settings))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("cipher", "ours"),
     [
@@ -197,6 +198,7 @@ async def test_compression(
     assert not here.taken
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lacks", ["_OF_CONNECTION", "_OF_CIPHER", "_OF_CHANNEL"])
 async def test_an_asyncssh_that_is_not_known(
     sftp_server: AsyncsshServer,

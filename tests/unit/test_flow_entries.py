@@ -311,6 +311,7 @@ print(json.dumps({"described": described, "errors": errors}))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zipped", [False, True])
 def test_a_flow_that_a_cluster_policy_refuses_is_refused_alone(tmp_path: Path, zipped: bool) -> None:
     """As an import error of the check file; what a policy changes, it changes once."""
