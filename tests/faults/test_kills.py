@@ -222,15 +222,21 @@ def fastest_server(tmp_path: Path) -> Iterator[SftpServer]:
 @pytest.mark.parametrize("shard", SHARDS)
 @pytest.mark.parametrize("kind", ["pull", *PUSHES])
 def test_killed_at_each_step(sftp_server: AsyncsshServer, s3: S3Server, bucket: str, kind: str, shard: int) -> None:
-    """Before each request is carried out, and when it has been: a run has about 100 of them."""
+    """
+    Before each request is carried out, and when it has been: a run has about 100 of them.
+
+    With less than the whole length, at some of them, others with each seed.
+    """
     sweep = Sweep(kind, sftp_server, s3, bucket)
     sweep.prepare()
     sftp_server.fault = counts = KillsAt(s3)
     with sweep.run() as run:
         run.go()
         assert run.report(PATIENCE)["transferred"] == len(FILES)
-    points = [(step, applied) for step in range(counts.steps) for applied in (False, True)]
-    for step, applied in points[shard :: len(SHARDS)]:
+    points = [(step, applied) for step in range(counts.steps) for applied in (False, True)][shard :: len(SHARDS)]
+    if table.LONG < 1:
+        points = table.chance("steps", kind, shard).sample(points, round(len(points) * table.LONG))
+    for step, applied in points:
         for _ in range(max(1, round(table.LONG))):
             s3._before.clear()
             s3._after.clear()
@@ -251,7 +257,7 @@ def test_killed_at_each_step(sftp_server: AsyncsshServer, s3: S3Server, bucket: 
             sweep.check_after_kill()
             sweep.retry()
     table.cases(sweep.kills)
-    assert sweep.kills >= 0.9 * len(points[shard :: len(SHARDS)])
+    assert sweep.kills >= 0.8 * len(points)
 
 
 def _sets(begun: threading.Event) -> Hook:
