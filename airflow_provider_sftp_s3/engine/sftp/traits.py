@@ -7,6 +7,7 @@ What has been learned of a server in this run, and what is done about it.
 | answers are whole | no READ has brought less than was asked for | files are closed along with their last READ |
 | no posix-rename | it is not announced, or never worked, and RENAME does | RENAME; what is in the way is moved aside |
 | no fsync | it is not announced, or has failed and never worked | files are published without it |
+| no exclusive OPEN | no file was ever made with EXCL, and one is without it | new files are opened without it |
 | directories want a mode | MKDIR fails without attributes, and works with them | MKDIR has them from then on |
 
 The number of files that the server opens at once is in :mod:`~airflow_provider_sftp_s3.engine.sftp.handles`.
@@ -32,6 +33,7 @@ class Traits:
         #: None until they have worked
         self.has_posix_rename: bool | None = None
         self.has_fsync: bool | None = None
+        self.has_exclusive_open: bool | None = None
         self.directories_want_mode = False
 
     def outlive_close(self, path: bytes, *, is_openssh: bool) -> bool:
