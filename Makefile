@@ -68,4 +68,4 @@ package: $(STAMP)  ## wheel and sdist in dist/, the wheel built from the sdist
 	$(BIN)/twine check --strict dist/*
 
 clean:
-	rm -rf $(VENV) .demo .matrix build dist
+	rm -rf $(VENV) .demo .matrix .servers build dist

@@ -9,6 +9,7 @@ from typing import Any
 
 import asyncssh
 import pytest
+from asyncssh.constants import FXF_EXCL as EXCL
 from asyncssh.constants import FXF_TRUNC as TRUNC
 from asyncssh.constants import FXF_WRITE as WRITE
 
@@ -471,6 +472,7 @@ ODD: dict[str, tuple[Callable[[], Fault], int]] = {
     "mode without type": (lambda: faulty.ModeWithoutType(longname=True), 0),
     "mode without type, bare longname": (faulty.ModeWithoutType, 0),
     "open for writing wants TRUNC": (lambda: WantsTrunc(), 0),
+    "open for writing takes no EXCL": (lambda: TakesNoExcl(), 0),
     "no fstat": (lambda: faulty.Refuses(("FSTAT",)), 0),
     "mkdir wants a mode": (faulty.MkdirWantsMode, 0),
     "stat is denied": (lambda: faulty.Refuses(("STAT",)), 0),
@@ -487,6 +489,15 @@ class WantsTrunc(Fault):
     async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
         if request.name == "OPEN" and request.flags & WRITE and not request.flags & TRUNC:
             raise asyncssh.SFTPFailure("flags that make no sense")
+        return await proceed()
+
+
+class TakesNoExcl(Fault):
+    """A file that is to be opened must be there, but with just the flags that a file is usually made with (npm)."""
+
+    async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
+        if request.name == "OPEN" and request.flags & EXCL:
+            raise asyncssh.SFTPNoSuchFile("No such file")
         return await proceed()
 
 

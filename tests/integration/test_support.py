@@ -20,13 +20,18 @@ from tests.conftest import require
 from tests.support import faulty_sftp as faulty
 from tests.support.airflow_env import airflow_connections, run_dag, xcom
 from tests.support.s3_server import ACCESS_KEY, REGION, SECRET_KEY, RcloneS3Server, S3Request, S3Server
-from tests.support.sftp_servers import AsyncsshServer, Fault, OpenSshServer, SftpServer
+from tests.support.sftp_servers import AsyncsshServer, Fault, OpenSshServer, SftpServer, free_port
 
 pytestmark = pytest.mark.integration
 
 
 class TestSftpServers:
     """What holds for all of them."""
+
+    def test_a_free_port_is_given_once(self) -> None:
+        """A server that wants two of them gets two."""
+        ports = [free_port() for _ in range(1000)]
+        assert len(set(ports)) == 1000
 
     async def test_files_can_be_written_listed_and_renamed(self, any_sftp_server: SftpServer) -> None:
         """A file that a client writes and renames lies beneath ``root``."""

@@ -1,7 +1,7 @@
 """
 What a transfer needs of a server, on every real one that can be had: ``make servers``.
 
-What one of them cannot do is declared in :data:`GAPS`, with its reason.
+What one of them cannot do is declared in :data:`~tests.servers.tried.TRIED`, with its reason.
 """
 
 from __future__ import annotations
@@ -29,34 +29,11 @@ from tests.faults.harness import (
     run_push,
     write_tree,
 )
+from tests.servers.tried import TRIED, Feature, Tried
 from tests.support.s3_server import S3Request, S3Server
-from tests.support.sftp_servers import (
-    AsyncsshServer,
-    ErlangSftpServer,
-    OpenSshServer,
-    ProftpdServer,
-    RcloneSftpServer,
-    SftpServer,
-)
+from tests.support.sftp_servers import SftpServer
 
 pytestmark = pytest.mark.servers
-
-SERVERS: dict[str, type[SftpServer]] = {
-    "OpenSSH": OpenSshServer,
-    "ProFTPD mod_sftp": ProftpdServer,
-    "rclone serve sftp": RcloneSftpServer,
-    "asyncssh": AsyncsshServer,
-    "Erlang/OTP sftpd": ErlangSftpServer,
-}
-#: what a server needs of a run
-OPTIONS: dict[str, dict[str, Any]] = {
-    # It gives one handle to several files from the third one on that is open.
-    "Erlang/OTP sftpd": {"concurrency": 1},
-}
-#: server -> what it cannot do -> why
-GAPS: dict[str, dict[str, str]] = {
-    "Erlang/OTP sftpd": {"emoji": "a name with a character above U+FFFF in a directory ends the session"},
-}
 
 FILES = {
     "empty": b"",
@@ -64,16 +41,18 @@ FILES = {
     "Grüße aus Köln.txt": os.urandom(70_000),
     "📦": b"emoji",
     "blanks and 'quotes' \"too\"": b"quoted",
+    "l" * 251 + ".txt": b"a name of 255 bytes",
+    "/".join("123456789") + "/*?[a]{b};$c&|<>#%2F+~^": b"deep, and a shell's words",
     "sub/two MiB": os.urandom(2 * MiB + 1),
     "sub/deep/er/thirty MiB": os.urandom(30 * MiB + 7),
     **{f"many/{number:03}": b"%d" % number for number in range(300)},
 }
 
 
-@pytest.fixture(params=SERVERS)
+@pytest.fixture(params=TRIED, ids=lambda tried: tried.kind.__name__)
 def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SftpServer]:
     """Each server in turn; one that is not installed is skipped, or fails if REQUIRE_ALL_SERVERS=1."""
-    kind = SERVERS[request.param]
+    kind = request.param.kind
     require(kind.available(), kind.missing())
     with kind(tmp_path / "sftp") as started:
         (started.root / "in").mkdir()
@@ -81,19 +60,19 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SftpServe
         yield started
 
 
-def needs(server: SftpServer, feature: str) -> None:
+def tried(server: SftpServer) -> Tried:
+    return next(each for each in TRIED if type(server) is each.kind)
+
+
+def needs(server: SftpServer, feature: Feature) -> None:
     """End the test where the server is declared to lack a feature."""
-    if reason := GAPS.get(name_of(server), {}).get(feature):
+    if reason := tried(server).gaps.get(feature):
         pytest.xfail(reason)
 
 
 def files_of(server: SftpServer) -> dict[str, bytes]:
     """Return the files that a server is given: those whose names it takes."""
-    return {name: data for name, data in FILES.items() if name != "📦" or "emoji" not in GAPS.get(name_of(server), {})}
-
-
-def name_of(server: SftpServer) -> str:
-    return next(name for name, kind in SERVERS.items() if type(server) is kind)
+    return {name: data for name, data in FILES.items() if name != "📦" or "emoji" not in tried(server).gaps}
 
 
 async def pulled(server: SftpServer, s3: S3Server, bucket: str, **settings: Any) -> Ran:
@@ -108,7 +87,7 @@ async def pushed(server: SftpServer, s3: S3Server, bucket: str, **settings: Any)
 
 def _with_login(server: SftpServer, settings: Mapping[str, Any]) -> dict[str, Any]:
     login = {"password": server.password} | ({"private_key": None} if server.password else {})
-    return {"login": login, **OPTIONS.get(name_of(server), {}), **settings}
+    return {"login": login, **tried(server).options, **settings}
 
 
 async def test_pull_and_move(server: SftpServer, s3: S3Server, bucket: str) -> None:
@@ -159,9 +138,10 @@ async def test_retention(server: SftpServer, s3: S3Server, bucket: str) -> None:
     (await pulled(server, s3, bucket, retention=3600.0)).done()
     assert (await pulled(server, s3, bucket, retention=3600.0)).done().purged == 0
     done = server.root / "in" / ".done" / "a"
+    assert done.exists()
+    needs(server, "retention")
     assert time.time() - done.stat().st_mtime < 600
     make_old(done, 7200)
-    needs(server, "retention")
     assert (await pulled(server, s3, bucket, retention=3600.0)).done().purged == 1
     assert not done.exists()
 
@@ -175,6 +155,28 @@ async def test_push(server: SftpServer, s3: S3Server, bucket: str) -> None:
     assert read_tree(server.root / "out") == {**files, "of theirs": b"theirs"}
     assert marked_keys(bucket) == set(files)
     assert (await pushed(server, s3, bucket)).done().transferred == 0
+
+
+@pytest.mark.parametrize("after_transfer", ["move", "delete"])
+async def test_a_file_that_is_replaced_meanwhile(
+    server: SftpServer, s3: S3Server, bucket: str, after_transfer: str
+) -> None:
+    """While S3 takes it, a newer one gets its name: S3 has that in the end, whatever it is called at the server."""
+    place = server.root / "in" / "victim"
+    write_tree(server.root / "in", {"victim": b"the old one", "other": b"other"})
+
+    @s3.before
+    def replace(request: S3Request) -> None:
+        if request.method == "PUT" and request.key == "victim" and place.exists() and place.read_bytes() != b"newer":
+            fresh = place.with_name(".fresh")
+            fresh.write_bytes(b"newer")
+            fresh.replace(place)
+
+    await pulled(server, s3, bucket, after_transfer=after_transfer)
+    (await pulled(server, s3, bucket, after_transfer=after_transfer)).done()
+    assert s3.objects(bucket) == {"victim": b"newer", "other": b"other"}
+    left = {".done/victim": b"newer", ".done/other": b"other"} if after_transfer == "move" else {}
+    assert read_tree(server.root / "in") == left
 
 
 @pytest.mark.parametrize("pulls", [True, False], ids=["pull", "push"])

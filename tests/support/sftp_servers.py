@@ -6,6 +6,8 @@ Four servers with one face (:class:`SftpServer`), so that a test can be run agai
 * :class:`OpenSshServer` is Debian's ``sshd``: what most partners run. It can be paused like a machine that hangs.
 * :class:`ProftpdServer` is Debian's ProFTPD with its mod_sftp.
 * :class:`RcloneSftpServer` is ``rclone serve sftp``.
+
+Erlang's is here too, and more are in ``more_sftp_servers.py``: not all of it works on those.
 """
 
 from __future__ import annotations
@@ -47,10 +49,17 @@ START_TIMEOUT = 10.0
 """Seconds a server may take to come up, or down: far more than any of them needs."""
 
 
+_given: set[int] = set()
+
+
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that the kernel says is free."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
+    """Return a port of 127.0.0.1 that the kernel says is free, another one each time: a server may want two."""
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            port = int(probe.getsockname()[1])
+        if port not in _given:
+            _given.add(port)
+            return port
 
 
 def rclone() -> str | None:
@@ -485,6 +494,9 @@ class OpenSshServer(SftpServer):
     :param config: more lines for ``sshd_config``; the first one that names a setting wins, so these come first.
     """
 
+    subsystem = "internal-sftp"
+    """The command that serves SFTP."""
+
     def __init__(self, root: Path, *, config: str = "") -> None:
         super().__init__(root.resolve())
         self.port = free_port()
@@ -509,7 +521,7 @@ StrictModes no
 UsePAM no
 UseDNS no
 PidFile none
-Subsystem sftp internal-sftp
+Subsystem sftp {self.subsystem}
 """)
 
     @staticmethod
@@ -580,7 +592,7 @@ Subsystem sftp internal-sftp
 # ------------------------------------------------------------------------------------------- ProFTPD's and rclone's
 
 
-class _Daemon(SftpServer):
+class Daemon(SftpServer):
     """A server that is one command in a process group of its own; key login only."""
 
     def __init__(self, root: Path) -> None:
@@ -619,7 +631,7 @@ class _Daemon(SftpServer):
             self._process = None
 
 
-class ProftpdServer(_Daemon):
+class ProftpdServer(Daemon):
     """ProFTPD with mod_sftp, run by and for the current user. Paths are this machine's own: there is no chroot."""
 
     def __init__(self, root: Path) -> None:
@@ -680,7 +692,7 @@ SFTPAuthorizedUserKeys file:{keys}
         return [str(self._proftpd()), "--nodaemon", "--config", str(self._config)]
 
 
-class RcloneSftpServer(_Daemon):
+class RcloneSftpServer(Daemon):
     """``rclone serve sftp`` of a local directory, which clients see as ``/``."""
 
     username = "user"
@@ -715,7 +727,7 @@ class RcloneSftpServer(_Daemon):
             urllib.request.urlopen(f"http://{self._control}/vfs/forget", data=b"", timeout=START_TIMEOUT).close()
 
 
-class ErlangSftpServer(_Daemon):
+class ErlangSftpServer(Daemon):
     """Erlang/OTP's sftpd, which clients see as ``/``; password login only. It allows 100 open files a session.
 
     It gives one handle to all files from the third on that are open at once.

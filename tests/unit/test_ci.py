@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.more_sftp_servers import NODE_MODULES, NODE_PACKAGES
+
 REPOSITORY = Path(__file__).parents[2]
 RUN = REPOSITORY / ".ci/run"
 
@@ -32,6 +34,11 @@ def test_there_is_room_for_more_suites() -> None:
     """All budgets together are 53 minutes at most: the rest of the hour is for what has to be installed."""
     assert sum(suites().values()) <= 53 * 60
     assert suites()["test"] <= 4 * 60
+
+
+def test_npm_installs_what_the_tests_look_for() -> None:
+    assert f"--prefix {NODE_MODULES.parent.name} " in RUN.read_text()
+    assert f" {NODE_PACKAGES}\n" in RUN.read_text()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What docs/mwaa.md tells users to paste."""
+"""What docs/mwaa.md tells users to paste, and the servers of docs/servers.md."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.servers import tried
 from tests.support.airflow_env import airflow_connections
 
 pytestmark = pytest.mark.unit
@@ -52,3 +53,8 @@ def test_the_secret_is_a_connection_that_we_read() -> None:
     assert (server.host, server.port, server.username) == ("sftp.example.com", 22, "example")
     assert (server.private_key or "").splitlines()[0] == "-----BEGIN OPENSSH PRIVATE KEY-----"
     assert server.host_key == secret["extra"]["host_key"]
+
+
+def test_the_servers_tried_are_those_of_the_contract() -> None:
+    """With what each needs and cannot do."""
+    assert f"\n{tried.table()}\n" in (Path(__file__).parents[2] / "docs/servers.md").read_text()

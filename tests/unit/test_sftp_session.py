@@ -105,6 +105,24 @@ async def test_a_file_that_cannot_be_written_to_its_end_is_removed(sftp_server: 
     assert not (sftp_server.root / "half").exists()
 
 
+async def test_what_cannot_be_made_is_not_removed(sftp_server: AsyncsshServer) -> None:
+    """It may be somebody else's; and some servers never answer where they are to remove what is not there."""
+    (sftp_server.root / "taken").write_bytes(b"theirs")
+
+    async def make(session: SftpSession, path: bytes) -> None:
+        async with session.creating(path):
+            pass
+
+    async with SftpSession(server_of(sftp_server), TransferOptions()) as session:
+        await make(session, b"/new")
+        for path in (b"/missing/a", b"/taken"):
+            with pytest.raises(ServerRefused):
+                await make(session, path)
+        assert session.traits.has_exclusive_open
+    assert sftp_server.requests["REMOVE"] == 0
+    assert (sftp_server.root / "taken").read_bytes() == b"theirs"
+
+
 async def test_a_lost_connection_fails_its_request_and_the_next_one_opens_another(
     sftp_server: AsyncsshServer, session: SftpSession
 ) -> None:

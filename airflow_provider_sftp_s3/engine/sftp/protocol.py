@@ -39,9 +39,11 @@ _OPENDIR, _READDIR, _REMOVE, _MKDIR, _RMDIR, _STAT, _RENAME, _EXTENDED = 11, 12,
 _STATUS, _HANDLE, _DATA, _NAME, _ATTRS, _EXTENDED_REPLY = 101, 102, 103, 104, 105, 201
 
 READ, WRITE = 0x01, 0x02  # flags of OPEN
-#: WRITE, CREAT, TRUNC and EXCL. A new file has nothing to be cut; without TRUNC some servers (node's ssh2) take it for
-#: a file to be read.
-CREATE_NEW = 0x02 | 0x08 | 0x10 | 0x20
+#: WRITE, CREAT and TRUNC. A new file has nothing to be cut; without TRUNC some servers (node's ssh2) take it for a file
+#: to be read.
+CREATE = 0x02 | 0x08 | 0x10
+#: ... and EXCL: it must be new.
+CREATE_NEW = CREATE | 0x20
 
 _OK, _EOF, _NO_SUCH_FILE, _DENIED, _FAILURE, _UNSUPPORTED, _NO_SUCH_PATH = 0, 1, 2, 3, 4, 8, 10
 _REASONS = {3: "permission denied", 4: "failure", 5: "bad message", 6: "no connection", 8: "operation unsupported"}
@@ -397,7 +399,9 @@ class SftpProtocol:
 
     def open(self, path: bytes, flags: int) -> asyncio.Future[bytes]:
         """
-        Open a file: :data:`READ`, :data:`WRITE` or :data:`CREATE_NEW`. The answer is a handle, to be closed.
+        Open a file: :data:`READ`, :data:`WRITE`, :data:`CREATE` or :data:`CREATE_NEW`.
+
+        The answer is a handle, to be closed.
 
         Of a file that nobody waits for any more, what was opened for reading stays open: some servers take a file away
         when it is closed.

@@ -29,6 +29,7 @@ from airflow_provider_sftp_s3.engine.sftp.file import RemoteFile
 from airflow_provider_sftp_s3.engine.sftp.handles import Handles
 from airflow_provider_sftp_s3.engine.sftp.link import Link
 from airflow_provider_sftp_s3.engine.sftp.protocol import (
+    CREATE,
     CREATE_NEW,
     READ,
     SAFE_REQUEST,
@@ -336,16 +337,42 @@ class SftpSession:
 
     @contextlib.asynccontextmanager
     async def creating(self, path: bytes) -> AsyncIterator[RemoteFile]:
-        """Make a new file for the block to write; it is removed when the block fails."""
+        """
+        Make a new file for the block to write; it is removed when the block fails.
+
+        :param path: a name that nobody else uses: not every server refuses one that is taken.
+        """
+        file = None
         try:
-            file = await self._opened_file(path, CREATE_NEW)
-            try:
-                yield file
-            finally:
-                file.release()
-        except BaseException:
-            self.later(self.remove(path))
+            file = await self._new_file(path)
+            yield file
+        except BaseException as error:
+            # What could not be made is not there, or somebody else's. Some servers never answer a removal of nothing.
+            if file is not None or not isinstance(error, ServerRefused):
+                self.later(self.remove(path))
             raise
+        finally:
+            if file is not None:
+                file.release()
+
+    async def _new_file(self, path: bytes) -> RemoteFile:
+        error = None
+        if self.traits.has_exclusive_open is not False:
+            try:
+                file = await self._opened_file(path, CREATE_NEW)
+                self.traits.has_exclusive_open = True
+                return file
+            except ServerRefused as refused:
+                if self.traits.has_exclusive_open:
+                    raise
+                error = refused  # it may be the flag, and not the file
+        try:
+            file = await self._opened_file(path, CREATE)
+        except ServerRefused as refused:
+            raise error or refused from None
+        if self.traits.has_exclusive_open is None:
+            self.traits.has_exclusive_open = False
+        return file
 
     async def _opened_file(self, path: bytes, flags: int) -> RemoteFile:
         async def open_it() -> RemoteFile:

@@ -7,6 +7,7 @@ What has been learned of a server in this run, and what is done about it.
 | answers are whole | no READ has brought less than was asked for | files are closed along with their last READ |
 | no posix-rename | it is not announced, or never worked, and RENAME does | RENAME; what is in the way is moved aside |
 | no fsync | it is not announced, or has failed and never worked | files are published without it |
+| no exclusive OPEN | no file was ever made with EXCL, and one is without it | new files are opened without it |
 | directories want a mode | MKDIR fails without attributes, and works with them | MKDIR has them from then on |
 | handles repeat | an OPEN gives a handle that is open already | a new session, where one file is open at a time |
 
@@ -46,6 +47,7 @@ class Traits:
         #: None until they have worked
         self.has_posix_rename: bool | None = None
         self.has_fsync: bool | None = None
+        self.has_exclusive_open: bool | None = None
         self.directories_want_mode = False
         #: serial number of the connection on which handles have repeated, None where they never have
         self.handles_repeated_on: int | None = None

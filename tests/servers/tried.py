@@ -1,0 +1,67 @@
+"""The servers of ``make servers``: what each needs, and what it cannot do. docs/servers.md has this table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from tests.support.more_sftp_servers import DropbearServer, GreenEndServer, NodeSftpServer
+from tests.support.sftp_servers import (
+    AsyncsshServer,
+    ErlangSftpServer,
+    OpenSshServer,
+    ProftpdServer,
+    RcloneSftpServer,
+    SftpServer,
+)
+
+Feature = Literal["emoji", "retention"]
+"""What not every server can do: names with characters above U+FFFF, and mtimes that stay as they are set."""
+
+
+@dataclass(frozen=True)
+class Tried:
+    """
+    One server.
+
+    :param name: what it is, with its version.
+    :param options: what it needs in ``options`` of the connection or the operator.
+    :param gaps: what it cannot do, and why.
+    """
+
+    name: str
+    kind: type[SftpServer]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    gaps: Mapping[Feature, str] = field(default_factory=dict)
+
+
+TRIED = (
+    Tried("OpenSSH 9.2", OpenSshServer),
+    Tried("ProFTPD 1.3.8, mod_sftp", ProftpdServer),
+    Tried("`rclone serve sftp` 1.75", RcloneSftpServer),
+    Tried("asyncssh 2.24", AsyncsshServer),
+    Tried(
+        "Erlang/OTP 25 sftpd",
+        ErlangSftpServer,
+        {"concurrency": 1},
+        {"emoji": "a name with a character above U+FFFF in a directory ends the session"},
+    ),
+    Tried(
+        "ssh2-sftp-server 1.1, on ssh2 1.17 (Node.js)",
+        NodeSftpServer,
+        gaps={"retention": "it does not let us set mtimes: done files are not purged, and the log says so"},
+    ),
+    Tried("Dropbear 2022.83, with OpenSSH's sftp-server", DropbearServer),
+    Tried("Green End SFTP server 2", GreenEndServer),
+)
+
+
+def table() -> str:
+    """Return the table that docs/servers.md has."""
+    lines = ["| server | needs in `options` | cannot |", "|---|---|---|"]
+    for tried in TRIED:
+        options = ", ".join(f"`{name}: {value}`" for name, value in tried.options.items())
+        gaps = "; ".join(f"{feature}: {reason}" for feature, reason in tried.gaps.items())
+        lines.append(f"| {tried.name} | {options} | {gaps} |")
+    return "\n".join(lines)
