@@ -89,11 +89,14 @@ def test_a_signal_handler_that_raises_ends_the_engine_cleanly(attempt: int) -> N
     def out_of_time(*_: object) -> None:
         raise OutOfTime
 
+    def run_for_a_moment() -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0.05 + attempt / 1000)
+        EngineThread().run(endless.run)
+
     before = signal.signal(signal.SIGALRM, out_of_time)
     try:
-        signal.setitimer(signal.ITIMER_REAL, 0.05 + attempt / 1000)
         with pytest.raises(OutOfTime):
-            EngineThread().run(endless.run)
+            run_for_a_moment()
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
