@@ -177,8 +177,7 @@ class TestEndurance:
         files = {f"{n}": 1000 for n in range(3)}
         write_tree(sftp.root, {f"work/{name}": bytes(size) for name, size in files.items()})
         with HollowS3(files) as s3:
-            runs = max(round(250 * SHARE), 75)
-            measured = await measure(direction, sftp, s3, runs, keys=list(files), after_transfer="keep")
+            measured = await measure(direction, sftp, s3, 250, keys=list(files), after_transfer="keep")
         first, *_, last = measured["holding"]
         assert measured["report"]["transferred"] == len(files), "each run has as much to do as the first one"
         assert last["descriptors"] <= first["descriptors"]
