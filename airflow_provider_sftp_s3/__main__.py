@@ -20,6 +20,10 @@ import warnings
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from airflow_provider_sftp_s3.flows.file import Read
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -73,18 +77,16 @@ def check(path: Path) -> int:
 
     :return: the exit status: 0, or 1 where something is wrong.
     """
+    read = _read(path)
+    if read is None:
+        return 1
     with _quiet():
         from airflow_provider_sftp_s3.engine.paths import printable
-        from airflow_provider_sftp_s3.flows.entries import FlowsFileError
-        from airflow_provider_sftp_s3.flows.file import load_flows, read_flows
+        from airflow_provider_sftp_s3.flows.file import load_flows
         from airflow_provider_sftp_s3.flows.pools import pools_of, pools_of_airflow
 
-        try:
-            flows = load_flows(path)
-            wanted = pools_of(read.flow for read in read_flows(path).flows.values())
-        except FlowsFileError as unusable:
-            print(unusable, file=sys.stderr)
-            return 1
+        flows = load_flows(path)
+        wanted = pools_of(found.flow for found in read.flows.values())
         there = pools_of_airflow() if wanted else None
     for name, dag in flows.dags.items():
         sentence, _, _ = dag.doc_md.rpartition("\n\n")
@@ -108,19 +110,15 @@ def plan(path: Path, name: str, day: date) -> int:
     """
     # Airflow 3 shows its database's connections to its own processes only.
     os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
+    read = _read(path)
+    if read is None:
+        return 1
     with _quiet():
         from airflow_provider_sftp_s3._compat import AirflowException
         from airflow_provider_sftp_s3.engine.errors import SftpS3Error
-        from airflow_provider_sftp_s3.flows.entries import FlowsFileError
-        from airflow_provider_sftp_s3.flows.file import read_flows
         from airflow_provider_sftp_s3.flows.plan import plan as plan_flow
         from airflow_provider_sftp_s3.flows.settings import FlowsError
 
-        try:
-            read = read_flows(path)
-        except FlowsFileError as unusable:
-            print(unusable, file=sys.stderr)
-            return 1
     if name not in read.flows:
         wrong = FlowsError.of([error for error in read.errors if error.flow == name])
         print(wrong or f"There is no flow {name!r}. There are: {', '.join(read.flows)}", file=sys.stderr)
@@ -143,21 +141,30 @@ def pools(path: Path) -> int:
 
     :return: the exit status: 0, or 1 where a flow is wrong, and what, to standard error.
     """
+    read = _read(path)
+    if read is None:
+        return 1
     with _quiet():
-        from airflow_provider_sftp_s3.flows.entries import FlowsFileError
-        from airflow_provider_sftp_s3.flows.file import read_flows
         from airflow_provider_sftp_s3.flows.pools import pools_of
         from airflow_provider_sftp_s3.flows.settings import FlowsError
 
-        try:
-            read = read_flows(path)
-        except FlowsFileError as unusable:
-            print(unusable, file=sys.stderr)
-            return 1
     print(json.dumps(pools_of(found.flow for found in read.flows.values()), indent=4))
     if error := FlowsError.of(read.errors):
         print(error, file=sys.stderr)
     return 1 if read.errors else 0
+
+
+def _read(path: Path) -> Read | None:
+    """Return what is in a file of flows; None, and why to standard error, where none of it can be used."""
+    with _quiet():
+        from airflow_provider_sftp_s3.flows.entries import FlowsFileError
+        from airflow_provider_sftp_s3.flows.file import read_flows
+
+        try:
+            return read_flows(path)
+        except FlowsFileError as unusable:
+            print(unusable, file=sys.stderr)
+            return None
 
 
 @contextlib.contextmanager
