@@ -16,6 +16,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from demo.ports import claim_ports
+
 pytestmark = pytest.mark.integration
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -57,11 +59,12 @@ def demo(output: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
 
 @pytest.fixture
 def taken_port() -> Iterator[int]:
-    """The port that Airflow takes unless told otherwise, with somebody listening on it."""
-    with contextlib.ExitStack() as stack:
-        with contextlib.suppress(OSError):  # somebody listens there already
-            stack.enter_context(socket.create_server(("127.0.0.1", 8080)))
-        yield 8080
+    """The first Airflow port that is free, with somebody listening on it."""
+    ports = claim_ports()
+    with socket.create_server(("127.0.0.1", ports.airflow)):
+        # Not before: the block is then nobody else's for a moment, and whoever claims it could not start.
+        ports.sftp.close()
+        yield ports.airflow
 
 
 def airflow_processes(port: int) -> list[psutil.Process]:

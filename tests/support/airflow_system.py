@@ -34,7 +34,8 @@ class AirflowSystem(Airflow):
         self, directory: Path, connections: Mapping[str, Mapping[str, Any]], dag_files: Mapping[str, str]
     ) -> None:
         ports = claim_ports()
-        ports.sftp.close()
+        #: Held until the end: who lets go of it early shares its ports with the next who claims some.
+        self._claim = ports.sftp
         # Those of the Airflow that the tests themselves import.
         kept = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")}
         with mock.patch.dict(os.environ, kept, clear=True):
@@ -49,6 +50,11 @@ class AirflowSystem(Airflow):
         dags.mkdir(parents=True)
         for name, text in dag_files.items():
             (dags / name).write_text(text)
+
+    def stop(self) -> None:
+        """End every process of Airflow's, and give its ports back."""
+        super().stop()
+        self._claim.close()
 
     def command(self, *arguments: str) -> None:
         """Run ``airflow ...``. Before the start: SQLite refuses a long transaction if another has written meanwhile."""
