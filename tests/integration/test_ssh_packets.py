@@ -262,13 +262,13 @@ async def test_new_keys_on_the_way(
         exchanges = server.log.read_text().count("SSH2_MSG_NEWKEYS received")
         await pull_all(server, s3, s3.new_bucket())
         exchanges_of_pull = server.log.read_text().count("SSH2_MSG_NEWKEYS received") - exchanges
-    assert exchanges > 5
+    assert exchanges > 2  # what is on its way when one begins is counted to no other
     # The client counts what it sends, and a pull sends little.
-    assert exchanges_of_pull > (5 if who == "server" else 0)
+    assert exchanges_of_pull > (2 if who == "server" else 0)
     assert here.made
     assert sum(here.taken) > len(FILES["large"]) / 2
     assert {key for key, _ in nonces.ours} & {key for key, _ in nonces.asyncsshs}
-    assert len({key for key, _ in nonces.all}) > 6
+    assert len({key for key, _ in nonces.all}) > 3
     assert len(set(nonces.all)) == len(nonces.all)
 
 
