@@ -24,12 +24,13 @@ from airflow_provider_sftp_s3.engine.errors import (
 from airflow_provider_sftp_s3.engine.fetch import LOOKS, Fetcher, PulledFile, Uploaded
 from airflow_provider_sftp_s3.engine.listing import Tree
 from airflow_provider_sftp_s3.engine.model import Outcome, Report, SourceFile, Stat
+from airflow_provider_sftp_s3.engine.movable import why_not_movable
 from airflow_provider_sftp_s3.engine.observer import Notices
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
 from airflow_provider_sftp_s3.engine.s3.requests import S3Refused
 from airflow_provider_sftp_s3.engine.settings import PullSettings
 from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
-from airflow_provider_sftp_s3.engine.tasks import Once
+from airflow_provider_sftp_s3.engine.tasks import Once, cancel_all
 
 
 class DoneDirectories:
@@ -58,10 +59,63 @@ class DoneDirectories:
         self._fetcher = fetcher
         self._notices = notices
         self._made = Once()
+        self._checked = Once()
+        #: why nothing can be moved into a done directory, where that is known
+        self._refusals: dict[bytes, ServerRefused] = {}
+        #: whether a server is asked: some never answer where the answer would be no
+        self._asks = True
         self._used: set[bytes] = set()
         self._trying = asyncio.Lock()
         #: whether an mtime that was set is there afterwards: None until the first file is purged
         self._mtimes_stick: bool | None = None
+
+    async def check(self, file: SourceFile) -> None:
+        """
+        Make the done directory of a file, and find out whether it can be moved there, once for all files beside it.
+
+        To be called while the file is not open: that may take a file of our own, and some servers let us open only one.
+        With ``after_transfer="delete"`` a file can be removed without being moved, as :meth:`move` does then.
+
+        :raises ServerRefused: the file cannot be moved there.
+        """
+        beside = posixpath.dirname(file.path)
+        directory = posixpath.join(beside, self._name)
+        self._used.add(directory)
+        await self._checked.done(directory, lambda: self._check(directory, beside, make=file.done == "absent"))
+        refused = self._refusals.get(directory)
+        if refused is not None and self._settings.after_transfer != "delete":
+            raise ServerRefused(
+                f"is not pulled, since it could not be moved into {self._settings.done_dir!r} then: {refused}; set "
+                'after_transfer to "keep", or to "delete" where files may be removed'
+            )
+
+    async def _check(self, directory: bytes, beside: bytes, *, make: bool) -> None:
+        made = asyncio.create_task(self._make(directory, wait=True)) if make else None
+        refused: ServerRefused | None
+        try:
+            refused = await self._why_not_movable(beside, directory)
+            if made is not None:
+                await made
+        except NotFound:
+            refused = None  # the directory of the file is gone: the move will tell
+        except ServerRefused as said:
+            refused = said
+        finally:
+            cancel_all([made] if made is not None else [])
+        if refused is not None:
+            self._refusals[directory] = refused
+
+    async def _why_not_movable(self, beside: bytes, directory: bytes) -> ServerRefused | None:
+        """Return why no file beside a done directory can be moved there; None: nothing is known against it."""
+        if not self._asks:
+            return None
+        try:
+            return await why_not_movable(self._session, beside, directory)
+        except ConnectionFailed as lost:
+            if not lost.unanswered:
+                raise
+            self._asks = False
+            return None
 
     async def move(self, pulled: PulledFile, key: str, uploaded: Uploaded, *, again: bool) -> Uploaded | None:
         """
@@ -76,8 +130,11 @@ class DoneDirectories:
         """
         file = pulled.file
         directory = posixpath.join(posixpath.dirname(file.path), self._name)
+        deletes = self._settings.after_transfer == "delete"
+        if deletes and (directory in self._refusals or self._session.traits.rename_sets_mtime):
+            return await self._remove_in_its_place(pulled, key, uploaded)
         name = posixpath.basename(file.path)
-        if self._settings.after_transfer == "delete":
+        if deletes:
             name = paths.deleting_name(name)  # so that a run which finds it there knows what was to become of it
         done = posixpath.join(directory, name)
         self._used.add(directory)
@@ -93,11 +150,15 @@ class DoneDirectories:
                     there = await self._session.lstat(done)
                 # Some servers never say the same of a file by its name as of the open file.
                 if not there.differs(uploaded.seen) or there == before:
+                    if before is None and there.mtime is not None:
+                        self._session.traits.rename_sets_mtime = False
                     await self._settle(done)
                     return uploaded
                 # A file of the same size is most likely the same one, on a server to whom a rename is a copy, as in
                 # front of an object store. There it has no writer any more.
                 same = there.size == uploaded.read.size and not self._session.is_openssh
+                if same and before is None:
+                    self._session.traits.rename_did_not_keep_mtime()
                 if not same and self._fetcher.is_young(there):
                     break
                 mtime = uploaded.read.mtime if same else None
@@ -130,6 +191,40 @@ class DoneDirectories:
                 )
             await self._settle(done)
         return uploaded
+
+    async def _remove_in_its_place(self, pulled: PulledFile, key: str, uploaded: Uploaded) -> Uploaded | None:
+        """
+        Remove a file that S3 has, if it is still the one that was read; return what was uploaded in the end.
+
+        One that has replaced it meanwhile is uploaded first. It may be young: then it stays, and None is returned.
+
+        :raises ChangedWhileReading: it changes meanwhile, or is never stated twice alike. It stays.
+        :raises FileError: nothing would tell it from a newer one. It stays.
+        """
+        path = pulled.file.path
+        before: Stat | None = None
+        try:
+            for _ in range(LOOKS):
+                there = await self._session.lstat(path)
+                self._fetcher.was_there_after_close(path, uploaded)
+                if there.differs(uploaded.seen) and there != before:
+                    if self._fetcher.is_young(there):
+                        return None
+                    newer = await self._fetcher.upload(pulled, path, key, there)
+                    if newer is None:
+                        return None
+                    uploaded, before = newer, there
+                elif there.mtime is None or uploaded.seen.mtime is None:
+                    raise FileError(
+                        "S3 has it, and it stays: the server does not say when it was changed, so a newer one could be "
+                        'removed in its place; set after_transfer to "keep"'
+                    )
+                else:
+                    await self._session.remove(path)
+                    return uploaded
+        except NotFound:
+            return uploaded  # removed by somebody else; S3 has it
+        raise ChangedWhileReading(f"changed {LOOKS} times before it could be removed, now {before}")
 
     async def is_stored(self, key: str, stat: Stat) -> bool:
         """Say whether S3 is known to have a file that was left in a done directory. Looking may not be allowed."""

@@ -17,9 +17,11 @@ The errors of the engine. An error's type answers "what now?", its message says 
     │   ├── FileTimeout           `file_timeout` is over
     │   ├── StorageError          S3 refused or failed a request
     │   │   ├── Overwritten         ... since the object is another version by now
+    │   │   ├── Corrupted           ... since what came of it is not what S3 has
     │   │   └── CredentialsExpired  ... since its credentials are out of date: renewed ones may be there by now
     │   └── ServerRefused         the SFTP server answered with an error
-    │       └── NotFound          ... namely that there is no such file
+    │       ├── NotFound          ... namely that there is no such file
+    │       └── NoRoom            ... as one does whose disk is full
     └── TransferError             the run is over and something in it failed
 """
 
@@ -135,6 +137,10 @@ class Overwritten(StorageError):
     """The version of the object that was asked for is no more."""
 
 
+class Corrupted(StorageError):
+    """What came of an object is not what S3 has, by a checksum. Another try may be as it should."""
+
+
 class CredentialsExpired(StorageError):
     """S3 says that the credentials are out of date. Where something renews them, another try has the new ones."""
 
@@ -145,16 +151,22 @@ class ServerRefused(FileError):
 
     :param is_generic: with "failure" and nothing more, which stands for all that the protocol has no word for.
     :param is_denied: with "permission denied".
+    :param is_full: since its disk is full, or a quota: few servers have a word for that.
     """
 
-    def __init__(self, message: str, is_generic: bool = False, is_denied: bool = False) -> None:
+    def __init__(self, message: str, is_generic: bool = False, is_denied: bool = False, is_full: bool = False) -> None:
         super().__init__(message)
         self.is_generic = is_generic
         self.is_denied = is_denied
+        self.is_full = is_full
 
 
 class NotFound(ServerRefused):
     """The SFTP server says that there is no such file."""
+
+
+class NoRoom(ServerRefused):
+    """The SFTP server failed to write a file, as one does whose disk or quota is full: others will fail, too."""
 
 
 class TransferError(SftpS3Error):

@@ -171,7 +171,8 @@ class Fetcher:
             if self._session.outlive_close(file.path):
                 file.release()
             uploaded = self._as_uploaded(expected, look.seen, reading.count)
-            await self._bucket.put(key, reading.pieces, self._metadata(key, uploaded.read.mtime, mtime))
+            async with self._bucket.taking(key):
+                await self._bucket.put(key, reading.pieces, self._metadata(key, uploaded.read.mtime, mtime))
             return await self._stored(file, look, uploaded)
         return look
 
@@ -205,14 +206,15 @@ class Fetcher:
                 return _Look("another", before)
             uploaded = self._as_uploaded(expected, before, size)
             try:
-                await self._bucket.uploads.put_stream(
-                    key,
-                    _CheckedAtTheEnd(ahead, check),
-                    self._metadata(key, uploaded.read.mtime, mtime),
-                    part_size=part_size,
-                    parts_at_once=self._parts_at_once(part_size),
-                    call_off=ahead.close,
-                )
+                async with self._bucket.taking(key):
+                    await self._bucket.put_stream(
+                        key,
+                        _CheckedAtTheEnd(ahead, check),
+                        self._metadata(key, uploaded.read.mtime, mtime),
+                        part_size=part_size,
+                        parts_at_once=self._parts_at_once(part_size),
+                        call_off=ahead.close,
+                    )
             except ChangedWhileReading:
                 if look.verdict == "changed":
                     raise

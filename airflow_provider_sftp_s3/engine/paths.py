@@ -28,24 +28,15 @@ _DELETING = re.compile(rb"\.[0-9a-f]{16}\.(?:(.+)\.)?del", re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
-def temporary_name(owner: str) -> bytes:
-    """
-    Return a file name that no other writer uses, and that a reader of the directory takes for hidden.
-
-    :param owner: 8 hex digits that a later try of the same task finds its own leavings by.
-    """
-    return f".{owner}{secrets.token_hex(4)}.part".encode()
-
-
 #: The directory under a prefix that this provider has for itself.
 STATE = ".sftp-s3"
 #: Name of the object that earlier versions had beside it.
 LEDGER = ".sftp-s3-ledger"
 
 
-def is_temporary(name: bytes, owner: str = "") -> bool:
-    """Say whether `name` is one of ours, of `owner` where that is given."""
-    return _TEMPORARY.fullmatch(name) is not None and name.startswith(f".{owner}".encode())
+def is_temporary(name: bytes) -> bool:
+    """Say whether `name` is one that a push gives to unfinished files where no other `temp_name` is set."""
+    return _TEMPORARY.fullmatch(name) is not None
 
 
 def deleting_name(name: bytes) -> bytes:
@@ -127,7 +118,7 @@ def directory_prefix(prefix: str | None, name: str = "s3_prefix") -> str:
             raise ConfigurationError(f'{name} "/" is no prefix: leave it empty for the whole bucket')
         return ""
     try:
-        _check_segments(bare)
+        check_segments(bare)
     except NameRefused as refused:
         raise ConfigurationError(f"{name} {prefix!r}: {refused}; write it like 'inbound/partner/'") from None
     return bare + "/"
@@ -179,7 +170,7 @@ def path_for(root: bytes, key: str, prefix: str = "", strip: Search | None = Non
     :raises NameRefused: the path would leave `root`, is no plain path, is one of our own temporary names, or has a
         segment over 255 bytes.
     """
-    _check_segments(key)
+    check_segments(key)
     if strip is not None:
         start, piece = strip_once(key, strip)
         relative = key[:start] + key[start + len(piece) :]
@@ -187,7 +178,7 @@ def path_for(root: bytes, key: str, prefix: str = "", strip: Search | None = Non
         relative = key[len(prefix) :]
     else:
         raise NameRefused(f"the key is not under the prefix {prefix!r}")
-    _check_segments(relative)
+    check_segments(relative)
     name = posixpath.basename(relative).encode()
     if is_temporary(name):
         raise NameRefused("the name is one that this provider uses for unfinished files")
@@ -205,7 +196,8 @@ def strip_once(key: str, strip: Search) -> tuple[int, str]:
     return start, key[start:end]
 
 
-def _check_segments(path: str) -> None:
+def check_segments(path: str) -> None:
+    """Raise NameRefused where `path` has a segment that cannot be a name, or a control character."""
     if _CONTROL.search(path):
         raise NameRefused("it holds a control character")
     try:

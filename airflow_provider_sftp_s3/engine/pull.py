@@ -4,13 +4,14 @@ Pull: an SFTP tree into S3.
 One file, step by step (:meth:`Pull.transfer`):
 
 1. the listing yields regular files only, that nobody has touched for `min_age`;
-2. the name becomes a key, or is refused;
+2. the name becomes a key, or is refused, as is a file that could not be moved in the end;
 3. open, fstat, read everything and the end of the file, streaming into S3, fstat again: what is stated and what is read
    must be one whole file, see :mod:`~airflow_provider_sftp_s3.engine.whole`;
 4. S3 has answered that the object is complete. Only now:
 5. close, unless files of this directory are known to outlive that: then they are closed before S3 has answered;
 6. rename into the done directory, and look whether it is the file that was read: if not, upload it from there;
-7. stamp it with the time of the move, from which its retention counts, or remove it.
+7. stamp it with the time of the move, from which its retention counts, or remove it. Where nothing can be renamed, a
+   file that is to be deleted is looked at and removed without 6.
 
 A crash after any step leaves a state from which the next run repairs everything by doing the same again.
 """
@@ -65,6 +66,7 @@ class Pull(Transfer[PulledFile]):
     ) -> None:
         caps = Caps(settings.max_files, settings.max_bytes)
         super().__init__("pull", settings.sftp_path, settings.s3_prefix, caps, session, bucket, options, observer)
+        bucket.send_along(settings.extra_args, "pull")
         self.settings = settings
         self._bounds = Bounds(settings.min_size, settings.max_size, settings.max_age, bucket.now)
         self.tree = Tree(
@@ -77,7 +79,9 @@ class Pull(Transfer[PulledFile]):
             shard=paths.Shard.of(settings.shard),
             now=bucket.now,
             finds_left=settings.after_transfer == "delete",
+            follow_links=settings.follow_links,
         )
+        session.follows_links = settings.follow_links
         notices = Notices(observer)
         naming = Naming(bucket.name, settings.destination)
         self._fetcher = Fetcher(
@@ -155,6 +159,8 @@ class Pull(Transfer[PulledFile]):
             return Outcome(pulled.label, "skipped", target, "dry run")
         if file.left and await self._done.is_stored(key, file.stat):
             return await self._done.remove_left(pulled)
+        if not keeps and not file.left:
+            await self._done.check(file)
         uploaded: Uploaded | None
         try:
             # The next run compares what it is listed with: some servers list mtimes in whole minutes.

@@ -5,8 +5,9 @@ One object, step by step (:meth:`Push.transfer`):
 
 1. ask S3 for it: one that is gone, marked or a folder marker is skipped;
 2. the key becomes a path beneath `sftp_path`, or is refused, as is one whose path another key of the run has;
-3. its bytes, held to one ETag, go into a temporary file in the target's own directory, every write is acknowledged,
-   the size compared, the file synced, and renamed over the target: nobody there ever sees half a file;
+3. its bytes, held to one ETag, become a file at the target, see :mod:`~airflow_provider_sftp_s3.engine.delivery`: by
+   a temporary one, of which every write is acknowledged, the size compared, the file synced, and which is renamed over
+   the target, so that nobody there ever sees half a file;
 4. mark it, bound to the ETag that was sent, or move or delete it (`after_transfer`), bound to that, too; an object that
    was overwritten meanwhile is taken again.
 
@@ -19,15 +20,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import posixpath
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC
 
 from airflow_provider_sftp_s3.engine import paths
+from airflow_provider_sftp_s3.engine.delivery import Delivery
 from airflow_provider_sftp_s3.engine.errors import (
     ConfigurationError,
+    Corrupted,
     FileError,
     NameRefused,
     Overwritten,
@@ -42,19 +44,16 @@ from airflow_provider_sftp_s3.engine.observer import Observer
 from airflow_provider_sftp_s3.engine.options import KiB, MiB, TransferOptions
 from airflow_provider_sftp_s3.engine.order import Bounds, oldest_first
 from airflow_provider_sftp_s3.engine.s3 import marks
-from airflow_provider_sftp_s3.engine.s3.bucket import Bucket, Download, Version
+from airflow_provider_sftp_s3.engine.s3.bucket import Bucket, Version
 from airflow_provider_sftp_s3.engine.s3.ledger import Fact, Ledger
 from airflow_provider_sftp_s3.engine.s3.probes import Kind
 from airflow_provider_sftp_s3.engine.s3.sent import Sent, Taken
 from airflow_provider_sftp_s3.engine.settings import PushSettings, check_mark
-from airflow_provider_sftp_s3.engine.sftp.directories import TargetDirectories
 from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
 from airflow_provider_sftp_s3.engine.strip import Strip
 from airflow_provider_sftp_s3.engine.transfer import Transfer
 from airflow_provider_sftp_s3.engine.unsynced import Unknown, reason_to_skip
 
-#: Bytes of one file that are written in a session and not yet acknowledged.
-WRITE_WINDOW = 8 * MiB
 #: Bytes of the budget that a large file takes. Measured: it has a quarter of that in memory, and a few large files at
 #: once are faster than many: a third at 200 x 5 MiB.
 IN_HAND = 16 * MiB
@@ -62,7 +61,7 @@ IN_HAND = 16 * MiB
 SYNCED_IN_A_ROW = 8
 #: Keys that S3 is asked about at once.
 LOOKED_UP_AT_ONCE = 64
-#: How often an object that is overwritten while it is pushed is taken again.
+#: How often an object that is overwritten while it is pushed, or does not come as S3 has it, is taken again.
 VERSIONS = 3
 
 
@@ -109,6 +108,7 @@ class Push(Transfer[PushedObject]):
     ) -> None:
         caps = Caps(settings.max_files, settings.max_bytes)
         super().__init__("push", settings.sftp_path, settings.s3_prefix, caps, session, bucket, options, observer)
+        bucket.send_along(settings.extra_args, "push")
         self.settings = settings
         self.strip = Strip(settings.strip_regex, options.idle_timeout) if settings.strip_regex else None
         #: without strip_regex, keys and paths are one to one
@@ -139,7 +139,13 @@ class Push(Transfer[PushedObject]):
         #: why the run ends, where S3 takes no marks
         self._refused: ConfigurationError | None = None
         self._unknown = Unknown()
-        self._directories = TargetDirectories(session, self.root, settings.owner if settings.clean_up else "")
+        self._delivery = Delivery(settings, self.root, session, self._moved)
+
+    async def _is_there(self) -> bool:
+        try:
+            return await super()._is_there()
+        except ServerRefused:
+            return True  # a drop box may let nobody look: to write into it will tell
 
     async def _work(self) -> None:
         try:
@@ -263,7 +269,9 @@ class Push(Transfer[PushedObject]):
             self._alike.note(self._path_of(key))
 
     def _path_of(self, key: str) -> bytes:
-        return paths.path_for(self.root, key, self.prefix, self.strip)
+        path = paths.path_for(self.root, key, self.prefix, self.strip)
+        self._delivery.check(path)
+        return path
 
     async def transfer(self, pushed: PushedObject) -> Outcome:
         """Push one object, or say why not."""
@@ -271,9 +279,11 @@ class Push(Transfer[PushedObject]):
         key = pushed.entry.key
         path = self._path_of(key)
         target = self.session.server.uri_of(path)
-        parent = posixpath.dirname(path)
-        await self._directories.clean_up(parent)
-        if self.settings.dry_run or self._synced_in_a_row > SYNCED_IN_A_ROW:
+        await self._delivery.clean_up(path)
+        # One that is written straight to its name waits for its turn before it is asked for.
+        is_marked = self.settings.mark != "none"
+        waits = self._delivery.is_straight and is_marked and not self._tried_to_mark.is_set()
+        if self.settings.dry_run or waits or self._synced_in_a_row > SYNCED_IN_A_ROW:
             head = await self.bucket.head(key)
             look = marks.Look() if head is None else await self._look(key, head)
             if reason := look.reason or (head and self._outside(head)):
@@ -283,9 +293,12 @@ class Push(Transfer[PushedObject]):
                 # All of them show a destination or a connection that has got another name.
                 others = ", others have it" if self.marks.naming.names_others(head, look.tags or {}) else ""
                 return Outcome(pushed.label, "skipped", target, f"dry run{others}")
+        failed: StorageError
         source, delivered = key, None  # another run may move newer bytes beneath the sent prefix meanwhile
         for attempt in range(VERSIONS):
             async with contextlib.AsyncExitStack() as turn, contextlib.AsyncExitStack() as held:
+                if waits:
+                    await turn.enter_async_context(self._turn())
                 # S3 cuts a connection that nobody reads: first there is to be memory, if it is known how much.
                 if pushed.entry.size >= 0:
                     await held.enter_async_context(self._memory(pushed.size))
@@ -308,24 +321,21 @@ class Push(Transfer[PushedObject]):
                 await self._take_the_name(pushed)
                 try:
                     kind = await self._prepare(source, download.version, look)
-                    await self._directories.ensure(parent)
                     if pushed.entry.size < 0:
                         await held.enter_async_context(self._memory(download.version.size))
-                    async with self._written(download, path) as temporary:
-                        await turn.enter_async_context(self._turn())
+                    async with self._delivery.prepared(download, path) as publish:
+                        if not waits:
+                            await turn.enter_async_context(self._turn())
                         look = await self.marks.last_look(source, download.version, kind)
                         if not attempt and look.reason:
-                            await self.session.remove(temporary)
                             return Outcome(pushed.label, "skipped", reason=look.reason)
                         if self._sent is not None:
                             await self._sent.last_look(source, download.version)
                         async with self._alike.taking(path):
-                            await self.session.replace(temporary, path)
-                except Overwritten:
+                            await publish()
+                except (Overwritten, Corrupted) as again:
+                    failed = again
                     continue
-                except ServerRefused as refused:
-                    why = "; a full disk or a quota looks like that" if refused.is_generic else ""
-                    raise ServerRefused(f"{paths.printable(path)!r} cannot be written: {refused}{why}") from None
                 await held.aclose()
                 delivered = download.version
                 marked = await self._mark(pushed, target, source, delivered, kind, look)
@@ -334,6 +344,9 @@ class Push(Transfer[PushedObject]):
             elif marked != "overwritten":
                 size = download.version.size
                 return Outcome(pushed.label, "transferred", target, bytes=size, seconds=time.monotonic() - started)
+            failed = Overwritten("was overwritten while it was pushed")
+        if isinstance(failed, Corrupted):
+            raise failed
         raise StorageError(f"was overwritten {VERSIONS} times while it was pushed; the next run takes it up again")
 
     @contextlib.asynccontextmanager
@@ -398,15 +411,3 @@ class Push(Transfer[PushedObject]):
 
     def _memory(self, size: int) -> contextlib.AbstractAsyncContextManager[None]:
         return self._run.hold_memory(min(max(4 * size, 64 * KiB), IN_HAND))
-
-    @contextlib.asynccontextmanager
-    async def _written(self, download: Download, path: bytes) -> AsyncIterator[bytes]:
-        """Write the object beside `path`, make sure that it is whole, and give its temporary path to the block."""
-        size = download.version.size
-        temporary = posixpath.join(posixpath.dirname(path), paths.temporary_name(self.settings.owner))
-        async with self.session.creating(temporary) as file:
-            async with contextlib.aclosing(download.chunks()) as chunks:
-                written, stored = await file.write_all(chunks, size, WRITE_WINDOW, self._moved)
-            if not size == written == stored:
-                raise FileError(f"sizes differ: S3 has {size} bytes, {written} were read, the server has {stored}")
-            yield temporary

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.errors import (
@@ -15,8 +15,11 @@ from airflow_provider_sftp_s3.engine.errors import (
 )
 from airflow_provider_sftp_s3.engine.globs import Globs
 from airflow_provider_sftp_s3.engine.model import MarkMode
+from airflow_provider_sftp_s3.engine.temporary import TEMP_NAME, check_temp_name
 
 AfterTransfer = Literal["move", "delete", "keep"]
+#: How a pushed file is looked at before it counts as delivered.
+Verify = Literal["size", "none"]
 
 #: Whom marks name where nobody is named: what Airflow's own SFTP connection is called.
 DESTINATION = "sftp_default"
@@ -51,11 +54,19 @@ class PullSettings:
     order: str | None = None
     dry_run: bool = False
     shard: str | None = None
+    follow_links: bool = False
     destination: str = DESTINATION
+    extra_args: Mapping[str, Any] | None = None
     retried_since: datetime | None = None
 
     def __post_init__(self) -> None:
         _check_both(self)
+        if not isinstance(self.follow_links, bool):
+            raise ConfigurationError(f"follow_links must be true or false, not {self.follow_links!r}")
+        if self.follow_links and self.after_transfer != "keep":
+            raise ConfigurationError(
+                'follow_links needs after_transfer="keep": to move or delete a link is not to move or delete its file'
+            )
         paths.Shard.of(self.shard)
         check_seconds("min_age", self.min_age)
         check_seconds("retention", self.retention or 0)
@@ -91,6 +102,8 @@ class PushSettings:
     mark: str = "auto"
     after_transfer: AfterTransfer = "keep"
     sent_prefix: str | None = None
+    temp_name: str | None = TEMP_NAME
+    verify: Verify = "size"
     destination: str = DESTINATION
     max_files: int | None = None
     max_bytes: int | None = None
@@ -99,6 +112,7 @@ class PushSettings:
     max_age: float | None = None
     order: str | None = None
     dry_run: bool = False
+    extra_args: Mapping[str, Any] | None = None
     owner: str = "0" * 8
     clean_up: bool = False
     retried_since: datetime | None = None
@@ -107,6 +121,10 @@ class PushSettings:
         _check_both(self)
         check_mark(self.mark)
         _check_sent(self)
+        if self.temp_name is not None:
+            check_temp_name(self.temp_name)
+        if self.verify not in get_args(Verify):
+            raise ConfigurationError(f"verify must be one of {', '.join(get_args(Verify))}, not {self.verify!r}")
         if self.s3_keys is not None and not isinstance(self.s3_keys, str):
             lone = isinstance(self.s3_keys, Mapping) or not isinstance(self.s3_keys, Iterable)
             keys = (self.s3_keys,) if lone else tuple(self.s3_keys)

@@ -44,6 +44,7 @@ class Transfer(ABC, Generic[T]):
         self.prefix = paths.directory_prefix(s3_prefix)
         self.session = session
         session.notice = observer.notice
+        bucket.trust.notice = observer.notice
         self.bucket = bucket
         self.options = options
         self.observer = observer
@@ -80,8 +81,10 @@ class Transfer(ABC, Generic[T]):
             raise
         if self.report.failed:
             first = self.report.failures[0]
+            stopped = f"{self._run.stopped}; " if self._run.stopped else ""
             raise TransferError(
-                f"{self.report.failed} failed, the first: {first['source']}: {first['error']}; {self.report.summary()}",
+                f"{self.report.failed} failed, the first: {first['source']}: {first['error']}; {stopped}"
+                f"{self.report.summary()}",
                 self.report,
             )
         return self.report

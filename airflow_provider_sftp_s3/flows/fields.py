@@ -112,6 +112,10 @@ TRANSFER_FIELDS = {
     "max_size": Field(partial(values.or_template, values.size), f"{SIZE}; a template, too"),
     "max_age": Field(partial(values.or_template, values.duration), f"{DURATION}; a template, too"),
     "order": Field(partial(values.choice, among=("oldest",)), "oldest: begin with the oldest; or leave it out"),
+    "extra_args": Field(
+        values.mapping,
+        "a mapping of names of boto3's ExtraArgs, such as {ServerSideEncryption: 'aws:kms'}; templates, too",
+    ),
     "dry_run": Field(partial(values.or_template, values.boolean), "true or false; a template, too"),
     "options": Field(values.options, "a mapping of " + ", ".join(TransferOptions.__dataclass_fields__)),
 }
@@ -130,6 +134,7 @@ PULL_FIELDS = {
         partial(values.or_template, values.directory_name),
         "a directory's name such as .done, not a path; a template, too",
     ),
+    "follow_links": Field(values.boolean, "true or false"),
     "retention": Field(
         partial(values.or_template, partial(values.unless, ("none", "never"), values.duration)),
         f"never, or {DURATION}; a template, too",
@@ -145,6 +150,11 @@ PUSH_FIELDS = {
     ),
     "after_transfer": AFTER_TRANSFER,
     "sent_prefix": Field(values.prefix, "a prefix such as sent/partner/; a template, too"),
+    "temp_name": Field(
+        partial(values.unless, ("none",), values.temp_name),
+        "a name with {id} in it such as '.{id}.part', '{id}-{name}' or 'tmp/{id}' (in quotes), or none",
+    ),
+    "verify": Field(partial(values.choice, among=("size", "none")), "size or none"),
 }
 
 
@@ -180,4 +190,4 @@ FIELDS = {
 
 ALL_FIELDS = FIELDS["pull"] | FIELDS["push"]
 #: Which objects are there to push.
-LISTING_FIELDS = ("include", "exclude", "min_size", "max_size", "max_age", "order", "mark", "aws_conn_id")
+LISTING_FIELDS = ("include", "exclude", "min_size", "max_size", "max_age", "order", "mark", "aws_conn_id", "extra_args")

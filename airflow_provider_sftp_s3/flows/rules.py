@@ -25,6 +25,12 @@ def _takes_away(flow: Mapping[str, Any]) -> bool:
     return bool(flow["direction"] == "push" and flow.get("after_transfer", "keep") != "keep")
 
 
+def _keeps(flow: Mapping[str, Any]) -> bool:
+    """Say whether a pull leaves the files where they are, as far as that is written plainly."""
+    after = flow.get("after_transfer", "move")
+    return after == "keep" or values.is_template(after)
+
+
 def _sends_what_was_sent(flow: Mapping[str, Any]) -> bool:
     """Say whether one of a push's two prefixes is inside the other, as far as they are written plainly."""
     prefixes = [flow.get(name, "") for name in ("s3_prefix", "sent_prefix")]
@@ -93,6 +99,11 @@ RULES = (
         lambda flow: flow["direction"] == "pull" and flow["schedule"] == CONTINUOUS,
         f"'{CONTINUOUS}' would log in to the SFTP server again and again with no pause. "
         "Allowed for a pull: a cron expression such as '*/5 * * * *', a preset, or none",
+    ),
+    Rule(
+        "follow_links",
+        lambda flow: flow.get("follow_links", False) and not _keeps(flow),
+        "true would move or delete links, and not their files. Allowed here: false, or add 'after_transfer: keep'",
     ),
     Rule(
         "mark",

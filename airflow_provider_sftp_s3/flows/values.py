@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from airflow_provider_sftp_s3.engine.options import TransferOptions
 from airflow_provider_sftp_s3.engine.paths import directory_prefix
+from airflow_provider_sftp_s3.engine.temporary import check_temp_name
 from airflow_provider_sftp_s3.hooks import quantities
 
 CONTINUOUS = "@continuous"
@@ -213,6 +214,11 @@ def directory_name(value: Any) -> str:
     return name
 
 
+def temp_name(value: Any) -> str:
+    check_temp_name(value)
+    return str(value)
+
+
 def regex(value: Any) -> str:
     value = text(value)
     if not is_template(value):
@@ -235,6 +241,13 @@ def options(value: Any) -> dict[str, Any]:
             continue  # an unknown name, or a value that is no number: reported from below, as it was written
     TransferOptions.of(given)
     return given
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    """Return a mapping of names; what may stand there, the operator judges."""
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        raise NotAllowed
+    return dict(value)
 
 
 def _seconds(value: Any) -> float:

@@ -56,14 +56,20 @@ def judge(kind: type[PullSettings | PushSettings], arguments: Mapping[str, Any])
     :param arguments: those whose values are known.
     :raises ConfigurationError: one is not allowed; the message names it.
     """
-    settings_of(kind, {"sftp_path": "/", **_stand_ins(arguments), **arguments})
+    settings = settings_of(kind, {"sftp_path": "/", **_stand_ins(arguments), **arguments})
+    if settings.extra_args:
+        from airflow_provider_sftp_s3.engine.s3.extra_args import checked  # botocore's model takes time to read
+
+        checked(settings.extra_args, "pull" if kind is PullSettings else "push")
     TransferOptions.of(arguments.get("options"))
     if "s3_bucket" in arguments:
         check_bucket_name(arguments["s3_bucket"])
 
 
 def _stand_ins(arguments: Mapping[str, Any]) -> dict[str, str]:
-    """Return values for prefixes that are not known yet: of a push that moves, they are judged together."""
+    """Return values for arguments that are not known yet, and are judged together with others."""
+    if arguments.get("follow_links"):
+        return {"after_transfer": "keep"}
     if arguments.get("after_transfer") != "move":
         return {}
     return {name: f"<{name}>/" for name in ("s3_prefix", "sent_prefix")}

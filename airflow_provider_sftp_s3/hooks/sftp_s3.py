@@ -93,7 +93,9 @@ class SftpS3Hook(BaseHook):
         order: str | None = None,
         dry_run: bool | str = False,
         shard: str | None = None,
+        follow_links: bool = False,
         destination: str | None = None,
+        extra_args: dict[str, Any] | None = None,
         options: TransferOptions | dict[str, Any] | None = None,
     ) -> dict[str, Any]:
         """
@@ -119,7 +121,11 @@ class SftpS3Hook(BaseHook):
         :param order: ``oldest``: begin with those that were changed first; with `max_files` the oldest go.
         :param dry_run: list what would be done, touch nothing.
         :param shard: which part of the tree to pull: ``2/8`` is the second of eight. None: the whole tree.
+        :param follow_links: with ``after_transfer="keep"``: pull what symbolic links lead to, too.
         :param destination: whom the mark of a pulled object names as having it already. None: `sftp_conn_id`.
+        :param extra_args: what each object is stored with, by the names of boto3's ExtraArgs, such as
+            ``{"ServerSideEncryption": "aws:kms", "ACL": "bucket-owner-full-control"}``. Over those of the aws
+            connection, ``service_config.s3.extra_args``, where customer keys belong.
         :param options: :class:`~airflow_provider_sftp_s3.engine.options.TransferOptions`, or a dict of its fields.
         :return: the report, JSON: direction, transferred, bytes, seconds, skipped, failed, failures, targets, purged,
             left (how many files the next run has to do: what failed, is young, or over a cap), more_left (whether there
@@ -145,7 +151,9 @@ class SftpS3Hook(BaseHook):
             "order": order,
             "dry_run": dry_run,
             "shard": shard,
+            "follow_links": follow_links,
             "destination": destination,
+            "extra_args": extra_args,
             "sftp_conn_id": self.sftp_conn_id,
         }
         return self.transfer(settings_of(PullSettings, arguments), s3_bucket, options).as_dict()
@@ -162,6 +170,8 @@ class SftpS3Hook(BaseHook):
         mark: str = "auto",
         after_transfer: str = "keep",
         sent_prefix: str | None = None,
+        temp_name: str | None = ".{id}.part",
+        verify: str = "size",
         destination: str | None = None,
         include: str | list[str] = "*",
         exclude: str | list[str] | None = None,
@@ -172,6 +182,7 @@ class SftpS3Hook(BaseHook):
         max_age: timedelta | float | str | None = None,
         order: str | None = None,
         dry_run: bool | str = False,
+        extra_args: dict[str, Any] | None = None,
         options: TransferOptions | dict[str, Any] | None = None,
     ) -> dict[str, Any]:
         """
@@ -188,6 +199,10 @@ class SftpS3Hook(BaseHook):
         :param after_transfer: what becomes of a pushed object: ``keep`` it, and mark it; ``move`` it beneath
             `sent_prefix`, or ``delete`` it, on a store that heeds the conditions of a DELETE and of a copy.
         :param sent_prefix: directory in the bucket for ``move``, neither inside `s3_prefix` nor around it.
+        :param temp_name: how a file is called until it is whole, such as ``tmp/{id}``; None: it is written straight to
+            its name.
+        :param verify: ``size``: a file counts as delivered when the server says that it has the right size; ``none``:
+            when the server has said OK to everything.
         :param destination: whom marks name, and whose marks count. None: `sftp_conn_id`.
         :param include: glob or list of globs of objects to take. One with a ``/`` is matched against the key without
             its prefix, where ``**`` stands for any directories; else against the name.
@@ -200,6 +215,9 @@ class SftpS3Hook(BaseHook):
             timedelta or in seconds.
         :param order: ``oldest``: begin with those that were changed first; with `max_files` the oldest go.
         :param dry_run: list what would be done, touch nothing.
+        :param extra_args: of the requests that read, mark or move an object: RequestPayer, ExpectedBucketOwner and ACL,
+            which a mark by metadata, or a move, has to repeat. Over those of the aws connection,
+            ``service_config.s3.extra_args``.
         :param options: :class:`~airflow_provider_sftp_s3.engine.options.TransferOptions`, or a dict of its fields.
         :return: the report, as of :meth:`pull`.
         :raises AirflowFailException: as :meth:`pull`.
@@ -214,6 +232,8 @@ class SftpS3Hook(BaseHook):
             "mark": mark,
             "after_transfer": after_transfer,
             "sent_prefix": sent_prefix,
+            "temp_name": temp_name,
+            "verify": verify,
             "destination": destination,
             "sftp_conn_id": self.sftp_conn_id,
             "include": include,
@@ -225,6 +245,7 @@ class SftpS3Hook(BaseHook):
             "max_age": max_age,
             "order": order,
             "dry_run": dry_run,
+            "extra_args": extra_args,
         }
         return self.transfer(settings_of(PushSettings, arguments), s3_bucket, options).as_dict()
 

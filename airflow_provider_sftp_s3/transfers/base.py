@@ -47,6 +47,7 @@ class TransferOperator(TemplatedOperator):
     s3_bucket: str
     s3_prefix: str
     dry_run: bool | str
+    extra_args: dict[str, Any] | None
     options: TransferOptions | dict[str, Any] | None
 
     _hook: SftpS3Hook | None = None

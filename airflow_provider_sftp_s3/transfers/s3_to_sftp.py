@@ -20,9 +20,9 @@ class S3ToSftpOperator(TransferOperator):
     Push S3 objects to an SFTP server, each whole or not at all, and mark them as synced, or take them away.
 
     A file is written under a temporary name beside its target, checked, and renamed over it: a reader there never
-    sees half a file. The mark is bound to the bytes that were sent; an object that is overwritten loses it and is
-    pushed again. One object's failure leaves the others alone and fails the task in the end; the retry reads the
-    marks and pushes what is left.
+    sees half a file. Drop boxes that allow no such thing need `temp_name` or `verify`. The mark is bound to the bytes
+    that were sent; an object that is overwritten loses it and is pushed again. One object's failure leaves the others
+    alone and fails the task in the end; the retry reads the marks and pushes what is left.
 
     .. code-block:: python
 
@@ -63,6 +63,9 @@ class S3ToSftpOperator(TransferOperator):
         timedelta or in seconds. (templated)
     :param order: ``oldest``: begin with those that were changed first; with `max_files` the oldest go.
     :param dry_run: list what would be done, touch nothing. (templated)
+    :param extra_args: of the requests that read, mark or move an object: RequestPayer, ExpectedBucketOwner and ACL,
+        which a mark by metadata, or a move, has to repeat. Over those of the aws connection,
+        ``service_config.s3.extra_args``. (templated)
     :param options: :class:`~airflow_provider_sftp_s3.engine.options.TransferOptions`, or a dict of its fields.
     :return: the report, JSON: direction, transferred, bytes, seconds, skipped, failed, failures, targets, purged,
         left (how many files the next run has to do: what failed, is young, or over a cap), more_left (whether there
@@ -91,6 +94,7 @@ class S3ToSftpOperator(TransferOperator):
         "max_size",
         "max_age",
         "after_transfer",
+        "extra_args",
     )
     _lists = ("s3_keys", "include", "exclude")
     _places = ("sftp_path", "s3_bucket", "s3_prefix", "s3_keys", "include", "strip_regex", "sent_prefix")
@@ -108,6 +112,8 @@ class S3ToSftpOperator(TransferOperator):
         mark: str = "auto",
         after_transfer: str = "keep",
         sent_prefix: str | None = None,
+        temp_name: str | None = ".{id}.part",
+        verify: str = "size",
         destination: str | None = None,
         sftp_conn_id: str = "sftp_default",
         aws_conn_id: str | None = "aws_default",
@@ -120,6 +126,7 @@ class S3ToSftpOperator(TransferOperator):
         max_age: timedelta | float | str | None = None,
         order: str | None = None,
         dry_run: bool | str = False,
+        extra_args: dict[str, Any] | None = None,
         options: TransferOptions | dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -132,6 +139,8 @@ class S3ToSftpOperator(TransferOperator):
         self.mark = mark
         self.after_transfer = after_transfer
         self.sent_prefix = sent_prefix
+        self.temp_name = temp_name
+        self.verify = verify
         self.destination = destination
         self.sftp_conn_id = sftp_conn_id
         self.aws_conn_id = aws_conn_id
@@ -144,6 +153,7 @@ class S3ToSftpOperator(TransferOperator):
         self.max_age = max_age
         self.order = order
         self.dry_run = dry_run
+        self.extra_args = extra_args
         self.options = options
 
     @property

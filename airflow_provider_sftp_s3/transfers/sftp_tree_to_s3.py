@@ -58,8 +58,14 @@ class SftpTreeToS3Operator(TransferOperator):
     :param shard: which part of the tree to pull, so that mapped tasks on several workers share a large one: ``2/8`` is
         the second of eight. Each file, done ones too, is in exactly one. Every task lists the whole tree, over a
         connection of its own. None: the whole tree. (templated)
+    :param follow_links: with ``after_transfer="keep"``: pull what symbolic links lead to, wherever that is on the
+        server, under the links' own names. A link to a directory that it is in is skipped, and so is a broken one.
+        False: all links are skipped.
     :param destination: the name under which marks know the partner: a push to it does not send back what came from it.
         None: `sftp_conn_id`. Give the same to all operators whose connections lead to one partner. (templated)
+    :param extra_args: what each object is stored with, by the names of boto3's ExtraArgs, such as
+        ``{"ServerSideEncryption": "aws:kms", "ACL": "bucket-owner-full-control"}``. Over those of the aws connection,
+        ``service_config.s3.extra_args``, where customer keys belong. (templated)
     :param options: :class:`~airflow_provider_sftp_s3.engine.options.TransferOptions`, or a dict of its fields.
     :return: the report, JSON: direction, transferred, bytes, seconds, skipped, failed, failures, targets, purged,
         left (how many files the next run has to do: what failed, is young, or over a cap), more_left (whether there
@@ -88,6 +94,7 @@ class SftpTreeToS3Operator(TransferOperator):
         "min_size",
         "max_size",
         "max_age",
+        "extra_args",
     )
     _places = ("sftp_path", "s3_bucket", "s3_prefix", "include", "shard", "min_age")
     ui_color = "#d5e8f0"
@@ -115,7 +122,9 @@ class SftpTreeToS3Operator(TransferOperator):
         order: str | None = None,
         dry_run: bool | str = False,
         shard: str | None = None,
+        follow_links: bool = False,
         destination: str | None = None,
+        extra_args: dict[str, Any] | None = None,
         options: TransferOptions | dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -139,5 +148,7 @@ class SftpTreeToS3Operator(TransferOperator):
         self.order = order
         self.dry_run = dry_run
         self.shard = shard
+        self.follow_links = follow_links
         self.destination = destination
+        self.extra_args = extra_args
         self.options = options

@@ -74,6 +74,10 @@ PLACES = "unit/test_flows_places.py"
 PATHS = "unit/test_paths.py"
 LEDGER = "integration/test_ledger.py"
 LEDGER_UNIT = "unit/test_s3_ledger.py"
+TEMPORARY = "unit/test_temporary.py"
+NO_RENAME = "faults/test_no_rename.py"
+LINKS = "integration/test_links.py"
+DROP_BOXES = "faults/test_drop_boxes.py"
 LIMITS = "unit/test_limits.py"
 RUN = "unit/test_run.py"
 PROTOCOL = "unit/test_sftp_protocol.py"
@@ -298,6 +302,27 @@ MUTANTS = (
         _only(GUARDS, "goes_back"),
     ),
     Mutant(
+        "what could not be moved is not uploaded",
+        "engine/pull.py",
+        "if not keeps and not file.left:",
+        "if False:",
+        _only(NO_RENAME, "cannot_be_moved"),
+    ),
+    Mutant(
+        "what is removed in its place is the file that was read",
+        "engine/done.py",
+        "if there.differs(uploaded.seen) and there != before:",
+        "if False:",
+        _only(NO_RENAME, "before_it_is_removed"),
+    ),
+    Mutant(
+        "a file of no known mtime is not removed in its place",
+        "engine/done.py",
+        "elif there.mtime is None or uploaded.seen.mtime is None:",
+        "elif False:",
+        _only(NO_RENAME, "without_an_mtime"),
+    ),
+    Mutant(
         "min_age",
         "engine/listing.py",
         "return min_age > 0 and now - (mtime + 1) < min_age",
@@ -335,7 +360,7 @@ MUTANTS = (
     Mutant(
         "links and FIFOs are not read",
         "engine/listing.py",
-        'elif entry.kind != "file":',
+        'elif entry.kind != "file" and not follows:',
         "elif False:",
         _only(PULL, "what_is_no_file"),
     ),
@@ -345,6 +370,20 @@ MUTANTS = (
         "elif paths.is_temporary(entry.name):",
         "elif False:",
         _only(PULL, "what_is_no_file"),
+    ),
+    Mutant(
+        "a link does not lead round in circles",
+        "engine/listing.py",
+        "if real is not None and any(_is_in(real, each) for each in beside.trail):",
+        "if False:",
+        _only(LINKS, "ends_where_it_begins and Asyncssh"),
+    ),
+    Mutant(
+        "what is done behind a link is another tree's",
+        "engine/listing.py",
+        " and len(directory.trail) <= 1:",
+        ":",
+        _only(LINKS, "behind_a_link"),
     ),
     # --- pull: uploads that were left
     Mutant(
@@ -392,10 +431,38 @@ MUTANTS = (
     # --- push: what is published is whole
     Mutant(
         "the size of what was written",
-        "engine/push.py",
-        "if not size == written == stored:",
+        "engine/delivery.py",
+        "if written != size or (self._looks and stored != size):",
         "if False:",
         _only(GUARDS, "not_all_there"),
+    ),
+    Mutant(
+        "the size of what was written, where only its name tells",
+        "engine/delivery.py",
+        "stored = await self._size_by_name(file.path)",
+        "stored = size",
+        _only(DROP_BOXES, "short_by_its_name"),
+    ),
+    Mutant(
+        "half a file under its name is removed before it is written again",
+        "engine/delivery.py",
+        'failed.args = (f"{failed}; {await self._remove_half(path)}",)',
+        "self._session.later(self._session.remove(path))",
+        _only(DROP_BOXES, "begun_again"),
+    ),
+    Mutant(
+        "what could not be opened is not removed",
+        "engine/delivery.py",
+        "            if is_ours:\n                # At once",
+        "            if True:\n                # At once",
+        _only(DROP_BOXES, "cannot_be_opened"),
+    ),
+    Mutant(
+        "a server that is full is left alone",
+        "engine/run.py",
+        "if self._full >= MAX_FULL and not self.stopped:",
+        "if False:",
+        _only(RUN, "seems_to_be_full"),
     ),
     Mutant(
         "two keys of a run never have one path",
@@ -428,8 +495,8 @@ MUTANTS = (
     Mutant(
         "every write is acknowledged, also where all was asked for behind it",
         "engine/sftp/file.py",
-        "            await _acknowledged(unanswered, moved)\n            size = (await stored)",
-        "            size = (await stored)",
+        "            await _acknowledged(unanswered, moved)\n            for answer in stored:",
+        "            for answer in stored:",
         _only("integration/test_far_away.py", "write_that_fails"),
     ),
     Mutant(
@@ -514,23 +581,23 @@ MUTANTS = (
     ),
     Mutant(
         "a temporary name until it is whole",
-        "engine/push.py",
-        "temporary = posixpath.join(posixpath.dirname(path), paths.temporary_name(self.settings.owner))",
-        "temporary = path",
+        "engine/delivery.py",
+        "temporary, aside = self._names.path_for(path), ",
+        "temporary, aside = path, ",
         _only(GUARDS, "not_all_there"),
     ),
     Mutant(
         "a temporary name of nobody else",
-        "engine/paths.py",
+        "engine/temporary.py",
         "{secrets.token_hex(4)}",
         "00000000",
-        _only(PATHS, "temporary_names"),
+        _only(TEMPORARY, "nobody_else_uses"),
     ),
     Mutant(
         "a retry removes its own temporary files only",
-        "engine/sftp/directories.py",
-        "paths.is_temporary(entry.name, self._owner)",
-        "paths.is_temporary(entry.name)",
+        "engine/temporary.py",
+        'owner.encode() + b"[0-9a-f]{8}"',
+        'b"[0-9a-f]{16}"',
         _only(PUSH, "earlier_tries"),
     ),
     Mutant(
@@ -946,7 +1013,7 @@ MUTANTS = (
     Mutant(
         "containment: what strip_regex leaves",
         "engine/paths.py",
-        "    _check_segments(relative)\n",
+        "    check_segments(relative)\n",
         "",
         _only(PATHS, "leaves_a_way_out"),
     ),
@@ -976,7 +1043,7 @@ MUTANTS = (
         "engine/paths.py",
         "    if is_temporary(name):\n",
         "    if False:\n",
-        _only(PATHS, "refused_with_a_reason or temporary_names"),
+        _only(PATHS, "refused_with_a_reason"),
     ),
     Mutant(
         "names of up to 255 bytes are names",
@@ -988,8 +1055,8 @@ MUTANTS = (
     Mutant(
         "what strip_regex leaves, in each segment",
         "engine/paths.py",
-        "    _check_segments(relative)\n",
-        '    _check_segments(relative.partition("/")[0])\n',
+        "    check_segments(relative)\n",
+        '    check_segments(relative.partition("/")[0])\n',
         _only(PATHS, "strip_regex_brings_about"),
     ),
     Mutant(
@@ -1102,8 +1169,8 @@ MUTANTS = (
     Mutant(
         "a connection that moved something does not count",
         "engine/run.py",
-        "                self._losses.are_over()\n                return outcome",
-        "                return outcome",
+        "                self._losses.are_over()\n",
+        "",
         _only(RUN, "none_of_those_in_a_row"),
     ),
     Mutant(

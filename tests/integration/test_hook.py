@@ -96,6 +96,9 @@ def test_every_argument_counts(ends: Ends) -> None:
         assert ends.call(direction, max_age=10**10, order="oldest", dry_run=True)["skipped"] == {"dry run": 1}
     assert ends.call("pull", min_age=10**9)["transferred"] == 0
     assert ends.call("pull", after_transfer="keep")["transferred"] == 1
+    (ends.sftp.root / "in/link.txt").symlink_to("a.txt")
+    assert ends.call("pull", after_transfer="keep", follow_links=True)["transferred"] == 1
+    (ends.sftp.root / "in/link.txt").unlink()
     assert ends.call("pull", after_transfer="keep")["transferred"] == 0
     assert {ends.call("pull", shard=f"{n}/2", dry_run="true")["skipped"].get("dry run", 0) for n in (1, 2)} == {0, 1}
     assert ends.call("pull", done_dir="sent")["transferred"] == 1
@@ -105,7 +108,8 @@ def test_every_argument_counts(ends: Ends) -> None:
     assert ends.call("push", s3_keys="from/b.txt", strip_regex="^from/b", mark="none")["targets"][0].endswith(
         "/out/.txt"
     )
-    assert ends.call("push")["transferred"] == 1
+    assert ends.call("push", temp_name="tmp/{id}", verify="none")["transferred"] == 1
+    assert (ends.sftp.root / "out/tmp").is_dir()
 
 
 def test_in_a_task(ends: Ends) -> None:

@@ -406,10 +406,14 @@ PULL = [
     ({"retention": "a week"}, ["retention", "a duration", "'7d'", "'a week'"]),
     ({"min_age": -1}, ["min_age", "0 seconds or more", "-1"]),
     ({"shard": "3/2"}, ["shard", "'2/8'", "'3/2'"]),
+    ({"follow_links": True}, ["follow_links", 'after_transfer="keep"']),
+    ({"follow_links": "yes"}, ["follow_links", "true or false", "'yes'"]),
 ]
 PUSH = [
     ({"mark": "sticker"}, ["mark", "auto, metadata, tag, none", "'sticker'"]),
     ({"strip_regex": "["}, ["strip_regex", "regular expression", "'['"]),
+    ({"temp_name": ".part"}, ["temp_name", "'.{id}.part'", "or None", "'.part'"]),
+    ({"verify": "md5"}, ["verify", "size, none", "'md5'"]),
     ({"s3_keys": ["from/a", 5]}, ["s3_keys", "a key or a list of keys", "5"]),
 ]
 

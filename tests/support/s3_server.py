@@ -466,6 +466,8 @@ _MESSAGES = {
     "SlowDown": "Please reduce your request rate.",
     "InternalError": "We encountered an internal error. Please try again.",
     "AccessDenied": "Access Denied",
+    "InvalidRequest": "Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object requests with Object Lock "
+    "parameters",
 }
 
 

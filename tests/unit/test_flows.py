@@ -103,6 +103,7 @@ def problems_of(settings: Any) -> str:
         (PULL, "done_dir", "done/files", "not a path"),
         (PULL, "done_dir", "..", "not a path"),
         (PULL, "retention", "a month", "never, or seconds"),
+        (PULL, "follow_links", "maybe", "true or false"),
         (PUSH, "strip_regex", "^(outbound", "a regular expression"),
         (PUSH, "strip_regex", "a{99999999999}", "a regular expression"),
         (PULL, "include", "{#*.csv", "no valid template: Missing end of comment tag. Allowed: a glob"),
@@ -110,6 +111,9 @@ def problems_of(settings: Any) -> str:
         (PUSH, "mark", "etag", "auto, metadata, tag or none"),
         (PUSH, "after_transfer", "archive", "move, delete or keep"),
         (PUSH, "sent_prefix", "a//b", "a prefix such as sent/partner/"),
+        (PUSH, "temp_name", "{name}.tmp", "a name with {id} in it"),
+        (PUSH, "temp_name", {"id": None}, "'tmp/{id}' (in quotes), or none"),
+        (PUSH, "verify", "md5", "size or none"),
         (PULL, "parallelism", "half", "a whole number from 1 to 1000"),
         (PUSH, "parallelism", 0, "a whole number from 1 to 1000"),
         (PUSH, "batch_files", "1e3", "a whole number from 1 to 10000"),
@@ -222,6 +226,7 @@ def test_a_field_of_the_other_direction_is_refused(base: dict[str, Any], field: 
         (SQS | {"schedule": "@continuous"}, "schedule: 'trigger: sqs' needs times too"),
         (SQS | {"s3_prefix": "out/{{ ds }}/"}, "s3_prefix: a run that was started by an event has no date"),
         (SQS | {"aws_conn_id": "{{ var.value.aws }}"}, "aws_conn_id: Airflow renders no templates in a trigger"),
+        (PULL | {"follow_links": True}, "follow_links: true would move or delete links"),
         (PUSH | {"after_transfer": "delete", "mark": "tag"}, "mark: what is moved or deleted is not marked"),
         (PUSH | {"after_transfer": "move"}, "sent_prefix: 'after_transfer: move' and sent_prefix"),
         (PUSH | {"sent_prefix": "sent"}, "sent_prefix: 'after_transfer: move' and sent_prefix"),
@@ -419,6 +424,19 @@ def test_the_event_is_that_of_tasks_before_it() -> None:
     update.transfers = "pul"
     with pytest.raises(AirflowFailException, match="transfers: there is no task 'pul' upstream of 'update_asset'"):
         update.execute({})
+
+
+def test_links_are_followed_where_a_template_may_keep_files() -> None:
+    """What it gives is judged when the task runs."""
+    pull = flow_dag({**PULL, "follow_links": True, "after_transfer": "{{ params.after }}"}).get_task("pull")
+    assert (pull.follow_links, pull.after_transfer) == (True, "{{ params.after }}")
+
+
+def test_a_push_flow_says_how_files_are_called_until_they_are_whole() -> None:
+    """None is a name, too: their own."""
+    for written, expected in (("none", None), ("tmp/{id}", "tmp/{id}")):
+        push = flow_dag({**PUSH, "temp_name": written, "verify": "none"}).get_task("push")
+        assert (push.partial_kwargs["temp_name"], push.partial_kwargs["verify"]) == (expected, "none")
 
 
 def test_a_push_flow_waits_lists_and_pushes_batches() -> None:

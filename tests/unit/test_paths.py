@@ -166,16 +166,6 @@ def test_a_name_that_only_ends_in_the_ledgers_is_a_name() -> None:
     assert paths.key_for("in/", b"x" + paths.LEDGER.encode()) == f"in/x{paths.LEDGER}"
 
 
-def test_temporary_names_are_ours_unique_and_short() -> None:
-    """No two writers share one, and a later try finds those of its own task only."""
-    mine = {paths.temporary_name("0123abcd") for _ in range(1000)}
-    assert len(mine) == 1000
-    assert all(paths.is_temporary(name) and paths.is_temporary(name, "0123abcd") for name in mine)
-    assert not any(paths.is_temporary(name, "ffffffff") for name in mine)
-    assert not paths.is_temporary(b".0123abcd.part")
-    assert max(map(len, mine)) < 255
-
-
 def test_printable_spells_out_what_a_terminal_would_obey() -> None:
     """Escape sequences and foreign bytes never reach a log as they are."""
     assert paths.printable(b"plain \xc3\xa9") == "plain é"

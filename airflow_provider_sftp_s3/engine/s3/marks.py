@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import urllib.parse
 from collections.abc import Callable, Collection, Mapping
 from typing import Literal, NamedTuple
 
@@ -26,24 +25,16 @@ from airflow_provider_sftp_s3.engine.model import MarkMode
 from airflow_provider_sftp_s3.engine.options import GiB
 from airflow_provider_sftp_s3.engine.s3 import xml as s3_xml
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket, Version, metadata_headers
+from airflow_provider_sftp_s3.engine.s3.endpoint import copy_source
 from airflow_provider_sftp_s3.engine.s3.ledger import Fact
+from airflow_provider_sftp_s3.engine.s3.names import LEGACY, SYNCED, SYNCED_KEY, SYNCED_OF, SYNCED_TO, TAG
 from airflow_provider_sftp_s3.engine.s3.probes import INSTEAD, NONE, Kind, Probes, put_tags, refusal
 from airflow_provider_sftp_s3.engine.s3.requests import Answer, S3Refused
 
 Marked = Literal["marked", "overwritten", "gone"]
 
-#: The metadata of a mark: ``synced=true`` for eyes, a token for each destination, and the last ETags of these bytes.
-SYNCED = "synced"
-SYNCED_TO = "synced-to"
-SYNCED_OF = "synced-of"
 #: How many ETags ``synced-of`` names.
 ETAGS = 4
-#: sftp-lambda's own mark, which names nobody.
-LEGACY = "synched"
-#: The mark of version 0.1.0, a hash of bucket and key, which names nobody either.
-SYNCED_KEY = "synced-key"
-#: The tag of a mark: ``<etag>:<token>:<token>...``.
-TAG = "sftp-s3-synced"
 
 #: Why an object counts as synced, as a report says it.
 REASON = "synced"
@@ -332,7 +323,7 @@ class Marks:
     def _copy_headers(self, key: str, version: Version) -> dict[str, str]:
         """Return what a copy of the object onto itself is sent with, but for its source and its conditions."""
         metadata = metadata_headers(self.naming.added_to(key, version))
-        return {**version.headers, **metadata, "x-amz-metadata-directive": "REPLACE"}
+        return {**version.headers, **metadata, **self.bucket.sent_along.copy, "x-amz-metadata-directive": "REPLACE"}
 
     async def _mark_by_metadata(self, key: str, version: Version) -> Marked:
         """
@@ -343,7 +334,7 @@ class Marks:
         same = {bare(version.etag)}
         for _ in range(ATTEMPTS):
             conditions = {
-                "x-amz-copy-source": urllib.parse.quote(f"{self.bucket.name}/{key}"),
+                "x-amz-copy-source": copy_source(self.bucket.name, key),
                 "x-amz-copy-source-if-match": version.etag,
                 "If-Match": version.etag,
             }

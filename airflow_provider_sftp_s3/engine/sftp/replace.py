@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import posixpath
 from typing import TYPE_CHECKING
 
 from airflow_provider_sftp_s3.engine import paths
@@ -11,6 +10,7 @@ from airflow_provider_sftp_s3.engine.errors import ConnectionFailed, NotFound, S
 from airflow_provider_sftp_s3.engine.model import Stat
 from airflow_provider_sftp_s3.engine.sftp.protocol import Attributes, Unsupported
 from airflow_provider_sftp_s3.engine.tasks import cancel_all
+from airflow_provider_sftp_s3.engine.temporary import TEMP_NAME, TemporaryNames
 
 if TYPE_CHECKING:
     from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
@@ -39,12 +39,14 @@ class Replacing:
         await self.replace(old, new)
         return await _stat_if_there((await self._session.live()).lstat(new))
 
-    async def replace(self, old: bytes, new: bytes) -> None:
+    async def replace(self, old: bytes, new: bytes, aside: bytes | None = None) -> None:
         """
         Rename `old` to `new`; a file of that name is replaced.
 
         Atomic with the posix-rename extension. Without it, a file in the way is moved aside first, and moved back
         when the rename fails all the same, so that it is never lost.
+
+        :param aside: where to; None: a hidden name beside it.
         """
         traits, fails = self._session.traits, None
         if traits.has_posix_rename is not False:
@@ -63,7 +65,7 @@ class Replacing:
         try:
             if not await self._renamed(old, new, final=fails is not None and fails.is_denied):
                 # Not to be cancelled half-way, where the target is neither the old nor the new one.
-                await asyncio.shield(self._session.later(self._replace_in_steps(old, new)))
+                await asyncio.shield(self._session.later(self._replace_in_steps(old, new, aside)))
         except NotFound:
             raise
         except ServerRefused as refused:
@@ -97,9 +99,9 @@ class Replacing:
                 raise ServerRefused(f"{refused}; there is a {kind} in the way") from None
             return False
 
-    async def _replace_in_steps(self, old: bytes, new: bytes) -> None:
+    async def _replace_in_steps(self, old: bytes, new: bytes, aside: bytes | None) -> None:
         # Nobody's name: what a retry cleans up must not be the only copy of a file.
-        aside = posixpath.join(posixpath.dirname(new), paths.temporary_name("0" * 8))
+        aside = aside or TemporaryNames(TEMP_NAME).aside_for(new)
         try:
             await self._session.rename(new, aside)
         except ConnectionFailed:

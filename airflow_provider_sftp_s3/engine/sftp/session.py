@@ -77,6 +77,8 @@ class SftpSession:
         self._replacing = Replacing(self)
         #: seconds of the fastest answer to an OPEN so far
         self.round_trip = float("inf")
+        #: whether a link stands for what it leads to, in all looks
+        self.follows_links = False
         #: takes what was adapted to the server, in words for the user
         self.notice: Callable[[str], None] = lambda message: None
         self.traits = Traits(lambda message: self.notice(message))
@@ -208,8 +210,21 @@ class SftpSession:
         return [entries[name] for name in sorted(entries) if name not in (b".", b"..")]
 
     async def lstat(self, path: bytes) -> Stat:
-        """Return size and mtime of a path itself. Some servers follow links all the same."""
-        return (await (await self.live()).lstat(path)).stat
+        """Return size and mtime of a path itself, unless links are followed. Some servers follow them all the same."""
+        sftp = await self.live()
+        return (await (sftp.stat if self.follows_links else sftp.lstat)(path)).stat
+
+    async def follow(self, path: bytes) -> tuple[str, Stat]:
+        """Return what a path leads to: its kind, as of :class:`Entry`, its size and its mtime."""
+        attributes = await (await self.live()).stat(path)
+        return attributes.kind(), attributes.stat
+
+    async def real_path(self, path: bytes) -> bytes | None:
+        """Return the path of what a path leads to, with no link in it; None: the server does not say."""
+        try:
+            return await (await self.live()).real_path(path) or None
+        except ServerRefused:
+            return None
 
     async def exists(self, path: bytes) -> bool:
         """Say whether there is anything at `path`, be it a broken link."""
@@ -300,9 +315,9 @@ class SftpSession:
         """
         return await self._replacing.move(old, new)
 
-    async def replace(self, old: bytes, new: bytes) -> None:
+    async def replace(self, old: bytes, new: bytes, aside: bytes | None = None) -> None:
         """Rename `old` to `new`; a file of that name is replaced, and never lost: see :class:`Replacing`."""
-        await self._replacing.replace(old, new)
+        await self._replacing.replace(old, new, aside)
 
     @contextlib.asynccontextmanager
     async def reading(self, path: bytes) -> AsyncIterator[RemoteFile]:
@@ -373,6 +388,15 @@ class SftpSession:
         if self.traits.has_exclusive_open is None:
             self.traits.has_exclusive_open = False
         return file
+
+    @contextlib.asynccontextmanager
+    async def overwriting(self, path: bytes) -> AsyncIterator[RemoteFile]:
+        """Open a file for the block to write, a new one or one that is emptied. It stays when the block fails."""
+        file = await self._opened_file(path, CREATE)
+        try:
+            yield file
+        finally:
+            file.release()
 
     async def _opened_file(self, path: bytes, flags: int) -> RemoteFile:
         async def open_it() -> RemoteFile:
