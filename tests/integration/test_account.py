@@ -135,7 +135,8 @@ async def test_a_pull_without_it_ends_with_one_error(engine: Engine, rule: str) 
     with pytest.raises(ConfigurationError, match="403 AccessDenied") as refused:
         await engine.pull()
     assert "extra_args" in str(refused.value)
-    assert {path.name for path in (engine.sftp.root / "in").iterdir()} == set(contents)
+    assert {path.name for path in (engine.sftp.root / "in").iterdir() if path.is_file()} == set(contents)
+    assert not list((engine.sftp.root / "in/.done").iterdir())
 
 
 @pytest.mark.parametrize("calculation", ["when_supported", "when_required"])

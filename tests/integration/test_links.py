@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ import pytest
 
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError, TransferError
 from airflow_provider_sftp_s3.engine.model import Report
+from tests.conftest import EACH_SERVER, require
 from tests.support.engine import Engine
 from tests.support.faulty_sftp import ModeWithoutType, Refuses
 from tests.support.s3_server import S3Server
-from tests.support.sftp_servers import AsyncsshServer, ProftpdServer, RcloneSftpServer, SftpServer
+from tests.support.sftp_servers import AsyncsshServer, ProftpdServer, RcloneSftpServer
 
 pytestmark = pytest.mark.integration
 
@@ -33,11 +35,15 @@ async def pull(engine: Engine, **settings: Any) -> Report:
     return await engine.pull(**{"after_transfer": "keep", "follow_links": True, **settings})
 
 
-@pytest.fixture
-def engine(any_sftp_server: SftpServer, s3: S3Server, bucket: str) -> Engine:
-    if isinstance(any_sftp_server, RcloneSftpServer):
-        pytest.skip("rclone's server shows no links")
-    return Engine(any_sftp_server, s3, bucket)
+#: rclone's server shows no links.
+SHOW_LINKS = [server for server in EACH_SERVER if server.id != RcloneSftpServer.__name__]
+
+
+@pytest.fixture(params=SHOW_LINKS)
+def engine(request: pytest.FixtureRequest, tmp_path: Path, s3: S3Server, bucket: str) -> Iterator[Engine]:
+    require(request.param.available(), request.param.missing())
+    with request.param(tmp_path / "sftp") as server:
+        yield Engine(server, s3, bucket)
 
 
 @pytest.fixture
