@@ -17,6 +17,7 @@ The errors of the engine. An error's type answers "what now?", its message says 
     │   ├── FileTimeout           `file_timeout` is over
     │   ├── StorageError          S3 refused or failed a request
     │   │   ├── Overwritten         ... since the object is another version by now
+    │   │   ├── Archived            ... since the object has to be restored before it can be read
     │   │   ├── Corrupted           ... since what came of it is not what S3 has
     │   │   └── CredentialsExpired  ... since its credentials are out of date: renewed ones may be there by now
     │   └── ServerRefused         the SFTP server answered with an error
@@ -135,6 +136,10 @@ class StorageError(FileError):
 
 class Overwritten(StorageError):
     """The version of the object that was asked for is no more."""
+
+
+class Archived(StorageError):
+    """The object lies in an archive, such as S3 Glacier: somebody has to restore it before it can be read."""
 
 
 class Corrupted(StorageError):

@@ -28,6 +28,7 @@ from datetime import UTC
 from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.delivery import Delivery
 from airflow_provider_sftp_s3.engine.errors import (
+    Archived,
     ConfigurationError,
     Corrupted,
     FileError,
@@ -40,7 +41,7 @@ from airflow_provider_sftp_s3.engine.globs import Globs
 from airflow_provider_sftp_s3.engine.limits import Caps, off_the_clock
 from airflow_provider_sftp_s3.engine.model import ObjectEntry, Outcome, Report, seconds_of
 from airflow_provider_sftp_s3.engine.naming import AlikeNames, Namesakes
-from airflow_provider_sftp_s3.engine.observer import Observer
+from airflow_provider_sftp_s3.engine.observer import Notices, Observer
 from airflow_provider_sftp_s3.engine.options import KiB, MiB, TransferOptions
 from airflow_provider_sftp_s3.engine.order import Bounds, oldest_first
 from airflow_provider_sftp_s3.engine.s3 import marks
@@ -139,6 +140,7 @@ class Push(Transfer[PushedObject]):
         #: why the run ends, where S3 takes no marks
         self._refused: ConfigurationError | None = None
         self._unknown = Unknown()
+        self._notices = Notices(observer)
         self._delivery = Delivery(settings, self.root, session, self._moved)
 
     async def _is_there(self) -> bool:
@@ -260,8 +262,18 @@ class Push(Transfer[PushedObject]):
             return True
 
     def _outside(self, version: Version) -> str | None:
-        """Return why an object is left alone for its size or age."""
+        """Return why an object is left alone for its size or age, or since nobody can read it now."""
+        if version.is_archived:
+            return self._archived()
         return self._bounds.reason_to_skip(version.size, seconds_of(version.modified))
+
+    def _archived(self) -> str:
+        self._notices.once(
+            "archived",
+            "some objects lie in an archive (GLACIER, DEEP_ARCHIVE), and S3 gives out none of them: they are left "
+            "alone. Restore those that are to be pushed, and the next run takes them",
+        )
+        return "archived"
 
     def _note_path(self, key: str) -> None:
         """Take note that the partner has an object under its path."""
@@ -302,7 +314,13 @@ class Push(Transfer[PushedObject]):
                 # S3 cuts a connection that nobody reads: first there is to be memory, if it is known how much.
                 if pushed.entry.size >= 0:
                     await held.enter_async_context(self._memory(pushed.size))
-                download = await self.bucket.get(source)
+                try:
+                    download = await self.bucket.get(source)
+                except Archived:
+                    # It may well be synced: most objects are archived long after that.
+                    head = await self.bucket.head(source)
+                    synced = (await self._look(source, head)).reason if head else "deleted"
+                    return Outcome(pushed.label, "skipped", reason=synced or self._archived())
                 if download is None:
                     if delivered and self._sent and source == key and await self._sent.has_newer(key, delivered):
                         source = self._sent.place_of(key)

@@ -12,6 +12,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_sftp_s3.engine.errors import (
+    Archived,
     AuthenticationFailed,
     ConfigurationError,
     ConnectionFailed,
@@ -74,6 +75,8 @@ KEPT_HEADERS = (
     "x-amz-object-lock-legal-hold",
 )
 _METADATA = "x-amz-meta-"
+#: Storage classes whose objects S3 does not give out before they are restored.
+_ARCHIVES = {"GLACIER", "DEEP_ARCHIVE"}
 
 
 def metadata_headers(metadata: Mapping[str, str]) -> dict[str, str]:
@@ -95,6 +98,7 @@ class Version(NamedTuple):
     :param headers: those of :data:`KEPT_HEADERS` that it has.
     :param tags: how many tags it has.
     :param last_modified: when it was written, as HTTP writes a date.
+    :param is_archived: it cannot be read before somebody restores it.
     """
 
     etag: str
@@ -103,6 +107,7 @@ class Version(NamedTuple):
     headers: Mapping[str, str]
     tags: int
     last_modified: str
+    is_archived: bool = False
 
     @property
     def modified(self) -> str:
@@ -117,7 +122,7 @@ class Version(NamedTuple):
         return self.size == stat.size and self.metadata.get("mtime") == str(stat.mtime)
 
     @classmethod
-    def of(cls, headers: Mapping[str, str]) -> Version:
+    def of(cls, headers: Mapping[str, str], is_archived: bool = False) -> Version:
         """Return the version that the headers of S3's answer are about."""
         return cls(
             headers.get("ETag", ""),
@@ -130,7 +135,15 @@ class Version(NamedTuple):
             {name: headers[name] for name in KEPT_HEADERS if name in headers},
             int(headers.get("x-amz-tagging-count", 0)),
             headers.get("Last-Modified", ""),
+            is_archived,
         )
+
+
+def _is_archived(headers: Mapping[str, str]) -> bool:
+    """Say whether an object cannot be read now, by the answer to a HEAD."""
+    # Of the storage class INTELLIGENT_TIERING some are archived, and others are not.
+    lies_there = headers.get("x-amz-storage-class") in _ARCHIVES or "x-amz-archive-status" in headers
+    return lies_there and 'ongoing-request="false"' not in headers.get("x-amz-restore", "")
 
 
 class Download:
@@ -373,19 +386,22 @@ class Bucket:
     async def head(self, key: str) -> Version | None:
         """Return what S3 says of an object, None where there is none."""
         try:
-            return Version.of((await self.requests.ask("HEAD", key)).headers)
+            headers = (await self.requests.ask("HEAD", key)).headers
+            return Version.of(headers, _is_archived(headers))
         except S3Refused as refused:
             if refused.status == 404:
                 return None
             raise
 
     async def get(self, key: str) -> Download | None:
-        """Begin to read an object; None where there is none."""
+        """Begin to read an object; None where there is none. :raises Archived: it has to be restored first."""
         try:
             contents = await self.requests.open(key)
         except S3Refused as refused:
             if refused.status == 404:
                 return None
+            if refused.code == "InvalidObjectState":
+                raise Archived(str(refused)) from None
             raise
         # TLS compares by itself, and MD5 takes as long as all the rest of a push.
         by_etag = not self._has_tls and self.trust.etags_are_md5

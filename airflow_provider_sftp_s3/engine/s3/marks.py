@@ -142,6 +142,14 @@ def bare(etag: str) -> str:
     return etag.strip('"')
 
 
+def _is_utf8(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # bytes that were none are kept as surrogates
+        return False
+    return True
+
+
 def names_in_metadata(version: Version) -> list[str]:
     """Return what a version's mark by metadata names: tokens of destinations, and what stands for everyone."""
     of_lambda = [LEGACY] if version.metadata.get(LEGACY) == "true" else []
@@ -315,7 +323,10 @@ class Marks:
             return "it is larger than CopyObject takes, 5 GiB"
         if any(name.startswith(_LOCK) for name in version.headers):
             return "it is under an object lock"
-        size = sum(len(f"{name}{value}".encode()) for name, value in self.naming.added_to(key, version).items())
+        metadata = self.naming.added_to(key, version)
+        if name := next((name for name, value in {**version.headers, **metadata}.items() if not _is_utf8(value)), None):
+            return f"the value of its {name} is no UTF-8, and could not be sent again"
+        size = sum(len(f"{name}{value}".encode()) for name, value in metadata.items())
         if size > MAX_METADATA:
             return f"its metadata would have {size} bytes with a mark, and S3 takes {MAX_METADATA}"
         return ""
