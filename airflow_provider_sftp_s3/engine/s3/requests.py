@@ -294,7 +294,7 @@ class S3Requests:
         refreshing = getattr(self._credentials, "refresh_needed", None)
         if refreshing and refreshing():  # asks a server
             await asyncio.to_thread(self._credentials.get_frozen_credentials)
-        path = self._path + urllib.parse.quote(key, safe="/~")
+        path = self._path + urllib.parse.quote(key, safe="/~") if key else self._path.rstrip("/") or "/"
         along = {**self.every, **self.read} if key and not query and method in ("GET", "HEAD") else self.every
         response = await self._http.request(
             method,
