@@ -146,9 +146,6 @@ EXTRA_ARGS: dict[str, dict[str, Any]] = {
 #: Each setting; and what is said of an object, which does not depend on where its bucket is.
 EXTRAS = [extra for extra in EXTRA_ARGS if EXTRA_ARGS[extra]]
 CASES = [*((setting, "none") for setting in SETTINGS), *(("nothing", extra) for extra in EXTRAS)]
-    *((setting, "none") for setting in SETTINGS),
-    *(("nothing", extra) for extra in EXTRA_ARGS if EXTRA_ARGS[extra]),
-]
 
 
 @pytest.mark.parametrize(("setting", "extra"), CASES)
