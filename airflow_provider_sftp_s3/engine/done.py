@@ -141,7 +141,7 @@ class DoneDirectories:
         moved, there = await self._rename_into(directory, file.path, done, make=file.done == "absent")
         if not moved:
             # Another run has moved it, or it was taken away. What is there may be older than what S3 has.
-            return await self._end_moved(done, uploaded) if again else uploaded
+            return await self._end_moved(pulled, done, uploaded) if again else uploaded
         self._fetcher.was_there_after_close(file.path, uploaded)
         before: Stat | None = None
         try:
@@ -152,7 +152,7 @@ class DoneDirectories:
                 if not there.differs(uploaded.seen) or there == before:
                     if before is None and there.mtime is not None:
                         self._session.traits.rename_sets_mtime = False
-                    await self._settle(done)
+                    await self._settle(pulled, done)
                     return uploaded
                 # A file of the same size is most likely the same one, on a server to whom a rename is a copy, as in
                 # front of an object store. There it has no writer any more.
@@ -176,7 +176,7 @@ class DoneDirectories:
         await self._move_back(done, file.path)
         return None
 
-    async def _end_moved(self, done: bytes, uploaded: Uploaded) -> Uploaded:
+    async def _end_moved(self, pulled: PulledFile, done: bytes, uploaded: Uploaded) -> Uploaded:
         """
         Stamp or remove a file that has gone from its place since we wanted to move it: by us, most likely.
 
@@ -184,12 +184,13 @@ class DoneDirectories:
         """
         with contextlib.suppress(NotFound):
             there = await self._session.lstat(done)
-            if there.differs(uploaded.seen):
+            is_stamped = pulled.stamp is not None and there.mtime == pulled.stamp
+            if there.differs(uploaded.seen._replace(mtime=pulled.stamp) if is_stamped else uploaded.seen):
                 raise FileError(
                     f"is gone from its place, where it had {uploaded.seen}, and in the done directory is another one, "
                     f"with {there}: the connection was lost under the move, so look which of the two S3 should have"
                 )
-            await self._settle(done)
+            await self._settle(pulled, done)
         return uploaded
 
     async def _remove_in_its_place(self, pulled: PulledFile, key: str, uploaded: Uploaded) -> Uploaded | None:
@@ -301,14 +302,15 @@ class DoneDirectories:
         self._notices.once("clock", f"done files are neither stamped nor purged: {why}")
         return False
 
-    async def _settle(self, done: bytes) -> None:
+    async def _settle(self, pulled: PulledFile, done: bytes) -> None:
         if self._settings.after_transfer == "delete":
             await self._session.remove(done)
             return
         if not self._may_stamp():
             return
+        pulled.stamp = int(self._bucket.now())
         try:
-            await self._session.set_mtime(done, int(self._bucket.now()))
+            await self._session.set_mtime(done, pulled.stamp)
         except ServerRefused as refused:
             self._notices.once(
                 "stamp", f"the server does not let us set the mtime of done files, so none is purged: {refused}"

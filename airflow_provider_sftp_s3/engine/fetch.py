@@ -54,6 +54,7 @@ class PulledFile:
     :param opened: the server has opened it, so it cannot be gone unsaid.
     :param is_long: nobody says how large it is, and it has more than `part_size` bytes.
     :param uploaded: S3 has it, and its move has not been answered yet.
+    :param stamp: the mtime that it was to get after its move, which may not have been answered, either.
     """
 
     file: SourceFile
@@ -61,6 +62,7 @@ class PulledFile:
     opened: bool = False
     is_long: bool = False
     uploaded: Uploaded | None = None
+    stamp: int | None = None
 
     @property
     def size(self) -> int:
