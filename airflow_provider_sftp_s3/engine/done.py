@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import posixpath
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from typing import Any
 
 from airflow_provider_sftp_s3.engine import paths
@@ -60,7 +60,8 @@ class DoneDirectories:
         self._notices = notices
         self._made = Once()
         self._checked = Once()
-        #: why nothing can be moved into a done directory, where that is known
+        #: those that files can be moved into, as far as is known, and why that cannot be done with others
+        self._movable: set[bytes] = set()
         self._refusals: dict[bytes, ServerRefused] = {}
         #: whether a server is asked: some never answer where the answer would be no
         self._asks = True
@@ -69,21 +70,37 @@ class DoneDirectories:
         #: whether an mtime that was set is there afterwards: None until the first file is purged
         self._mtimes_stick: bool | None = None
 
-    async def check(self, file: SourceFile) -> None:
+    async def check(self, file: SourceFile) -> Callable[[], Awaitable[None]] | None:
         """
         Make the done directory of a file, and find out whether it can be moved there, once for all files beside it.
 
         To be called while the file is not open: that may take a file of our own, and some servers let us open only one.
-        With ``after_transfer="delete"`` a file can be removed without being moved, as :meth:`move` does then.
+        OpenSSH's needs none: with it the file is read meanwhile, and what is returned is to be awaited before S3 gets
+        it. With ``after_transfer="delete"`` a file can be removed without being moved, as :meth:`move` does then.
 
-        :raises ServerRefused: the file cannot be moved there.
+        :raises ServerRefused: the file cannot be moved there. So does what is returned.
         """
         beside = posixpath.dirname(file.path)
         directory = posixpath.join(beside, self._name)
         self._used.add(directory)
-        await self._checked.done(directory, lambda: self._check(directory, beside, make=file.done == "absent"))
+        if directory in self._movable:
+            return None
+
+        async def allow() -> None:
+            await asyncio.shield(checking)
+            self._refuse_if_known(directory)
+
+        checking = self._checked.begin(directory, lambda: self._check(directory, beside, make=file.done == "absent"))
+        if self._session.is_openssh:
+            return allow
+        await allow()
+        return None
+
+    def _refuse_if_known(self, directory: bytes) -> None:
         refused = self._refusals.get(directory)
-        if refused is not None and self._settings.after_transfer != "delete":
+        if refused is None:
+            self._movable.add(directory)
+        elif self._settings.after_transfer != "delete":
             raise ServerRefused(
                 f"is not pulled, since it could not be moved into {self._settings.done_dir!r} then: {refused}; set "
                 'after_transfer to "keep", or to "delete" where files may be removed'

@@ -51,6 +51,7 @@ class PulledFile:
     """
     A file to pull, with what a report calls it, and how far it has come: it is begun again after a lost connection.
 
+    :param may_be_stored: to be awaited before S3 gets anything of it, and raises why it must not; None: it may.
     :param opened: the server has opened it, so it cannot be gone unsaid.
     :param is_long: nobody says how large it is, and it has more than `part_size` bytes.
     :param uploaded: S3 has it, and its move has not been answered yet.
@@ -59,6 +60,7 @@ class PulledFile:
 
     file: SourceFile
     label: str
+    may_be_stored: Callable[[], Awaitable[None]] | None = None
     opened: bool = False
     is_long: bool = False
     uploaded: Uploaded | None = None
@@ -139,9 +141,9 @@ class Fetcher:
                 while looks and not file.closed and self._cost(pulled, expected.size, to_the_end=to_the_end) <= cost:
                     is_large = (expected.size or 0) > self._options.part_size
                     if is_large or (to_the_end and pulled.is_long):
-                        look = await self._stream(file, key, expected, mtime, to_the_end=to_the_end)
+                        look = await self._stream(pulled, file, key, expected, mtime, to_the_end=to_the_end)
                     else:
-                        look = await self._put(file, key, expected, mtime, to_the_end=to_the_end)
+                        look = await self._put(pulled, file, key, expected, mtime, to_the_end=to_the_end)
                     if look.uploaded is not None:
                         return look.uploaded
                     if look.verdict == "long":
@@ -154,7 +156,9 @@ class Fetcher:
                     to_the_end = look.verdict == "more" or expected.size is None
         raise ChangedWhileReading(f"changed {LOOKS} times before it could be read, now {expected}")
 
-    async def _put(self, file: RemoteFile, key: str, expected: Stat, mtime: int | None, *, to_the_end: bool) -> _Look:
+    async def _put(
+        self, pulled: PulledFile, file: RemoteFile, key: str, expected: Stat, mtime: int | None, *, to_the_end: bool
+    ) -> _Look:
         """
         Read a file into memory, and store it if it is whole.
 
@@ -170,6 +174,8 @@ class Fetcher:
             return _Look("long", Stat())
         look = await self._judge(file, expected, reading, to_the_end=to_the_end)
         if look.verdict == "whole":
+            if pulled.may_be_stored is not None:
+                await pulled.may_be_stored()
             if self._session.outlive_close(file.path):
                 file.release()
             uploaded = self._as_uploaded(expected, look.seen, reading.count)
@@ -179,7 +185,7 @@ class Fetcher:
         return look
 
     async def _stream(
-        self, file: RemoteFile, key: str, expected: Stat, mtime: int | None, *, to_the_end: bool
+        self, pulled: PulledFile, file: RemoteFile, key: str, expected: Stat, mtime: int | None, *, to_the_end: bool
     ) -> _Look:
         """Read a file in parts, and store it if it is whole. `to_the_end` is as for :meth:`_put`."""
         size = expected.size or 0
@@ -206,6 +212,8 @@ class Fetcher:
             before = await ahead.before()
             if whole.is_another(expected, before):
                 return _Look("another", before)
+            if pulled.may_be_stored is not None:
+                await pulled.may_be_stored()
             uploaded = self._as_uploaded(expected, before, size)
             try:
                 async with self._bucket.taking(key):

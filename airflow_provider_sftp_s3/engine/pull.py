@@ -160,7 +160,7 @@ class Pull(Transfer[PulledFile]):
         if file.left and await self._done.is_stored(key, file.stat):
             return await self._done.remove_left(pulled)
         if not keeps and not file.left:
-            await self._done.check(file)
+            pulled.may_be_stored = await self._done.check(file)
         uploaded: Uploaded | None
         try:
             # The next run compares what it is listed with: some servers list mtimes in whole minutes.

@@ -406,7 +406,7 @@ PULL = [
     ({"retention": "a week"}, ["retention", "a duration", "'7d'", "'a week'"]),
     ({"min_age": -1}, ["min_age", "0 seconds or more", "-1"]),
     ({"shard": "3/2"}, ["shard", "'2/8'", "'3/2'"]),
-    ({"follow_links": True}, ["follow_links", 'after_transfer="keep"']),
+    ({"follow_links": True, "after_transfer": "move"}, ["follow_links", 'after_transfer="keep"']),
     ({"follow_links": "yes"}, ["follow_links", "true or false", "'yes'"]),
 ]
 PUSH = [
