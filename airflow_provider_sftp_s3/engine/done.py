@@ -22,6 +22,7 @@ from airflow_provider_sftp_s3.engine.errors import (
     ServerRefused,
 )
 from airflow_provider_sftp_s3.engine.fetch import LOOKS, Fetcher, PulledFile, Uploaded
+from airflow_provider_sftp_s3.engine.keys import Keys
 from airflow_provider_sftp_s3.engine.listing import Tree
 from airflow_provider_sftp_s3.engine.model import Outcome, Report, SourceFile, Stat
 from airflow_provider_sftp_s3.engine.movable import why_not_movable
@@ -37,14 +38,14 @@ class DoneDirectories:
     """
     The done directories of one run of a pull.
 
-    :param prefix: of the keys of the pulled files.
+    :param keys: of the pulled files.
     """
 
     def __init__(
         self,
         settings: PullSettings,
         tree: Tree,
-        prefix: str,
+        keys: Keys,
         session: SftpSession,
         bucket: Bucket,
         fetcher: Fetcher,
@@ -53,7 +54,7 @@ class DoneDirectories:
         self._settings = settings
         self._name = settings.done_dir.encode()
         self._tree = tree
-        self._prefix = prefix
+        self._keys = keys
         self._session = session
         self._bucket = bucket
         self._fetcher = fetcher
@@ -117,7 +118,7 @@ class DoneDirectories:
             self._asks = False
             return None
 
-    async def move(self, pulled: PulledFile, key: str, uploaded: Uploaded, *, again: bool) -> Uploaded | None:
+    async def move(self, pulled: PulledFile, uploaded: Uploaded, *, again: bool) -> Uploaded | None:
         """
         Move a file that S3 has into its done directory, and stamp or remove it; return what was uploaded in the end.
 
@@ -132,7 +133,7 @@ class DoneDirectories:
         directory = posixpath.join(posixpath.dirname(file.path), self._name)
         deletes = self._settings.after_transfer == "delete"
         if deletes and (directory in self._refusals or self._session.traits.rename_sets_mtime):
-            return await self._remove_in_its_place(pulled, key, uploaded)
+            return await self._remove_in_its_place(pulled, uploaded)
         name = posixpath.basename(file.path)
         if deletes:
             name = paths.deleting_name(name)  # so that a run which finds it there knows what was to become of it
@@ -162,7 +163,7 @@ class DoneDirectories:
                 if not same and self._fetcher.is_young(there):
                     break
                 mtime = uploaded.read.mtime if same else None
-                newer = await self._fetcher.upload(pulled, done, key, there, mtime)
+                newer = await self._fetcher.upload(pulled, done, there, mtime)
                 if newer is None:
                     break
                 uploaded, before, there = newer, there, None
@@ -192,7 +193,7 @@ class DoneDirectories:
             await self._settle(done)
         return uploaded
 
-    async def _remove_in_its_place(self, pulled: PulledFile, key: str, uploaded: Uploaded) -> Uploaded | None:
+    async def _remove_in_its_place(self, pulled: PulledFile, uploaded: Uploaded) -> Uploaded | None:
         """
         Remove a file that S3 has, if it is still the one that was read; return what was uploaded in the end.
 
@@ -210,7 +211,7 @@ class DoneDirectories:
                 if there.differs(uploaded.seen) and there != before:
                     if self._fetcher.is_young(there):
                         return None
-                    newer = await self._fetcher.upload(pulled, path, key, there)
+                    newer = await self._fetcher.upload(pulled, path, there)
                     if newer is None:
                         return None
                     uploaded, before = newer, there
@@ -379,7 +380,8 @@ class DoneDirectories:
     async def _purge_stamped(self, old: PulledFile) -> Outcome:
         path, mtime = old.file.path, old.file.stat.mtime or 0
         try:
-            version = await self._bucket.head(paths.key_for(self._prefix, old.file.relative))
+            # Not stamped, it is what it was when it got its key.
+            version = await self._bucket.head(self._keys.of(old.file.relative, old.file.stat))
         except S3Refused as refused:
             if refused.status != 403:
                 raise

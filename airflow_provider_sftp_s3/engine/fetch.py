@@ -51,6 +51,7 @@ class PulledFile:
     """
     A file to pull, with what a report calls it, and how far it has come: it is begun again after a lost connection.
 
+    :param key: that it goes to, and `named_for` what it was when that was found, where that matters.
     :param opened: the server has opened it, so it cannot be gone unsaid.
     :param is_long: nobody says how large it is, and it has more than `part_size` bytes.
     :param uploaded: S3 has it, and its move has not been answered yet.
@@ -58,6 +59,8 @@ class PulledFile:
 
     file: SourceFile
     label: str
+    key: str = ""
+    named_for: Stat | None = None
     opened: bool = False
     is_long: bool = False
     uploaded: Uploaded | None = None
@@ -87,6 +90,7 @@ class Fetcher:
     :param min_age: seconds that a file must have been left alone.
     :param hold_memory: holds so many bytes of the run's memory within a block.
     :param moved: called with the number of bytes that have come.
+    :param choose: gives a file its key, by what it is; None: it has one, whatever it is.
     """
 
     def __init__(
@@ -100,6 +104,7 @@ class Fetcher:
         min_age: float,
         hold_memory: Callable[[int], contextlib.AbstractAsyncContextManager[None]],
         moved: Callable[[int], None],
+        choose: Callable[[PulledFile, Stat], Awaitable[None]] | None = None,
     ) -> None:
         self._session = session
         self._bucket = bucket
@@ -109,16 +114,17 @@ class Fetcher:
         self._min_age = min_age
         self._hold_memory = hold_memory
         self._moved = moved
+        self._choose = choose
 
     def is_young(self, stat: Stat) -> bool:
         """Say whether somebody may still be writing a file."""
         return stat.mtime is not None and is_young(stat.mtime, self._bucket.now(), self._min_age)
 
     async def upload(
-        self, pulled: PulledFile, path: bytes, key: str, expected: Stat, mtime: int | None = None
+        self, pulled: PulledFile, path: bytes, expected: Stat, mtime: int | None = None
     ) -> Uploaded | None:
         """
-        Read the file at `path` into the object `key`, and return what was read.
+        Read the file at `path` into the object of its key, and return what was read.
 
         :param expected: what the file was when it was last looked at. One that has changed since must be of age
             again: if it is not, None is returned.
@@ -129,6 +135,7 @@ class Fetcher:
         if expected.size is None:  # some listings leave it out
             with contextlib.suppress(ServerRefused):
                 expected = expected.filled(await self._session.lstat(path))
+        await self._name(pulled, expected, mtime)
         looks, to_the_end = LOOKS, expected.size is None
         while looks:
             cost = self._cost(pulled, expected.size, to_the_end=to_the_end)
@@ -137,9 +144,9 @@ class Fetcher:
                 while looks and not file.closed and self._cost(pulled, expected.size, to_the_end=to_the_end) <= cost:
                     is_large = (expected.size or 0) > self._options.part_size
                     if is_large or (to_the_end and pulled.is_long):
-                        look = await self._stream(file, key, expected, mtime, to_the_end=to_the_end)
+                        look = await self._stream(file, pulled.key, expected, mtime, to_the_end=to_the_end)
                     else:
-                        look = await self._put(file, key, expected, mtime, to_the_end=to_the_end)
+                        look = await self._put(file, pulled.key, expected, mtime, to_the_end=to_the_end)
                     if look.uploaded is not None:
                         return look.uploaded
                     if look.verdict == "long":
@@ -149,8 +156,16 @@ class Fetcher:
                     if self.is_young(look.seen):
                         return None
                     expected = whole.expected_next(expected, look.seen)
+                    await self._name(pulled, expected, mtime)
                     to_the_end = look.verdict == "more" or expected.size is None
         raise ChangedWhileReading(f"changed {LOOKS} times before it could be read, now {expected}")
+
+    async def _name(self, pulled: PulledFile, stat: Stat, mtime: int | None) -> None:
+        """Have a key chosen for what a file is, and what its object will say that it is."""
+        if self._choose is not None:
+            stat = stat if mtime is None else stat._replace(mtime=mtime)
+            if pulled.named_for != stat:
+                await self._choose(pulled, stat)
 
     async def _put(self, file: RemoteFile, key: str, expected: Stat, mtime: int | None, *, to_the_end: bool) -> _Look:
         """

@@ -12,8 +12,8 @@ import contextlib
 import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator
 
-from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.errors import ConnectionFailed, FileError, StorageError
+from airflow_provider_sftp_s3.engine.keys import Keys
 from airflow_provider_sftp_s3.engine.model import Outcome, SourceFile, Stat
 from airflow_provider_sftp_s3.engine.s3 import ledger
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket, Version
@@ -32,9 +32,10 @@ class KeptFiles:
     :param prefix: of the keys of the pulled files.
     """
 
-    def __init__(self, bucket: Bucket, prefix: str) -> None:
+    def __init__(self, bucket: Bucket, prefix: str, keys: Keys) -> None:
         self._bucket = bucket
         self._prefix = prefix
+        self._keys = keys
         self._ledger = Ledger(bucket, prefix)
         self._pulled = 0
         #: what S3 has, by the ledger: see _fingerprint
@@ -69,14 +70,17 @@ class KeptFiles:
             yield one
 
     async def has_by_ledger(self, file: SourceFile) -> bool:
-        """Say whether S3 has a file, as far as the ledger tells."""
+        """Say whether S3 has a file, as far as the ledger tells. Where it has, the file takes its key."""
         if self._known is None or file.stat.size is None or file.stat.mtime is None:
             return False
         try:
-            key = paths.key_for(self._prefix, file.relative)
+            key = self._keys.of(file.relative, file.stat)
+            if _fingerprint(key, file.stat.size, file.stat.mtime) not in await asyncio.shield(self._known):
+                return False
+            self._keys.take(key, file)
         except FileError:
             return False  # the transfer is where this is seen
-        return _fingerprint(key, file.stat.size, file.stat.mtime) in await asyncio.shield(self._known)
+        return True
 
     async def has(self, key: str, stat: Stat) -> bool:
         """Say whether S3 has a file of this size and mtime; never where one of them is not known."""

@@ -48,6 +48,10 @@ class Stat(NamedTuple):
         return f"{size}, mtime {'not known' if self.mtime is None else self.mtime}"
 
 
+#: What is known where nobody has said anything.
+UNKNOWN = Stat()
+
+
 def _differ(one: int | None, other: int | None) -> bool:
     return one is not None and other is not None and one != other
 

@@ -163,12 +163,21 @@ def is_state(key: str) -> bool:
 
 def path_for(root: bytes, key: str, prefix: str = "", strip: Search | None = None) -> bytes:
     """
-    Return the remote path beneath `root` that `key` is pushed to.
+    Return the remote path beneath `root` that `key` is pushed to, where it gets no other name.
+
+    :param prefix: as for :func:`relative_for`, and so is `strip`.
+    :raises NameRefused: as there, or as :func:`path_beneath` does.
+    """
+    return path_beneath(root, relative_for(key, prefix, strip))
+
+
+def relative_for(key: str, prefix: str = "", strip: Search | None = None) -> bytes:
+    """
+    Return what is left of a key that is pushed.
 
     :param prefix: removed from the key where there is no `strip`; as :func:`directory_prefix` gives it.
     :param strip: removed once from the key. One slash that this leaves in front goes too.
-    :raises NameRefused: the path would leave `root`, is no plain path, is one of our own temporary names, or has a
-        segment over 255 bytes.
+    :raises NameRefused: it would lead elsewhere, is no plain path, or has a segment over 255 bytes.
     """
     check_segments(key)
     if strip is not None:
@@ -179,10 +188,14 @@ def path_for(root: bytes, key: str, prefix: str = "", strip: Search | None = Non
     else:
         raise NameRefused(f"the key is not under the prefix {prefix!r}")
     check_segments(relative)
-    name = posixpath.basename(relative).encode()
-    if is_temporary(name):
+    return relative.encode()
+
+
+def path_beneath(root: bytes, relative: bytes) -> bytes:
+    """Return a plain relative path beneath `root`. :raises NameRefused: its name is one of our own temporary ones."""
+    if is_temporary(posixpath.basename(relative)):
         raise NameRefused("the name is one that this provider uses for unfinished files")
-    return posixpath.join(root, relative.encode())
+    return posixpath.join(root, relative)
 
 
 def strip_once(key: str, strip: Search) -> tuple[int, str]:

@@ -4,7 +4,8 @@ Pull: an SFTP tree into S3.
 One file, step by step (:meth:`Pull.transfer`):
 
 1. the listing yields regular files only, that nobody has touched for `min_age`;
-2. the name becomes a key, or is refused, as is a file that could not be moved in the end;
+2. the name becomes a key, perhaps by `rename_to`, or is refused, as is a file whose key another one of the run has, or
+   that could not be moved in the end;
 3. open, fstat, read everything and the end of the file, streaming into S3, fstat again: what is stated and what is read
    must be one whole file, see :mod:`~airflow_provider_sftp_s3.engine.whole`;
 4. S3 has answered that the object is complete. Only now:
@@ -31,9 +32,10 @@ from airflow_provider_sftp_s3.engine.errors import (
 from airflow_provider_sftp_s3.engine.fetch import Fetcher, PulledFile, Uploaded
 from airflow_provider_sftp_s3.engine.globs import Globs
 from airflow_provider_sftp_s3.engine.kept import KeptFiles
+from airflow_provider_sftp_s3.engine.keys import Keys
 from airflow_provider_sftp_s3.engine.limits import Caps
 from airflow_provider_sftp_s3.engine.listing import Tree
-from airflow_provider_sftp_s3.engine.model import Outcome, Report, SourceFile
+from airflow_provider_sftp_s3.engine.model import Outcome, Report, SourceFile, Stat
 from airflow_provider_sftp_s3.engine.observer import Notices, Observer
 from airflow_provider_sftp_s3.engine.options import TransferOptions
 from airflow_provider_sftp_s3.engine.order import Bounds, oldest_first
@@ -69,6 +71,7 @@ class Pull(Transfer[PulledFile]):
         bucket.send_along(settings.extra_args, "pull")
         self.settings = settings
         self._bounds = Bounds(settings.min_size, settings.max_size, settings.max_age, bucket.now)
+        self._keys = Keys(settings, self.prefix, bucket)
         self.tree = Tree(
             session,
             self.root,
@@ -80,6 +83,7 @@ class Pull(Transfer[PulledFile]):
             now=bucket.now,
             finds_left=settings.after_transfer == "delete",
             follow_links=settings.follow_links,
+            name_of=self._keys.name_of if self._keys.are_given else None,
         )
         session.follows_links = settings.follow_links
         notices = Notices(observer)
@@ -93,9 +97,10 @@ class Pull(Transfer[PulledFile]):
             min_age=settings.min_age,
             hold_memory=self._run.hold_memory,
             moved=self._moved,
+            choose=self._choose if self._keys.are_given and settings.after_transfer != "keep" else None,
         )
-        self._done = DoneDirectories(settings, self.tree, self.prefix, session, bucket, self._fetcher, notices)
-        self._kept = KeptFiles(bucket, self.prefix)
+        self._done = DoneDirectories(settings, self.tree, self._keys, session, bucket, self._fetcher, notices)
+        self._kept = KeptFiles(bucket, self.prefix, self._keys)
         since = settings.retried_since
         self._left_uploads = LeftUploads(bucket, since, observer) if since else None
 
@@ -142,30 +147,44 @@ class Pull(Transfer[PulledFile]):
             raise FileError(f"the server does not say its {lacks}, for which there is a bound: leave that out")
         return self._bounds.reason_to_skip(*stat)
 
+    async def _choose(self, pulled: PulledFile, stat: Stat) -> None:
+        """Give a file its key anew, since it has changed."""
+        key = self._keys.of(pulled.file.relative, stat)
+        await self._keys.check_earlier_tries(key, stat)
+        self._keys.take(key, pulled.file)
+        pulled.key, pulled.named_for = key, stat
+
     async def transfer(self, pulled: PulledFile) -> Outcome:
         """Move one file, or say why not."""
         started = time.monotonic()
         file = pulled.file
-        key = paths.key_for(self.prefix, file.relative)
-        target = self.bucket.uri_of(key)
+        stat = file.stat
+        if self._keys.lacks(stat):
+            stat = stat.filled(await self.session.lstat(file.path))
+        key = self._keys.of(file.relative, stat)
+        if pulled.uploaded is None:  # else that has the key that it was uploaded to
+            pulled.key, pulled.named_for = key, stat
         keeps = self.settings.after_transfer == "keep"
         if not keeps and file.done == "other":
             raise FileError(f"{self.settings.done_dir!r} beside it is no directory, so it cannot be moved there")
         if reason := await self._reason_outside(file):
             return Outcome(pulled.label, "skipped", reason=reason)
-        if keeps and await self._kept.has(key, file.stat):
+        if keeps and await self._kept.has(key, stat):
+            self._keys.take(key, file)
             return Outcome(pulled.label, "skipped", reason="unchanged")
+        await self._keys.check_earlier_tries(key, stat)
+        self._keys.take(key, file)
         if self.settings.dry_run:
-            return Outcome(pulled.label, "skipped", target, "dry run")
-        if file.left and await self._done.is_stored(key, file.stat):
+            return Outcome(pulled.label, "skipped", self.bucket.uri_of(key), "dry run")
+        if file.left and await self._done.is_stored(key, stat):
             return await self._done.remove_left(pulled)
         if not keeps and not file.left:
             await self._done.check(file)
         uploaded: Uploaded | None
         try:
             # The next run compares what it is listed with: some servers list mtimes in whole minutes.
-            listed = file.stat.mtime if keeps else None
-            uploaded = await self._fetcher.upload(pulled, file.path, key, file.stat, listed)
+            listed = stat.mtime if keeps else None
+            uploaded = await self._fetcher.upload(pulled, file.path, stat, listed)
         except NotFound:
             if pulled.uploaded is not None:
                 uploaded = pulled.uploaded  # the connection was lost during the move, which has worked all the same
@@ -174,18 +193,19 @@ class Pull(Transfer[PulledFile]):
             else:
                 return Outcome(pulled.label, "skipped", reason="gone")
         if uploaded is not None and (uploaded.read.size or 0) > self.options.part_size and self._left_uploads:
-            await self._left_uploads.abort(key)
+            await self._left_uploads.abort(pulled.key)
         if uploaded is not None and keeps:
             await self._fetcher.look_after_close(file.path, uploaded)
-            await self._kept.pulled(key)
+            await self._kept.pulled(pulled.key)
         elif uploaded is not None:
             again, pulled.uploaded = pulled.uploaded is not None, uploaded
             if file.left:
                 uploaded = await self._done.end_left(pulled, uploaded)
             else:
-                uploaded = await self._done.move(pulled, key, uploaded, again=again)
+                uploaded = await self._done.move(pulled, uploaded, again=again)
             pulled.uploaded = None
         if uploaded is None:
             return Outcome(pulled.label, "skipped", reason="young", changed=pulled.changed, left=True)
         size = uploaded.read.size or 0
+        target = self.bucket.uri_of(pulled.key)
         return Outcome(pulled.label, "transferred", target, bytes=size, seconds=time.monotonic() - started)

@@ -15,6 +15,7 @@ from airflow_provider_sftp_s3.engine.errors import (
 )
 from airflow_provider_sftp_s3.engine.globs import Globs
 from airflow_provider_sftp_s3.engine.model import MarkMode
+from airflow_provider_sftp_s3.engine.rename import check_rename_to
 from airflow_provider_sftp_s3.engine.temporary import TEMP_NAME, check_temp_name
 
 AfterTransfer = Literal["move", "delete", "keep"]
@@ -55,6 +56,7 @@ class PullSettings:
     dry_run: bool = False
     shard: str | None = None
     follow_links: bool = False
+    rename_to: str | None = None
     destination: str = DESTINATION
     extra_args: Mapping[str, Any] | None = None
     retried_since: datetime | None = None
@@ -99,6 +101,7 @@ class PushSettings:
     include: str | Iterable[str] | None = "*"
     exclude: str | Iterable[str] | None = None
     strip_regex: str | None = None
+    rename_to: str | None = None
     mark: str = "auto"
     after_transfer: AfterTransfer = "keep"
     sent_prefix: str | None = None
@@ -159,6 +162,8 @@ def _check_both(settings: PullSettings | PushSettings) -> None:
     globs = Globs(settings.include, settings.exclude)
     object.__setattr__(settings, "include", globs.include)
     object.__setattr__(settings, "exclude", globs.exclude)
+    if settings.rename_to is not None:
+        check_rename_to(settings.rename_to)
     check_destination(settings.destination)
     check_caps(settings.max_files, settings.max_bytes)
     _check_bounds(settings)

@@ -112,6 +112,11 @@ TRANSFER_FIELDS = {
     "max_size": Field(partial(values.or_template, values.size), f"{SIZE}; a template, too"),
     "max_age": Field(partial(values.or_template, values.duration), f"{DURATION}; a template, too"),
     "order": Field(partial(values.choice, among=("oldest",)), "oldest: begin with the oldest; or leave it out"),
+    "rename_to": Field(
+        values.rename_to,
+        "a path beneath the target such as '{dir}/{stem}_{mtime:%Y%m%d}{suffix}' (in quotes); its words are {dir}, "
+        "{stem}, {suffix}, {name}, {size}, {mtime} and {mtime:%Y%m%d}",
+    ),
     "extra_args": Field(
         values.mapping,
         "a mapping of names of boto3's ExtraArgs, such as {ServerSideEncryption: 'aws:kms'}; templates, too",

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from airflow_provider_sftp_s3.engine.options import TransferOptions
 from airflow_provider_sftp_s3.engine.paths import directory_prefix
+from airflow_provider_sftp_s3.engine.rename import check_rename_to
 from airflow_provider_sftp_s3.engine.temporary import check_temp_name
 from airflow_provider_sftp_s3.hooks import quantities
 
@@ -216,6 +217,11 @@ def directory_name(value: Any) -> str:
 
 def temp_name(value: Any) -> str:
     check_temp_name(value)
+    return str(value)
+
+
+def rename_to(value: Any) -> str:
+    check_rename_to(value)
     return str(value)
 
 

@@ -94,6 +94,7 @@ class SftpS3Hook(BaseHook):
         dry_run: bool | str = False,
         shard: str | None = None,
         follow_links: bool = False,
+        rename_to: str | None = None,
         destination: str | None = None,
         extra_args: dict[str, Any] | None = None,
         options: TransferOptions | dict[str, Any] | None = None,
@@ -122,6 +123,8 @@ class SftpS3Hook(BaseHook):
         :param dry_run: list what would be done, touch nothing.
         :param shard: which part of the tree to pull: ``2/8`` is the second of eight. None: the whole tree.
         :param follow_links: with ``after_transfer="keep"``: pull what symbolic links lead to, too.
+        :param rename_to: the key beneath `s3_prefix`, such as ``{dir}/{stem}_{mtime:%Y%m%d}{suffix}``. Of two files
+            that come to one key the second fails. None: the name is kept.
         :param destination: whom the mark of a pulled object names as having it already. None: `sftp_conn_id`.
         :param extra_args: what each object is stored with, by the names of boto3's ExtraArgs, such as
             ``{"ServerSideEncryption": "aws:kms", "ACL": "bucket-owner-full-control"}``. Over those of the aws
@@ -152,6 +155,7 @@ class SftpS3Hook(BaseHook):
             "dry_run": dry_run,
             "shard": shard,
             "follow_links": follow_links,
+            "rename_to": rename_to,
             "destination": destination,
             "extra_args": extra_args,
             "sftp_conn_id": self.sftp_conn_id,
@@ -167,6 +171,7 @@ class SftpS3Hook(BaseHook):
         s3_prefix: str = "",
         s3_keys: str | list[str] | None = None,
         strip_regex: str | None = None,
+        rename_to: str | None = None,
         mark: str = "auto",
         after_transfer: str = "keep",
         sent_prefix: str | None = None,
@@ -194,6 +199,7 @@ class SftpS3Hook(BaseHook):
         :param s3_keys: a key, or a list of keys, to push. None: every unsynced object under the prefix.
         :param strip_regex: removed once from the key to give the path beneath `sftp_path`. None: the prefix is
             removed. Where it makes one path of two keys of a run, the second fails.
+        :param rename_to: the path beneath `sftp_path`, made of what is left of the key, as for :meth:`pull`.
         :param mark: how a pushed object is marked: ``metadata``, ``tag``, ``auto``, which takes the first of these that
             is safe on the store, or ``none``, which pushes everything every time.
         :param after_transfer: what becomes of a pushed object: ``keep`` it, and mark it; ``move`` it beneath
@@ -229,6 +235,7 @@ class SftpS3Hook(BaseHook):
             "s3_prefix": s3_prefix,
             "s3_keys": s3_keys,
             "strip_regex": strip_regex,
+            "rename_to": rename_to,
             "mark": mark,
             "after_transfer": after_transfer,
             "sent_prefix": sent_prefix,

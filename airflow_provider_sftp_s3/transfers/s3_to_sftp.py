@@ -40,6 +40,8 @@ class S3ToSftpOperator(TransferOperator):
     :param strip_regex: removed once from the key to give the path beneath `sftp_path`. None: the prefix is removed.
         Where it makes one path of two keys of a run, the second fails, in the run's retries, too; a later run pushes it
         in place of the first. (templated)
+    :param rename_to: the path beneath `sftp_path`, made of what is left of the key, as for a pull. ``{mtime}`` is the
+        ``mtime`` metadata of a pulled object, else its ``LastModified``. None: the name is kept.
     :param mark: how a pushed object is marked: ``metadata`` (``synced=true``, by a copy of the object onto itself),
         ``tag``, ``auto``, the first of these two that is safe on the S3 store, or ``none``, which pushes everything
         every time. (templated)
@@ -109,6 +111,7 @@ class S3ToSftpOperator(TransferOperator):
         s3_prefix: str = "",
         s3_keys: str | list[str] | None = None,
         strip_regex: str | None = None,
+        rename_to: str | None = None,
         mark: str = "auto",
         after_transfer: str = "keep",
         sent_prefix: str | None = None,
@@ -136,6 +139,7 @@ class S3ToSftpOperator(TransferOperator):
         self.s3_prefix = s3_prefix
         self.s3_keys = s3_keys
         self.strip_regex = strip_regex
+        self.rename_to = rename_to
         self.mark = mark
         self.after_transfer = after_transfer
         self.sent_prefix = sent_prefix

@@ -61,6 +61,10 @@ class SftpTreeToS3Operator(TransferOperator):
     :param follow_links: with ``after_transfer="keep"``: pull what symbolic links lead to, wherever that is on the
         server, under the links' own names. A link to a directory that it is in is skipped, and so is a broken one.
         False: all links are skipped.
+    :param rename_to: the key beneath `s3_prefix`, by ``{dir}``, ``{stem}``, ``{suffix}``, ``{name}``, ``{size}``,
+        ``{mtime}`` and ``{mtime:%Y%m%d}``, in UTC, of which all else stays as it is: ``{dir}/{stem}_{mtime}{suffix}``.
+        No Jinja: a retry must give the same name. Of two files of a run that come to one key the second fails. None:
+        the name is kept.
     :param destination: the name under which marks know the partner: a push to it does not send back what came from it.
         None: `sftp_conn_id`. Give the same to all operators whose connections lead to one partner. (templated)
     :param extra_args: what each object is stored with, by the names of boto3's ExtraArgs, such as
@@ -123,6 +127,7 @@ class SftpTreeToS3Operator(TransferOperator):
         dry_run: bool | str = False,
         shard: str | None = None,
         follow_links: bool = False,
+        rename_to: str | None = None,
         destination: str | None = None,
         extra_args: dict[str, Any] | None = None,
         options: TransferOptions | dict[str, Any] | None = None,
@@ -149,6 +154,7 @@ class SftpTreeToS3Operator(TransferOperator):
         self.dry_run = dry_run
         self.shard = shard
         self.follow_links = follow_links
+        self.rename_to = rename_to
         self.destination = destination
         self.extra_args = extra_args
         self.options = options

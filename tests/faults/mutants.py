@@ -81,6 +81,8 @@ DROP_BOXES = "faults/test_drop_boxes.py"
 LIMITS = "unit/test_limits.py"
 RUN = "unit/test_run.py"
 PROTOCOL = "unit/test_sftp_protocol.py"
+RENAME = "unit/test_rename.py"
+RENAMED = "integration/test_rename_to.py"
 
 MUTANTS = (
     # --- pull: what was read is what is stored
@@ -1503,6 +1505,63 @@ MUTANTS = (
         "pause = min(self.min_age, MAX_PAUSE)",
         "pause = self.min_age",
         _only(PULL, "second_look"),
+    ),
+    # --- names on the way
+    Mutant(
+        "names on the way: of two files of one key the second fails",
+        "engine/keys.py",
+        "if first is not None and first != own:",
+        "if False:",
+        _only(RENAMED, "of_two_files and Asyncssh and move"),
+    ),
+    Mutant(
+        "names on the way: what comes to one key is in one shard",
+        "engine/listing.py",
+        "self._name_of = name_of if shard.count > 1 else None",
+        "self._name_of = None",
+        _only(RENAMED, "in_one_shard"),
+    ),
+    Mutant(
+        "names on the way: a retry knows what an earlier try has pulled to a key",
+        "engine/keys.py",
+        "and version.modified >= self._since and not version.is_of(stat)",
+        "and False",
+        _only(RENAMED, "of_two_files and Asyncssh and move"),
+    ),
+    Mutant(
+        "names on the way: a file that has changed gets the name of what is read",
+        "engine/fetch.py",
+        "            if pulled.named_for != stat:\n",
+        "            if False:\n",
+        _only(RENAMED, "changes_gets_the_name"),
+    ),
+    Mutant(
+        "names on the way: a rename that sets the mtime gives no second name",
+        "engine/fetch.py",
+        "stat = stat if mtime is None else stat._replace(mtime=mtime)",
+        "stat = stat",
+        _only(RENAMED, "rename_sets_the_mtime"),
+    ),
+    Mutant(
+        "names on the way: a new name is a plain path",
+        "engine/rename.py",
+        "    check_segments(name)\n    if",
+        "    if",
+        _only(RENAME, "hostile or plain_path"),
+    ),
+    Mutant(
+        "names on the way: none is one of ours",
+        "engine/rename.py",
+        "    if is_state(name):\n",
+        "    if False:\n",
+        _only(RENAME, "hostile"),
+    ),
+    Mutant(
+        "names on the way: two keys of one path",
+        "engine/push.py",
+        "        if first != key:\n            raise NameRefused(",
+        "        if False:\n            raise NameRefused(",
+        _only(RENAMED, "of_two_objects"),
     ),
 )
 

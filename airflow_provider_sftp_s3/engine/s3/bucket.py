@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import re
 import time
 import urllib.parse
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
@@ -21,7 +22,7 @@ from airflow_provider_sftp_s3.engine.errors import (
     PlaceMissing,
     StorageError,
 )
-from airflow_provider_sftp_s3.engine.model import ObjectEntry, Stat
+from airflow_provider_sftp_s3.engine.model import ObjectEntry, Stat, seconds_of
 from airflow_provider_sftp_s3.engine.options import KiB, TransferOptions
 from airflow_provider_sftp_s3.engine.s3 import xml as s3_xml
 from airflow_provider_sftp_s3.engine.s3.checksums import Checksum, Trust, checksum_of, crc32_of
@@ -56,6 +57,9 @@ MAX_EMPTY_PAGES = 10_000
 #: S3's words for credentials that will not get better by themselves.
 _BAD_CREDENTIALS = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "InvalidClientTokenId"}
 
+#: The latest mtime that SFTP knows, in 2106, and how it stands in metadata: other tools write fractions, too.
+MAX_MTIME = 2**32 - 1
+_MTIME = re.compile(r"(\d{1,10})(?:\.\d*)?", re.ASCII)
 #: What GetObject answers, and CopyObject has to be sent again: all that `x-amz-metadata-directive: REPLACE` drops.
 KEPT_HEADERS = (
     "Cache-Control",
@@ -111,6 +115,15 @@ class Version(NamedTuple):
             return parsedate_to_datetime(self.last_modified).strftime("%Y-%m-%dT%H:%M:%S")
         except ValueError:
             return ""
+
+    @property
+    def stat(self) -> Stat:
+        """Its size, and when the file was changed that it was pulled from; where it says no such time, its own."""
+        found = _MTIME.fullmatch(self.metadata.get("mtime", ""))
+        if found and int(found[1]) <= MAX_MTIME:
+            return Stat(self.size, int(found[1]))
+        own = seconds_of(self.modified)
+        return Stat(self.size, None if own is None else int(own))
 
     def is_of(self, stat: Stat) -> bool:
         """Say whether it was pulled from a file of this size and mtime; never where one of them is not known."""
