@@ -18,8 +18,11 @@ from airflow_provider_sftp_s3.engine.errors import (
     ChangedWhileReading,
     ConnectionFailed,
     FileError,
+    NameRefused,
     NotFound,
     ServerRefused,
+    StorageError,
+    TargetTaken,
 )
 from airflow_provider_sftp_s3.engine.fetch import LOOKS, Fetcher, PulledFile, Uploaded
 from airflow_provider_sftp_s3.engine.keys import Keys
@@ -128,6 +131,7 @@ class DoneDirectories:
 
         :param again: it was to be moved before, and the connection was lost.
         :raises ChangedWhileReading: it changes meanwhile, or is never stated twice alike. It is back in its place.
+        :raises FileError: what turned up there is not in S3, and is back in its place.
         """
         file = pulled.file
         directory = posixpath.join(posixpath.dirname(file.path), self._name)
@@ -171,7 +175,7 @@ class DoneDirectories:
                 raise ChangedWhileReading(f"changed {LOOKS} times in the done directory, now {before}")
         except NotFound:
             return uploaded  # removed or moved back by somebody else; S3 has it
-        except ChangedWhileReading:
+        except (ChangedWhileReading, NameRefused, StorageError, TargetTaken):
             await self._move_back(done, file.path)
             raise
         await self._move_back(done, file.path)
@@ -379,16 +383,21 @@ class DoneDirectories:
 
     async def _purge_stamped(self, old: PulledFile) -> Outcome:
         path, mtime = old.file.path, old.file.stat.mtime or 0
+        is_stamped = True
         try:
             # Not stamped, it is what it was when it got its key.
-            version = await self._bucket.head(self._keys.of(old.file.relative, old.file.stat))
+            for key in self._keys.all_of(old.file.relative, old.file.stat):
+                version = await self._bucket.head(key)
+                is_stamped = is_stamped and (version is None or version.metadata.get("mtime") != str(mtime))
+        except NameRefused:  # another setting has given it a name
+            return Outcome(old.label, "skipped", reason="cannot be looked up in S3, not purged")
         except S3Refused as refused:
             if refused.status != 403:
                 raise
             self._notices.once("purge", f"to purge done files, s3:GetObject and s3:ListBucket are needed: {refused}")
             return Outcome(old.label, "skipped", reason="cannot be looked up in S3, not purged")
         try:
-            if version is not None and version.metadata.get("mtime") == str(mtime):
+            if not is_stamped:
                 # It has the time of the file itself, which may be years old: a run ended before it was stamped.
                 await self._session.set_mtime(path, int(self._bucket.now()))
                 return Outcome(old.label, "skipped", reason="not stamped until now, not purged")

@@ -74,20 +74,20 @@ class KeptFiles:
         if self._known is None or file.stat.size is None or file.stat.mtime is None:
             return False
         try:
-            key = self._keys.of(file.relative, file.stat)
-            if _fingerprint(key, file.stat.size, file.stat.mtime) not in await asyncio.shield(self._known):
-                return False
-            self._keys.take(key, file)
+            for key in self._keys.all_of(file.relative, file.stat):
+                if _fingerprint(key, file.stat.size, file.stat.mtime) in await asyncio.shield(self._known):
+                    self._keys.take(key, file)
+                    return True
         except FileError:
-            return False  # the transfer is where this is seen
-        return True
+            pass  # the transfer is where this is seen
+        return False
 
     async def has(self, key: str, stat: Stat) -> bool:
         """Say whether S3 has a file of this size and mtime; never where one of them is not known."""
         version = await self._bucket.head(key)
         if version is None or not version.is_of(stat):
             return False
-        self._note(key, version)
+        self.note(key, version)
         return True
 
     async def pulled(self, key: str) -> None:
@@ -96,9 +96,10 @@ class KeptFiles:
         if self._ledger.is_there or self._pulled > ledger.MIN_NEW_FACTS:
             with contextlib.suppress(StorageError):
                 if (version := await self._bucket.head(key)) is not None:
-                    self._note(key, version)
+                    self.note(key, version)
 
-    def _note(self, key: str, version: Version) -> None:
+    def note(self, key: str, version: Version) -> None:
+        """Remember what S3 has of a file."""
         self._ledger.note(Fact.of(key, version, names_in_metadata(version)))
 
     async def _list_known(self) -> set[bytes]:

@@ -6,6 +6,7 @@ One object, step by step (:meth:`Push.transfer`):
 1. ask S3 for it: one that is gone, marked or a folder marker is skipped;
 2. the key becomes a path beneath `sftp_path`, perhaps by `rename_to`, or is refused, as is one whose path another key
    of the run has;
+   Where a file there is not to be replaced (`on_conflict`), it is looked whether there is one;
 3. its bytes, held to one ETag, become a file at the target, see :mod:`~airflow_provider_sftp_s3.engine.delivery`: by
    a temporary one, of which every write is acknowledged, the size compared, the file synced, and which is renamed over
    the target, so that nobody there ever sees half a file;
@@ -22,12 +23,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import UTC
 
 from airflow_provider_sftp_s3.engine import paths
-from airflow_provider_sftp_s3.engine.delivery import Delivery
+from airflow_provider_sftp_s3.engine.delivery import Delivery, Publish
 from airflow_provider_sftp_s3.engine.errors import (
     ConfigurationError,
     Corrupted,
@@ -36,15 +37,16 @@ from airflow_provider_sftp_s3.engine.errors import (
     Overwritten,
     ServerRefused,
     StorageError,
+    TargetTaken,
 )
 from airflow_provider_sftp_s3.engine.globs import Globs
 from airflow_provider_sftp_s3.engine.limits import Caps, off_the_clock
-from airflow_provider_sftp_s3.engine.model import UNKNOWN, ObjectEntry, Outcome, Report, Stat, seconds_of
+from airflow_provider_sftp_s3.engine.model import UNKNOWN, WAITS, ObjectEntry, Outcome, Report, Stat, seconds_of
 from airflow_provider_sftp_s3.engine.naming import AlikeNames, Namesakes
 from airflow_provider_sftp_s3.engine.observer import Observer
 from airflow_provider_sftp_s3.engine.options import KiB, MiB, TransferOptions
 from airflow_provider_sftp_s3.engine.order import Bounds, oldest_first
-from airflow_provider_sftp_s3.engine.rename import Renaming
+from airflow_provider_sftp_s3.engine.rename import Renaming, beside
 from airflow_provider_sftp_s3.engine.s3 import marks
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket, Version
 from airflow_provider_sftp_s3.engine.s3.ledger import Fact, Ledger
@@ -74,12 +76,14 @@ class PushedObject:
 
     :param namesake: the key before it in the run that comes to the same path, if any does.
     :param version: what S3 has said of it last.
+    :param path: where it was delivered to, and what is there is ours.
     """
 
     entry: ObjectEntry
     label: str
     namesake: str | None = None
     version: Version | None = None
+    path: bytes = b""
 
     @property
     def size(self) -> int:
@@ -119,6 +123,7 @@ class Push(Transfer[PushedObject]):
         self._listed = Namesakes() if self._naming_by else None
         self._taken = Namesakes() if self._naming_by else None
         self._alike = AlikeNames(session, self.root)
+        self._replaces = settings.on_conflict == "replace"
         self.globs = Globs(settings.include, settings.exclude)
         self._bounds = Bounds(settings.min_size, settings.max_size, settings.max_age, bucket.now)
         self._ledger = Ledger(bucket, self.prefix)
@@ -285,6 +290,14 @@ class Push(Transfer[PushedObject]):
 
     async def transfer(self, pushed: PushedObject) -> Outcome:
         """Push one object, or say why not."""
+        try:
+            return await self._transfer(pushed)
+        except TargetTaken:
+            if self.settings.on_conflict != "wait":
+                raise
+            return Outcome(pushed.label, "skipped", reason=WAITS, changed=pushed.changed, left=True)
+
+    async def _transfer(self, pushed: PushedObject) -> Outcome:
         started = time.monotonic()
         key = pushed.entry.key
         # What S3 says of the object along with its first byte may belong to the name.
@@ -295,14 +308,19 @@ class Push(Transfer[PushedObject]):
         # One that is written straight to its name waits for its turn before it is asked for.
         is_marked = self.settings.mark != "none"
         waits = self._delivery.is_straight and is_marked and not self._tried_to_mark.is_set()
-        if self.settings.dry_run or waits or self._synced_in_a_row > SYNCED_IN_A_ROW:
+        is_doubtful = not (self._replaces or pushed.path) and (not known or await self._delivery.is_taken(path))
+        if self.settings.dry_run or waits or is_doubtful or self._synced_in_a_row > SYNCED_IN_A_ROW:
             head = await self.bucket.head(key)
             look = marks.Look() if head is None else await self._look(key, head)
             if reason := look.reason or (head and self._outside(head)):
                 return Outcome(pushed.label, "skipped", reason=reason)
+            place = path
+            if head is not None and is_doubtful:
+                path = self._path_of(key, head.stat)
+                place = await self._free_place(path, head.stat)
             if head is not None and self.settings.dry_run:
                 path = self._path_of(key, head.stat)
-                target = self.session.server.uri_of(path)
+                target = self.session.server.uri_of(place if is_doubtful else path)
                 await self._take_the_name(pushed, path)
                 # All of them show a destination or a connection that has got another name.
                 others = ", others have it" if self.marks.naming.names_others(head, look.tags or {}) else ""
@@ -335,7 +353,6 @@ class Push(Transfer[PushedObject]):
                 if not known:
                     path = self._path_of(key, download.version.stat)
                     await self._delivery.clean_up(path)
-                target = self.session.server.uri_of(path)
                 await self._take_the_name(pushed, path)
                 try:
                     kind = await self._prepare(source, download.version, look)
@@ -349,8 +366,8 @@ class Push(Transfer[PushedObject]):
                             return Outcome(pushed.label, "skipped", reason=look.reason)
                         if self._sent is not None:
                             await self._sent.last_look(source, download.version)
-                        async with self._alike.taking(path):
-                            await publish()
+                        pushed.path = await self._publish(pushed, publish, path, download.version.stat)
+                        target = self.session.server.uri_of(pushed.path)
                 except (Overwritten, Corrupted) as again:
                     failed = again
                     continue
@@ -366,6 +383,43 @@ class Push(Transfer[PushedObject]):
         if isinstance(failed, Corrupted):
             raise failed
         raise StorageError(f"was overwritten {VERSIONS} times while it was pushed; the next run takes it up again")
+
+    async def _publish(self, pushed: PushedObject, publish: Publish, path: bytes, stat: Stat) -> bytes:
+        """
+        Give an object its name, and return its path.
+
+        :raises TargetTaken: its name is taken, and not to be replaced.
+        """
+        if self._replaces or pushed.path:  # older bytes of it are ours
+            async with self._alike.taking(pushed.path or path):
+                await publish(pushed.path or path, replaces=True)
+            return pushed.path or path
+        for place in self._places(path, stat):
+            async with self._alike.taking(place):
+                if await publish(place, replaces=False):
+                    return place
+        raise self._taken_error(path, stat)
+
+    async def _free_place(self, path: bytes, stat: Stat) -> bytes:
+        """Return where an object may go. :raises TargetTaken: nowhere."""
+        for place in self._places(path, stat):
+            if not await self._delivery.is_taken(place):
+                return place
+        raise self._taken_error(path, stat)
+
+    def _places(self, path: bytes, stat: Stat) -> Iterator[bytes]:
+        """Yield where an object may go, one after the other where the one before is taken."""
+        yield path
+        if self.settings.on_conflict == "rename":
+            yield beside(paths.text(path), stat.mtime).encode("utf-8", "surrogateescape")
+
+    def _taken_error(self, path: bytes, stat: Stat) -> TargetTaken:
+        places = " and ".join(repr(paths.printable(place)) for place in self._places(path, stat))
+        are = "are" if self.settings.on_conflict == "rename" else "is"
+        return TargetTaken(
+            f"{places} {are} there already. It may be this very object, where a run was ended before it was marked: "
+            "look, and move or remove it"
+        )
 
     @contextlib.asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:

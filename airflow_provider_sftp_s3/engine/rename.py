@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError, NameRefused
 from airflow_provider_sftp_s3.engine.model import Stat
-from airflow_provider_sftp_s3.engine.paths import check_segments, is_state, printable, text
+from airflow_provider_sftp_s3.engine.paths import MAX_NAME_BYTES, check_segments, is_state, printable, text
 
 #: The words of `rename_to`.
 WORDS = ("dir", "stem", "suffix", "name", "size", "mtime")
@@ -56,6 +56,28 @@ class Renaming:
         except NameRefused as refused:
             raise NameRefused(f"rename_to gives it the name {printable(name)!r}: {refused}") from None
         return name.encode()
+
+
+def beside(path: str, mtime: int | None) -> str:
+    """
+    Return the name for a file whose own one is taken: ``{stem}.{mtime}{suffix}``.
+
+    :raises NameRefused: nobody knows its mtime, or the name would have more than 255 bytes.
+    """
+    if mtime is None:
+        raise NameRefused(
+            f"{printable(path)!r} is there already, and on_conflict='rename' makes a name of the mtime, which nobody "
+            "says"
+        )
+    directory, name = posixpath.split(path)
+    stem, suffix = posixpath.splitext(name)
+    name = f"{stem}.{mtime}{suffix}"
+    if len(name.encode("utf-8", "surrogateescape")) > MAX_NAME_BYTES:
+        raise NameRefused(
+            f"{printable(path)!r} is there already, and with its mtime, as on_conflict='rename' has it, the name would "
+            f"have more than {MAX_NAME_BYTES} bytes"
+        )
+    return posixpath.join(directory, name)
 
 
 def check_rename_to(template: object) -> None:

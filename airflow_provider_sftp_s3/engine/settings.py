@@ -21,6 +21,9 @@ from airflow_provider_sftp_s3.engine.temporary import TEMP_NAME, check_temp_name
 AfterTransfer = Literal["move", "delete", "keep"]
 #: How a pushed file is looked at before it counts as delivered.
 Verify = Literal["size", "none"]
+#: What becomes of a file whose name at the target is taken.
+PullConflict = Literal["replace", "rename", "skip", "fail"]
+PushConflict = Literal["replace", "rename", "wait", "fail"]
 
 #: Whom marks name where nobody is named: what Airflow's own SFTP connection is called.
 DESTINATION = "sftp_default"
@@ -57,12 +60,14 @@ class PullSettings:
     shard: str | None = None
     follow_links: bool = False
     rename_to: str | None = None
+    on_conflict: PullConflict = "replace"
     destination: str = DESTINATION
     extra_args: Mapping[str, Any] | None = None
     retried_since: datetime | None = None
 
     def __post_init__(self) -> None:
         _check_both(self)
+        check_choice("on_conflict", self.on_conflict, PullConflict)
         if not isinstance(self.follow_links, bool):
             raise ConfigurationError(f"follow_links must be true or false, not {self.follow_links!r}")
         if self.follow_links and self.after_transfer != "keep":
@@ -102,6 +107,7 @@ class PushSettings:
     exclude: str | Iterable[str] | None = None
     strip_regex: str | None = None
     rename_to: str | None = None
+    on_conflict: PushConflict = "replace"
     mark: str = "auto"
     after_transfer: AfterTransfer = "keep"
     sent_prefix: str | None = None
@@ -124,10 +130,10 @@ class PushSettings:
         _check_both(self)
         check_mark(self.mark)
         _check_sent(self)
+        check_choice("on_conflict", self.on_conflict, PushConflict)
         if self.temp_name is not None:
             check_temp_name(self.temp_name)
-        if self.verify not in get_args(Verify):
-            raise ConfigurationError(f"verify must be one of {', '.join(get_args(Verify))}, not {self.verify!r}")
+        check_choice("verify", self.verify, Verify)
         if self.s3_keys is not None and not isinstance(self.s3_keys, str):
             lone = isinstance(self.s3_keys, Mapping) or not isinstance(self.s3_keys, Iterable)
             keys = (self.s3_keys,) if lone else tuple(self.s3_keys)
@@ -155,10 +161,7 @@ def _check_both(settings: PullSettings | PushSettings) -> None:
     """Check what both directions have, and keep the globs as tuples: an iterator could be read once."""
     check_sftp_path(settings.sftp_path)
     paths.directory_prefix(settings.s3_prefix)
-    if settings.after_transfer not in get_args(AfterTransfer):
-        raise ConfigurationError(
-            f"after_transfer must be one of {', '.join(get_args(AfterTransfer))}, not {settings.after_transfer!r}"
-        )
+    check_choice("after_transfer", settings.after_transfer, AfterTransfer)
     globs = Globs(settings.include, settings.exclude)
     object.__setattr__(settings, "include", globs.include)
     object.__setattr__(settings, "exclude", globs.exclude)
@@ -211,6 +214,12 @@ def _check_sent(settings: PushSettings) -> None:
             f"sent_prefix {sent!r} and s3_prefix {prefix!r}: neither may be inside the other (an empty one is the "
             "whole bucket), or what was sent would be sent again. Write them like 'outbound/' and 'sent/'"
         )
+
+
+def check_choice(name: str, value: object, among: object) -> None:
+    """Raise ConfigurationError where `value` is none of the values of a Literal."""
+    if value not in get_args(among):
+        raise ConfigurationError(f"{name} must be one of {', '.join(get_args(among))}, not {value!r}")
 
 
 def check_sftp_path(path: object) -> None:

@@ -140,6 +140,9 @@ PULL_FIELDS = {
         "a directory's name such as .done, not a path; a template, too",
     ),
     "follow_links": Field(values.boolean, "true or false"),
+    "on_conflict": Field(
+        partial(values.choice, among=("replace", "rename", "skip", "fail")), "replace, rename, skip or fail"
+    ),
     "retention": Field(
         partial(values.or_template, partial(values.unless, ("none", "never"), values.duration)),
         f"never, or {DURATION}; a template, too",
@@ -158,6 +161,9 @@ PUSH_FIELDS = {
     "temp_name": Field(
         partial(values.unless, ("none",), values.temp_name),
         "a name with {id} in it such as '.{id}.part', '{id}-{name}' or 'tmp/{id}' (in quotes), or none",
+    ),
+    "on_conflict": Field(
+        partial(values.choice, among=("replace", "rename", "wait", "fail")), "replace, rename, wait or fail"
     ),
     "verify": Field(partial(values.choice, among=("size", "none")), "size or none"),
 }

@@ -95,6 +95,7 @@ class SftpS3Hook(BaseHook):
         shard: str | None = None,
         follow_links: bool = False,
         rename_to: str | None = None,
+        on_conflict: str = "replace",
         destination: str | None = None,
         extra_args: dict[str, Any] | None = None,
         options: TransferOptions | dict[str, Any] | None = None,
@@ -125,6 +126,8 @@ class SftpS3Hook(BaseHook):
         :param follow_links: with ``after_transfer="keep"``: pull what symbolic links lead to, too.
         :param rename_to: the key beneath `s3_prefix`, such as ``{dir}/{stem}_{mtime:%Y%m%d}{suffix}``. Of two files
             that come to one key the second fails. None: the name is kept.
+        :param on_conflict: what becomes of a file whose key is another object's: ``replace`` that one, ``rename`` the
+            file to ``{stem}.{mtime}{suffix}``, ``skip`` it, or ``fail``.
         :param destination: whom the mark of a pulled object names as having it already. None: `sftp_conn_id`.
         :param extra_args: what each object is stored with, by the names of boto3's ExtraArgs, such as
             ``{"ServerSideEncryption": "aws:kms", "ACL": "bucket-owner-full-control"}``. Over those of the aws
@@ -156,6 +159,7 @@ class SftpS3Hook(BaseHook):
             "shard": shard,
             "follow_links": follow_links,
             "rename_to": rename_to,
+            "on_conflict": on_conflict,
             "destination": destination,
             "extra_args": extra_args,
             "sftp_conn_id": self.sftp_conn_id,
@@ -172,6 +176,7 @@ class SftpS3Hook(BaseHook):
         s3_keys: str | list[str] | None = None,
         strip_regex: str | None = None,
         rename_to: str | None = None,
+        on_conflict: str = "replace",
         mark: str = "auto",
         after_transfer: str = "keep",
         sent_prefix: str | None = None,
@@ -200,6 +205,9 @@ class SftpS3Hook(BaseHook):
         :param strip_regex: removed once from the key to give the path beneath `sftp_path`. None: the prefix is
             removed. Where it makes one path of two keys of a run, the second fails.
         :param rename_to: the path beneath `sftp_path`, made of what is left of the key, as for :meth:`pull`.
+        :param on_conflict: what becomes of an object whose path is a file's already: ``replace`` that one, ``rename``
+            the new one to ``{stem}.{mtime}{suffix}``, let it ``wait`` until the partner has taken the old one away, or
+            ``fail``.
         :param mark: how a pushed object is marked: ``metadata``, ``tag``, ``auto``, which takes the first of these that
             is safe on the store, or ``none``, which pushes everything every time.
         :param after_transfer: what becomes of a pushed object: ``keep`` it, and mark it; ``move`` it beneath
@@ -236,6 +244,7 @@ class SftpS3Hook(BaseHook):
             "s3_keys": s3_keys,
             "strip_regex": strip_regex,
             "rename_to": rename_to,
+            "on_conflict": on_conflict,
             "mark": mark,
             "after_transfer": after_transfer,
             "sent_prefix": sent_prefix,

@@ -42,6 +42,9 @@ class S3ToSftpOperator(TransferOperator):
         in place of the first. (templated)
     :param rename_to: the path beneath `sftp_path`, made of what is left of the key, as for a pull. ``{mtime}`` is the
         ``mtime`` metadata of a pulled object, else its ``LastModified``. None: the name is kept.
+    :param on_conflict: what becomes of an object whose path is a file's already. ``replace`` that one; ``rename`` the
+        new one, to ``{stem}.{mtime}{suffix}``; let it ``wait``, unmarked, until the partner has taken the old one away;
+        or ``fail``. A push cannot know a file that an earlier try of it has delivered and not marked.
     :param mark: how a pushed object is marked: ``metadata`` (``synced=true``, by a copy of the object onto itself),
         ``tag``, ``auto``, the first of these two that is safe on the S3 store, or ``none``, which pushes everything
         every time. (templated)
@@ -112,6 +115,7 @@ class S3ToSftpOperator(TransferOperator):
         s3_keys: str | list[str] | None = None,
         strip_regex: str | None = None,
         rename_to: str | None = None,
+        on_conflict: str = "replace",
         mark: str = "auto",
         after_transfer: str = "keep",
         sent_prefix: str | None = None,
@@ -140,6 +144,7 @@ class S3ToSftpOperator(TransferOperator):
         self.s3_keys = s3_keys
         self.strip_regex = strip_regex
         self.rename_to = rename_to
+        self.on_conflict = on_conflict
         self.mark = mark
         self.after_transfer = after_transfer
         self.sent_prefix = sent_prefix

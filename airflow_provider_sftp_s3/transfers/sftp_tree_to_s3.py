@@ -65,6 +65,9 @@ class SftpTreeToS3Operator(TransferOperator):
         ``{mtime}`` and ``{mtime:%Y%m%d}``, in UTC, of which all else stays as it is: ``{dir}/{stem}_{mtime}{suffix}``.
         No Jinja: a retry must give the same name. Of two files of a run that come to one key the second fails. None:
         the name is kept.
+    :param on_conflict: what becomes of a file whose key is another object's. ``replace`` that one; ``rename`` the file,
+        to ``{stem}.{mtime}{suffix}``; ``skip`` it: it stays where it is; or ``fail``. An object that a try of this pull
+        has stored, by its size and ``mtime`` metadata, is no other one.
     :param destination: the name under which marks know the partner: a push to it does not send back what came from it.
         None: `sftp_conn_id`. Give the same to all operators whose connections lead to one partner. (templated)
     :param extra_args: what each object is stored with, by the names of boto3's ExtraArgs, such as
@@ -128,6 +131,7 @@ class SftpTreeToS3Operator(TransferOperator):
         shard: str | None = None,
         follow_links: bool = False,
         rename_to: str | None = None,
+        on_conflict: str = "replace",
         destination: str | None = None,
         extra_args: dict[str, Any] | None = None,
         options: TransferOptions | dict[str, Any] | None = None,
@@ -155,6 +159,7 @@ class SftpTreeToS3Operator(TransferOperator):
         self.shard = shard
         self.follow_links = follow_links
         self.rename_to = rename_to
+        self.on_conflict = on_conflict
         self.destination = destination
         self.extra_args = extra_args
         self.options = options

@@ -222,7 +222,7 @@ MUTANTS = (
     Mutant(
         "what is left to be deleted is in S3 first",
         "engine/pull.py",
-        "if file.left and await self._done.is_stored(key, file.stat):",
+        "if file.left and (own is not None or await self._done.is_stored(pulled.key, stat)):",
         "if file.left:",
         _only(DELETES, "uploaded_from_there"),
     ),
@@ -1043,7 +1043,7 @@ MUTANTS = (
     Mutant(
         "keys that are our own temporary names",
         "engine/paths.py",
-        "    if is_temporary(name):\n",
+        "    if is_temporary(posixpath.basename(relative)):\n",
         "    if False:\n",
         _only(PATHS, "refused_with_a_reason"),
     ),

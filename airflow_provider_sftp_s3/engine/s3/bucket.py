@@ -8,10 +8,11 @@ import logging
 import re
 import time
 import urllib.parse
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.errors import (
     AuthenticationFailed,
     ConfigurationError,
@@ -21,6 +22,7 @@ from airflow_provider_sftp_s3.engine.errors import (
     Overwritten,
     PlaceMissing,
     StorageError,
+    TargetTaken,
 )
 from airflow_provider_sftp_s3.engine.model import ObjectEntry, Stat, seconds_of
 from airflow_provider_sftp_s3.engine.options import KiB, TransferOptions
@@ -340,9 +342,24 @@ class Bucket:
             raise ConnectionFailed(f"{self.uri_of(prefix)} cannot be listed: {failed}") from None
         return entries, after
 
-    async def put(self, key: str, data: Sequence[bytes | memoryview], metadata: Mapping[str, str]) -> None:
-        """Store `data`, piece by piece, under `key` in one request. S3 has it completely when this returns."""
+    async def put(
+        self,
+        key: str,
+        data: Sequence[bytes | memoryview],
+        metadata: Mapping[str, str],
+        condition: Mapping[str, str] | None = None,
+    ) -> None:
+        """
+        Store `data`, piece by piece, under `key` in one request. S3 has it completely when this returns.
+
+        :param condition: headers without whose condition it is not to be stored.
+        :raises TargetTaken: that does not hold.
+        """
         headers = self._headers_of(key, metadata)
+        if condition:
+            with self._unless_taken(key):
+                await self._own_uploads().put(key, data, {**headers, **condition})
+            return
         if sum(len(piece) for piece in data) > SMALL:
             await self.uploads.put(key, data, headers)
             return
@@ -360,12 +377,41 @@ class Bucket:
         part_size: int,
         parts_at_once: int,
         call_off: Callable[[], None],
+        condition: Mapping[str, str] | None = None,
     ) -> None:
-        """Store what `chunks` yields in parts; as :meth:`Uploads.put_stream` does."""
+        """Store what `chunks` yields in parts; as :meth:`Uploads.put_stream` does. `condition` is as of :meth:`put`."""
         headers = self._headers_of(key, metadata)
+        if condition:
+            with self._unless_taken(key):
+                await self._own_uploads().put_stream(
+                    key,
+                    chunks,
+                    headers,
+                    part_size=part_size,
+                    parts_at_once=parts_at_once,
+                    call_off=call_off,
+                    condition=condition,
+                )
+            return
         await self.uploads.put_stream(
             key, chunks, headers, part_size=part_size, parts_at_once=parts_at_once, call_off=call_off
         )
+
+    def _own_uploads(self) -> OwnUploads:
+        """Return what can send conditions: obstore sends none at the end of an upload in parts."""
+        if not isinstance(self.uploads, OwnUploads):
+            return OwnUploads(self.requests, self.sent_along.part, checksums=self._checksums)
+        return self.uploads
+
+    @contextlib.contextmanager
+    def _unless_taken(self, key: str) -> Iterator[None]:
+        try:
+            yield
+        except S3Refused as refused:
+            # 409: somebody else stores an object of that name in this moment.
+            if refused.status not in (409, 412):
+                raise
+            raise TargetTaken(f"{self.uri_of(paths.printable(key))} has come meanwhile: {refused}") from None
 
     @contextlib.asynccontextmanager
     async def taking(self, key: str) -> AsyncIterator[None]:

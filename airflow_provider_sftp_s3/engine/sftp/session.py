@@ -319,6 +319,10 @@ class SftpSession:
         """Rename `old` to `new`; a file of that name is replaced, and never lost: see :class:`Replacing`."""
         await self._replacing.replace(old, new, aside)
 
+    async def take(self, old: bytes, new: bytes, spare: Callable[[], bytes], aside: bytes | None = None) -> bool:
+        """Rename `old` to `new` unless there is something; False: there is. See :meth:`Replacing.take`."""
+        return await self._replacing.take(old, new, spare, aside)
+
     @contextlib.asynccontextmanager
     async def reading(self, path: bytes) -> AsyncIterator[RemoteFile]:
         """
