@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
 from airflow_provider_sftp_s3.engine import paths
+from airflow_provider_sftp_s3.engine.attributes import FileAttributes
 from airflow_provider_sftp_s3.engine.errors import FileError, NoRoom, NotFound, ServerRefused, SftpS3Error
 from airflow_provider_sftp_s3.engine.options import MiB
 from airflow_provider_sftp_s3.engine.s3.bucket import Download
@@ -57,6 +58,9 @@ class Delivery:
         self._names = None
         if settings.temp_name is not None:
             self._names = TemporaryNames(settings.temp_name, root, settings.owner)
+        self._attributes: FileAttributes | None = None
+        if settings.file_mode is not None or settings.preserve_mtime:
+            self._attributes = FileAttributes(settings, session)
         is_left = self._names.is_own if self._names and settings.clean_up else None
         self._directories = TargetDirectories(session, root, is_left)
 
@@ -105,6 +109,8 @@ class Delivery:
             async def publish(path: bytes, *, replaces: bool) -> bool:
                 nonlocal is_named
                 is_named = await self._rename(names, temporary, path, replaces=replaces)
+                if is_named and self._attributes is not None:
+                    await self._attributes.look(path, download.version.stat.mtime)
                 return is_named
 
             async with self._written(download, temporary):
@@ -127,6 +133,8 @@ class Delivery:
             except ServerRefused as refused:
                 raise _advised(refused, "where the server refuses such names, choose others by temp_name") from None
             await self._write(file, download)
+            if self._attributes is not None:
+                await self._attributes.set(temporary, download.version.stat.mtime)
             yield
 
     async def _rename(self, names: TemporaryNames, temporary: bytes, path: bytes, *, replaces: bool) -> bool:
@@ -148,6 +156,8 @@ class Delivery:
         async with self._removed_if_it_fails(path) as opened, self._session.overwriting(path) as file:
             opened()
             await self._write(file, download)
+            if self._attributes is not None:
+                await self._attributes.set(path, download.version.stat.mtime)
         return True
 
     @contextlib.asynccontextmanager

@@ -35,6 +35,10 @@ from airflow_provider_sftp_s3.engine.s3.requests import S3Refused
 from airflow_provider_sftp_s3.engine.settings import PullSettings
 from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
 from airflow_provider_sftp_s3.engine.tasks import Once, cancel_all
+from airflow_provider_sftp_s3.engine.temporary import TEMP_NAME, TemporaryNames
+
+#: Files of one name and one mtime that a done directory holds at most.
+MAX_ASIDE = 100
 
 
 class DoneDirectories:
@@ -275,7 +279,7 @@ class DoneDirectories:
                     raise
                 continue  # it was there when we made it, and gone when we looked
             try:
-                return True, await self._session.move(path, done)
+                return True, await self._move(path, done)
             except NotFound:
                 if not await self._session.exists(path):
                     return False, None
@@ -291,6 +295,42 @@ class DoneDirectories:
             self._made.again(directory)
             make = wait = True
         raise AssertionError("unreachable")
+
+    async def _move(self, path: bytes, done: bytes) -> Stat | None:
+        """Rename a file into its done directory, and return what is there then; None: it is gone already."""
+        if self._settings.done_conflict == "replace" or self._settings.after_transfer == "delete":
+            return await self._session.move(path, done)
+        for _ in range(LOOKS):
+            if await self._session.take(path, done, lambda: self._spare(done)):
+                with contextlib.suppress(NotFound):
+                    return await self._session.lstat(done)
+                return None
+            await self._set_aside(done)
+        raise ServerRefused(f"{paths.printable(done)!r} is made again and again while it is set aside")
+
+    async def _set_aside(self, done: bytes) -> None:
+        """
+        Give an older file of the done directory a name with its mtime, which no other one has.
+
+        :raises FileError: there is none. It stays, and so does the newer one.
+        """
+        try:
+            older = await self._session.lstat(done)
+        except NotFound:
+            return  # purged, or moved by another run
+        if older.mtime is None:
+            raise FileError(
+                "S3 has it, and it stays: done_conflict='rename' makes a name of the mtime of the older one in "
+                f"{self._settings.done_dir!r}, which the server does not say"
+            )
+        for number in range(MAX_ASIDE):
+            name = paths.aside_name(posixpath.basename(done), older.mtime, number)
+            if await self._session.take(done, posixpath.join(posixpath.dirname(done), name), lambda: self._spare(done)):
+                return
+        raise FileError(f"S3 has it, and it stays: {paths.printable(done)!r} is there {MAX_ASIDE} times with one mtime")
+
+    def _spare(self, done: bytes) -> bytes:
+        return TemporaryNames(TEMP_NAME).aside_for(done)
 
     async def _move_back(self, done: bytes, path: bytes) -> None:
         """Move a file out of the done directory, unless a newer one has its place: the next run replaces it then."""
@@ -397,7 +437,7 @@ class DoneDirectories:
             self._notices.once("purge", f"to purge done files, s3:GetObject and s3:ListBucket are needed: {refused}")
             return Outcome(old.label, "skipped", reason="cannot be looked up in S3, not purged")
         try:
-            if not is_stamped:
+            if not is_stamped or paths.is_aside(posixpath.basename(path), mtime):
                 # It has the time of the file itself, which may be years old: a run ended before it was stamped.
                 await self._session.set_mtime(path, int(self._bucket.now()))
                 return Outcome(old.label, "skipped", reason="not stamped until now, not purged")

@@ -25,6 +25,7 @@ MAX_TEXT_SHOWN = 1000
 _NO_MORE_FILES = re.compile(r"\[Errno 2[34]\]|os error 2[34]\b|\bcode: 2[34]\b")
 _TEMPORARY = re.compile(rb"\.[0-9a-f]{16}\.part")
 _DELETING = re.compile(rb"\.[0-9a-f]{16}\.(?:(.+)\.)?del", re.DOTALL)
+_ASIDE = re.compile(rb".+\.([0-9]{1,10})(?:-[0-9]{1,2})?", re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -55,6 +56,28 @@ def deleted_name(name: bytes) -> bytes | None:
     """Return what a file was called that :func:`deleting_name` has named, None where that was too long to say."""
     found = _DELETING.fullmatch(name)
     return found[1] if found else None
+
+
+def aside_name(name: bytes, mtime: int, number: int) -> bytes:
+    """
+    Return what an older done file is called that makes room for a newer one.
+
+    :param number: above 0 where others have that name.
+    :raises NameRefused: it would have more than 255 bytes.
+    """
+    aside = name + f".{mtime}{f'-{number}' if number else ''}".encode()
+    if len(aside) > MAX_NAME_BYTES:
+        raise NameRefused(
+            "S3 has it, and it stays: with its mtime, as done_conflict='rename' has it, the name of the older one "
+            f"would have {len(aside)} bytes, and file systems take {MAX_NAME_BYTES}"
+        )
+    return aside
+
+
+def is_aside(name: bytes, mtime: int) -> bool:
+    """Say whether `name` is one that :func:`aside_name` gives to a file that has had its mtime ever since."""
+    found = _ASIDE.fullmatch(name)
+    return found is not None and int(found[1]) == mtime
 
 
 def text(path: bytes) -> str:

@@ -23,6 +23,7 @@ AfterTransfer = Literal["move", "delete", "keep"]
 Verify = Literal["size", "none"]
 #: What becomes of a file whose name at the target is taken.
 PullConflict = Literal["replace", "rename", "skip", "fail"]
+DoneConflict = Literal["replace", "rename"]
 PushConflict = Literal["replace", "rename", "wait", "fail"]
 
 #: Whom marks name where nobody is named: what Airflow's own SFTP connection is called.
@@ -49,6 +50,7 @@ class PullSettings:
     min_age: float = 30.0
     after_transfer: AfterTransfer = "move"
     done_dir: str = ".done"
+    done_conflict: DoneConflict = "replace"
     retention: float | None = None
     max_files: int | None = None
     max_bytes: int | None = None
@@ -68,6 +70,7 @@ class PullSettings:
     def __post_init__(self) -> None:
         _check_both(self)
         check_choice("on_conflict", self.on_conflict, PullConflict)
+        check_choice("done_conflict", self.done_conflict, DoneConflict)
         if not isinstance(self.follow_links, bool):
             raise ConfigurationError(f"follow_links must be true or false, not {self.follow_links!r}")
         if self.follow_links and self.after_transfer != "keep":
@@ -108,6 +111,8 @@ class PushSettings:
     strip_regex: str | None = None
     rename_to: str | None = None
     on_conflict: PushConflict = "replace"
+    file_mode: int | None = None
+    preserve_mtime: bool = False
     mark: str = "auto"
     after_transfer: AfterTransfer = "keep"
     sent_prefix: str | None = None
@@ -131,6 +136,9 @@ class PushSettings:
         check_mark(self.mark)
         _check_sent(self)
         check_choice("on_conflict", self.on_conflict, PushConflict)
+        check_file_mode(self.file_mode)
+        if not isinstance(self.preserve_mtime, bool):
+            raise ConfigurationError(f"preserve_mtime must be true or false, not {self.preserve_mtime!r}")
         if self.temp_name is not None:
             check_temp_name(self.temp_name)
         check_choice("verify", self.verify, Verify)
@@ -220,6 +228,15 @@ def check_choice(name: str, value: object, among: object) -> None:
     """Raise ConfigurationError where `value` is none of the values of a Literal."""
     if value not in get_args(among):
         raise ConfigurationError(f"{name} must be one of {', '.join(get_args(among))}, not {value!r}")
+
+
+def check_file_mode(mode: object) -> None:
+    """Raise ConfigurationError where `mode` is no mode of a file."""
+    if mode is None or (isinstance(mode, int) and not isinstance(mode, bool) and 0 <= mode <= 0o777):
+        return
+    raise ConfigurationError(
+        f"file_mode must be a mode from 0 to 0o777, such as 0o640 or '0640', or None for the server's own, not {mode!r}"
+    )
 
 
 def check_sftp_path(path: object) -> None:

@@ -143,6 +143,7 @@ PULL_FIELDS = {
     "on_conflict": Field(
         partial(values.choice, among=("replace", "rename", "skip", "fail")), "replace, rename, skip or fail"
     ),
+    "done_conflict": Field(partial(values.choice, among=("replace", "rename")), "replace or rename"),
     "retention": Field(
         partial(values.or_template, partial(values.unless, ("none", "never"), values.duration)),
         f"never, or {DURATION}; a template, too",
@@ -165,6 +166,8 @@ PUSH_FIELDS = {
     "on_conflict": Field(
         partial(values.choice, among=("replace", "rename", "wait", "fail")), "replace, rename, wait or fail"
     ),
+    "file_mode": Field(values.file_mode, "a mode of three octal digits such as 0640"),
+    "preserve_mtime": Field(values.boolean, "true or false"),
     "verify": Field(partial(values.choice, among=("size", "none")), "size or none"),
 }
 

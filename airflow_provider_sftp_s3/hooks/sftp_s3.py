@@ -84,6 +84,7 @@ class SftpS3Hook(BaseHook):
         min_age: timedelta | float | str = timedelta(seconds=30),
         after_transfer: str = "move",
         done_dir: str = ".done",
+        done_conflict: str = "replace",
         retention: timedelta | float | str | None = None,
         max_files: int | str | None = None,
         max_bytes: int | str | None = None,
@@ -113,6 +114,8 @@ class SftpS3Hook(BaseHook):
         :param after_transfer: ``move`` a file into `done_dir`, ``delete`` it, or ``keep`` it where it is and skip what
             S3 already has with the same size and ``mtime`` metadata.
         :param done_dir: name of the done directory inside each directory.
+        :param done_conflict: what becomes of an older file of the same name in there: ``replace`` it, or ``rename`` it
+            to ``<name>.<its mtime>``.
         :param retention: purge done files this long after their transfer, as a timedelta or in seconds. None or 0:
             never.
         :param max_files: transfer at most so many files; the rest waits for the next call.
@@ -148,6 +151,7 @@ class SftpS3Hook(BaseHook):
             "min_age": min_age,
             "after_transfer": after_transfer,
             "done_dir": done_dir,
+            "done_conflict": done_conflict,
             "retention": retention,
             "max_files": max_files,
             "max_bytes": max_bytes,
@@ -182,6 +186,8 @@ class SftpS3Hook(BaseHook):
         sent_prefix: str | None = None,
         temp_name: str | None = ".{id}.part",
         verify: str = "size",
+        file_mode: int | str | None = None,
+        preserve_mtime: bool = False,
         destination: str | None = None,
         include: str | list[str] = "*",
         exclude: str | list[str] | None = None,
@@ -217,6 +223,9 @@ class SftpS3Hook(BaseHook):
             its name.
         :param verify: ``size``: a file counts as delivered when the server says that it has the right size; ``none``:
             when the server has said OK to everything.
+        :param file_mode: the permissions of pushed files, such as ``0o640`` or ``"0640"``. A file that does not get
+            them fails. None: the server's own.
+        :param preserve_mtime: give a pushed file the ``mtime`` metadata of its object, else its ``LastModified``.
         :param destination: whom marks name, and whose marks count. None: `sftp_conn_id`.
         :param include: glob or list of globs of objects to take. One with a ``/`` is matched against the key without
             its prefix, where ``**`` stands for any directories; else against the name.
@@ -250,6 +259,8 @@ class SftpS3Hook(BaseHook):
             "sent_prefix": sent_prefix,
             "temp_name": temp_name,
             "verify": verify,
+            "file_mode": file_mode,
+            "preserve_mtime": preserve_mtime,
             "destination": destination,
             "sftp_conn_id": self.sftp_conn_id,
             "include": include,

@@ -45,6 +45,10 @@ class S3ToSftpOperator(TransferOperator):
     :param on_conflict: what becomes of an object whose path is a file's already. ``replace`` that one; ``rename`` the
         new one, to ``{stem}.{mtime}{suffix}``; let it ``wait``, unmarked, until the partner has taken the old one away;
         or ``fail``. A push cannot know a file that an earlier try of it has delivered and not marked.
+    :param file_mode: the permissions of pushed files, such as ``0o640`` or ``"0640"``. A file that does not get them
+        fails. None: the server's own.
+    :param preserve_mtime: give a pushed file the ``mtime`` metadata of its object, else its ``LastModified``. A server
+        that refuses is told of once.
     :param mark: how a pushed object is marked: ``metadata`` (``synced=true``, by a copy of the object onto itself),
         ``tag``, ``auto``, the first of these two that is safe on the S3 store, or ``none``, which pushes everything
         every time. (templated)
@@ -116,6 +120,8 @@ class S3ToSftpOperator(TransferOperator):
         strip_regex: str | None = None,
         rename_to: str | None = None,
         on_conflict: str = "replace",
+        file_mode: int | str | None = None,
+        preserve_mtime: bool = False,
         mark: str = "auto",
         after_transfer: str = "keep",
         sent_prefix: str | None = None,
@@ -145,6 +151,8 @@ class S3ToSftpOperator(TransferOperator):
         self.strip_regex = strip_regex
         self.rename_to = rename_to
         self.on_conflict = on_conflict
+        self.file_mode = file_mode
+        self.preserve_mtime = preserve_mtime
         self.mark = mark
         self.after_transfer = after_transfer
         self.sent_prefix = sent_prefix

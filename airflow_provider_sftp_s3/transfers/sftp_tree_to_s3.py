@@ -43,6 +43,8 @@ class SftpTreeToS3Operator(TransferOperator):
     :param after_transfer: ``move`` a file into `done_dir`, ``delete`` it, or ``keep`` it where it is and skip what S3
         already has with the same size and ``mtime`` metadata. (templated)
     :param done_dir: name of the done directory inside each directory. (templated)
+    :param done_conflict: what becomes of an older file of the same name in the done directory. ``replace`` it, or
+        ``rename`` it to ``<name>.<its mtime>``.
     :param retention: purge done files this long after their transfer, as a timedelta or in seconds. None or 0: never.
         (templated)
     :param max_files: transfer at most so many files in one run; the rest waits for the next. Each shard counts its own.
@@ -120,6 +122,7 @@ class SftpTreeToS3Operator(TransferOperator):
         min_age: timedelta | float | str = timedelta(seconds=30),
         after_transfer: str = "move",
         done_dir: str = ".done",
+        done_conflict: str = "replace",
         retention: timedelta | float | str | None = None,
         max_files: int | str | None = None,
         max_bytes: int | str | None = None,
@@ -148,6 +151,7 @@ class SftpTreeToS3Operator(TransferOperator):
         self.min_age = min_age
         self.after_transfer = after_transfer
         self.done_dir = done_dir
+        self.done_conflict = done_conflict
         self.retention = retention
         self.max_files = max_files
         self.max_bytes = max_bytes

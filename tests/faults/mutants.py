@@ -264,8 +264,8 @@ MUTANTS = (
     Mutant(
         "no purge of what was never stamped",
         "engine/done.py",
-        'if version is not None and version.metadata.get("mtime") == str(mtime):',
-        "if False:",
+        "if not is_stamped or paths",
+        "if paths",
         _only(PURGES, "never_stamped"),
     ),
     Mutant(
@@ -584,8 +584,8 @@ MUTANTS = (
     Mutant(
         "a temporary name until it is whole",
         "engine/delivery.py",
-        "temporary, aside = self._names.path_for(path), ",
-        "temporary, aside = path, ",
+        "names, temporary = self._names, self._names.path_for(path)",
+        "names, temporary = self._names, path",
         _only(GUARDS, "not_all_there"),
     ),
     Mutant(
@@ -1524,8 +1524,8 @@ MUTANTS = (
     Mutant(
         "names on the way: a retry knows what an earlier try has pulled to a key",
         "engine/keys.py",
-        "and version.modified >= self._since and not version.is_of(stat)",
-        "and False",
+        "if self._since is not None and version.modified >= self._since:",
+        "if False:",
         _only(RENAMED, "of_two_files and Asyncssh and move"),
     ),
     Mutant(

@@ -28,7 +28,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("engine/run",),
     ("engine/listing", "engine/unsynced", "engine/kept", "engine/keys", "engine/naming"),
     ("engine/transfer", "engine/fetch", "engine/movable"),
-    ("engine/done", "engine/delivery"),
+    ("engine/done", "engine/attributes", "engine/delivery"),
     ("engine/pull", "engine/push"),
     ("engine/api",),
     ("engine/__init__",),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -101,6 +100,8 @@ class Replacing:
         except ServerRefused:
             if not await self._session.exists(new):
                 raise
+            if not await self._session.exists(old):  # some servers look at the target first
+                raise NotFound(f"{paths.printable(old)!r} is not there") from None
             return False
         except ConnectionFailed:
             if await self._session.exists(old) or not await self._session.exists(new):
@@ -121,9 +122,9 @@ class Replacing:
             made.remove(one)
         except ServerRefused:
             replaces = len(made) < 2 or not await self._are_there(made)
-        for path in made:
-            with contextlib.suppress(ServerRefused):
-                await self._session.remove(path)
+        finally:
+            for path in made:
+                self._session.later(self._session.remove(path))
         self._session.traits.learn_rename(replaces=replaces)
 
     async def _are_there(self, files: Sequence[bytes]) -> bool:
