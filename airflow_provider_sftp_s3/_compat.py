@@ -16,6 +16,7 @@ try:  # 3.0
         AssetAlias,
         BaseNotifier,
         BaseOperator,
+        BaseSensorOperator,
         Context,
         Param,
         PokeReturnValue,
@@ -28,7 +29,7 @@ except ImportError:
     from airflow.models.dag import DAG
     from airflow.models.param import Param
     from airflow.notifications.basenotifier import BaseNotifier
-    from airflow.sensors.base import PokeReturnValue
+    from airflow.sensors.base import BaseSensorOperator, PokeReturnValue
     from airflow.utils.context import Context
     from airflow.utils.dag_parsing_context import get_parsing_context
 
@@ -142,6 +143,7 @@ __all__ = [
     "BaseHook",
     "BaseNotifier",
     "BaseOperator",
+    "BaseSensorOperator",
     "Context",
     "CronDataIntervalTimetable",
     "Param",

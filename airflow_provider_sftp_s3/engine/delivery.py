@@ -9,10 +9,13 @@ failed is removed.
 from __future__ import annotations
 
 import contextlib
+import functools
 import posixpath
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
+from typing import Protocol
 
 from airflow_provider_sftp_s3.engine import paths
+from airflow_provider_sftp_s3.engine.attributes import FileAttributes
 from airflow_provider_sftp_s3.engine.errors import FileError, NoRoom, NotFound, ServerRefused, SftpS3Error
 from airflow_provider_sftp_s3.engine.options import MiB
 from airflow_provider_sftp_s3.engine.s3.bucket import Download
@@ -27,6 +30,17 @@ WRITE_WINDOW = 8 * MiB
 
 _FULL = "a full disk or a quota looks like that"
 _TRUST = "where nothing can be looked at, set verify: none, and the server's word is taken for it"
+
+
+class Publish(Protocol):
+    """Gives an object its name, once."""
+
+    async def __call__(self, path: bytes, *, replaces: bool) -> bool:
+        """
+        Bring it to `path`, and return True.
+
+        :param replaces: in place of what is there. Else False is returned where there is something.
+        """
 
 
 class Delivery:
@@ -44,6 +58,9 @@ class Delivery:
         self._names = None
         if settings.temp_name is not None:
             self._names = TemporaryNames(settings.temp_name, root, settings.owner)
+        self._attributes: FileAttributes | None = None
+        if settings.file_mode is not None or settings.preserve_mtime:
+            self._attributes = FileAttributes(settings, session)
         is_left = self._names.is_own if self._names and settings.clean_up else None
         self._directories = TargetDirectories(session, root, is_left)
 
@@ -57,15 +74,22 @@ class Delivery:
         if self._names:
             self._names.check(path)
 
+    async def is_taken(self, path: bytes) -> bool:
+        """Say whether something is seen at `path`. Where nothing can be looked at, the publication will tell."""
+        try:
+            return await self._session.exists(path)
+        except ServerRefused:
+            return False
+
     async def clean_up(self, path: bytes) -> None:
         """Remove what earlier tries of this task have left of files such as `path`, once for a directory."""
         if self._names:
             await self._directories.clean_up(self._names.directory_of(path))
 
     @contextlib.asynccontextmanager
-    async def prepared(self, download: Download, path: bytes) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+    async def prepared(self, download: Download, path: bytes) -> AsyncIterator[Publish]:
         """
-        Give the block what brings an object to `path`, in place of what is there. Not called, nothing comes there.
+        Give the block what brings an object to `path`, or to another one beside it. Not called, nothing comes there.
 
         A temporary file is whole when the block begins, and gone when it ends.
 
@@ -76,16 +100,18 @@ class Delivery:
         try:
             await self._directories.ensure(posixpath.dirname(path))
             if self._names is None:
-                yield lambda: self._write_straight(download, path)
+                yield functools.partial(self._write_straight, download)
                 return
             await self._directories.ensure(self._names.directory_of(path))
-            temporary, aside = self._names.path_for(path), self._names.aside_for(path)
+            names, temporary = self._names, self._names.path_for(path)
             is_named = False
 
-            async def publish() -> None:
+            async def publish(path: bytes, *, replaces: bool) -> bool:
                 nonlocal is_named
-                await self._rename(temporary, path, aside)
-                is_named = True
+                is_named = await self._rename(names, temporary, path, replaces=replaces)
+                if is_named and self._attributes is not None:
+                    await self._attributes.look(path, download.version.stat.mtime)
+                return is_named
 
             async with self._written(download, temporary):
                 yield publish
@@ -107,21 +133,32 @@ class Delivery:
             except ServerRefused as refused:
                 raise _advised(refused, "where the server refuses such names, choose others by temp_name") from None
             await self._write(file, download)
+            if self._attributes is not None:
+                await self._attributes.set(temporary, download.version.stat.mtime)
             yield
 
-    async def _rename(self, temporary: bytes, path: bytes, aside: bytes) -> None:
+    async def _rename(self, names: TemporaryNames, temporary: bytes, path: bytes, *, replaces: bool) -> bool:
+        aside = names.aside_for(path)
         try:
+            if not replaces:
+                return await self._session.take(temporary, path, lambda: names.path_for(path), aside)
             await self._session.replace(temporary, path, aside)
+            return True
         except NotFound as gone:
             advice = "where the server takes a file as soon as it is closed, set temp_name: none"
             raise _advised(gone, advice) from None
         except ServerRefused as refused:
             raise _advised(refused, "where the server renames nothing, set temp_name: none") from None
 
-    async def _write_straight(self, download: Download, path: bytes) -> None:
+    async def _write_straight(self, download: Download, path: bytes, *, replaces: bool) -> bool:
+        if not replaces and await self._session.exists(path):
+            return False
         async with self._removed_if_it_fails(path) as opened, self._session.overwriting(path) as file:
             opened()
             await self._write(file, download)
+            if self._attributes is not None:
+                await self._attributes.set(path, download.version.stat.mtime)
+        return True
 
     @contextlib.asynccontextmanager
     async def _removed_if_it_fails(self, path: bytes) -> AsyncIterator[Callable[[], None]]:

@@ -18,10 +18,14 @@ from airflow_provider_sftp_s3.engine.errors import (
     ChangedWhileReading,
     ConnectionFailed,
     FileError,
+    NameRefused,
     NotFound,
     ServerRefused,
+    StorageError,
+    TargetTaken,
 )
 from airflow_provider_sftp_s3.engine.fetch import LOOKS, Fetcher, PulledFile, Uploaded
+from airflow_provider_sftp_s3.engine.keys import Keys
 from airflow_provider_sftp_s3.engine.listing import Tree
 from airflow_provider_sftp_s3.engine.model import Outcome, Report, SourceFile, Stat
 from airflow_provider_sftp_s3.engine.movable import why_not_movable
@@ -31,20 +35,24 @@ from airflow_provider_sftp_s3.engine.s3.requests import S3Refused
 from airflow_provider_sftp_s3.engine.settings import PullSettings
 from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
 from airflow_provider_sftp_s3.engine.tasks import Once, cancel_all
+from airflow_provider_sftp_s3.engine.temporary import TEMP_NAME, TemporaryNames
+
+#: Files of one name and one mtime that a done directory holds at most.
+MAX_ASIDE = 100
 
 
 class DoneDirectories:
     """
     The done directories of one run of a pull.
 
-    :param prefix: of the keys of the pulled files.
+    :param keys: of the pulled files.
     """
 
     def __init__(
         self,
         settings: PullSettings,
         tree: Tree,
-        prefix: str,
+        keys: Keys,
         session: SftpSession,
         bucket: Bucket,
         fetcher: Fetcher,
@@ -53,7 +61,7 @@ class DoneDirectories:
         self._settings = settings
         self._name = settings.done_dir.encode()
         self._tree = tree
-        self._prefix = prefix
+        self._keys = keys
         self._session = session
         self._bucket = bucket
         self._fetcher = fetcher
@@ -134,7 +142,7 @@ class DoneDirectories:
             self._asks = False
             return None
 
-    async def move(self, pulled: PulledFile, key: str, uploaded: Uploaded, *, again: bool) -> Uploaded | None:
+    async def move(self, pulled: PulledFile, uploaded: Uploaded, *, again: bool) -> Uploaded | None:
         """
         Move a file that S3 has into its done directory, and stamp or remove it; return what was uploaded in the end.
 
@@ -144,12 +152,13 @@ class DoneDirectories:
 
         :param again: it was to be moved before, and the connection was lost.
         :raises ChangedWhileReading: it changes meanwhile, or is never stated twice alike. It is back in its place.
+        :raises FileError: what turned up there is not in S3, and is back in its place.
         """
         file = pulled.file
         directory = posixpath.join(posixpath.dirname(file.path), self._name)
         deletes = self._settings.after_transfer == "delete"
         if deletes and (directory in self._refusals or self._session.traits.rename_sets_mtime):
-            return await self._remove_in_its_place(pulled, key, uploaded)
+            return await self._remove_in_its_place(pulled, uploaded)
         name = posixpath.basename(file.path)
         if deletes:
             name = paths.deleting_name(name)  # so that a run which finds it there knows what was to become of it
@@ -179,7 +188,7 @@ class DoneDirectories:
                 if not same and self._fetcher.is_young(there):
                     break
                 mtime = uploaded.read.mtime if same else None
-                newer = await self._fetcher.upload(pulled, done, key, there, mtime)
+                newer = await self._fetcher.upload(pulled, done, there, mtime)
                 if newer is None:
                     break
                 uploaded, before, there = newer, there, None
@@ -187,7 +196,7 @@ class DoneDirectories:
                 raise ChangedWhileReading(f"changed {LOOKS} times in the done directory, now {before}")
         except NotFound:
             return uploaded  # removed or moved back by somebody else; S3 has it
-        except ChangedWhileReading:
+        except (ChangedWhileReading, NameRefused, StorageError, TargetTaken):
             await self._move_back(done, file.path)
             raise
         await self._move_back(done, file.path)
@@ -210,7 +219,7 @@ class DoneDirectories:
             await self._settle(pulled, done)
         return uploaded
 
-    async def _remove_in_its_place(self, pulled: PulledFile, key: str, uploaded: Uploaded) -> Uploaded | None:
+    async def _remove_in_its_place(self, pulled: PulledFile, uploaded: Uploaded) -> Uploaded | None:
         """
         Remove a file that S3 has, if it is still the one that was read; return what was uploaded in the end.
 
@@ -228,7 +237,7 @@ class DoneDirectories:
                 if there.differs(uploaded.seen) and there != before:
                     if self._fetcher.is_young(there):
                         return None
-                    newer = await self._fetcher.upload(pulled, path, key, there)
+                    newer = await self._fetcher.upload(pulled, path, there)
                     if newer is None:
                         return None
                     uploaded, before = newer, there
@@ -288,7 +297,7 @@ class DoneDirectories:
                     raise
                 continue  # it was there when we made it, and gone when we looked
             try:
-                return True, await self._session.move(path, done)
+                return True, await self._move(path, done)
             except NotFound:
                 if not await self._session.exists(path):
                     return False, None
@@ -304,6 +313,42 @@ class DoneDirectories:
             self._made.again(directory)
             make = wait = True
         raise AssertionError("unreachable")
+
+    async def _move(self, path: bytes, done: bytes) -> Stat | None:
+        """Rename a file into its done directory, and return what is there then; None: it is gone already."""
+        if self._settings.done_conflict == "replace" or self._settings.after_transfer == "delete":
+            return await self._session.move(path, done)
+        for _ in range(LOOKS):
+            if await self._session.take(path, done, lambda: self._spare(done)):
+                with contextlib.suppress(NotFound):
+                    return await self._session.lstat(done)
+                return None
+            await self._set_aside(done)
+        raise ServerRefused(f"{paths.printable(done)!r} is made again and again while it is set aside")
+
+    async def _set_aside(self, done: bytes) -> None:
+        """
+        Give an older file of the done directory a name with its mtime, which no other one has.
+
+        :raises FileError: there is none. It stays, and so does the newer one.
+        """
+        try:
+            older = await self._session.lstat(done)
+        except NotFound:
+            return  # purged, or moved by another run
+        if older.mtime is None:
+            raise FileError(
+                "S3 has it, and it stays: done_conflict='rename' makes a name of the mtime of the older one in "
+                f"{self._settings.done_dir!r}, which the server does not say"
+            )
+        for number in range(MAX_ASIDE):
+            name = paths.aside_name(posixpath.basename(done), older.mtime, number)
+            if await self._session.take(done, posixpath.join(posixpath.dirname(done), name), lambda: self._spare(done)):
+                return
+        raise FileError(f"S3 has it, and it stays: {paths.printable(done)!r} is there {MAX_ASIDE} times with one mtime")
+
+    def _spare(self, done: bytes) -> bytes:
+        return TemporaryNames(TEMP_NAME).aside_for(done)
 
     async def _move_back(self, done: bytes, path: bytes) -> None:
         """Move a file out of the done directory, unless a newer one has its place: the next run replaces it then."""
@@ -397,15 +442,21 @@ class DoneDirectories:
 
     async def _purge_stamped(self, old: PulledFile) -> Outcome:
         path, mtime = old.file.path, old.file.stat.mtime or 0
+        is_stamped = True
         try:
-            version = await self._bucket.head(paths.key_for(self._prefix, old.file.relative))
+            # Not stamped, it is what it was when it got its key.
+            for key in self._keys.all_of(old.file.relative, old.file.stat):
+                version = await self._bucket.head(key)
+                is_stamped = is_stamped and (version is None or version.metadata.get("mtime") != str(mtime))
+        except NameRefused:  # another setting has given it a name
+            return Outcome(old.label, "skipped", reason="cannot be looked up in S3, not purged")
         except S3Refused as refused:
             if refused.status != 403:
                 raise
             self._notices.once("purge", f"to purge done files, s3:GetObject and s3:ListBucket are needed: {refused}")
             return Outcome(old.label, "skipped", reason="cannot be looked up in S3, not purged")
         try:
-            if version is not None and version.metadata.get("mtime") == str(mtime):
+            if not is_stamped or paths.is_aside(posixpath.basename(path), mtime):
                 # It has the time of the file itself, which may be years old: a run ended before it was stamped.
                 await self._session.set_mtime(path, int(self._bucket.now()))
                 return Outcome(old.label, "skipped", reason="not stamped until now, not purged")

@@ -15,6 +15,7 @@ The errors of the engine. An error's type answers "what now?", its message says 
     │   ├── NameRefused           a name or key that must not be used as a path, or cannot be
     │   ├── ChangedWhileReading   before, counted and after disagree
     │   ├── FileTimeout           `file_timeout` is over
+    │   ├── TargetTaken           its name at the target is another file's, see `on_conflict`
     │   ├── StorageError          S3 refused or failed a request
     │   │   ├── Overwritten         ... since the object is another version by now
     │   │   ├── Archived            ... since the object has to be restored before it can be read
@@ -128,6 +129,10 @@ class ChangedWhileReading(FileError):
 
 class FileTimeout(FileError):
     """One file took longer than `file_timeout`."""
+
+
+class TargetTaken(FileError):
+    """Something else has the name that the file would have at the target, and is not to be replaced."""
 
 
 class StorageError(FileError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import posixpath
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
@@ -13,7 +14,7 @@ from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.errors import ConnectionFailed, NameRefused, NotFound, ServerRefused
 from airflow_provider_sftp_s3.engine.globs import Globs
 from airflow_provider_sftp_s3.engine.limits import ATTEMPTS, Losses
-from airflow_provider_sftp_s3.engine.model import DoneState, Outcome, SourceFile, Status
+from airflow_provider_sftp_s3.engine.model import DoneState, Outcome, SourceFile, Stat, Status
 from airflow_provider_sftp_s3.engine.order import Bounds
 from airflow_provider_sftp_s3.engine.sftp.protocol import Entry
 from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
@@ -83,6 +84,8 @@ class Tree:
     :param now: returns the time, in seconds since 1970.
     :param finds_left: whether to look for files that an earlier run has moved into a done directory to remove them.
     :param follow_links: take what symbolic links lead to, wherever that is on the server.
+    :param name_of: returns what a file is called at its target, by its relative path and what it is: what comes to one
+        name is in one shard. None: as it is called here.
     """
 
     def __init__(
@@ -98,6 +101,7 @@ class Tree:
         now: Callable[[], float] = time.time,
         finds_left: bool = False,
         follow_links: bool = False,
+        name_of: Callable[[bytes, Stat], bytes] | None = None,
     ) -> None:
         self.session = session
         self.root = root
@@ -109,6 +113,7 @@ class Tree:
         self._now = now
         self._finds_left = finds_left
         self._follow_links = follow_links
+        self._name_of = name_of if shard.count > 1 else None
         #: the done directories that the walk came by, relative to the root
         self.done_directories: list[bytes] = []
         #: paths of those of which the server does not say whether they are directories
@@ -256,7 +261,7 @@ class Tree:
             if entry.name == self.done_name:
                 continue
             path, relative = path_before + entry.name, relative_before + entry.name
-            mine = self.shard.holds(relative)
+            mine = self.shard.holds(relative) if self._name_of is None else self._is_mine(relative, entry)
             follows = self._follow_links and entry.kind == "link"
             if not mine and not follows and entry.kind not in ("directory", "unknown"):
                 continue
@@ -302,13 +307,19 @@ class Tree:
                 else:
                     yield file
 
+    def _is_mine(self, relative: bytes, entry: Entry) -> bool:
+        if self._name_of is not None and entry.kind == "file":
+            with contextlib.suppress(NameRefused):
+                return self.shard.holds(self._name_of(relative, entry.stat))
+        return self.shard.holds(relative)
+
     def _left(self, directory: Directory) -> Iterator[SourceFile | Outcome]:
         """Yield what earlier runs have left in the done directory, each under the name that it had."""
         for entry in directory.left:
             path = posixpath.join(directory.path, self.done_name, entry.name)
             name = paths.deleted_name(entry.name)
             relative = posixpath.join(directory.relative, entry.name if name is None else name)
-            if not self.shard.holds(relative):
+            if not self._is_mine(relative, entry):
                 continue
             if name is None:
                 reason = "left by an earlier run, its name is not known any more: remove it if S3 has it"

@@ -17,6 +17,9 @@ Status = Literal["transferred", "skipped", "failed", "purged"]
 #: The done directory beside a file: "other" is a link or a file, which nothing can be moved into.
 DoneState = Literal["absent", "directory", "other"]
 
+#: Why a push leaves an object for the next run whose name the partner has still a file under.
+WAITS = "waits until the partner has taken the one before"
+
 #: How many failures and targets a report spells out: it lives in XCom, in Airflow's database.
 MAX_FAILURES = 100
 MAX_TARGETS = 1_000
@@ -46,6 +49,10 @@ class Stat(NamedTuple):
     def __str__(self) -> str:
         size = "a size that is not known" if self.size is None else f"{self.size} bytes"
         return f"{size}, mtime {'not known' if self.mtime is None else self.mtime}"
+
+
+#: What is known where nobody has said anything.
+UNKNOWN = Stat()
 
 
 def _differ(one: int | None, other: int | None) -> bool:

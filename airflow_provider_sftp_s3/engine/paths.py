@@ -25,6 +25,7 @@ MAX_TEXT_SHOWN = 1000
 _NO_MORE_FILES = re.compile(r"\[Errno 2[34]\]|os error 2[34]\b|\bcode: 2[34]\b")
 _TEMPORARY = re.compile(rb"\.[0-9a-f]{16}\.part")
 _DELETING = re.compile(rb"\.[0-9a-f]{16}\.(?:(.+)\.)?del", re.DOTALL)
+_ASIDE = re.compile(rb".+\.([0-9]{1,10})(?:-[0-9]{1,2})?", re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -55,6 +56,28 @@ def deleted_name(name: bytes) -> bytes | None:
     """Return what a file was called that :func:`deleting_name` has named, None where that was too long to say."""
     found = _DELETING.fullmatch(name)
     return found[1] if found else None
+
+
+def aside_name(name: bytes, mtime: int, number: int) -> bytes:
+    """
+    Return what an older done file is called that makes room for a newer one.
+
+    :param number: above 0 where others have that name.
+    :raises NameRefused: it would have more than 255 bytes.
+    """
+    aside = name + f".{mtime}{f'-{number}' if number else ''}".encode()
+    if len(aside) > MAX_NAME_BYTES:
+        raise NameRefused(
+            "S3 has it, and it stays: with its mtime, as done_conflict='rename' has it, the name of the older one "
+            f"would have {len(aside)} bytes, and file systems take {MAX_NAME_BYTES}"
+        )
+    return aside
+
+
+def is_aside(name: bytes, mtime: int) -> bool:
+    """Say whether `name` is one that :func:`aside_name` gives to a file that has had its mtime ever since."""
+    found = _ASIDE.fullmatch(name)
+    return found is not None and int(found[1]) == mtime
 
 
 def text(path: bytes) -> str:
@@ -163,12 +186,21 @@ def is_state(key: str) -> bool:
 
 def path_for(root: bytes, key: str, prefix: str = "", strip: Search | None = None) -> bytes:
     """
-    Return the remote path beneath `root` that `key` is pushed to.
+    Return the remote path beneath `root` that `key` is pushed to, where it gets no other name.
+
+    :param prefix: as for :func:`relative_for`, and so is `strip`.
+    :raises NameRefused: as there, or as :func:`path_beneath` does.
+    """
+    return path_beneath(root, relative_for(key, prefix, strip))
+
+
+def relative_for(key: str, prefix: str = "", strip: Search | None = None) -> bytes:
+    """
+    Return what is left of a key that is pushed.
 
     :param prefix: removed from the key where there is no `strip`; as :func:`directory_prefix` gives it.
     :param strip: removed once from the key. One slash that this leaves in front goes too.
-    :raises NameRefused: the path would leave `root`, is no plain path, is one of our own temporary names, or has a
-        segment over 255 bytes.
+    :raises NameRefused: it would lead elsewhere, is no plain path, or has a segment over 255 bytes.
     """
     check_segments(key)
     if strip is not None:
@@ -179,10 +211,14 @@ def path_for(root: bytes, key: str, prefix: str = "", strip: Search | None = Non
     else:
         raise NameRefused(f"the key is not under the prefix {prefix!r}")
     check_segments(relative)
-    name = posixpath.basename(relative).encode()
-    if is_temporary(name):
+    return relative.encode()
+
+
+def path_beneath(root: bytes, relative: bytes) -> bytes:
+    """Return a plain relative path beneath `root`. :raises NameRefused: its name is one of our own temporary ones."""
+    if is_temporary(posixpath.basename(relative)):
         raise NameRefused("the name is one that this provider uses for unfinished files")
-    return posixpath.join(root, relative.encode())
+    return posixpath.join(root, relative)
 
 
 def strip_once(key: str, strip: Search) -> tuple[int, str]:

@@ -4,7 +4,9 @@ Pull: an SFTP tree into S3.
 One file, step by step (:meth:`Pull.transfer`):
 
 1. the listing yields regular files only, that nobody has touched for `min_age`;
-2. the name becomes a key, or is refused, as is a file that could not be moved in the end;
+2. the name becomes a key, perhaps by `rename_to`, or is refused, as is a file whose key another one of the run has, or
+   that could not be moved in the end; where the key is not to be replaced (`on_conflict`), it is looked whether there
+   is an object, and none is stored over one that comes later;
 3. open, fstat, read everything and the end of the file, streaming into S3, fstat again: what is stated and what is read
    must be one whole file, see :mod:`~airflow_provider_sftp_s3.engine.whole`;
 4. S3 has answered that the object is complete. Only now:
@@ -24,16 +26,14 @@ from collections.abc import AsyncGenerator
 
 from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.done import DoneDirectories
-from airflow_provider_sftp_s3.engine.errors import (
-    FileError,
-    NotFound,
-)
+from airflow_provider_sftp_s3.engine.errors import FileError, NotFound, ServerRefused, TargetTaken
 from airflow_provider_sftp_s3.engine.fetch import Fetcher, PulledFile, Uploaded
 from airflow_provider_sftp_s3.engine.globs import Globs
 from airflow_provider_sftp_s3.engine.kept import KeptFiles
+from airflow_provider_sftp_s3.engine.keys import Claim, Keys
 from airflow_provider_sftp_s3.engine.limits import Caps
 from airflow_provider_sftp_s3.engine.listing import Tree
-from airflow_provider_sftp_s3.engine.model import Outcome, Report, SourceFile
+from airflow_provider_sftp_s3.engine.model import Outcome, Report, SourceFile, Stat
 from airflow_provider_sftp_s3.engine.observer import Notices, Observer
 from airflow_provider_sftp_s3.engine.options import TransferOptions
 from airflow_provider_sftp_s3.engine.order import Bounds, oldest_first
@@ -41,6 +41,7 @@ from airflow_provider_sftp_s3.engine.run import Run
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
 from airflow_provider_sftp_s3.engine.s3.left_uploads import LeftUploads
 from airflow_provider_sftp_s3.engine.s3.marks import Naming
+from airflow_provider_sftp_s3.engine.s3.only_new import OnlyNew
 from airflow_provider_sftp_s3.engine.settings import PullSettings
 from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
 from airflow_provider_sftp_s3.engine.transfer import Transfer
@@ -69,6 +70,7 @@ class Pull(Transfer[PulledFile]):
         bucket.send_along(settings.extra_args, "pull")
         self.settings = settings
         self._bounds = Bounds(settings.min_size, settings.max_size, settings.max_age, bucket.now)
+        self._keys = Keys(settings, self.prefix, bucket)
         self.tree = Tree(
             session,
             self.root,
@@ -80,9 +82,11 @@ class Pull(Transfer[PulledFile]):
             now=bucket.now,
             finds_left=settings.after_transfer == "delete",
             follow_links=settings.follow_links,
+            name_of=self._keys.name_of if settings.rename_to is not None else None,
         )
         session.follows_links = settings.follow_links
         notices = Notices(observer)
+        self._only_new = OnlyNew(bucket, self.prefix, notices) if settings.on_conflict != "replace" else None
         naming = Naming(bucket.name, settings.destination)
         self._fetcher = Fetcher(
             session,
@@ -93,9 +97,11 @@ class Pull(Transfer[PulledFile]):
             min_age=settings.min_age,
             hold_memory=self._run.hold_memory,
             moved=self._moved,
+            choose=self._choose if self._keys.are_claimed else None,
+            only_new=self._only_new,
         )
-        self._done = DoneDirectories(settings, self.tree, self.prefix, session, bucket, self._fetcher, notices)
-        self._kept = KeptFiles(bucket, self.prefix)
+        self._done = DoneDirectories(settings, self.tree, self._keys, session, bucket, self._fetcher, notices)
+        self._kept = KeptFiles(bucket, self.prefix, self._keys)
         since = settings.retried_since
         self._left_uploads = LeftUploads(bucket, since, observer) if since else None
 
@@ -103,7 +109,10 @@ class Pull(Transfer[PulledFile]):
         return await self.tree.look() or await super()._is_there()
 
     async def _work(self) -> None:
-        with contextlib.closing(self._kept):
+        with contextlib.ExitStack() as ending:
+            ending.callback(self._kept.close)
+            if self._only_new is not None:
+                ending.callback(self._only_new.end)
             if self.settings.after_transfer == "keep":
                 await self._kept.begin()
             found = oldest_first(self._files()) if self.settings.order else self._files()
@@ -142,30 +151,74 @@ class Pull(Transfer[PulledFile]):
             raise FileError(f"the server does not say its {lacks}, for which there is a bound: leave that out")
         return self._bounds.reason_to_skip(*stat)
 
+    async def _claim(self, file: SourceFile, *, keeps: bool) -> Claim:
+        """Take a key for a file that is about to be opened. :raises NotFound: it is gone."""
+        stat = file.stat
+
+        async def look() -> Stat:
+            try:
+                return await self.session.lstat(file.path)
+            except NotFound:
+                raise
+            except ServerRefused:
+                return stat
+
+        if self._keys.lacks(stat):
+            stat = stat.filled(await look())
+        # What it is listed with is what the next run looks for, where it stays.
+        return await self._keys.claim(file, stat, None if keeps else look)
+
+    async def _choose(self, pulled: PulledFile, stat: Stat) -> None:
+        """Give a file its key anew, since it has changed, or since there is something by now."""
+        if self.settings.after_transfer == "keep":
+            stat = pulled.named_for or stat  # what it is listed with is what the next run looks for
+        claim = await self._keys.claim(pulled.file, stat)
+        pulled.key, pulled.only_new, pulled.named_for = claim.key, claim.only_new, stat
+
     async def transfer(self, pulled: PulledFile) -> Outcome:
         """Move one file, or say why not."""
+        try:
+            return await self._transfer(pulled)
+        except TargetTaken:
+            if self.settings.on_conflict != "skip":
+                raise
+            return Outcome(pulled.label, "skipped", reason="name taken")
+
+    async def _transfer(self, pulled: PulledFile) -> Outcome:
         started = time.monotonic()
         file = pulled.file
-        key = paths.key_for(self.prefix, file.relative)
-        target = self.bucket.uri_of(key)
+        stat = file.stat
+        if not self._keys.are_claimed:
+            pulled.key = paths.key_for(self.prefix, file.relative)
         keeps = self.settings.after_transfer == "keep"
         if not keeps and file.done == "other":
             raise FileError(f"{self.settings.done_dir!r} beside it is no directory, so it cannot be moved there")
         if reason := await self._reason_outside(file):
             return Outcome(pulled.label, "skipped", reason=reason)
-        if keeps and await self._kept.has(key, file.stat):
+        own = None
+        if self._keys.are_claimed and pulled.uploaded is None:  # else it has its key
+            try:
+                claim = await self._claim(file, keeps=keeps)
+            except NotFound:
+                return Outcome(pulled.label, "skipped", reason="gone")
+            own, stat = claim.own, claim.stat
+            pulled.key, pulled.only_new, pulled.named_for = claim.key, claim.only_new, stat
+            if own is not None and keeps:
+                self._kept.note(claim.key, own)
+        if keeps and (own is not None if self._keys.are_claimed else await self._kept.has(pulled.key, stat)):
             return Outcome(pulled.label, "skipped", reason="unchanged")
         if self.settings.dry_run:
-            return Outcome(pulled.label, "skipped", target, "dry run")
-        if file.left and await self._done.is_stored(key, file.stat):
+            return Outcome(pulled.label, "skipped", self.bucket.uri_of(pulled.key), "dry run")
+        if file.left and (own is not None or await self._done.is_stored(pulled.key, stat)):
             return await self._done.remove_left(pulled)
         if not keeps and not file.left:
             pulled.may_be_stored = await self._done.check(file)
         uploaded: Uploaded | None
         try:
             # The next run compares what it is listed with: some servers list mtimes in whole minutes.
-            listed = file.stat.mtime if keeps else None
-            uploaded = await self._fetcher.upload(pulled, file.path, key, file.stat, listed)
+            listed = stat.mtime if keeps else None
+            uploaded = await self._fetcher.upload(pulled, file.path, stat, listed)
+            pulled.only_new = False
         except NotFound:
             if pulled.uploaded is not None:
                 uploaded = pulled.uploaded  # the connection was lost during the move, which has worked all the same
@@ -174,18 +227,19 @@ class Pull(Transfer[PulledFile]):
             else:
                 return Outcome(pulled.label, "skipped", reason="gone")
         if uploaded is not None and (uploaded.read.size or 0) > self.options.part_size and self._left_uploads:
-            await self._left_uploads.abort(key)
+            await self._left_uploads.abort(pulled.key)
         if uploaded is not None and keeps:
             await self._fetcher.look_after_close(file.path, uploaded)
-            await self._kept.pulled(key)
+            await self._kept.pulled(pulled.key)
         elif uploaded is not None:
             again, pulled.uploaded = pulled.uploaded is not None, uploaded
             if file.left:
                 uploaded = await self._done.end_left(pulled, uploaded)
             else:
-                uploaded = await self._done.move(pulled, key, uploaded, again=again)
+                uploaded = await self._done.move(pulled, uploaded, again=again)
             pulled.uploaded = None
         if uploaded is None:
             return Outcome(pulled.label, "skipped", reason="young", changed=pulled.changed, left=True)
         size = uploaded.read.size or 0
+        target = self.bucket.uri_of(pulled.key)
         return Outcome(pulled.label, "transferred", target, bytes=size, seconds=time.monotonic() - started)

@@ -4,7 +4,9 @@ Push: S3 objects to an SFTP server.
 One object, step by step (:meth:`Push.transfer`):
 
 1. ask S3 for it: one that is gone, marked or a folder marker is skipped;
-2. the key becomes a path beneath `sftp_path`, or is refused, as is one whose path another key of the run has;
+2. the key becomes a path beneath `sftp_path`, perhaps by `rename_to`, or is refused, as is one whose path another key
+   of the run has;
+   Where a file there is not to be replaced (`on_conflict`), it is looked whether there is one;
 3. its bytes, held to one ETag, become a file at the target, see :mod:`~airflow_provider_sftp_s3.engine.delivery`: by
    a temporary one, of which every write is acknowledged, the size compared, the file synced, and which is renamed over
    the target, so that nobody there ever sees half a file;
@@ -21,12 +23,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import UTC
 
 from airflow_provider_sftp_s3.engine import paths
-from airflow_provider_sftp_s3.engine.delivery import Delivery
+from airflow_provider_sftp_s3.engine.delivery import Delivery, Publish
 from airflow_provider_sftp_s3.engine.errors import (
     Archived,
     ConfigurationError,
@@ -36,14 +38,16 @@ from airflow_provider_sftp_s3.engine.errors import (
     Overwritten,
     ServerRefused,
     StorageError,
+    TargetTaken,
 )
 from airflow_provider_sftp_s3.engine.globs import Globs
 from airflow_provider_sftp_s3.engine.limits import Caps, off_the_clock
-from airflow_provider_sftp_s3.engine.model import ObjectEntry, Outcome, Report, seconds_of
+from airflow_provider_sftp_s3.engine.model import UNKNOWN, WAITS, ObjectEntry, Outcome, Report, Stat, seconds_of
 from airflow_provider_sftp_s3.engine.naming import AlikeNames, Namesakes
 from airflow_provider_sftp_s3.engine.observer import Notices, Observer
 from airflow_provider_sftp_s3.engine.options import KiB, MiB, TransferOptions
 from airflow_provider_sftp_s3.engine.order import Bounds, oldest_first
+from airflow_provider_sftp_s3.engine.rename import Renaming, beside
 from airflow_provider_sftp_s3.engine.s3 import marks
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket, Version
 from airflow_provider_sftp_s3.engine.s3.ledger import Fact, Ledger
@@ -73,12 +77,14 @@ class PushedObject:
 
     :param namesake: the key before it in the run that comes to the same path, if any does.
     :param version: what S3 has said of it last.
+    :param path: where it was delivered to, and what is there is ours.
     """
 
     entry: ObjectEntry
     label: str
     namesake: str | None = None
     version: Version | None = None
+    path: bytes = b""
 
     @property
     def size(self) -> int:
@@ -112,10 +118,13 @@ class Push(Transfer[PushedObject]):
         bucket.send_along(settings.extra_args, "push")
         self.settings = settings
         self.strip = Strip(settings.strip_regex, options.idle_timeout) if settings.strip_regex else None
-        #: without strip_regex, keys and paths are one to one
-        self._listed = Namesakes(self.strip) if self.strip else None
-        self._taken = Namesakes(self.strip) if self.strip else None
+        self._renaming = Renaming(settings.rename_to) if settings.rename_to is not None else None
+        #: without these two, keys and paths are one to one
+        self._naming_by = " and ".join(name for name in ("strip_regex", "rename_to") if getattr(settings, name))
+        self._listed = Namesakes() if self._naming_by else None
+        self._taken = Namesakes() if self._naming_by else None
         self._alike = AlikeNames(session, self.root)
+        self._replaces = settings.on_conflict == "replace"
         self.globs = Globs(settings.include, settings.exclude)
         self._bounds = Bounds(settings.min_size, settings.max_size, settings.max_age, bucket.now)
         self._ledger = Ledger(bucket, self.prefix)
@@ -172,9 +181,10 @@ class Push(Transfer[PushedObject]):
             async for entry, fact in entries:
                 label = self.bucket.uri_of(paths.printable(entry.key))
                 reason = reason_to_skip(entry.key, self.prefix, self.globs, self._sent_prefix)
-                namesake = None if reason else self._namesake_before(entry.key)
+                stat = UNKNOWN if self._renaming is None else _stat_of(entry, fact)
+                namesake = None if reason else self._namesake_before(entry.key, stat)
                 if not reason and (reason := self.marks.reason_by(fact)):
-                    self._note_path(entry.key)
+                    self._note_path(entry.key, stat)
                 if not reason and entry.size >= 0:
                     reason = self._bounds.reason_to_skip(entry.size, seconds_of(entry.modified))
                 if reason:
@@ -188,7 +198,8 @@ class Push(Transfer[PushedObject]):
                 async for each in listed:
                     yield each
             return
-        looks = self.settings.max_bytes is not None or self.settings.order is not None
+        needs = self._renaming is not None and bool(self._renaming.needs)
+        looks = self.settings.max_bytes is not None or self.settings.order is not None or needs
         for start in range(0, len(self.settings.keys), LOOKED_UP_AT_ONCE):
             keys = self.settings.keys[start : start + LOOKED_UP_AT_ONCE]
             for entry in await asyncio.gather(*map(self._looked_up, keys)) if looks else map(ObjectEntry, keys):
@@ -197,25 +208,25 @@ class Push(Transfer[PushedObject]):
     async def _looked_up(self, key: str) -> ObjectEntry:
         """Return what S3 says of a key, as far as a listing would."""
         try:
-            self._path_of(key)
+            paths.relative_for(key, self.prefix, self.strip)
             version = await self.bucket.head(key)
         except FileError:
             version = None  # the transfer is where this is seen
         return ObjectEntry(key, version.size, version.etag, version.modified) if version else ObjectEntry(key, 0)
 
-    def _namesake_before(self, key: str) -> str | None:
+    def _namesake_before(self, key: str, stat: Stat) -> str | None:
         """Return the key that came to the same path last, None where none did, and remember this one."""
         if self._listed is None:
             return None
         try:
-            self._path_of(key)
+            name = paths.text(self._path_of(key, stat))
         except FileError:
             return None  # the transfer is where this is seen
-        before = self._listed.of(key)
-        self._listed.note(key)
+        before = self._listed.of(name)
+        self._listed.note(name, key)
         return None if before == key else before
 
-    async def _take_the_name(self, pushed: PushedObject) -> None:
+    async def _take_the_name(self, pushed: PushedObject, path: bytes) -> None:
         """
         Take the path of an object that is about to be pushed. It may do so again, as after a lost connection.
 
@@ -225,18 +236,18 @@ class Push(Transfer[PushedObject]):
         """
         if self._taken is None:
             return
-        key, before = pushed.entry.key, pushed.namesake
-        first = self._taken.of(key)
+        key, before, name = pushed.entry.key, pushed.namesake, paths.text(path)
+        first = self._taken.of(name)
         if first is None and before is not None and await self._is_of_this_run(before):
             first = before
         # Once more: in the meantime another one may have taken it.
-        first = first or self._taken.of(key) or key
+        first = first or self._taken.of(name) or key
         if first != key:
             raise NameRefused(
-                f"strip_regex makes the same path of this key and of {paths.printable(first)!r}, which has it in this "
-                "run: change strip_regex, or exclude one of the two"
+                f"{self._naming_by} makes the same path of this key and of {paths.printable(first)!r}, which has it in "
+                f"this run: change {self._naming_by}, or exclude one of the two"
             )
-        self._taken.note(key)
+        self._taken.note(name, key)
 
     async def _is_of_this_run(self, key: str) -> bool:
         """Say whether a key before is pushed by this run, or was by an earlier try of it."""
@@ -275,33 +286,54 @@ class Push(Transfer[PushedObject]):
         )
         return "archived"
 
-    def _note_path(self, key: str) -> None:
+    def _note_path(self, key: str, stat: Stat) -> None:
         """Take note that the partner has an object under its path."""
         with contextlib.suppress(FileError):
-            self._alike.note(self._path_of(key))
+            self._alike.note(self._path_of(key, stat))
 
-    def _path_of(self, key: str) -> bytes:
-        path = paths.path_for(self.root, key, self.prefix, self.strip)
+    def _path_of(self, key: str, stat: Stat) -> bytes:
+        """Return the path that an object of this size and mtime is pushed to."""
+        relative = paths.relative_for(key, self.prefix, self.strip)
+        if self._renaming is not None:
+            relative = self._renaming.of(relative, stat)
+        path = paths.path_beneath(self.root, relative)
         self._delivery.check(path)
         return path
 
     async def transfer(self, pushed: PushedObject) -> Outcome:
         """Push one object, or say why not."""
+        try:
+            return await self._transfer(pushed)
+        except TargetTaken:
+            if self.settings.on_conflict != "wait":
+                raise
+            return Outcome(pushed.label, "skipped", reason=WAITS, changed=pushed.changed, left=True)
+
+    async def _transfer(self, pushed: PushedObject) -> Outcome:
         started = time.monotonic()
         key = pushed.entry.key
-        path = self._path_of(key)
-        target = self.session.server.uri_of(path)
-        await self._delivery.clean_up(path)
+        # What S3 says of the object along with its first byte may belong to the name.
+        known = self._renaming is None or not self._renaming.needs
+        path = self._path_of(key, UNKNOWN) if known else b""
+        if known:
+            await self._delivery.clean_up(path)
         # One that is written straight to its name waits for its turn before it is asked for.
         is_marked = self.settings.mark != "none"
         waits = self._delivery.is_straight and is_marked and not self._tried_to_mark.is_set()
-        if self.settings.dry_run or waits or self._synced_in_a_row > SYNCED_IN_A_ROW:
+        is_doubtful = not (self._replaces or pushed.path) and (not known or await self._delivery.is_taken(path))
+        if self.settings.dry_run or waits or is_doubtful or self._synced_in_a_row > SYNCED_IN_A_ROW:
             head = await self.bucket.head(key)
             look = marks.Look() if head is None else await self._look(key, head)
             if reason := look.reason or (head and self._outside(head)):
                 return Outcome(pushed.label, "skipped", reason=reason)
+            place = path
+            if head is not None and is_doubtful:
+                path = self._path_of(key, head.stat)
+                place = await self._free_place(path, head.stat)
             if head is not None and self.settings.dry_run:
-                await self._take_the_name(pushed)
+                path = self._path_of(key, head.stat)
+                target = self.session.server.uri_of(place if is_doubtful else path)
+                await self._take_the_name(pushed, path)
                 # All of them show a destination or a connection that has got another name.
                 others = ", others have it" if self.marks.naming.names_others(head, look.tags or {}) else ""
                 return Outcome(pushed.label, "skipped", target, f"dry run{others}")
@@ -336,7 +368,10 @@ class Push(Transfer[PushedObject]):
                 reason = look.reason or self._outside(download.version)
                 if reason and not attempt:
                     return Outcome(pushed.label, "skipped", reason=reason)
-                await self._take_the_name(pushed)
+                if not known:
+                    path = self._path_of(key, download.version.stat)
+                    await self._delivery.clean_up(path)
+                await self._take_the_name(pushed, path)
                 try:
                     kind = await self._prepare(source, download.version, look)
                     if pushed.entry.size < 0:
@@ -349,8 +384,8 @@ class Push(Transfer[PushedObject]):
                             return Outcome(pushed.label, "skipped", reason=look.reason)
                         if self._sent is not None:
                             await self._sent.last_look(source, download.version)
-                        async with self._alike.taking(path):
-                            await publish()
+                        pushed.path = await self._publish(pushed, publish, path, download.version.stat)
+                        target = self.session.server.uri_of(pushed.path)
                 except (Overwritten, Corrupted) as again:
                     failed = again
                     continue
@@ -366,6 +401,43 @@ class Push(Transfer[PushedObject]):
         if isinstance(failed, Corrupted):
             raise failed
         raise StorageError(f"was overwritten {VERSIONS} times while it was pushed; the next run takes it up again")
+
+    async def _publish(self, pushed: PushedObject, publish: Publish, path: bytes, stat: Stat) -> bytes:
+        """
+        Give an object its name, and return its path.
+
+        :raises TargetTaken: its name is taken, and not to be replaced.
+        """
+        if self._replaces or pushed.path:  # older bytes of it are ours
+            async with self._alike.taking(pushed.path or path):
+                await publish(pushed.path or path, replaces=True)
+            return pushed.path or path
+        for place in self._places(path, stat):
+            async with self._alike.taking(place):
+                if await publish(place, replaces=False):
+                    return place
+        raise self._taken_error(path, stat)
+
+    async def _free_place(self, path: bytes, stat: Stat) -> bytes:
+        """Return where an object may go. :raises TargetTaken: nowhere."""
+        for place in self._places(path, stat):
+            if not await self._delivery.is_taken(place):
+                return place
+        raise self._taken_error(path, stat)
+
+    def _places(self, path: bytes, stat: Stat) -> Iterator[bytes]:
+        """Yield where an object may go, one after the other where the one before is taken."""
+        yield path
+        if self.settings.on_conflict == "rename":
+            yield beside(paths.text(path), stat.mtime).encode("utf-8", "surrogateescape")
+
+    def _taken_error(self, path: bytes, stat: Stat) -> TargetTaken:
+        places = " and ".join(repr(paths.printable(place)) for place in self._places(path, stat))
+        are = "are" if self.settings.on_conflict == "rename" else "is"
+        return TargetTaken(
+            f"{places} {are} there already. It may be this very object, where a run was ended before it was marked: "
+            "look, and move or remove it"
+        )
 
     @contextlib.asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
@@ -424,8 +496,16 @@ class Push(Transfer[PushedObject]):
         look = await self.marks.look(key, version)
         self._synced_in_a_row = self._synced_in_a_row + 1 if look.reason else 0
         if look.reason:
-            self._note_path(key)
+            self._note_path(key, version.stat)
         return look
 
     def _memory(self, size: int) -> contextlib.AbstractAsyncContextManager[None]:
         return self._run.hold_memory(min(max(4 * size, 64 * KiB), IN_HAND))
+
+
+def _stat_of(entry: ObjectEntry, fact: Fact | None) -> Stat:
+    """Return what is known of an object that was listed, as :attr:`Version.stat` has it."""
+    mtime = seconds_of(entry.modified)
+    if fact is not None and fact.mtime:
+        mtime = int(fact.mtime)
+    return Stat(None if entry.size < 0 else entry.size, None if mtime is None else int(mtime))

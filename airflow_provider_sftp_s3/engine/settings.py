@@ -15,11 +15,16 @@ from airflow_provider_sftp_s3.engine.errors import (
 )
 from airflow_provider_sftp_s3.engine.globs import Globs
 from airflow_provider_sftp_s3.engine.model import MarkMode
+from airflow_provider_sftp_s3.engine.rename import check_rename_to
 from airflow_provider_sftp_s3.engine.temporary import TEMP_NAME, check_temp_name
 
 AfterTransfer = Literal["move", "delete", "keep"]
 #: How a pushed file is looked at before it counts as delivered.
 Verify = Literal["size", "none"]
+#: What becomes of a file whose name at the target is taken.
+PullConflict = Literal["replace", "rename", "skip", "fail"]
+DoneConflict = Literal["replace", "rename"]
+PushConflict = Literal["replace", "rename", "wait", "fail"]
 
 #: Whom marks name where nobody is named: what Airflow's own SFTP connection is called.
 DESTINATION = "sftp_default"
@@ -45,6 +50,7 @@ class PullSettings:
     min_age: float = 30.0
     after_transfer: AfterTransfer = "move"
     done_dir: str = ".done"
+    done_conflict: DoneConflict = "replace"
     retention: float | None = None
     max_files: int | None = None
     max_bytes: int | None = None
@@ -55,12 +61,16 @@ class PullSettings:
     dry_run: bool = False
     shard: str | None = None
     follow_links: bool = False
+    rename_to: str | None = None
+    on_conflict: PullConflict = "replace"
     destination: str = DESTINATION
     extra_args: Mapping[str, Any] | None = None
     retried_since: datetime | None = None
 
     def __post_init__(self) -> None:
         _check_both(self)
+        check_choice("on_conflict", self.on_conflict, PullConflict)
+        check_choice("done_conflict", self.done_conflict, DoneConflict)
         if not isinstance(self.follow_links, bool):
             raise ConfigurationError(f"follow_links must be true or false, not {self.follow_links!r}")
         if self.follow_links and self.after_transfer != "keep":
@@ -99,6 +109,10 @@ class PushSettings:
     include: str | Iterable[str] | None = "*"
     exclude: str | Iterable[str] | None = None
     strip_regex: str | None = None
+    rename_to: str | None = None
+    on_conflict: PushConflict = "replace"
+    file_mode: int | None = None
+    preserve_mtime: bool = False
     mark: str = "auto"
     after_transfer: AfterTransfer = "keep"
     sent_prefix: str | None = None
@@ -121,10 +135,13 @@ class PushSettings:
         _check_both(self)
         check_mark(self.mark)
         _check_sent(self)
+        check_choice("on_conflict", self.on_conflict, PushConflict)
+        check_file_mode(self.file_mode)
+        if not isinstance(self.preserve_mtime, bool):
+            raise ConfigurationError(f"preserve_mtime must be true or false, not {self.preserve_mtime!r}")
         if self.temp_name is not None:
             check_temp_name(self.temp_name)
-        if self.verify not in get_args(Verify):
-            raise ConfigurationError(f"verify must be one of {', '.join(get_args(Verify))}, not {self.verify!r}")
+        check_choice("verify", self.verify, Verify)
         if self.s3_keys is not None and not isinstance(self.s3_keys, str):
             lone = isinstance(self.s3_keys, Mapping) or not isinstance(self.s3_keys, Iterable)
             keys = (self.s3_keys,) if lone else tuple(self.s3_keys)
@@ -152,13 +169,12 @@ def _check_both(settings: PullSettings | PushSettings) -> None:
     """Check what both directions have, and keep the globs as tuples: an iterator could be read once."""
     check_sftp_path(settings.sftp_path)
     paths.directory_prefix(settings.s3_prefix)
-    if settings.after_transfer not in get_args(AfterTransfer):
-        raise ConfigurationError(
-            f"after_transfer must be one of {', '.join(get_args(AfterTransfer))}, not {settings.after_transfer!r}"
-        )
+    check_choice("after_transfer", settings.after_transfer, AfterTransfer)
     globs = Globs(settings.include, settings.exclude)
     object.__setattr__(settings, "include", globs.include)
     object.__setattr__(settings, "exclude", globs.exclude)
+    if settings.rename_to is not None:
+        check_rename_to(settings.rename_to)
     check_destination(settings.destination)
     check_caps(settings.max_files, settings.max_bytes)
     _check_bounds(settings)
@@ -206,6 +222,21 @@ def _check_sent(settings: PushSettings) -> None:
             f"sent_prefix {sent!r} and s3_prefix {prefix!r}: neither may be inside the other (an empty one is the "
             "whole bucket), or what was sent would be sent again. Write them like 'outbound/' and 'sent/'"
         )
+
+
+def check_choice(name: str, value: object, among: object) -> None:
+    """Raise ConfigurationError where `value` is none of the values of a Literal."""
+    if value not in get_args(among):
+        raise ConfigurationError(f"{name} must be one of {', '.join(get_args(among))}, not {value!r}")
+
+
+def check_file_mode(mode: object) -> None:
+    """Raise ConfigurationError where `mode` is no mode of a file."""
+    if mode is None or (isinstance(mode, int) and not isinstance(mode, bool) and 0 <= mode <= 0o777):
+        return
+    raise ConfigurationError(
+        f"file_mode must be a mode from 0 to 0o777, such as 0o640 or '0640', or None for the server's own, not {mode!r}"
+    )
 
 
 def check_sftp_path(path: object) -> None:

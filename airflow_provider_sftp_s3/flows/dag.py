@@ -29,6 +29,7 @@ from airflow_provider_sftp_s3.operators.s3_unsynced import (
     S3ListAnnouncedOperator,
     S3ListUnsyncedOperator,
 )
+from airflow_provider_sftp_s3.sensors.partner import PartnerSensor
 from airflow_provider_sftp_s3.sensors.s3_unsynced import S3UnsyncedSensor
 from airflow_provider_sftp_s3.transfers.s3_to_sftp import S3ToSftpOperator
 from airflow_provider_sftp_s3.transfers.sftp_tree_to_s3 import SftpTreeToS3Operator
@@ -100,6 +101,19 @@ def _dag(flow: Mapping[str, Any]) -> DAG:
     if at_once:
         update = UpdateAssetOperator(task_id="update_asset", transfers=transfers.task_id, outlets=outlets, dag=dag)
         update.set_upstream(transfers)
+    if schedule == CONTINUOUS and flow.get("on_conflict") == "wait":
+        # The next run begins at once, and would log in to the partner's server again and again.
+        interval = flow["poke_interval"]
+        waits = PartnerSensor(
+            task_id="wait_for_partner",
+            dag=dag,
+            transfers=transfers.task_id,
+            interval=interval,
+            mode="reschedule",
+            poke_interval=interval.total_seconds(),
+            timeout=(3 * interval).total_seconds(),
+        )
+        waits.set_upstream(transfers)
     # Airflow's own limit, 16 unless configured, would be a lower parallelism than what the flow says.
     dag.max_active_tasks = max(dag.max_active_tasks, flow["parallelism"])
     return dag

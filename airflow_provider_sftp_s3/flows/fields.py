@@ -112,6 +112,11 @@ TRANSFER_FIELDS = {
     "max_size": Field(partial(values.or_template, values.size), f"{SIZE}; a template, too"),
     "max_age": Field(partial(values.or_template, values.duration), f"{DURATION}; a template, too"),
     "order": Field(partial(values.choice, among=("oldest",)), "oldest: begin with the oldest; or leave it out"),
+    "rename_to": Field(
+        values.rename_to,
+        "a path beneath the target such as '{dir}/{stem}_{mtime:%Y%m%d}{suffix}' (in quotes); its words are {dir}, "
+        "{stem}, {suffix}, {name}, {size}, {mtime} and {mtime:%Y%m%d}",
+    ),
     "extra_args": Field(
         values.mapping,
         "a mapping of names of boto3's ExtraArgs, such as {ServerSideEncryption: 'aws:kms'}; templates, too",
@@ -135,6 +140,10 @@ PULL_FIELDS = {
         "a directory's name such as .done, not a path; a template, too",
     ),
     "follow_links": Field(values.boolean, "true or false"),
+    "on_conflict": Field(
+        partial(values.choice, among=("replace", "rename", "skip", "fail")), "replace, rename, skip or fail"
+    ),
+    "done_conflict": Field(partial(values.choice, among=("replace", "rename")), "replace or rename"),
     "retention": Field(
         partial(values.or_template, partial(values.unless, ("none", "never"), values.duration)),
         f"never, or {DURATION}; a template, too",
@@ -154,6 +163,11 @@ PUSH_FIELDS = {
         partial(values.unless, ("none",), values.temp_name),
         "a name with {id} in it such as '.{id}.part', '{id}-{name}' or 'tmp/{id}' (in quotes), or none",
     ),
+    "on_conflict": Field(
+        partial(values.choice, among=("replace", "rename", "wait", "fail")), "replace, rename, wait or fail"
+    ),
+    "file_mode": Field(values.file_mode, "a mode of three octal digits such as 0640"),
+    "preserve_mtime": Field(values.boolean, "true or false"),
     "verify": Field(partial(values.choice, among=("size", "none")), "size or none"),
 }
 

@@ -15,8 +15,11 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from airflow_provider_sftp_s3.engine.options import TransferOptions
 from airflow_provider_sftp_s3.engine.paths import directory_prefix
+from airflow_provider_sftp_s3.engine.rename import check_rename_to
+from airflow_provider_sftp_s3.engine.settings import check_file_mode
 from airflow_provider_sftp_s3.engine.temporary import check_temp_name
 from airflow_provider_sftp_s3.hooks import quantities
+from airflow_provider_sftp_s3.hooks.arguments import mode
 
 CONTINUOUS = "@continuous"
 PRESETS = ("@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly")
@@ -217,6 +220,17 @@ def directory_name(value: Any) -> str:
 def temp_name(value: Any) -> str:
     check_temp_name(value)
     return str(value)
+
+
+def rename_to(value: Any) -> str:
+    check_rename_to(value)
+    return str(value)
+
+
+def file_mode(value: Any) -> int:
+    found = mode("file_mode", value)
+    check_file_mode(found)
+    return int(found)
 
 
 def regex(value: Any) -> str:

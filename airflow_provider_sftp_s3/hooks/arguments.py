@@ -116,6 +116,15 @@ def _or_none(parse: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
     return lambda name, value: None if value in ("", "None", "none", "never") else parse(name, value)
 
 
+def mode(name: str, value: Any) -> Any:
+    """Return the mode that a text is in octal digits, and other values as they are."""
+    if not isinstance(value, str):
+        return value
+    if not re.fullmatch(r"\s*(?:0o)?[0-7]{3,4}\s*", value, re.ASCII):
+        raise ConfigurationError(f"{name} must be a mode of three octal digits such as '0640', not {value!r}")
+    return int(value.strip().removeprefix("0o"), 8)
+
+
 #: What makes numbers of texts. No `min_age` is not told by nothing: files that are still written would be taken.
 _NUMBERS = {
     "min_age": seconds,
@@ -125,6 +134,7 @@ _NUMBERS = {
     "min_size": _or_none(_bytes),
     "max_size": _or_none(_bytes),
     "max_age": _or_none(seconds),
+    "file_mode": mode,
 }
 
 

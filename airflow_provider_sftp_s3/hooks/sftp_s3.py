@@ -84,6 +84,7 @@ class SftpS3Hook(BaseHook):
         min_age: timedelta | float | str = timedelta(seconds=30),
         after_transfer: str = "move",
         done_dir: str = ".done",
+        done_conflict: str = "replace",
         retention: timedelta | float | str | None = None,
         max_files: int | str | None = None,
         max_bytes: int | str | None = None,
@@ -94,6 +95,8 @@ class SftpS3Hook(BaseHook):
         dry_run: bool | str = False,
         shard: str | None = None,
         follow_links: bool = False,
+        rename_to: str | None = None,
+        on_conflict: str = "replace",
         destination: str | None = None,
         extra_args: dict[str, Any] | None = None,
         options: TransferOptions | dict[str, Any] | None = None,
@@ -111,6 +114,8 @@ class SftpS3Hook(BaseHook):
         :param after_transfer: ``move`` a file into `done_dir`, ``delete`` it, or ``keep`` it where it is and skip what
             S3 already has with the same size and ``mtime`` metadata.
         :param done_dir: name of the done directory inside each directory.
+        :param done_conflict: what becomes of an older file of the same name in there: ``replace`` it, or ``rename`` it
+            to ``<name>.<its mtime>``.
         :param retention: purge done files this long after their transfer, as a timedelta or in seconds. None or 0:
             never.
         :param max_files: transfer at most so many files; the rest waits for the next call.
@@ -122,6 +127,10 @@ class SftpS3Hook(BaseHook):
         :param dry_run: list what would be done, touch nothing.
         :param shard: which part of the tree to pull: ``2/8`` is the second of eight. None: the whole tree.
         :param follow_links: with ``after_transfer="keep"``: pull what symbolic links lead to, too.
+        :param rename_to: the key beneath `s3_prefix`, such as ``{dir}/{stem}_{mtime:%Y%m%d}{suffix}``. Of two files
+            that come to one key the second fails. None: the name is kept.
+        :param on_conflict: what becomes of a file whose key is another object's: ``replace`` that one, ``rename`` the
+            file to ``{stem}.{mtime}{suffix}``, ``skip`` it, or ``fail``.
         :param destination: whom the mark of a pulled object names as having it already. None: `sftp_conn_id`.
         :param extra_args: what each object is stored with, by the names of boto3's ExtraArgs, such as
             ``{"ServerSideEncryption": "aws:kms", "ACL": "bucket-owner-full-control"}``. Over those of the aws
@@ -142,6 +151,7 @@ class SftpS3Hook(BaseHook):
             "min_age": min_age,
             "after_transfer": after_transfer,
             "done_dir": done_dir,
+            "done_conflict": done_conflict,
             "retention": retention,
             "max_files": max_files,
             "max_bytes": max_bytes,
@@ -152,6 +162,8 @@ class SftpS3Hook(BaseHook):
             "dry_run": dry_run,
             "shard": shard,
             "follow_links": follow_links,
+            "rename_to": rename_to,
+            "on_conflict": on_conflict,
             "destination": destination,
             "extra_args": extra_args,
             "sftp_conn_id": self.sftp_conn_id,
@@ -167,11 +179,15 @@ class SftpS3Hook(BaseHook):
         s3_prefix: str = "",
         s3_keys: str | list[str] | None = None,
         strip_regex: str | None = None,
+        rename_to: str | None = None,
+        on_conflict: str = "replace",
         mark: str = "auto",
         after_transfer: str = "keep",
         sent_prefix: str | None = None,
         temp_name: str | None = ".{id}.part",
         verify: str = "size",
+        file_mode: int | str | None = None,
+        preserve_mtime: bool = False,
         destination: str | None = None,
         include: str | list[str] = "*",
         exclude: str | list[str] | None = None,
@@ -194,6 +210,10 @@ class SftpS3Hook(BaseHook):
         :param s3_keys: a key, or a list of keys, to push. None: every unsynced object under the prefix.
         :param strip_regex: removed once from the key to give the path beneath `sftp_path`. None: the prefix is
             removed. Where it makes one path of two keys of a run, the second fails.
+        :param rename_to: the path beneath `sftp_path`, made of what is left of the key, as for :meth:`pull`.
+        :param on_conflict: what becomes of an object whose path is a file's already: ``replace`` that one, ``rename``
+            the new one to ``{stem}.{mtime}{suffix}``, let it ``wait`` until the partner has taken the old one away, or
+            ``fail``.
         :param mark: how a pushed object is marked: ``metadata``, ``tag``, ``auto``, which takes the first of these that
             is safe on the store, or ``none``, which pushes everything every time.
         :param after_transfer: what becomes of a pushed object: ``keep`` it, and mark it; ``move`` it beneath
@@ -203,6 +223,9 @@ class SftpS3Hook(BaseHook):
             its name.
         :param verify: ``size``: a file counts as delivered when the server says that it has the right size; ``none``:
             when the server has said OK to everything.
+        :param file_mode: the permissions of pushed files, such as ``0o640`` or ``"0640"``. A file that does not get
+            them fails. None: the server's own.
+        :param preserve_mtime: give a pushed file the ``mtime`` metadata of its object, else its ``LastModified``.
         :param destination: whom marks name, and whose marks count. None: `sftp_conn_id`.
         :param include: glob or list of globs of objects to take. One with a ``/`` is matched against the key without
             its prefix, where ``**`` stands for any directories; else against the name.
@@ -229,11 +252,15 @@ class SftpS3Hook(BaseHook):
             "s3_prefix": s3_prefix,
             "s3_keys": s3_keys,
             "strip_regex": strip_regex,
+            "rename_to": rename_to,
+            "on_conflict": on_conflict,
             "mark": mark,
             "after_transfer": after_transfer,
             "sent_prefix": sent_prefix,
             "temp_name": temp_name,
             "verify": verify,
+            "file_mode": file_mode,
+            "preserve_mtime": preserve_mtime,
             "destination": destination,
             "sftp_conn_id": self.sftp_conn_id,
             "include": include,

@@ -40,6 +40,15 @@ class S3ToSftpOperator(TransferOperator):
     :param strip_regex: removed once from the key to give the path beneath `sftp_path`. None: the prefix is removed.
         Where it makes one path of two keys of a run, the second fails, in the run's retries, too; a later run pushes it
         in place of the first. (templated)
+    :param rename_to: the path beneath `sftp_path`, made of what is left of the key, as for a pull. ``{mtime}`` is the
+        ``mtime`` metadata of a pulled object, else its ``LastModified``. None: the name is kept.
+    :param on_conflict: what becomes of an object whose path is a file's already. ``replace`` that one; ``rename`` the
+        new one, to ``{stem}.{mtime}{suffix}``; let it ``wait``, unmarked, until the partner has taken the old one away;
+        or ``fail``. A push cannot know a file that an earlier try of it has delivered and not marked.
+    :param file_mode: the permissions of pushed files, such as ``0o640`` or ``"0640"``. A file that does not get them
+        fails. None: the server's own.
+    :param preserve_mtime: give a pushed file the ``mtime`` metadata of its object, else its ``LastModified``. A server
+        that refuses is told of once.
     :param mark: how a pushed object is marked: ``metadata`` (``synced=true``, by a copy of the object onto itself),
         ``tag``, ``auto``, the first of these two that is safe on the S3 store, or ``none``, which pushes everything
         every time. (templated)
@@ -109,6 +118,10 @@ class S3ToSftpOperator(TransferOperator):
         s3_prefix: str = "",
         s3_keys: str | list[str] | None = None,
         strip_regex: str | None = None,
+        rename_to: str | None = None,
+        on_conflict: str = "replace",
+        file_mode: int | str | None = None,
+        preserve_mtime: bool = False,
         mark: str = "auto",
         after_transfer: str = "keep",
         sent_prefix: str | None = None,
@@ -136,6 +149,10 @@ class S3ToSftpOperator(TransferOperator):
         self.s3_prefix = s3_prefix
         self.s3_keys = s3_keys
         self.strip_regex = strip_regex
+        self.rename_to = rename_to
+        self.on_conflict = on_conflict
+        self.file_mode = file_mode
+        self.preserve_mtime = preserve_mtime
         self.mark = mark
         self.after_transfer = after_transfer
         self.sent_prefix = sent_prefix

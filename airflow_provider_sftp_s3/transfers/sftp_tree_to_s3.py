@@ -43,6 +43,8 @@ class SftpTreeToS3Operator(TransferOperator):
     :param after_transfer: ``move`` a file into `done_dir`, ``delete`` it, or ``keep`` it where it is and skip what S3
         already has with the same size and ``mtime`` metadata. (templated)
     :param done_dir: name of the done directory inside each directory. (templated)
+    :param done_conflict: what becomes of an older file of the same name in the done directory. ``replace`` it, or
+        ``rename`` it to ``<name>.<its mtime>``.
     :param retention: purge done files this long after their transfer, as a timedelta or in seconds. None or 0: never.
         (templated)
     :param max_files: transfer at most so many files in one run; the rest waits for the next. Each shard counts its own.
@@ -61,6 +63,13 @@ class SftpTreeToS3Operator(TransferOperator):
     :param follow_links: with ``after_transfer="keep"``: pull what symbolic links lead to, wherever that is on the
         server, under the links' own names. A link to a directory that it is in is skipped, and so is a broken one.
         False: all links are skipped.
+    :param rename_to: the key beneath `s3_prefix`, by ``{dir}``, ``{stem}``, ``{suffix}``, ``{name}``, ``{size}``,
+        ``{mtime}`` and ``{mtime:%Y%m%d}``, in UTC, of which all else stays as it is: ``{dir}/{stem}_{mtime}{suffix}``.
+        No Jinja: a retry must give the same name. Of two files of a run that come to one key the second fails. None:
+        the name is kept.
+    :param on_conflict: what becomes of a file whose key is another object's. ``replace`` that one; ``rename`` the file,
+        to ``{stem}.{mtime}{suffix}``; ``skip`` it: it stays where it is; or ``fail``. An object that a try of this pull
+        has stored, by its size and ``mtime`` metadata, is no other one.
     :param destination: the name under which marks know the partner: a push to it does not send back what came from it.
         None: `sftp_conn_id`. Give the same to all operators whose connections lead to one partner. (templated)
     :param extra_args: what each object is stored with, by the names of boto3's ExtraArgs, such as
@@ -113,6 +122,7 @@ class SftpTreeToS3Operator(TransferOperator):
         min_age: timedelta | float | str = timedelta(seconds=30),
         after_transfer: str = "move",
         done_dir: str = ".done",
+        done_conflict: str = "replace",
         retention: timedelta | float | str | None = None,
         max_files: int | str | None = None,
         max_bytes: int | str | None = None,
@@ -123,6 +133,8 @@ class SftpTreeToS3Operator(TransferOperator):
         dry_run: bool | str = False,
         shard: str | None = None,
         follow_links: bool = False,
+        rename_to: str | None = None,
+        on_conflict: str = "replace",
         destination: str | None = None,
         extra_args: dict[str, Any] | None = None,
         options: TransferOptions | dict[str, Any] | None = None,
@@ -139,6 +151,7 @@ class SftpTreeToS3Operator(TransferOperator):
         self.min_age = min_age
         self.after_transfer = after_transfer
         self.done_dir = done_dir
+        self.done_conflict = done_conflict
         self.retention = retention
         self.max_files = max_files
         self.max_bytes = max_bytes
@@ -149,6 +162,8 @@ class SftpTreeToS3Operator(TransferOperator):
         self.dry_run = dry_run
         self.shard = shard
         self.follow_links = follow_links
+        self.rename_to = rename_to
+        self.on_conflict = on_conflict
         self.destination = destination
         self.extra_args = extra_args
         self.options = options

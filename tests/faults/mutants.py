@@ -81,6 +81,8 @@ DROP_BOXES = "faults/test_drop_boxes.py"
 LIMITS = "unit/test_limits.py"
 RUN = "unit/test_run.py"
 PROTOCOL = "unit/test_sftp_protocol.py"
+RENAME = "unit/test_rename.py"
+RENAMED = "integration/test_rename_to.py"
 
 MUTANTS = (
     # --- pull: what was read is what is stored
@@ -220,7 +222,7 @@ MUTANTS = (
     Mutant(
         "what is left to be deleted is in S3 first",
         "engine/pull.py",
-        "if file.left and await self._done.is_stored(key, file.stat):",
+        "if file.left and (own is not None or await self._done.is_stored(pulled.key, stat)):",
         "if file.left:",
         _only(DELETES, "uploaded_from_there"),
     ),
@@ -262,8 +264,8 @@ MUTANTS = (
     Mutant(
         "no purge of what was never stamped",
         "engine/done.py",
-        'if version is not None and version.metadata.get("mtime") == str(mtime):',
-        "if False:",
+        "if not is_stamped or paths",
+        "if paths",
         _only(PURGES, "never_stamped"),
     ),
     Mutant(
@@ -582,8 +584,8 @@ MUTANTS = (
     Mutant(
         "a temporary name until it is whole",
         "engine/delivery.py",
-        "temporary, aside = self._names.path_for(path), ",
-        "temporary, aside = path, ",
+        "names, temporary = self._names, self._names.path_for(path)",
+        "names, temporary = self._names, path",
         _only(GUARDS, "not_all_there"),
     ),
     Mutant(
@@ -1041,7 +1043,7 @@ MUTANTS = (
     Mutant(
         "keys that are our own temporary names",
         "engine/paths.py",
-        "    if is_temporary(name):\n",
+        "    if is_temporary(posixpath.basename(relative)):\n",
         "    if False:\n",
         _only(PATHS, "refused_with_a_reason"),
     ),
@@ -1503,6 +1505,63 @@ MUTANTS = (
         "pause = min(self.min_age, MAX_PAUSE)",
         "pause = self.min_age",
         _only(PULL, "second_look"),
+    ),
+    # --- names on the way
+    Mutant(
+        "names on the way: of two files of one key the second fails",
+        "engine/keys.py",
+        "if first is not None and first != own:",
+        "if False:",
+        _only(RENAMED, "of_two_files and Asyncssh and move"),
+    ),
+    Mutant(
+        "names on the way: what comes to one key is in one shard",
+        "engine/listing.py",
+        "self._name_of = name_of if shard.count > 1 else None",
+        "self._name_of = None",
+        _only(RENAMED, "in_one_shard"),
+    ),
+    Mutant(
+        "names on the way: a retry knows what an earlier try has pulled to a key",
+        "engine/keys.py",
+        "if self._since is not None and version.modified >= self._since:",
+        "if False:",
+        _only(RENAMED, "of_two_files and Asyncssh and move"),
+    ),
+    Mutant(
+        "names on the way: a file that has changed gets the name of what is read",
+        "engine/fetch.py",
+        "            if pulled.named_for != stat:\n",
+        "            if False:\n",
+        _only(RENAMED, "changes_gets_the_name"),
+    ),
+    Mutant(
+        "names on the way: a rename that sets the mtime gives no second name",
+        "engine/fetch.py",
+        "stat = stat if mtime is None else stat._replace(mtime=mtime)",
+        "stat = stat",
+        _only(RENAMED, "rename_sets_the_mtime"),
+    ),
+    Mutant(
+        "names on the way: a new name is a plain path",
+        "engine/rename.py",
+        "    check_segments(name)\n    if",
+        "    if",
+        _only(RENAME, "hostile or plain_path"),
+    ),
+    Mutant(
+        "names on the way: none is one of ours",
+        "engine/rename.py",
+        "    if is_state(name):\n",
+        "    if False:\n",
+        _only(RENAME, "hostile"),
+    ),
+    Mutant(
+        "names on the way: two keys of one path",
+        "engine/push.py",
+        "        if first != key:\n            raise NameRefused(",
+        "        if False:\n            raise NameRefused(",
+        _only(RENAMED, "of_two_objects"),
     ),
 )
 

@@ -22,6 +22,7 @@ pytestmark = pytest.mark.integration
 
 DOCS = Path(__file__).parents[2] / "docs"
 README = (DOCS.parent / "README.md").read_text()
+PARTNERS = (DOCS / "partners.md").read_text()
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
 
 
@@ -158,10 +159,10 @@ def test_the_flows_of_docs_become_dags(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_docs_name_every_field_of_a_flow() -> None:
-    """Each in README or docs/flows.md, and no more fields than there are."""
+    """Each in README, docs/flows.md or docs/partners.md, and no more fields than there are."""
     from airflow_provider_sftp_s3.flows.fields import ALL_FIELDS, TASK_FIELDS
 
-    named = set(re.findall(r"`(\w+)`", README + (DOCS / "flows.md").read_text()))
+    named = set(re.findall(r"`(\w+)`", README + PARTNERS + (DOCS / "flows.md").read_text()))
     in_code = {"name", "direction", "trigger", "queue_url", "schedule"}
     assert set(ALL_FIELDS) - in_code <= named
     table = (DOCS / "flows.md").read_text().split("## Airflow's own fields")[1].split("\n\n")[1]
@@ -170,7 +171,7 @@ def test_docs_name_every_field_of_a_flow() -> None:
 
 
 def test_the_tables_name_every_argument_and_option() -> None:
-    """With their defaults, and none that is not there."""
+    """With their defaults, and none that is not there: those of README, and those of docs/partners.md."""
     import dataclasses
     import inspect
 
@@ -179,8 +180,9 @@ def test_the_tables_name_every_argument_and_option() -> None:
     from airflow_provider_sftp_s3.transfers.sftp_tree_to_s3 import SftpTreeToS3Operator
 
     for operator in (SftpTreeToS3Operator, S3ToSftpOperator):
-        table = README.split(f"| `{operator.__name__}` |")[1].split("\n\n")[0]
-        shown = set(re.findall(r"`(\w+)`", "".join(line.split("|")[1] for line in table.splitlines()[2:])))
+        tables = [page.split(f"| `{operator.__name__}` |")[1].split("\n\n")[0] for page in (README, PARTNERS)]
+        table = "\n".join(line for each in tables for line in each.splitlines()[2:])
+        shown = set(re.findall(r"`(\w+)`", "".join(line.split("|")[1] for line in table.splitlines())))
         parameters = set(inspect.signature(operator.__init__).parameters) - {"self", "kwargs", "args"}
         assert shown == parameters
         templated = set(re.findall(r"`(\w+)` T", table))

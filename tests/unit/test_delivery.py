@@ -39,7 +39,7 @@ async def test_a_file_has_its_name_once_it_is_published(
         async with delivery.prepared(download, b"/a") as publish:
             assert "a" not in names_in(sftp_server)
             assert sum(told) == (0 if delivery.is_straight else len(b"contents"))
-            await publish()
+            assert await publish(b"/a", replaces=True)
     assert names_in(sftp_server) == {"a"}
     assert (sftp_server.root / "a").read_bytes() == b"contents"
     assert sum(told) == len(b"contents")
@@ -66,5 +66,5 @@ async def test_what_nobody_looks_at_costs_no_request(
     delivery = Delivery(PushSettings(sftp_path="/", verify="none"), b"/", session, lambda size: None)
     with contextlib.closing(await downloaded(opened, s3)) as download:
         async with delivery.prepared(download, b"/a") as publish:
-            await publish()
+            assert await publish(b"/a", replaces=True)
     assert sftp_server.requests["FSTAT"] == sftp_server.requests["LSTAT"] == sftp_server.requests["STAT"] == 0

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import re
 import time
 import urllib.parse
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.errors import (
     Archived,
     AuthenticationFailed,
@@ -21,8 +23,9 @@ from airflow_provider_sftp_s3.engine.errors import (
     Overwritten,
     PlaceMissing,
     StorageError,
+    TargetTaken,
 )
-from airflow_provider_sftp_s3.engine.model import ObjectEntry, Stat
+from airflow_provider_sftp_s3.engine.model import ObjectEntry, Stat, seconds_of
 from airflow_provider_sftp_s3.engine.options import KiB, TransferOptions
 from airflow_provider_sftp_s3.engine.s3 import xml as s3_xml
 from airflow_provider_sftp_s3.engine.s3.checksums import Checksum, Trust, checksum_of, crc32_of
@@ -57,6 +60,9 @@ MAX_EMPTY_PAGES = 10_000
 #: S3's words for credentials that will not get better by themselves.
 _BAD_CREDENTIALS = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "InvalidClientTokenId"}
 
+#: The latest mtime that SFTP knows, in 2106, and how it stands in metadata: other tools write fractions, too.
+MAX_MTIME = 2**32 - 1
+_MTIME = re.compile(r"(\d{1,10})(?:\.\d*)?", re.ASCII)
 #: What GetObject answers, and CopyObject has to be sent again: all that `x-amz-metadata-directive: REPLACE` drops.
 KEPT_HEADERS = (
     "Cache-Control",
@@ -116,6 +122,15 @@ class Version(NamedTuple):
             return parsedate_to_datetime(self.last_modified).strftime("%Y-%m-%dT%H:%M:%S")
         except ValueError:
             return ""
+
+    @property
+    def stat(self) -> Stat:
+        """Its size, and when the file was changed that it was pulled from; where it says no such time, its own."""
+        found = _MTIME.fullmatch(self.metadata.get("mtime", ""))
+        if found and int(found[1]) <= MAX_MTIME:
+            return Stat(self.size, int(found[1]))
+        own = seconds_of(self.modified)
+        return Stat(self.size, None if own is None else int(own))
 
     def is_of(self, stat: Stat) -> bool:
         """Say whether it was pulled from a file of this size and mtime; never where one of them is not known."""
@@ -340,9 +355,24 @@ class Bucket:
             raise ConnectionFailed(f"{self.uri_of(prefix)} cannot be listed: {failed}") from None
         return entries, after
 
-    async def put(self, key: str, data: Sequence[bytes | memoryview], metadata: Mapping[str, str]) -> None:
-        """Store `data`, piece by piece, under `key` in one request. S3 has it completely when this returns."""
+    async def put(
+        self,
+        key: str,
+        data: Sequence[bytes | memoryview],
+        metadata: Mapping[str, str],
+        condition: Mapping[str, str] | None = None,
+    ) -> None:
+        """
+        Store `data`, piece by piece, under `key` in one request. S3 has it completely when this returns.
+
+        :param condition: headers without whose condition it is not to be stored.
+        :raises TargetTaken: that does not hold.
+        """
         headers = self._headers_of(key, metadata)
+        if condition:
+            with self._unless_taken(key):
+                await self._own_uploads().put(key, data, {**headers, **condition})
+            return
         if sum(len(piece) for piece in data) > SMALL:
             await self.uploads.put(key, data, headers)
             return
@@ -360,12 +390,41 @@ class Bucket:
         part_size: int,
         parts_at_once: int,
         call_off: Callable[[], None],
+        condition: Mapping[str, str] | None = None,
     ) -> None:
-        """Store what `chunks` yields in parts; as :meth:`Uploads.put_stream` does."""
+        """Store what `chunks` yields in parts; as :meth:`Uploads.put_stream` does. `condition` is as of :meth:`put`."""
         headers = self._headers_of(key, metadata)
+        if condition:
+            with self._unless_taken(key):
+                await self._own_uploads().put_stream(
+                    key,
+                    chunks,
+                    headers,
+                    part_size=part_size,
+                    parts_at_once=parts_at_once,
+                    call_off=call_off,
+                    condition=condition,
+                )
+            return
         await self.uploads.put_stream(
             key, chunks, headers, part_size=part_size, parts_at_once=parts_at_once, call_off=call_off
         )
+
+    def _own_uploads(self) -> OwnUploads:
+        """Return what can send conditions: obstore sends none at the end of an upload in parts."""
+        if not isinstance(self.uploads, OwnUploads):
+            return OwnUploads(self.requests, self.sent_along.part, checksums=self._checksums)
+        return self.uploads
+
+    @contextlib.contextmanager
+    def _unless_taken(self, key: str) -> Iterator[None]:
+        try:
+            yield
+        except S3Refused as refused:
+            # 409: somebody else stores an object of that name in this moment.
+            if refused.status not in (409, 412):
+                raise
+            raise TargetTaken(f"{self.uri_of(paths.printable(key))} has come meanwhile: {refused}") from None
 
     @contextlib.asynccontextmanager
     async def taking(self, key: str) -> AsyncIterator[None]:

@@ -46,8 +46,13 @@ class OwnUploads:
         part_size: int,
         parts_at_once: int,
         call_off: Callable[[], None],
+        condition: Mapping[str, str] | None = None,
     ) -> None:
-        """Store what `chunks` yields in a multipart upload, as :meth:`Uploads.put_stream` does."""
+        """
+        Store what `chunks` yields in a multipart upload, as :meth:`Uploads.put_stream` does.
+
+        :param condition: headers of the request that ends it, without whose condition there is to be no object.
+        """
         # S3 makes a checksum of the whole of those of the parts.
         whole = {"x-amz-checksum-algorithm": "CRC32", "x-amz-checksum-type": "FULL_OBJECT"} if self._checksums else {}
         answer = await self._requests.ask("POST", key, "uploads=", {**headers, **whole})
@@ -58,7 +63,7 @@ class OwnUploads:
             try:
                 parts = await self._send_parts(key, upload, _cut(chunks, part_size), parts_at_once)
                 body = f"<CompleteMultipartUpload>{''.join(parts)}</CompleteMultipartUpload>".encode()
-                await self._requests.ask("POST", key, query_of(upload), body=body)
+                await self._requests.ask("POST", key, query_of(upload), condition, body)
             except asyncio.CancelledError:
                 call_off()
                 raise

@@ -448,8 +448,11 @@ class SftpProtocol:
         """Ask for the absolute path of what a path leads to, with no link in it."""
         return self._ask(_REALPATH, _string(path), _NAME, lambda packet: _entries(packet)[0].name, path)
 
-    def set_times(self, path: bytes, atime: int, mtime: int) -> asyncio.Future[None]:
-        return self._ask(_SETSTAT, _string(path) + struct.pack(">III", _HAS_TIMES, atime, mtime), path=path)
+    def set_attributes(self, path: bytes, *, mode: int | None = None, mtime: int | None = None) -> asyncio.Future[None]:
+        """Set the mode bits of a file, or its times, or both."""
+        flags = (0 if mode is None else _HAS_MODE) | (0 if mtime is None else _HAS_TIMES)
+        values = [each for each in (mode, mtime, mtime) if each is not None]
+        return self._ask(_SETSTAT, _string(path) + struct.pack(f">I{len(values)}I", flags, *values), path=path)
 
     def open_directory(self, path: bytes) -> asyncio.Future[bytes]:
         """Open a directory for listing. The answer is a handle, to be closed."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.errors import ConnectionFailed, NotFound, ServerRefused
 from airflow_provider_sftp_s3.engine.model import Stat
 from airflow_provider_sftp_s3.engine.sftp.protocol import Attributes, Unsupported
-from airflow_provider_sftp_s3.engine.tasks import cancel_all
+from airflow_provider_sftp_s3.engine.tasks import Once, cancel_all
 from airflow_provider_sftp_s3.engine.temporary import TEMP_NAME, TemporaryNames
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ class Replacing:
 
     def __init__(self, session: SftpSession) -> None:
         self._session = session
+        self._tried = Once()
 
     async def move(self, old: bytes, new: bytes) -> Stat | None:
         """
@@ -72,6 +74,64 @@ class Replacing:
             raise fails or refused from None
         if fails is not None:
             traits.posix_rename_fails(str(fails))
+
+    async def take(self, old: bytes, new: bytes, spare: Callable[[], bytes], aside: bytes | None = None) -> bool:
+        """
+        Rename `old` to `new` unless there is something; False: there is.
+
+        By a plain RENAME, where that was seen to replace nothing. Else there is a look before :meth:`replace`, and what
+        comes in between is replaced.
+
+        :param spare: gives a new path for a file of our own, to see that on.
+        :param aside: as for :meth:`replace`.
+        """
+        traits = self._session.traits
+        if traits.rename_replaces is None:
+            await self._tried.done(b"", lambda: self._try_to_replace(spare(), spare()))
+        if traits.rename_replaces is not False:
+            if await self._session.exists(new):
+                return False
+            await self.replace(old, new, aside)
+            return True
+        try:
+            await self._session.rename(old, new)
+        except NotFound:
+            raise
+        except ServerRefused:
+            if not await self._session.exists(new):
+                raise
+            if not await self._session.exists(old):  # some servers look at the target first
+                raise NotFound(f"{paths.printable(old)!r} is not there") from None
+            return False
+        except ConnectionFailed:
+            if await self._session.exists(old) or not await self._session.exists(new):
+                raise
+            # It has worked, and only its answer was lost.
+        return True
+
+    async def _try_to_replace(self, one: bytes, other: bytes) -> None:
+        """Find out on two empty files of our own whether RENAME replaces what is there."""
+        made: list[bytes] = []
+        replaces = True
+        try:
+            for path in (one, other):
+                async with self._session.creating(path) as file:
+                    await file.close()
+                    made.append(path)
+            await self._session.rename(one, other)
+            made.remove(one)
+        except ServerRefused:
+            replaces = len(made) < 2 or not await self._are_there(made)
+        finally:
+            for path in made:
+                self._session.later(self._session.remove(path))
+        self._session.traits.learn_rename(replaces=replaces)
+
+    async def _are_there(self, files: Sequence[bytes]) -> bool:
+        try:
+            return all([await self._session.exists(path) for path in files])
+        except ServerRefused:
+            return False
 
     async def _renamed(self, old: bytes, new: bytes, *, final: bool) -> bool:
         """

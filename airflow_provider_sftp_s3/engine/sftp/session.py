@@ -34,6 +34,7 @@ from airflow_provider_sftp_s3.engine.sftp.protocol import (
     READ,
     SAFE_REQUEST,
     WRITE,
+    Attributes,
     Entry,
     SftpProtocol,
     Unsupported,
@@ -301,7 +302,20 @@ class SftpSession:
 
     async def set_mtime(self, path: bytes, mtime: int) -> None:
         """Set a file's times to `mtime`, seconds since 1970."""
-        await (await self.live()).set_times(path, mtime, mtime)
+        await self.set_attributes(path, mtime=mtime)
+
+    async def set_attributes(self, path: bytes, *, mode: int | None = None, mtime: int | None = None) -> None:
+        """
+        Set what is not None of a file.
+
+        :param mode: its permissions.
+        :param mtime: its times, in seconds since 1970.
+        """
+        await (await self.live()).set_attributes(path, mode=mode, mtime=mtime)
+
+    async def attributes(self, path: bytes) -> Attributes:
+        """Return what the server says of a path itself."""
+        return await (await self.live()).lstat(path)
 
     async def rename(self, old: bytes, new: bytes) -> None:
         """Rename `old` to `new`. Most servers refuse where `new` is there already; some replace it."""
@@ -318,6 +332,10 @@ class SftpSession:
     async def replace(self, old: bytes, new: bytes, aside: bytes | None = None) -> None:
         """Rename `old` to `new`; a file of that name is replaced, and never lost: see :class:`Replacing`."""
         await self._replacing.replace(old, new, aside)
+
+    async def take(self, old: bytes, new: bytes, spare: Callable[[], bytes], aside: bytes | None = None) -> bool:
+        """Rename `old` to `new` unless there is something; False: there is. See :meth:`Replacing.take`."""
+        return await self._replacing.take(old, new, spare, aside)
 
     @contextlib.asynccontextmanager
     async def reading(self, path: bytes) -> AsyncIterator[RemoteFile]:

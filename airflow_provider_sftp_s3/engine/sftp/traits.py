@@ -8,6 +8,7 @@ What has been learned of a server in this run, and what is done about it.
 | no posix-rename | it is not announced, or never worked, and RENAME does | RENAME; what is in the way is moved aside |
 | no fsync | it is not announced, or has failed and never worked | files are published without it |
 | a rename sets the mtime | two files had another one after it | what is to be deleted is not renamed first |
+| RENAME replaces nothing | it is refused between two files of ours | what must not replace a file is renamed by it |
 | no exclusive OPEN | no file was ever made with EXCL, and one is without it | new files are opened without it |
 | directories want a mode | MKDIR fails without attributes, and works with them | MKDIR has them from then on |
 | handles repeat | an OPEN gives a handle that is open already | a new session, where one file is open at a time |
@@ -56,6 +57,8 @@ class Traits:
         #: None until it is known
         self.rename_sets_mtime: bool | None = None
         self._renamed_with_another_mtime = 0
+        #: whether a plain RENAME replaces what is there: None until it was tried
+        self.rename_replaces: bool | None = None
 
     def outlive_close(self, path: bytes, *, is_openssh: bool) -> bool:
         """
@@ -74,6 +77,15 @@ class Traits:
         self._renamed_with_another_mtime += 1
         if self.rename_sets_mtime is None and self._renamed_with_another_mtime > 1:
             self.rename_sets_mtime = True
+
+    def learn_rename(self, *, replaces: bool) -> None:
+        """Take note of whether a plain RENAME replaces what is there, or may do so."""
+        self.rename_replaces = replaces
+        if replaces:
+            self._notice(
+                "the server was not seen to refuse a RENAME to a name that is taken: before each that must replace "
+                "nothing is a look, and what comes under the name between the two is replaced"
+            )
 
     def posix_rename_fails(self, reason: str) -> None:
         """Take note that RENAME has worked where posix-rename, which is announced, has failed."""
