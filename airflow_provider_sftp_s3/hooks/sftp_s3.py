@@ -96,6 +96,7 @@ class SftpS3Hook(BaseHook):
         follow_links: bool = False,
         destination: str | None = None,
         extra_args: dict[str, Any] | None = None,
+        receipts: str | None = None,
         options: TransferOptions | dict[str, Any] | None = None,
     ) -> dict[str, Any]:
         """
@@ -126,10 +127,13 @@ class SftpS3Hook(BaseHook):
         :param extra_args: what each object is stored with, by the names of boto3's ExtraArgs, such as
             ``{"ServerSideEncryption": "aws:kms", "ACL": "bucket-owner-full-control"}``. Over those of the aws
             connection, ``service_config.s3.extra_args``, where customer keys belong.
+        :param receipts: a prefix such as ``s3://bucket/receipts/``, outside `s3_prefix`: what became of each file is
+            written there, a line of JSON each, beneath the day and a directory of this call's own.
         :param options: :class:`~airflow_provider_sftp_s3.engine.options.TransferOptions`, or a dict of its fields.
         :return: the report, JSON: direction, transferred, bytes, seconds, skipped, failed, failures, targets, purged,
             left (how many files the next run has to do: what failed, is young, or over a cap), more_left (whether there
-            are more than were counted), oldest_age (seconds since the oldest of these was changed; None: not known).
+            are more than were counted), oldest_age (seconds since the oldest of these was changed; None: not known),
+            recovered (0), total (files and bytes that were moved), receipt (the URI of the receipts).
         :raises AirflowFailException: a setting, a credential or a directory is wrong: Airflow does not retry the task.
         :raises TransferError: something failed; its `report` says what was done all the same.
         :raises ConnectionFailed: the server or S3 cannot be reached; nothing was moved.
@@ -154,6 +158,7 @@ class SftpS3Hook(BaseHook):
             "follow_links": follow_links,
             "destination": destination,
             "extra_args": extra_args,
+            "receipts": receipts,
             "sftp_conn_id": self.sftp_conn_id,
         }
         return self.transfer(settings_of(PullSettings, arguments), s3_bucket, options).as_dict()
@@ -183,6 +188,7 @@ class SftpS3Hook(BaseHook):
         order: str | None = None,
         dry_run: bool | str = False,
         extra_args: dict[str, Any] | None = None,
+        receipts: str | None = None,
         options: TransferOptions | dict[str, Any] | None = None,
     ) -> dict[str, Any]:
         """
@@ -218,6 +224,8 @@ class SftpS3Hook(BaseHook):
         :param extra_args: of the requests that read, mark or move an object: RequestPayer, ExpectedBucketOwner and ACL,
             which a mark by metadata, or a move, has to repeat. Over those of the aws connection,
             ``service_config.s3.extra_args``.
+        :param receipts: a prefix such as ``s3://bucket/receipts/``, outside `s3_prefix`: what became of each file is
+            written there, a line of JSON each, beneath the day and a directory of this call's own.
         :param options: :class:`~airflow_provider_sftp_s3.engine.options.TransferOptions`, or a dict of its fields.
         :return: the report, as of :meth:`pull`.
         :raises AirflowFailException: as :meth:`pull`.
@@ -246,6 +254,7 @@ class SftpS3Hook(BaseHook):
             "order": order,
             "dry_run": dry_run,
             "extra_args": extra_args,
+            "receipts": receipts,
         }
         return self.transfer(settings_of(PushSettings, arguments), s3_bucket, options).as_dict()
 

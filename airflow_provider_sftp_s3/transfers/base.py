@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from datetime import UTC
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow_provider_sftp_s3._compat import is_continuous
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError, LoginRefused, TransferError
-from airflow_provider_sftp_s3.engine.settings import PullSettings, PushSettings
+from airflow_provider_sftp_s3.engine.settings import PullSettings, PushSettings, TaskTry
 from airflow_provider_sftp_s3.hooks.arguments import judge, names_of, settings_of, truth
 from airflow_provider_sftp_s3.hooks.sftp_s3 import SftpS3Hook, fails_for_good
 from airflow_provider_sftp_s3.transfers.assets import UPDATED, update_assets
@@ -48,6 +49,7 @@ class TransferOperator(TemplatedOperator):
     s3_prefix: str
     dry_run: bool | str
     extra_args: dict[str, Any] | None
+    receipts: str | None
     options: TransferOptions | dict[str, Any] | None
 
     _hook: SftpS3Hook | None = None
@@ -126,8 +128,14 @@ class TransferOperator(TemplatedOperator):
             time.sleep(REFUSED_PAUSE)
 
     def _of_the_task(self, context: Context) -> dict[str, Any]:
-        """Return the settings that are the task's own: when the run began, on a retry."""
-        return {"retried_since": context["dag_run"].start_date if context["ti"].try_number > 1 else None}
+        """Return the settings that are the task's own: when the run began, on a retry, and which try it is."""
+        ti, run = context["ti"], context["dag_run"]
+        day = getattr(run, "logical_date", None) or run.start_date  # a run that an event started has no such date
+        place = (ti.dag_id, f"{day.astimezone(UTC):%Y-%m-%d}", ti.run_id, ti.task_id, ti.map_index)
+        return {
+            "retried_since": run.start_date if ti.try_number > 1 else None,
+            "task_try": TaskTry(*place, ti.try_number),
+        }
 
     def _places_of_the_run(self) -> Places | None:
         """Return where the transfer has read and written; None where it has not read its connection."""
