@@ -100,7 +100,7 @@ async def _once(
 
     if observer is not None:
         return await transfer_between(settings, server, bucket, options, observer)
-    with LogObserver(log) as logged:
+    with LogObserver(log, settings.receipts is not None and not settings.dry_run) as logged:
         return await transfer_between(settings, server, bucket, options, logged)
 
 

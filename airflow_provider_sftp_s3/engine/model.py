@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
 #: How a push marks what it has delivered.
@@ -189,7 +189,8 @@ class Report:
         else:
             self.failed += 1
             if len(self.failures) < MAX_FAILURES:
-                self.failures.append({"source": outcome.source, "error": outcome.reason})
+                now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+                self.failures.append({"time": now, "source": outcome.source, "error": outcome.reason})
         self.seconds = time.monotonic() - self.started
 
     def add_left(self, changed: float | None) -> None:

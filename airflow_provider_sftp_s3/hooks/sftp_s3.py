@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from airflow_provider_sftp_s3._compat import AirflowFailException, BaseHook
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError, TransferError
-from airflow_provider_sftp_s3.engine.log import LogObserver
+from airflow_provider_sftp_s3.engine.log import LogObserver, log_end
 from airflow_provider_sftp_s3.engine.options import TransferOptions
 from airflow_provider_sftp_s3.engine.settings import PullSettings, PushSettings
 from airflow_provider_sftp_s3.engine_thread import EngineThread, taking_turns
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_sftp_s3.engine.model import Report
     from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
+    from airflow_provider_sftp_s3.engine.s3.endpoint import Endpoint
     from airflow_provider_sftp_s3.engine.sftp.connection import SftpServer
 
 P = ParamSpec("P")
@@ -70,6 +71,8 @@ class SftpS3Hook(BaseHook):
         self.aws_conn_id = aws_conn_id
         #: the server of the connection, once a transfer has read it
         self.server: SftpServer | None = None
+        #: where the bucket is, likewise
+        self.endpoint: Endpoint | None = None
         self._engines: set[EngineThread] = set()
 
     @fails_for_good
@@ -289,7 +292,7 @@ class SftpS3Hook(BaseHook):
             return await asyncio.shield(asyncio.wrap_future(promised))
 
         async def work() -> Report:
-            with LogObserver(log) as observer:
+            with LogObserver(log, settings.receipts is not None and not settings.dry_run) as observer:
                 return await transfer_between(settings, server, bucket, given, observer)
 
         engine = EngineThread()
@@ -299,18 +302,20 @@ class SftpS3Hook(BaseHook):
                 wait = engine.start(work)
                 # boto3 takes as long to begin as a login does: at the same time.
                 with taking_turns:
-                    promised.set_result(bucket_of(self.aws_conn_id, s3_bucket, given))
+                    opened = bucket_of(self.aws_conn_id, s3_bucket, given)
+                self.endpoint = opened.endpoint
+                promised.set_result(opened)
             except BaseException:
                 engine.stop()
                 raise
             report = wait()
         except (ConfigurationError, TransferError) as failed:
             if failed.report is not None:
-                log.info("%s", failed.report.summary())
+                log_end(log, failed.report)
             raise
         finally:
             self._engines.discard(engine)
-        log.info("%s", report.summary())
+        log_end(log, report)
         return report
 
     def stop(self) -> None:

@@ -208,7 +208,7 @@ class Bucket:
     ) -> None:
         keep_secrets_out_of_logs()
         self.name = name
-        endpoint = endpoint_of(client, name)
+        self.endpoint = endpoint = endpoint_of(client, name)
         network = network_of(client, session, verify)
         self.trust = Trust()
         self._has_tls = endpoint.url.startswith("https:")
