@@ -23,7 +23,7 @@ from airflow_provider_sftp_s3.engine.errors import (
 )
 from airflow_provider_sftp_s3.engine.limits import off_the_clock
 from airflow_provider_sftp_s3.engine.listing import is_young
-from airflow_provider_sftp_s3.engine.model import SourceFile, Stat
+from airflow_provider_sftp_s3.engine.model import SourceFile, Stat, Stored
 from airflow_provider_sftp_s3.engine.observer import Notices
 from airflow_provider_sftp_s3.engine.options import MAX_OBJECT_SIZE, MAX_PARTS, KiB, MiB, TransferOptions
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
@@ -46,11 +46,13 @@ class Uploaded(NamedTuple):
     :param read: its size and mtime.
     :param seen: what the server says of it when it is looked at: the same, but with servers that contradict themselves.
     :param closed_on: serial number of the connection on which it was closed; 0: nothing is known of that.
+    :param stored: what S3 says of the object.
     """
 
     read: Stat
     seen: Stat
     closed_on: int = 0
+    stored: Stored = Stored()
 
 
 @dataclass
@@ -217,8 +219,8 @@ class Fetcher:
             key, condition = pulled.key, await self._condition(pulled, "PutObject")
             async with self._bucket.taking(key):
                 metadata = self._metadata(key, uploaded.read.mtime, mtime)
-                await self._bucket.put(key, reading.pieces, metadata, condition)
-            return await self._stored(file, look, uploaded)
+                stored = await self._bucket.put(key, reading.pieces, metadata, condition)
+            return await self._stored(file, look, uploaded, stored)
         return look
 
     async def _stream(
@@ -258,7 +260,7 @@ class Fetcher:
             key, condition = pulled.key, await self._condition(pulled, "CompleteMultipartUpload")
             try:
                 async with self._bucket.taking(key):
-                    await self._bucket.put_stream(
+                    stored = await self._bucket.put_stream(
                         key,
                         _CheckedAtTheEnd(ahead, check),
                         self._metadata(key, uploaded.read.mtime, mtime),
@@ -271,7 +273,7 @@ class Fetcher:
                 if look.verdict == "changed":
                     raise
                 return look
-            return await self._stored(file, look, self._as_uploaded(expected, look.seen, ahead.count))
+            return await self._stored(file, look, self._as_uploaded(expected, look.seen, ahead.count), stored)
         finally:
             ahead.close()
 
@@ -327,7 +329,7 @@ class Fetcher:
         read = Stat(count, seen.filled(expected).mtime)
         return Uploaded(read, seen.filled(read))
 
-    async def _stored(self, file: RemoteFile, look: _Look, uploaded: Uploaded) -> _Look:
+    async def _stored(self, file: RemoteFile, look: _Look, uploaded: Uploaded, stored: Stored) -> _Look:
         """Take note that S3 has the file, and close it."""
         file.is_stored = True
         closed_on = file.connection
@@ -339,7 +341,7 @@ class Fetcher:
             except (ServerRefused, ConnectionFailed):
                 closed_on = 0  # it has been read, and nothing more is wanted of it
         file.release()
-        return look._replace(uploaded=uploaded._replace(closed_on=closed_on))
+        return look._replace(uploaded=uploaded._replace(closed_on=closed_on, stored=stored))
 
     async def look_after_close(self, path: bytes, uploaded: Uploaded) -> None:
         """Find out whether files beside a pulled one, which stays in its place, outlive their CLOSE."""

@@ -21,37 +21,51 @@ A crash after any step leaves a state from which the next run repairs everything
 from __future__ import annotations
 
 import contextlib
+import posixpath
 import time
 from collections.abc import AsyncGenerator
 
 from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.done import DoneDirectories
-from airflow_provider_sftp_s3.engine.errors import FileError, NotFound, ServerRefused, TargetTaken
+from airflow_provider_sftp_s3.engine.errors import (
+    ConnectionFailed,
+    FileError,
+    NotFound,
+    ServerRefused,
+    StorageError,
+    TargetTaken,
+)
 from airflow_provider_sftp_s3.engine.fetch import Fetcher, PulledFile, Uploaded
 from airflow_provider_sftp_s3.engine.globs import Globs
 from airflow_provider_sftp_s3.engine.kept import KeptFiles
 from airflow_provider_sftp_s3.engine.keys import Claim, Keys
 from airflow_provider_sftp_s3.engine.limits import Caps
 from airflow_provider_sftp_s3.engine.listing import Tree
-from airflow_provider_sftp_s3.engine.model import Outcome, Report, SourceFile, Stat
+from airflow_provider_sftp_s3.engine.model import ObjectEntry, Outcome, Report, SourceFile, Stat, Stored
 from airflow_provider_sftp_s3.engine.observer import Notices, Observer
 from airflow_provider_sftp_s3.engine.options import TransferOptions
 from airflow_provider_sftp_s3.engine.order import Bounds, oldest_first
 from airflow_provider_sftp_s3.engine.run import Run
-from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
+from airflow_provider_sftp_s3.engine.s3.bucket import Bucket, Version
 from airflow_provider_sftp_s3.engine.s3.left_uploads import LeftUploads
-from airflow_provider_sftp_s3.engine.s3.marks import Naming
+from airflow_provider_sftp_s3.engine.s3.marks import Naming, names_in_metadata
 from airflow_provider_sftp_s3.engine.s3.only_new import OnlyNew
+from airflow_provider_sftp_s3.engine.s3.receipts import Receipts
 from airflow_provider_sftp_s3.engine.settings import PullSettings
 from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
 from airflow_provider_sftp_s3.engine.transfer import Transfer
 
 
 async def pull(
-    settings: PullSettings, session: SftpSession, bucket: Bucket, options: TransferOptions, observer: Observer
+    settings: PullSettings,
+    session: SftpSession,
+    bucket: Bucket,
+    options: TransferOptions,
+    observer: Observer,
+    receipts: Receipts | None = None,
 ) -> Report:
     """Pull a tree once. Returns and raises what :meth:`Transfer.run` does."""
-    return await Pull(settings, session, bucket, options, observer).run()
+    return await Pull(settings, session, bucket, options, observer, receipts).run()
 
 
 class Pull(Transfer[PulledFile]):
@@ -64,9 +78,11 @@ class Pull(Transfer[PulledFile]):
         bucket: Bucket,
         options: TransferOptions,
         observer: Observer,
+        receipts: Receipts | None = None,
     ) -> None:
         caps = Caps(settings.max_files, settings.max_bytes)
-        super().__init__("pull", settings.sftp_path, settings.s3_prefix, caps, session, bucket, options, observer)
+        places, since = (settings.sftp_path, settings.s3_prefix), settings.retried_since
+        super().__init__("pull", *places, caps, session, bucket, options, observer, receipts, since)
         bucket.send_along(settings.extra_args, "pull")
         self.settings = settings
         self._bounds = Bounds(settings.min_size, settings.max_size, settings.max_age, bucket.now)
@@ -87,7 +103,7 @@ class Pull(Transfer[PulledFile]):
         session.follows_links = settings.follow_links
         notices = Notices(observer)
         self._only_new = OnlyNew(bucket, self.prefix, notices) if settings.on_conflict != "replace" else None
-        naming = Naming(bucket.name, settings.destination)
+        self._naming = naming = Naming(bucket.name, settings.destination)
         self._fetcher = Fetcher(
             session,
             bucket,
@@ -102,7 +118,6 @@ class Pull(Transfer[PulledFile]):
         )
         self._done = DoneDirectories(settings, self.tree, self._keys, session, bucket, self._fetcher, notices)
         self._kept = KeptFiles(bucket, self.prefix, self._keys)
-        since = settings.retried_since
         self._left_uploads = LeftUploads(bucket, since, observer) if since else None
 
     async def _is_there(self) -> bool:
@@ -119,12 +134,50 @@ class Pull(Transfer[PulledFile]):
             async with contextlib.aclosing(found) as files:
                 await self._run.transfer_all(files, self.transfer)
             await self._kept.end()
+        if self._since and self.receipts is not None and self.receipts.earlier is not None:
+            await self._find_recovered(self.receipts)
         if self.settings.retention and self._done.may_purge(self.report):
             purging: Run[PulledFile] = Run(self.report, self.observer, self.options, Caps(None, None))
             async with contextlib.aclosing(self._done.old_files(self.settings.retention)) as old:
                 await purging.transfer_all(old, self._done.purge)
         if self.settings.after_transfer == "delete":
             await self._done.remove_empty()
+
+    async def _find_recovered(self, receipts: Receipts) -> None:
+        """Tell of the files that earlier tries have pulled, and were killed before they could tell of them."""
+        keeps = self.settings.after_transfer == "keep"
+        is_ours = self._naming.token
+        try:
+            if self.settings.rename_to is not None or self.settings.on_conflict == "rename":
+                raise StorageError("keys do not tell the names of their files, where those are changed on the way")
+            async with contextlib.aclosing(self.bucket.list(self.prefix)) as entries:
+                async for entry in entries:
+                    relative = entry.key[len(self.prefix) :].encode()
+                    path = posixpath.join(self.root, relative)
+                    label = self.tree.label(path)
+                    if paths.is_state(entry.key) or not self._is_recovered(label, entry.modified):
+                        continue
+                    version = await self.bucket.head(entry.key)
+                    if version is None or is_ours(entry.key) not in names_in_metadata(version):
+                        continue
+                    if not self.tree.shard.holds(relative) or (not keeps and await self.session.exists(path)):
+                        continue  # it is another task's, or is still to be moved away
+                    self._run.settle(self._recovered(label, entry, version))
+        except (StorageError, ConnectionFailed, ServerRefused) as failed:
+            receipts.earlier = self.report.earlier = None
+            self.observer.notice(f"what a killed try of this task has moved is not known: {failed}")
+
+    def _recovered(self, label: str, entry: ObjectEntry, version: Version) -> Outcome:
+        mtime, etag = version.metadata.get("mtime", ""), version.etag.strip('"')
+        return Outcome(
+            label,
+            "recovered",
+            self.bucket.uri_of(entry.key),
+            "pulled by an earlier try",
+            bytes=version.size,
+            changed=int(mtime) if mtime.isdecimal() else None,
+            stored=Stored(etag, version.version_id),
+        )
 
     async def _files(self) -> AsyncGenerator[PulledFile | Outcome]:
         async with contextlib.aclosing(self.tree.walk()) as walk, contextlib.aclosing(self._kept.ahead(walk)) as found:
@@ -208,9 +261,12 @@ class Pull(Transfer[PulledFile]):
         if keeps and (own is not None if self._keys.are_claimed else await self._kept.has(pulled.key, stat)):
             return Outcome(pulled.label, "skipped", reason="unchanged")
         if self.settings.dry_run:
-            return Outcome(pulled.label, "skipped", self.bucket.uri_of(pulled.key), "dry run")
+            size, changed = pulled.size, pulled.changed
+            target = self.bucket.uri_of(pulled.key)
+            return Outcome(pulled.label, "skipped", target, "dry run", size, changed=changed, left=True)
         if file.left and (own is not None or await self._done.is_stored(pulled.key, stat)):
             return await self._done.remove_left(pulled)
+        await self._before_the_first_byte()
         if not keeps and not file.left:
             pulled.may_be_stored = await self._done.check(file)
         uploaded: Uploaded | None
@@ -240,6 +296,8 @@ class Pull(Transfer[PulledFile]):
             pulled.uploaded = None
         if uploaded is None:
             return Outcome(pulled.label, "skipped", reason="young", changed=pulled.changed, left=True)
-        size = uploaded.read.size or 0
+        size, mtime, seconds = uploaded.read.size or 0, uploaded.read.mtime, time.monotonic() - started
         target = self.bucket.uri_of(pulled.key)
-        return Outcome(pulled.label, "transferred", target, bytes=size, seconds=time.monotonic() - started)
+        return Outcome(
+            pulled.label, "transferred", target, bytes=size, seconds=seconds, changed=mtime, stored=uploaded.stored
+        )

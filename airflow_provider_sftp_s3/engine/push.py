@@ -42,7 +42,16 @@ from airflow_provider_sftp_s3.engine.errors import (
 )
 from airflow_provider_sftp_s3.engine.globs import Globs
 from airflow_provider_sftp_s3.engine.limits import Caps, off_the_clock
-from airflow_provider_sftp_s3.engine.model import UNKNOWN, WAITS, ObjectEntry, Outcome, Report, Stat, seconds_of
+from airflow_provider_sftp_s3.engine.model import (
+    UNKNOWN,
+    WAITS,
+    ObjectEntry,
+    Outcome,
+    Report,
+    Stat,
+    Stored,
+    seconds_of,
+)
 from airflow_provider_sftp_s3.engine.naming import AlikeNames, Namesakes
 from airflow_provider_sftp_s3.engine.observer import Notices, Observer
 from airflow_provider_sftp_s3.engine.options import KiB, MiB, TransferOptions
@@ -52,6 +61,7 @@ from airflow_provider_sftp_s3.engine.s3 import marks
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket, Version
 from airflow_provider_sftp_s3.engine.s3.ledger import Fact, Ledger
 from airflow_provider_sftp_s3.engine.s3.probes import Kind
+from airflow_provider_sftp_s3.engine.s3.receipts import Receipts
 from airflow_provider_sftp_s3.engine.s3.sent import Sent, Taken
 from airflow_provider_sftp_s3.engine.settings import PushSettings, check_mark
 from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
@@ -96,10 +106,15 @@ class PushedObject:
 
 
 async def push(
-    settings: PushSettings, session: SftpSession, bucket: Bucket, options: TransferOptions, observer: Observer
+    settings: PushSettings,
+    session: SftpSession,
+    bucket: Bucket,
+    options: TransferOptions,
+    observer: Observer,
+    receipts: Receipts | None = None,
 ) -> Report:
     """Push objects once. Returns and raises what :meth:`Transfer.run` does."""
-    return await Push(settings, session, bucket, options, observer).run()
+    return await Push(settings, session, bucket, options, observer, receipts).run()
 
 
 class Push(Transfer[PushedObject]):
@@ -112,9 +127,11 @@ class Push(Transfer[PushedObject]):
         bucket: Bucket,
         options: TransferOptions,
         observer: Observer,
+        receipts: Receipts | None = None,
     ) -> None:
         caps = Caps(settings.max_files, settings.max_bytes)
-        super().__init__("push", settings.sftp_path, settings.s3_prefix, caps, session, bucket, options, observer)
+        places, since = (settings.sftp_path, settings.s3_prefix), settings.retried_since
+        super().__init__("push", *places, caps, session, bucket, options, observer, receipts, since)
         bucket.send_along(settings.extra_args, "push")
         self.settings = settings
         self.strip = Strip(settings.strip_regex, options.idle_timeout) if settings.strip_regex else None
@@ -188,7 +205,7 @@ class Push(Transfer[PushedObject]):
                 if not reason and entry.size >= 0:
                     reason = self._bounds.reason_to_skip(entry.size, seconds_of(entry.modified))
                 if reason:
-                    yield Outcome(label, "skipped", reason=reason)
+                    yield self._skipped(label, reason, entry, stat)
                 else:
                     yield PushedObject(entry, label, namesake)
 
@@ -212,7 +229,7 @@ class Push(Transfer[PushedObject]):
             version = await self.bucket.head(key)
         except FileError:
             version = None  # the transfer is where this is seen
-        return ObjectEntry(key, version.size, version.etag, version.modified) if version else ObjectEntry(key, 0)
+        return version.as_listed(key) if version else ObjectEntry(key, 0)
 
     def _namesake_before(self, key: str, stat: Stat) -> str | None:
         """Return the key that came to the same path last, None where none did, and remember this one."""
@@ -324,8 +341,8 @@ class Push(Transfer[PushedObject]):
         if self.settings.dry_run or waits or is_doubtful or self._synced_in_a_row > SYNCED_IN_A_ROW:
             head = await self.bucket.head(key)
             look = marks.Look() if head is None else await self._look(key, head)
-            if reason := look.reason or (head and self._outside(head)):
-                return Outcome(pushed.label, "skipped", reason=reason)
+            if head is not None and (reason := look.reason or self._outside(head)):
+                return self._skipped(pushed.label, reason, head.as_listed(key), head.stat)
             place = path
             if head is not None and is_doubtful:
                 path = self._path_of(key, head.stat)
@@ -336,7 +353,7 @@ class Push(Transfer[PushedObject]):
                 await self._take_the_name(pushed, path)
                 # All of them show a destination or a connection that has got another name.
                 others = ", others have it" if self.marks.naming.names_others(head, look.tags or {}) else ""
-                return Outcome(pushed.label, "skipped", target, f"dry run{others}")
+                return Outcome(pushed.label, "skipped", target, f"dry run{others}", head.size, left=True)
         failed: StorageError
         source, delivered = key, None  # another run may move newer bytes beneath the sent prefix meanwhile
         for attempt in range(VERSIONS):
@@ -359,6 +376,8 @@ class Push(Transfer[PushedObject]):
                         continue
                     if self.settings.keys is None:
                         self._unknown.note(pushed.label)
+                    if self._sent is not None and self._is_recovered(pushed.label, None):
+                        return Outcome(pushed.label, "recovered", target, f"{self._sent.done} by an earlier try")
                     return Outcome(pushed.label, "skipped", reason="deleted")
                 held.callback(download.close)
                 pushed.version = download.version
@@ -367,11 +386,12 @@ class Push(Transfer[PushedObject]):
                 look = await self._look(source, download.version)
                 reason = look.reason or self._outside(download.version)
                 if reason and not attempt:
-                    return Outcome(pushed.label, "skipped", reason=reason)
+                    return self._skipped(pushed.label, reason, download.version.as_listed(key), download.version.stat)
                 if not known:
                     path = self._path_of(key, download.version.stat)
                     await self._delivery.clean_up(path)
                 await self._take_the_name(pushed, path)
+                await self._before_the_first_byte()
                 try:
                     kind = await self._prepare(source, download.version, look)
                     if pushed.entry.size < 0:
@@ -381,7 +401,8 @@ class Push(Transfer[PushedObject]):
                             await turn.enter_async_context(self._turn())
                         look = await self.marks.last_look(source, download.version, kind)
                         if not attempt and look.reason:
-                            return Outcome(pushed.label, "skipped", reason=look.reason)
+                            version = download.version
+                            return self._skipped(pushed.label, look.reason, version.as_listed(key), version.stat)
                         if self._sent is not None:
                             await self._sent.last_look(source, download.version)
                         pushed.path = await self._publish(pushed, publish, path, download.version.stat)
@@ -395,8 +416,16 @@ class Push(Transfer[PushedObject]):
             if marked == "moved on" and self._sent is not None:
                 source = self._sent.place_of(key)
             elif marked != "overwritten":
-                size = download.version.size
-                return Outcome(pushed.label, "transferred", target, bytes=size, seconds=time.monotonic() - started)
+                size, seconds = download.version.size, time.monotonic() - started
+                return Outcome(
+                    pushed.label,
+                    "transferred",
+                    target,
+                    bytes=size,
+                    seconds=seconds,
+                    changed=seconds_of(download.version.modified) if self.receipts else None,
+                    stored=download.stored if self.receipts else Stored(),
+                )
             failed = Overwritten("was overwritten while it was pushed")
         if isinstance(failed, Corrupted):
             raise failed
@@ -438,6 +467,22 @@ class Push(Transfer[PushedObject]):
             f"{places} {are} there already. It may be this very object, where a run was ended before it was marked: "
             "look, and move or remove it"
         )
+
+    def _skipped(self, label: str, reason: str, entry: ObjectEntry, stat: Stat) -> Outcome:
+        """Return the outcome of an object that is left alone: an earlier try of this task may have delivered it."""
+        if reason == marks.REASON and self._is_recovered(label, entry.modified):
+            target = ""
+            with contextlib.suppress(FileError):
+                target = self.session.server.uri_of(self._path_of(entry.key, stat))
+            size, changed = max(entry.size, 0), seconds_of(entry.modified)
+            stored = Stored(marks.bare(entry.etag))
+            return Outcome(label, "recovered", target, reason, size, changed=changed, stored=stored)
+        return Outcome(label, "skipped", reason=reason)
+
+    def _is_recovered(self, label: str, modified: str | None) -> bool:
+        # Keys that are given were there, and not synced, when they were listed for the run. Else a metadata mark tells:
+        # it is a copy, and so the time of change is that of the delivery.
+        return super()._is_recovered(label, modified if self.settings.keys is None else None)
 
     @contextlib.asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:

@@ -155,7 +155,7 @@ class Run(Generic[T]):
         behind = 0
         async for item in listing:
             if isinstance(item, Outcome):
-                self._settle(item)
+                self.settle(item)
                 continue
             self.progress.found_files += 1
             self.progress.found_bytes += item.size
@@ -185,7 +185,7 @@ class Run(Generic[T]):
             await self.caps.settle(item.size, outcome.bytes if outcome.status == "transferred" else None)
             self.progress.settled_files += 1
             self.progress.settled_bytes += item.size
-            self._settle(outcome)
+            self.settle(outcome)
             if self._end is not None:
                 raise self._end
 
@@ -263,7 +263,8 @@ class Run(Generic[T]):
             )
             self.observer.notice(f"{self.stopped}. The last failure: {full}")
 
-    def _settle(self, outcome: Outcome) -> None:
+    def settle(self, outcome: Outcome) -> None:
+        """Count an outcome, and tell of it."""
         self.report.add(outcome)
         self.observer.outcome(outcome)
 

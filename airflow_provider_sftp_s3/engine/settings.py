@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.errors import (
@@ -30,6 +30,23 @@ PushConflict = Literal["replace", "rename", "wait", "fail"]
 DESTINATION = "sftp_default"
 
 
+class TaskTry(NamedTuple):
+    """
+    Which try of which task a run is, in Airflow's words: its receipts are called by it.
+
+    :param date: of the Dag run, in UTC, like ``2026-01-31``.
+    :param map_index: -1 where the task is not mapped.
+    :param number: of the try, from 1.
+    """
+
+    dag_id: str
+    date: str
+    run_id: str
+    task_id: str
+    map_index: int
+    number: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class PullSettings:
     """
@@ -40,6 +57,7 @@ class PullSettings:
 
     :param retried_since: on a retry, when the Dag run began: multipart uploads that earlier tries have left since then
         are aborted.
+    :param task_try: what receipts are called by; None: by the day, and 16 hex digits.
     :raises ConfigurationError: a value is not allowed; the message names the argument and what is.
     """
 
@@ -65,7 +83,9 @@ class PullSettings:
     on_conflict: PullConflict = "replace"
     destination: str = DESTINATION
     extra_args: Mapping[str, Any] | None = None
+    receipts: str | None = None
     retried_since: datetime | None = None
+    task_try: TaskTry | None = None
 
     def __post_init__(self) -> None:
         _check_both(self)
@@ -100,6 +120,7 @@ class PushSettings:
     :param owner: 8 hex digits that the temporary files of this task instance, and of no other, begin with.
     :param clean_up: True on a retry: what earlier tries of the same task left is removed.
     :param retried_since: on a retry, when the Dag run began: what was delivered since then, an earlier try delivered.
+    :param task_try: what receipts are called by; None: by the day, and 16 hex digits.
     :raises ConfigurationError: a value is not allowed; the message names the argument and what is.
     """
 
@@ -127,9 +148,11 @@ class PushSettings:
     order: str | None = None
     dry_run: bool = False
     extra_args: Mapping[str, Any] | None = None
+    receipts: str | None = None
     owner: str = "0" * 8
     clean_up: bool = False
     retried_since: datetime | None = None
+    task_try: TaskTry | None = None
 
     def __post_init__(self) -> None:
         _check_both(self)
@@ -178,6 +201,8 @@ def _check_both(settings: PullSettings | PushSettings) -> None:
     check_destination(settings.destination)
     check_caps(settings.max_files, settings.max_bytes)
     _check_bounds(settings)
+    if settings.receipts is not None:
+        parse_receipts(settings.receipts)
     if settings.order not in (None, "oldest"):
         raise ConfigurationError(f"order must be 'oldest', or None for the order of the names, not {settings.order!r}")
 
@@ -237,6 +262,45 @@ def check_file_mode(mode: object) -> None:
     raise ConfigurationError(
         f"file_mode must be a mode from 0 to 0o777, such as 0o640 or '0640', or None for the server's own, not {mode!r}"
     )
+
+
+def parse_receipts(place: object) -> tuple[str, str]:
+    """
+    Return the bucket and the prefix of ``s3://bucket/prefix/``.
+
+    :raises ConfigurationError: it is written otherwise.
+    """
+    bucket, slash, prefix = place.removeprefix("s3://").partition("/") if isinstance(place, str) else ("", "", "")
+    if not isinstance(place, str) or not place.startswith("s3://") or not bucket or not (slash and prefix):
+        raise ConfigurationError(f"receipts must be a prefix such as 's3://bucket/receipts/', not {place!r}")
+    prefix = paths.directory_prefix(prefix, "receipts")
+    if paths.is_state(prefix):
+        raise ConfigurationError(f"receipts {place!r}: this provider uses objects of that name itself")
+    return bucket, prefix
+
+
+def check_receipts(settings: PullSettings | PushSettings, bucket: str) -> None:
+    """
+    Make sure that no run takes receipts for files.
+
+    :param bucket: that the settings are about.
+    :raises ConfigurationError: they would be beneath a prefix that is moved from, or to.
+    """
+    if settings.receipts is None:
+        return
+    name, prefix = parse_receipts(settings.receipts)
+    places = [("s3_prefix", settings.s3_prefix), ("sent_prefix", getattr(settings, "sent_prefix", None))]
+    for argument, value in places if name == bucket else ():
+        if value is None and argument != "s3_prefix":
+            continue
+        place = paths.directory_prefix(value, argument)
+        overlap = place.startswith(prefix) or prefix.startswith(place)
+        if overlap:
+            raise ConfigurationError(
+                f"receipts {settings.receipts!r} and {argument} {place!r}: neither may be inside the other (an empty "
+                f"one is the whole bucket {bucket!r}), or receipts would be taken for files. Write them to a prefix, "
+                "or a bucket, of their own"
+            )
 
 
 def check_sftp_path(path: object) -> None:

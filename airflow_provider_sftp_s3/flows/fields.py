@@ -121,6 +121,10 @@ TRANSFER_FIELDS = {
         values.mapping,
         "a mapping of names of boto3's ExtraArgs, such as {ServerSideEncryption: 'aws:kms'}; templates, too",
     ),
+    "receipts": Field(
+        partial(values.text, pattern=r"s3://[^/]+/.+"),
+        "a prefix such as s3://bucket/receipts/, outside every s3_prefix and sent_prefix; a template, too",
+    ),
     "dry_run": Field(partial(values.or_template, values.boolean), "true or false; a template, too"),
     "options": Field(values.options, "a mapping of " + ", ".join(TransferOptions.__dataclass_fields__)),
 }

@@ -10,13 +10,13 @@ from typing import Any, TypeVar
 
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError
 from airflow_provider_sftp_s3.engine.options import TransferOptions
-from airflow_provider_sftp_s3.engine.settings import PullSettings, PushSettings, check_bucket_name
+from airflow_provider_sftp_s3.engine.settings import PullSettings, PushSettings, check_bucket_name, check_receipts
 from airflow_provider_sftp_s3.hooks import quantities
 
 Settings = TypeVar("Settings", bound="PullSettings | PushSettings")
 
 #: What the settings have of the task that runs, and not from an argument.
-OF_THE_TASK = ("owner", "clean_up", "retried_since")
+OF_THE_TASK = ("owner", "clean_up", "retried_since", "task_try")
 
 
 def settings_of(kind: type[Settings], arguments: Mapping[str, Any], **of_the_task: Any) -> Settings:
@@ -64,6 +64,8 @@ def judge(kind: type[PullSettings | PushSettings], arguments: Mapping[str, Any])
     TransferOptions.of(arguments.get("options"))
     if "s3_bucket" in arguments:
         check_bucket_name(arguments["s3_bucket"])
+        if "s3_prefix" in arguments:
+            check_receipts(settings, arguments["s3_bucket"])
 
 
 def _stand_ins(arguments: Mapping[str, Any]) -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from airflow_provider_sftp_s3._compat import AirflowFailException, BaseHook
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError, TransferError
-from airflow_provider_sftp_s3.engine.log import LogObserver
+from airflow_provider_sftp_s3.engine.log import LogObserver, log_end
 from airflow_provider_sftp_s3.engine.options import TransferOptions
 from airflow_provider_sftp_s3.engine.settings import PullSettings, PushSettings
 from airflow_provider_sftp_s3.engine_thread import EngineThread, taking_turns
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_sftp_s3.engine.model import Report
     from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
+    from airflow_provider_sftp_s3.engine.s3.endpoint import Endpoint
     from airflow_provider_sftp_s3.engine.sftp.connection import SftpServer
 
 P = ParamSpec("P")
@@ -70,6 +71,8 @@ class SftpS3Hook(BaseHook):
         self.aws_conn_id = aws_conn_id
         #: the server of the connection, once a transfer has read it
         self.server: SftpServer | None = None
+        #: where the bucket is, likewise
+        self.endpoint: Endpoint | None = None
         self._engines: set[EngineThread] = set()
 
     @fails_for_good
@@ -99,6 +102,7 @@ class SftpS3Hook(BaseHook):
         on_conflict: str = "replace",
         destination: str | None = None,
         extra_args: dict[str, Any] | None = None,
+        receipts: str | None = None,
         options: TransferOptions | dict[str, Any] | None = None,
     ) -> dict[str, Any]:
         """
@@ -135,10 +139,13 @@ class SftpS3Hook(BaseHook):
         :param extra_args: what each object is stored with, by the names of boto3's ExtraArgs, such as
             ``{"ServerSideEncryption": "aws:kms", "ACL": "bucket-owner-full-control"}``. Over those of the aws
             connection, ``service_config.s3.extra_args``, where customer keys belong.
+        :param receipts: a prefix such as ``s3://bucket/receipts/``, outside `s3_prefix`: what became of each file is
+            written there, a line of JSON each, beneath the day and a directory of this call's own.
         :param options: :class:`~airflow_provider_sftp_s3.engine.options.TransferOptions`, or a dict of its fields.
         :return: the report, JSON: direction, transferred, bytes, seconds, skipped, failed, failures, targets, purged,
             left (how many files the next run has to do: what failed, is young, or over a cap), more_left (whether there
-            are more than were counted), oldest_age (seconds since the oldest of these was changed; None: not known).
+            are more than were counted), oldest_age (seconds since the oldest of these was changed; None: not known),
+            recovered (0), total (files and bytes that were moved), receipt (the URI of the receipts).
         :raises AirflowFailException: a setting, a credential or a directory is wrong: Airflow does not retry the task.
         :raises TransferError: something failed; its `report` says what was done all the same.
         :raises ConnectionFailed: the server or S3 cannot be reached; nothing was moved.
@@ -166,6 +173,7 @@ class SftpS3Hook(BaseHook):
             "on_conflict": on_conflict,
             "destination": destination,
             "extra_args": extra_args,
+            "receipts": receipts,
             "sftp_conn_id": self.sftp_conn_id,
         }
         return self.transfer(settings_of(PullSettings, arguments), s3_bucket, options).as_dict()
@@ -199,6 +207,7 @@ class SftpS3Hook(BaseHook):
         order: str | None = None,
         dry_run: bool | str = False,
         extra_args: dict[str, Any] | None = None,
+        receipts: str | None = None,
         options: TransferOptions | dict[str, Any] | None = None,
     ) -> dict[str, Any]:
         """
@@ -241,6 +250,8 @@ class SftpS3Hook(BaseHook):
         :param extra_args: of the requests that read, mark or move an object: RequestPayer, ExpectedBucketOwner and ACL,
             which a mark by metadata, or a move, has to repeat. Over those of the aws connection,
             ``service_config.s3.extra_args``.
+        :param receipts: a prefix such as ``s3://bucket/receipts/``, outside `s3_prefix`: what became of each file is
+            written there, a line of JSON each, beneath the day and a directory of this call's own.
         :param options: :class:`~airflow_provider_sftp_s3.engine.options.TransferOptions`, or a dict of its fields.
         :return: the report, as of :meth:`pull`.
         :raises AirflowFailException: as :meth:`pull`.
@@ -273,6 +284,7 @@ class SftpS3Hook(BaseHook):
             "order": order,
             "dry_run": dry_run,
             "extra_args": extra_args,
+            "receipts": receipts,
         }
         return self.transfer(settings_of(PushSettings, arguments), s3_bucket, options).as_dict()
 
@@ -307,7 +319,7 @@ class SftpS3Hook(BaseHook):
             return await asyncio.shield(asyncio.wrap_future(promised))
 
         async def work() -> Report:
-            with LogObserver(log) as observer:
+            with LogObserver(log, settings.receipts is not None and not settings.dry_run) as observer:
                 return await transfer_between(settings, server, bucket, given, observer)
 
         engine = EngineThread()
@@ -317,18 +329,20 @@ class SftpS3Hook(BaseHook):
                 wait = engine.start(work)
                 # boto3 takes as long to begin as a login does: at the same time.
                 with taking_turns:
-                    promised.set_result(bucket_of(self.aws_conn_id, s3_bucket, given))
+                    opened = bucket_of(self.aws_conn_id, s3_bucket, given)
+                self.endpoint = opened.endpoint
+                promised.set_result(opened)
             except BaseException:
                 engine.stop()
                 raise
             report = wait()
         except (ConfigurationError, TransferError) as failed:
             if failed.report is not None:
-                log.info("%s", failed.report.summary())
+                log_end(log, failed.report)
             raise
         finally:
             self._engines.discard(engine)
-        log.info("%s", report.summary())
+        log_end(log, report)
         return report
 
     def stop(self) -> None:

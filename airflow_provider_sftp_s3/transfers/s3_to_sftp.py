@@ -75,10 +75,14 @@ class S3ToSftpOperator(TransferOperator):
     :param extra_args: of the requests that read, mark or move an object: RequestPayer, ExpectedBucketOwner and ACL,
         which a mark by metadata, or a move, has to repeat. Over those of the aws connection,
         ``service_config.s3.extra_args``. (templated)
+    :param receipts: a prefix such as ``s3://bucket/receipts/``, outside `s3_prefix` and every other one that is moved
+        from or to: what became of each file is written there, a line of JSON each. None: nothing is. (templated)
     :param options: :class:`~airflow_provider_sftp_s3.engine.options.TransferOptions`, or a dict of its fields.
     :return: the report, JSON: direction, transferred, bytes, seconds, skipped, failed, failures, targets, purged,
         left (how many files the next run has to do: what failed, is young, or over a cap), more_left (whether there
-        are more than were counted), oldest_age (seconds since the oldest of these was changed; None: not known).
+        are more than were counted), oldest_age (seconds since the oldest of these was changed; None: not known),
+        recovered (files that an earlier try has moved and not told of), total (files and bytes of this try and those
+        before it; None: not known, as without `receipts` on a retry), receipt (the URI of the Dag run's receipts).
     :raises AirflowFailException: at once, with no retries, where a setting, a credential or a directory is wrong.
     :raises TransferError: something failed; the report is in XCom under ``report``.
     """
@@ -104,6 +108,7 @@ class S3ToSftpOperator(TransferOperator):
         "max_age",
         "after_transfer",
         "extra_args",
+        "receipts",
     )
     _lists = ("s3_keys", "include", "exclude")
     _places = ("sftp_path", "s3_bucket", "s3_prefix", "s3_keys", "include", "strip_regex", "sent_prefix")
@@ -140,6 +145,7 @@ class S3ToSftpOperator(TransferOperator):
         order: str | None = None,
         dry_run: bool | str = False,
         extra_args: dict[str, Any] | None = None,
+        receipts: str | None = None,
         options: TransferOptions | dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -171,6 +177,7 @@ class S3ToSftpOperator(TransferOperator):
         self.order = order
         self.dry_run = dry_run
         self.extra_args = extra_args
+        self.receipts = receipts
         self.options = options
 
     @property

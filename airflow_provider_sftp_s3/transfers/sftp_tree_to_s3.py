@@ -75,10 +75,14 @@ class SftpTreeToS3Operator(TransferOperator):
     :param extra_args: what each object is stored with, by the names of boto3's ExtraArgs, such as
         ``{"ServerSideEncryption": "aws:kms", "ACL": "bucket-owner-full-control"}``. Over those of the aws connection,
         ``service_config.s3.extra_args``, where customer keys belong. (templated)
+    :param receipts: a prefix such as ``s3://bucket/receipts/``, outside `s3_prefix` and every other one that is moved
+        from or to: what became of each file is written there, a line of JSON each. None: nothing is. (templated)
     :param options: :class:`~airflow_provider_sftp_s3.engine.options.TransferOptions`, or a dict of its fields.
     :return: the report, JSON: direction, transferred, bytes, seconds, skipped, failed, failures, targets, purged,
         left (how many files the next run has to do: what failed, is young, or over a cap), more_left (whether there
-        are more than were counted), oldest_age (seconds since the oldest of these was changed; None: not known).
+        are more than were counted), oldest_age (seconds since the oldest of these was changed; None: not known),
+        recovered (files that an earlier try has moved and not told of), total (files and bytes of this try and those
+        before it; None: not known, as without `receipts` on a retry), receipt (the URI of the Dag run's receipts).
     :raises AirflowFailException: at once, with no retries, where a setting, a credential or a directory is wrong.
     :raises TransferError: something failed; the report is in XCom under ``report``.
     """
@@ -104,6 +108,7 @@ class SftpTreeToS3Operator(TransferOperator):
         "max_size",
         "max_age",
         "extra_args",
+        "receipts",
     )
     _places = ("sftp_path", "s3_bucket", "s3_prefix", "include", "shard", "min_age")
     ui_color = "#d5e8f0"
@@ -137,6 +142,7 @@ class SftpTreeToS3Operator(TransferOperator):
         on_conflict: str = "replace",
         destination: str | None = None,
         extra_args: dict[str, Any] | None = None,
+        receipts: str | None = None,
         options: TransferOptions | dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -166,4 +172,5 @@ class SftpTreeToS3Operator(TransferOperator):
         self.on_conflict = on_conflict
         self.destination = destination
         self.extra_args = extra_args
+        self.receipts = receipts
         self.options = options

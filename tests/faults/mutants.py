@@ -83,8 +83,87 @@ RUN = "unit/test_run.py"
 PROTOCOL = "unit/test_sftp_protocol.py"
 RENAME = "unit/test_rename.py"
 RENAMED = "integration/test_rename_to.py"
+RECEIPTS = "integration/test_receipts.py"
 
 MUTANTS = (
+    # --- receipts
+    Mutant(
+        "no file is moved before S3 has taken a receipt",
+        "engine/transfer.py",
+        "            await self.receipts.begin()\n",
+        "            pass\n",
+        _only(RECEIPTS, "takes_no_receipts"),
+    ),
+    Mutant(
+        "a refused receipt ends the run before the first byte",
+        "engine/s3/receipts.py",
+        "if isinstance(refused, S3Refused) and not refused.passes:",
+        "if False:",
+        _only(RECEIPTS, "takes_no_receipts"),
+    ),
+    Mutant(
+        "a receipt that may be taken later holds up no file",
+        "engine/s3/receipts.py",
+        "if isinstance(refused, S3Refused) and not refused.passes:",
+        "if True:",
+        _only(RECEIPTS, "outage_at_the_beginning"),
+    ),
+    Mutant(
+        "lines that were not written fail the run",
+        "engine/transfer.py",
+        "        if self.receipts.lost:\n            raise TransferError(",
+        "        if False:\n            raise TransferError(",
+        _only(RECEIPTS, "no_file_is_lost"),
+    ),
+    Mutant(
+        "what S3 does not take waits on",
+        "engine/s3/receipts.py",
+        "                    self._refused = failed\n                    return\n",
+        "                    self._refused = failed\n",
+        _only(RECEIPTS, "no_file_is_lost"),
+    ),
+    Mutant(
+        "a file is told of once over the tries",
+        "engine/s3/receipts.py",
+        "return self.earlier is None or (self._told is not None and hash(source) in self._told)",
+        "return False",
+        _only(RECEIPTS, "a_retry_knows or nobody_knows"),
+    ),
+    Mutant(
+        "a receipt is never written over",
+        "engine/s3/receipts.py",
+        "self._next_number = max(taken, default=0) + 1",
+        "pass",
+        _only(RECEIPTS, "writes_over_nothing"),
+    ),
+    Mutant(
+        "what is still to be moved away is not recovered",
+        "engine/pull.py",
+        "or (not keeps and await self.session.exists(path))",
+        "",
+        _only(RECEIPTS, "others_have_stored"),
+    ),
+    Mutant(
+        "what others have stored is not recovered",
+        "engine/pull.py",
+        "if version is None or is_ours(entry.key) not in names_in_metadata(version):",
+        "if version is None:",
+        _only(RECEIPTS, "others_have_stored"),
+    ),
+    Mutant(
+        "receipts are not among the files of their own run",
+        "engine/settings.py",
+        "        if overlap:\n",
+        "        if False:\n",
+        _only(RECEIPTS, "a_place_that_cannot_be"),
+    ),
+    Mutant(
+        "receipts are not among the files of another flow",
+        "flows/places.py",
+        "    _look_at_receipts(flows, found)\n",
+        "",
+        _only(PLACES, "receipts_are_beneath"),
+    ),
     # --- pull: what was read is what is stored
     Mutant(
         "changed while reading: before and after",

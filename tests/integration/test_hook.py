@@ -139,6 +139,7 @@ def test_in_a_task(ends: Ends) -> None:
     assert report == {
         **{"direction": "pull", "transferred": 1, "bytes": 6, "skipped": {}, "failed": 0, "failures": []},
         **{"targets": [f"s3://{ends.bucket}/to/a.txt"], "purged": 0, "left": 0, "more_left": False, "oldest_age": None},
+        **{"recovered": 0, "total": {"files": 1, "bytes": 6}, "receipt": None},
     }
     assert set(report) | {"seconds"} == set(xcom(instances["operator", -1]))
 

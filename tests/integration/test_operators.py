@@ -41,6 +41,7 @@ OPERATORS: dict[str, Any] = {"pull": SftpTreeToS3Operator, "push": S3ToSftpOpera
 REPORT = {
     *("direction", "transferred", "bytes", "seconds", "skipped"),
     *("failed", "failures", "targets", "purged", "left", "more_left", "oldest_age"),
+    *("recovered", "total", "receipt"),
 }
 """The report's fields, as documented: users' Dags read them."""
 
@@ -230,6 +231,7 @@ def test_a_pull_returns_its_report(world: World) -> None:
         **{"direction": "pull", "transferred": 2, "bytes": 8},
         **{"skipped": {}, "failed": 0, "failures": [], "purged": 0},
         **{"left": 0, "more_left": False, "oldest_age": None},
+        **{"recovered": 0, "total": {"files": 2, "bytes": 8}, "receipt": None},
     }
     assert world.arrived("pull") == {"a.txt": b"12345", "sub/b.txt": b"123"}
     assert sorted(str(f.relative_to(world.sftp.root)) for f in world.sftp.root.rglob("*") if f.is_file()) == [
@@ -255,6 +257,7 @@ def test_a_push_returns_its_report(world: World) -> None:
         **{"direction": "push", "transferred": 2, "bytes": 8},
         **{"skipped": {"folder marker": 1}, "failed": 0, "failures": [], "purged": 0},
         **{"left": 0, "more_left": False, "oldest_age": None},
+        **{"recovered": 0, "total": {"files": 2, "bytes": 8}, "receipt": None},
     }
     assert world.arrived("push") == {"a.txt": b"12345", "sub/b.txt": b"123"}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import functools
 import logging
@@ -25,7 +26,7 @@ from airflow_provider_sftp_s3.engine.errors import (
     StorageError,
     TargetTaken,
 )
-from airflow_provider_sftp_s3.engine.model import ObjectEntry, Stat, seconds_of
+from airflow_provider_sftp_s3.engine.model import ObjectEntry, Stat, Stored, seconds_of
 from airflow_provider_sftp_s3.engine.options import KiB, TransferOptions
 from airflow_provider_sftp_s3.engine.s3 import xml as s3_xml
 from airflow_provider_sftp_s3.engine.s3.checksums import Checksum, Trust, checksum_of, crc32_of
@@ -38,7 +39,7 @@ from airflow_provider_sftp_s3.engine.s3.extra_args import (
     checked,
     sent_along,
 )
-from airflow_provider_sftp_s3.engine.s3.multipart import OwnUploads
+from airflow_provider_sftp_s3.engine.s3.multipart import OwnUploads, stored_of
 from airflow_provider_sftp_s3.engine.s3.refusals import Refusals
 from airflow_provider_sftp_s3.engine.s3.requests import (
     Contents,
@@ -114,6 +115,7 @@ class Version(NamedTuple):
     tags: int
     last_modified: str
     is_archived: bool = False
+    version_id: str = ""
 
     @property
     def modified(self) -> str:
@@ -131,6 +133,10 @@ class Version(NamedTuple):
             return Stat(self.size, int(found[1]))
         own = seconds_of(self.modified)
         return Stat(self.size, None if own is None else int(own))
+
+    def as_listed(self, key: str) -> ObjectEntry:
+        """Return it as a listing shows it."""
+        return ObjectEntry(key, self.size, self.etag, self.modified)
 
     def is_of(self, stat: Stat) -> bool:
         """Say whether it was pulled from a file of this size and mtime; never where one of them is not known."""
@@ -151,6 +157,7 @@ class Version(NamedTuple):
             int(headers.get("x-amz-tagging-count", 0)),
             headers.get("Last-Modified", ""),
             is_archived,
+            headers.get("x-amz-version-id", ""),
         )
 
 
@@ -194,6 +201,13 @@ class Download:
                 raise Overwritten(f"{refused}: it was overwritten while it was read") from None
             raise
 
+    @property
+    def stored(self) -> Stored:
+        """What S3 says of the object."""
+        checksum = self._checksum
+        named = f"{checksum.name}:{base64.b64encode(checksum.wanted).decode()}" if checksum else ""
+        return Stored(self.version.etag.strip('"'), self.version.version_id, named)
+
     def close(self) -> None:
         """Drop what has not been read."""
         self._contents.close()
@@ -222,11 +236,12 @@ class Bucket:
     ) -> None:
         keep_secrets_out_of_logs()
         self.name = name
-        endpoint = endpoint_of(client, name)
+        self.endpoint = endpoint = endpoint_of(client, name)
         network = network_of(client, session, verify)
         self.trust = Trust()
         self._has_tls = endpoint.url.startswith("https:")
         self._client = client
+        self._opened_with = (client, session, options, verify, extra_args)
         self._own_args = checked(extra_args, "pull", called=OF_THE_CONNECTION, of_the_connection=True)
         self.requests = S3Requests(name, endpoint, session, options, network)
         self._obstore = functools.partial(Uploads, name, endpoint, session, options, network)
@@ -235,6 +250,14 @@ class Bucket:
         self._refusals = Refusals(self.requests)
         self._uploads: Uploads | OwnUploads | None = None
         self.send_along({}, "pull")
+
+    def beside(self, name: str) -> Bucket:
+        """
+        Return another bucket, that the same connection leads to. To be closed as any.
+
+        :raises ConfigurationError: it cannot be called so.
+        """
+        return Bucket(name, *self._opened_with)
 
     def send_along(self, extra_args: object, direction: Direction) -> None:
         """
@@ -361,7 +384,7 @@ class Bucket:
         data: Sequence[bytes | memoryview],
         metadata: Mapping[str, str],
         condition: Mapping[str, str] | None = None,
-    ) -> None:
+    ) -> Stored:
         """
         Store `data`, piece by piece, under `key` in one request. S3 has it completely when this returns.
 
@@ -371,15 +394,12 @@ class Bucket:
         headers = self._headers_of(key, metadata)
         if condition:
             with self._unless_taken(key):
-                await self._own_uploads().put(key, data, {**headers, **condition})
-            return
+                return await self._own_uploads().put(key, data, {**headers, **condition})
         if sum(len(piece) for piece in data) > SMALL:
-            await self.uploads.put(key, data, headers)
-            return
+            return await self.uploads.put(key, data, headers)
         body = b"".join(data)
-        if self._checksums:
-            headers["x-amz-checksum-crc32"] = crc32_of(body)
-        await self.requests.ask("PUT", key, headers=headers, body=body)
+        checksum = {"x-amz-checksum-crc32": crc32_of(body)} if self._checksums else {}
+        return stored_of(await self.requests.ask("PUT", key, headers=headers | checksum, body=body), checksum)
 
     async def put_stream(
         self,
@@ -391,12 +411,12 @@ class Bucket:
         parts_at_once: int,
         call_off: Callable[[], None],
         condition: Mapping[str, str] | None = None,
-    ) -> None:
+    ) -> Stored:
         """Store what `chunks` yields in parts; as :meth:`Uploads.put_stream` does. `condition` is as of :meth:`put`."""
         headers = self._headers_of(key, metadata)
         if condition:
             with self._unless_taken(key):
-                await self._own_uploads().put_stream(
+                return await self._own_uploads().put_stream(
                     key,
                     chunks,
                     headers,
@@ -405,8 +425,7 @@ class Bucket:
                     call_off=call_off,
                     condition=condition,
                 )
-            return
-        await self.uploads.put_stream(
+        return await self.uploads.put_stream(
             key, chunks, headers, part_size=part_size, parts_at_once=parts_at_once, call_off=call_off
         )
 

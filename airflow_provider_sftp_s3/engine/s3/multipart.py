@@ -10,10 +10,11 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
-from airflow_provider_sftp_s3.engine.errors import SftpS3Error
+from airflow_provider_sftp_s3.engine.errors import SftpS3Error, StorageError
+from airflow_provider_sftp_s3.engine.model import Stored
 from airflow_provider_sftp_s3.engine.s3 import xml as s3_xml
 from airflow_provider_sftp_s3.engine.s3.checksums import crc32_of
-from airflow_provider_sftp_s3.engine.s3.requests import S3Requests, query_of
+from airflow_provider_sftp_s3.engine.s3.requests import Answer, S3Requests, query_of
 
 #: Seconds that an upload which is called off has to abort itself on the server.
 ABORT_SECONDS = 1.5
@@ -32,10 +33,11 @@ class OwnUploads:
         self._part = part
         self._checksums = checksums
 
-    async def put(self, key: str, data: Sequence[bytes | memoryview], headers: Mapping[str, str]) -> None:
+    async def put(self, key: str, data: Sequence[bytes | memoryview], headers: Mapping[str, str]) -> Stored:
         """Store `data`, piece by piece, under `key` in one request. S3 has it completely when this returns."""
         body = b"".join(data)
-        await self._requests.ask("PUT", key, headers={**headers, **self._checksum_of(body)}, body=body)
+        checksum = self._checksum_of(body)
+        return stored_of(await self._requests.ask("PUT", key, headers={**headers, **checksum}, body=body), checksum)
 
     async def put_stream(
         self,
@@ -47,7 +49,7 @@ class OwnUploads:
         parts_at_once: int,
         call_off: Callable[[], None],
         condition: Mapping[str, str] | None = None,
-    ) -> None:
+    ) -> Stored:
         """
         Store what `chunks` yields in a multipart upload, as :meth:`Uploads.put_stream` does.
 
@@ -63,7 +65,11 @@ class OwnUploads:
             try:
                 parts = await self._send_parts(key, upload, _cut(chunks, part_size), parts_at_once)
                 body = f"<CompleteMultipartUpload>{''.join(parts)}</CompleteMultipartUpload>".encode()
-                await self._requests.ask("POST", key, query_of(upload), condition, body)
+                answer = await self._requests.ask("POST", key, query_of(upload), condition, body)
+                etag = ""
+                with contextlib.suppress(StorageError):  # S3 has the object, whatever it says of it
+                    etag = s3_xml.text_of(answer.element("CompleteMultipartUploadResult"), "ETag")
+                return Stored(etag.strip('"'), answer.headers.get("x-amz-version-id", ""))
             except asyncio.CancelledError:
                 call_off()
                 raise
@@ -101,6 +107,12 @@ class OwnUploads:
 
     def _checksum_of(self, body: bytes) -> dict[str, str]:
         return {"x-amz-checksum-crc32": crc32_of(body)} if self._checksums else {}
+
+
+def stored_of(answer: Answer, checksum: Mapping[str, str]) -> Stored:
+    """Return what S3 says of an object in its answer to a PUT, and the checksum that it has taken."""
+    named = next((f"{name.removeprefix('x-amz-checksum-').upper()}:{checksum[name]}" for name in checksum), "")
+    return Stored(answer.headers.get("ETag", "").strip('"'), answer.headers.get("x-amz-version-id", ""), named)
 
 
 async def _cut(chunks: AsyncIterator[bytes | memoryview], size: int) -> AsyncIterator[bytes]:

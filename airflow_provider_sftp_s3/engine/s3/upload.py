@@ -20,6 +20,7 @@ from obstore.store import S3Store
 
 from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.errors import CredentialsExpired, PlaceMissing, SftpS3Error, StorageError
+from airflow_provider_sftp_s3.engine.model import Stored
 from airflow_provider_sftp_s3.engine.options import TransferOptions
 from airflow_provider_sftp_s3.engine.s3.endpoint import Endpoint, Network
 from airflow_provider_sftp_s3.engine.s3.extra_args import SentAlong
@@ -27,6 +28,7 @@ from airflow_provider_sftp_s3.engine.s3.requests import EXPIRED, MAX_PAUSE, PAUS
 
 if TYPE_CHECKING:
     import boto3
+    from obstore import PutResult
     from obstore.store import ClientConfig
 
 #: obstore's pauses are random, between the shortest one and so many times the one before. By its own 2 they shrink:
@@ -78,6 +80,11 @@ def _attributes(headers: Mapping[str, str]) -> dict[str, str]:
         for name, value in headers.items()
         if name in _ATTRIBUTES or name.startswith(_METADATA)
     }
+
+
+def _stored(result: PutResult) -> Stored:
+    """Return what obstore says of an object that it has stored."""
+    return Stored((result["e_tag"] or "").strip('"'), result["version"] or "")
 
 
 class Uploads:
@@ -143,14 +150,14 @@ class Uploads:
             **config,
         )
 
-    async def put(self, key: str, data: Sequence[bytes | memoryview], headers: Mapping[str, str]) -> None:
+    async def put(self, key: str, data: Sequence[bytes | memoryview], headers: Mapping[str, str]) -> Stored:
         """
         Store `data`, piece by piece, under `key` in one request. S3 has it completely when this returns.
 
         :param headers: of this object, such as :func:`can_send` knows.
         """
         with self._errors(key):
-            await obstore.put_async(
+            result = await obstore.put_async(
                 self._store,
                 key,
                 iter(data),
@@ -158,6 +165,7 @@ class Uploads:
                 tags=self._tags or None,
                 use_multipart=False,
             )
+        return _stored(result)
 
     async def put_stream(
         self,
@@ -168,7 +176,7 @@ class Uploads:
         part_size: int,
         parts_at_once: int,
         call_off: Callable[[], None],
-    ) -> None:
+    ) -> Stored:
         """
         Store what `chunks` yields in a multipart upload. S3 has it completely when this returns.
 
@@ -192,7 +200,7 @@ class Uploads:
         )
         with self._errors(key):
             try:
-                await asyncio.shield(upload)
+                result = await asyncio.shield(upload)
             except asyncio.CancelledError:
                 call_off()
                 await asyncio.wait({upload}, timeout=ABORT_SECONDS)
@@ -200,6 +208,7 @@ class Uploads:
                     upload.exception()
                 upload.cancel()
                 raise
+        return _stored(result)
 
     @contextlib.contextmanager
     def _errors(self, key: str) -> Iterator[None]:
