@@ -86,6 +86,34 @@ RENAMED = "integration/test_rename_to.py"
 RECEIPTS = "integration/test_receipts.py"
 
 MUTANTS = (
+    Mutant(
+        "a file that was stamped when the line was cut is no other one",
+        "engine/done.py",
+        "is_stamped = pulled.stamp is not None and there.mtime == pulled.stamp",
+        "is_stamped = False",
+        _only(PULL, "stamp_was_not_answered"),
+    ),
+    Mutant(
+        "what failed when nobody waited is begun anew",
+        "engine/tasks.py",
+        "if task is None or has_failed(task):",
+        "if task is None:",
+        _only("unit/test_tasks.py", "begins_anew"),
+    ),
+    Mutant(
+        "nothing is stored that could not be moved",
+        "engine/fetch.py",
+        "                await pulled.may_be_stored()\n            if self",
+        "                pass\n            if self",
+        _only("faults/test_no_rename.py", "test_"),
+    ),
+    Mutant(
+        "an archived object is left alone",
+        "engine/push.py",
+        "        if version.is_archived:\n            return self._archived()\n",
+        "",
+        _only("integration/test_objects.py", "archive"),
+    ),
     # --- receipts
     Mutant(
         "no file is moved before S3 has taken a receipt",
@@ -224,7 +252,7 @@ MUTANTS = (
     Mutant(
         "what lies in the done directory is not put over what S3 has",
         "engine/done.py",
-        "return await self._end_moved(done, uploaded) if again else uploaded",
+        "return await self._end_moved(pulled, done, uploaded) if again else uploaded",
         "self._fetcher.was_there_after_close(b'', uploaded)",
         _only(MIXTURES, "test_a_pull and move"),
     ),
@@ -434,7 +462,7 @@ MUTANTS = (
     Mutant(
         "retention counts from the transfer",
         "engine/done.py",
-        "await self._session.set_mtime(done, int(self._bucket.now()))",
+        "await self._session.set_mtime(done, pulled.stamp)",
         "pass",
         _only(PULL, "retention_counts"),
     ),
@@ -1433,7 +1461,7 @@ MUTANTS = (
     ),
     Mutant(
         "login: an Extra that is no JSON",
-        "hooks/sftp_server.py",
+        "hooks/extra.py",
         "    except ValueError as wrong:\n        hint",
         "    except ZeroDivisionError as wrong:\n        hint",
         _only(LOGINS, "is_no_json"),

@@ -302,7 +302,7 @@ def directory_of(task_try: TaskTry) -> str:
 
 
 def stem_of(task_try: TaskTry) -> str:
-    """Return what the names of a task's receipts begin with: of no other task's do they."""
+    """Return what the names of a task's receipts begin with. Two numbers follow, as they do in no other task's."""
     task = urllib.parse.quote(task_try.task_id, safe="")
     if task.endswith("-"):  # or its map index could be taken for another one's
         task = f"{task[:-1]}%2D"
