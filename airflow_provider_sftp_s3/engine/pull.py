@@ -102,7 +102,11 @@ class Pull(Transfer[PulledFile]):
         )
         session.follows_links = settings.follow_links
         notices = Notices(observer)
-        self._only_new = OnlyNew(bucket, self.prefix, notices) if settings.on_conflict != "replace" else None
+        self._left_uploads = LeftUploads(bucket, since, observer) if since else None
+        self._only_new: OnlyNew | None = None
+        if settings.on_conflict != "replace":
+            abort = self._left_uploads.abort if self._left_uploads else None
+            self._only_new = OnlyNew(bucket, self.prefix, notices, abort)
         self._naming = naming = Naming(bucket.name, settings.destination)
         self._fetcher = Fetcher(
             session,
@@ -118,7 +122,6 @@ class Pull(Transfer[PulledFile]):
         )
         self._done = DoneDirectories(settings, self.tree, self._keys, session, bucket, self._fetcher, notices)
         self._kept = KeptFiles(bucket, self.prefix, self._keys)
-        self._left_uploads = LeftUploads(bucket, since, observer) if since else None
 
     async def _is_there(self) -> bool:
         return await self.tree.look() or await super()._is_there()

@@ -74,6 +74,8 @@ from airflow_provider_sftp_s3.engine.unsynced import Unknown, reason_to_skip
 IN_HAND = 16 * MiB
 #: After so many objects that were synced already, the next one is looked at before it is asked for.
 SYNCED_IN_A_ROW = 8
+#: Names that are tried for an object whose own one is taken: each run that is killed before a mark leaves one behind.
+MAX_BESIDE = 10
 #: Keys that S3 is asked about at once.
 LOOKED_UP_AT_ONCE = 64
 #: How often an object that is overwritten while it is pushed, or does not come as S3 has it, is taken again.
@@ -457,15 +459,15 @@ class Push(Transfer[PushedObject]):
     def _places(self, path: bytes, stat: Stat) -> Iterator[bytes]:
         """Yield where an object may go, one after the other where the one before is taken."""
         yield path
-        if self.settings.on_conflict == "rename":
-            yield beside(paths.text(path), stat.mtime).encode("utf-8", "surrogateescape")
+        for number in range(MAX_BESIDE if self.settings.on_conflict == "rename" else 0):
+            yield beside(paths.text(path), stat.mtime, number).encode("utf-8", "surrogateescape")
 
     def _taken_error(self, path: bytes, stat: Stat) -> TargetTaken:
-        places = " and ".join(repr(paths.printable(place)) for place in self._places(path, stat))
-        are = "are" if self.settings.on_conflict == "rename" else "is"
+        *others, last = (repr(paths.printable(place)) for place in self._places(path, stat))
+        names = f"{others[0]} and {len(others)} others, up to {last}, are" if others else f"{last} is"
         return TargetTaken(
-            f"{places} {are} there already. It may be this very object, where a run was ended before it was marked: "
-            "look, and move or remove it"
+            f"{names} there already. It may be this very object, where a run was ended before it was marked: look, and "
+            "move or remove it"
         )
 
     def _skipped(self, label: str, reason: str, entry: ObjectEntry, stat: Stat) -> Outcome:

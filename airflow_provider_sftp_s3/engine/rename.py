@@ -58,10 +58,11 @@ class Renaming:
         return name.encode()
 
 
-def beside(path: str, mtime: int | None) -> str:
+def beside(path: str, mtime: int | None, number: int = 0) -> str:
     """
     Return the name for a file whose own one is taken: ``{stem}.{mtime}{suffix}``.
 
+    :param number: above 0 where that is taken, too: it is ``{stem}.{mtime}-{number}{suffix}`` then.
     :raises NameRefused: nobody knows its mtime, or the name would have more than 255 bytes.
     """
     if mtime is None:
@@ -71,7 +72,7 @@ def beside(path: str, mtime: int | None) -> str:
         )
     directory, name = posixpath.split(path)
     stem, suffix = posixpath.splitext(name)
-    name = f"{stem}.{mtime}{suffix}"
+    name = f"{stem}.{mtime}{f'-{number}' if number else ''}{suffix}"
     if len(name.encode("utf-8", "surrogateescape")) > MAX_NAME_BYTES:
         raise NameRefused(
             f"{printable(path)!r} is there already, and with its mtime, as on_conflict='rename' has it, the name would "

@@ -110,7 +110,7 @@ def _batches(flow: Mapping[str, Any]) -> dict[str, Any]:
         capped = own is not None or "max_bytes" in flow
         few = f"{{{{ {MAX_KEYS} if params.max_files else {most} }}}}"
         return {
-            "batch_files": MAX_KEYS if capped else few,
+            "batch_files": str(MAX_KEYS) if capped else few,
             "max_batches": 1 if capped else "{{ 1 if params.max_files else 1000 }}",
         }
     if own is not None or "max_bytes" in flow:

@@ -84,6 +84,12 @@ PROTOCOL = "unit/test_sftp_protocol.py"
 RENAME = "unit/test_rename.py"
 RENAMED = "integration/test_rename_to.py"
 RECEIPTS = "integration/test_receipts.py"
+CONFLICT = "integration/test_on_conflict.py"
+KEYS = "unit/test_keys.py"
+ONLY_NEW = "unit/test_s3_only_new.py"
+DONE_CONFLICT = "integration/test_done_conflict.py"
+ATTRIBUTES = "unit/test_attributes.py"
+FILE_ATTRIBUTES = "integration/test_file_attributes.py"
 
 MUTANTS = (
     Mutant(
@@ -1669,6 +1675,183 @@ MUTANTS = (
         "        if first != key:\n            raise NameRefused(",
         "        if False:\n            raise NameRefused(",
         _only(RENAMED, "of_two_objects"),
+    ),
+    # --- names that are taken
+    Mutant(
+        "taken names: a pull's own earlier try is known",
+        "engine/keys.py",
+        "own = version if version is not None and version.is_of(stat) else None",
+        "own = version",
+        _only(KEYS, "what_is_there_decides or earlier_tries or minutes"),
+    ),
+    Mutant(
+        "taken names: an object that is there is not replaced",
+        "engine/keys.py",
+        '            elif self._on_conflict != "rename":\n',
+        "            elif False:\n",
+        _only(KEYS, "what_is_there_decides"),
+    ),
+    Mutant(
+        "taken names: nor is one under the second name",
+        "engine/keys.py",
+        "                if version is not None and not version.is_of(stat):\n                    both",
+        "                if False:\n                    both",
+        _only(KEYS, "what_is_there_decides"),
+    ),
+    Mutant(
+        "taken names: a file is looked at before it is a conflict",
+        "engine/keys.py",
+        "and not version.is_of(stat) and look_again is not None:",
+        "and False:",
+        _only(KEYS, "looked_at_before"),
+    ),
+    Mutant(
+        "taken names: what comes while a file is read is not replaced",
+        "engine/s3/only_new.py",
+        "        if self._heeded[how]:\n            return _CONDITION\n",
+        "",
+        _only(CONFLICT, "TestPull and comes_while and heeds"),
+    ),
+    Mutant(
+        "taken names: a condition counts where it was seen to hold only",
+        "engine/s3/only_new.py",
+        "        self._heeded[how] = False\n",
+        "        self._heeded[how] = True\n",
+        _only(ONLY_NEW, "look_has_to_do"),
+    ),
+    Mutant(
+        "taken names: PUT and the end of an upload are tried apart",
+        "engine/s3/only_new.py",
+        "self._once.done(how.encode(), lambda: self._find_out(key, how))",
+        "self._once.done(b'', lambda: self._find_out(key, 'PutObject'))\n        self._heeded[how] = True",
+        _only(CONFLICT, "of_a_put_only"),
+    ),
+    Mutant(
+        "taken names: a last look before an upload in parts ends",
+        "engine/fetch.py",
+        "            if condition is not None and not condition:\n",
+        "            if False:\n",
+        _only(CONFLICT, "TestPull and comes_while and not"),
+    ),
+    Mutant(
+        "taken names: the condition goes along with the end of an upload in parts",
+        "engine/s3/multipart.py",
+        "query_of(upload), condition, body)",
+        "query_of(upload), None, body)",
+        _only(ONLY_NEW, "stores_nothing"),
+    ),
+    Mutant(
+        "taken names: what S3 refuses does not stay in the done directory",
+        "engine/done.py",
+        "        except (ChangedWhileReading, NameRefused, StorageError, TargetTaken):\n",
+        "        except ChangedWhileReading:\n",
+        _only(CONFLICT, "turns_up_in_the_done"),
+    ),
+    Mutant(
+        "taken names: a push looks before it downloads",
+        "engine/push.py",
+        "                place = await self._free_place(path, head.stat)\n",
+        "                pass\n",
+        _only(CONFLICT, "TestPush and each_mode and Asyncssh"),
+    ),
+    Mutant(
+        "taken names: a push replaces nothing that has come meanwhile",
+        "engine/push.py",
+        "if await publish(place, replaces=False):",
+        "if await publish(place, replaces=True):",
+        _only(CONFLICT, "TestPush and comes_while and Asyncssh"),
+    ),
+    Mutant(
+        "taken names: a RENAME replaces, as far as was not seen otherwise",
+        "engine/sftp/replace.py",
+        "self._session.traits.learn_rename(replaces=replaces)",
+        "self._session.traits.learn_rename(replaces=False)",
+        _only(CONFLICT, "TestPush and comes_while and Rclone"),
+    ),
+    Mutant(
+        "taken names: an answer to a RENAME that is lost is looked after",
+        "engine/sftp/replace.py",
+        "            if await self._session.exists(old) or not await self._session.exists(new):\n",
+        "            if True:\n",
+        _only(CONFLICT, "answer_to_the_rename"),
+    ),
+    Mutant(
+        "taken names: older bytes of one's own are replaced",
+        "engine/push.py",
+        "if self._replaces or pushed.path:",
+        "if self._replaces:",
+        _only(CONFLICT, "older_bytes"),
+    ),
+    Mutant(
+        "taken names: what waits is left for the next run",
+        "engine/push.py",
+        "reason=WAITS, changed=pushed.changed, left=True)",
+        "reason=WAITS, changed=pushed.changed)",
+        _only(CONFLICT, "TestPush and each_mode and wait and Asyncssh"),
+    ),
+    Mutant(
+        "taken names: a run in which all waits takes its time",
+        "sensors/partner.py",
+        "return not all_wait or",
+        "return True or",
+        _only("unit/test_partner_sensor.py", "it_waits"),
+    ),
+    # --- done files, modes and mtimes
+    Mutant(
+        "done files: an older one is not replaced",
+        "engine/done.py",
+        '        if self._settings.done_conflict == "replace" or self._settings.after_transfer == "delete":\n',
+        "        if True:\n",
+        _only(DONE_CONFLICT, "each_day"),
+    ),
+    Mutant(
+        "done files: nor is another older one",
+        "engine/done.py",
+        "        for number in range(MAX_ASIDE):\n",
+        "        for number in (1,):\n",
+        _only(DONE_CONFLICT, "replaced_or_renamed and Asyncssh"),
+    ),
+    Mutant(
+        "done files: our own is not set aside where an answer was lost",
+        "engine/sftp/replace.py",
+        "            if not await self._session.exists(old):  # some servers look at the target first\n",
+        "            if False:\n",
+        _only("unit/test_sftp_replace.py", "gone_is_not_there"),
+    ),
+    Mutant(
+        "done files: a time that may be the file's own is no stamp",
+        "engine/done.py",
+        "if not is_stamped or paths.is_aside(posixpath.basename(path), mtime):",
+        "if not is_stamped:",
+        _only(DONE_CONFLICT, "purged_no_sooner"),
+    ),
+    Mutant(
+        "modes: one that is refused is a failure",
+        "engine/attributes.py",
+        "            if self._mode is not None:\n                await",
+        "            if False:\n                await",
+        _only(ATTRIBUTES, "refused_fails"),
+    ),
+    Mutant(
+        "modes: one that does not stay is a failure",
+        "engine/attributes.py",
+        "        if not self._mode_stays:\n",
+        "        if False:\n",
+        _only(ATTRIBUTES, "does_not_stay"),
+    ),
+    Mutant(
+        "modes: a file has its own before it has its name",
+        "engine/delivery.py",
+        "                await self._attributes.set(temporary, download.version.stat.mtime)\n",
+        "                pass\n",
+        _only(FILE_ATTRIBUTES, "before_it_has_its_name"),
+    ),
+    Mutant(
+        "modes: an mtime that does not stay is told",
+        "engine/attributes.py",
+        "        if there not in (mtime, None):\n",
+        "        if False:\n",
+        _only(ATTRIBUTES, "does_not_stay"),
     ),
 )
 

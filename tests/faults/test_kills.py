@@ -129,6 +129,8 @@ class Sweep:
         self.root = sftp.root / "tree"
         self.client = s3.client()
         self.kills = 0
+        #: files that a run moves which is not killed
+        self.transfers = len(FILES)
         table.row(f"SIGKILL under a {kind}, then a retry")
 
     def prepare(self) -> None:
@@ -251,7 +253,7 @@ def kill_at_each_step(sweep: Sweep, sftp_server: AsyncsshServer, s3: S3Server, s
     sftp_server.fault = counts = KillsAt(s3)
     with sweep.run() as run:
         run.go()
-        assert run.report(PATIENCE)["transferred"] == len(FILES)
+        assert run.report(PATIENCE)["transferred"] == sweep.transfers
     points = [(step, applied) for step in range(counts.steps) for applied in (False, True)][shard :: len(SHARDS)]
     if table.LONG < 1:
         points = table.chance("steps", sweep.direction, sweep.arguments, shard).sample(

@@ -374,14 +374,19 @@ class TestPush:
         assert (await fast.push(on_conflict="fail")).transferred == 1
         assert tree(fast.sftp.root / "out") == {"a": b"two!"}
 
-    async def test_both_names_taken_fails(self, fast: Engine) -> None:
-        """Neither is replaced; the error names both, and says what they may be."""
+    async def test_names_are_numbered_and_end(self, fast: Engine) -> None:
+        """None is replaced; the error says which there are, and what they may be."""
         before = {"a": OLD, f"a.{WHEN}": OLD}
         put(fast.sftp.root / "out", before)
         store(fast, "a", b"new", mtime=str(WHEN))
+        assert (await fast.push(on_conflict="rename", mark="none")).transferred == 1
+        before[f"a.{WHEN}-1"] = b"new"
+        assert tree(fast.sftp.root / "out") == before
+        before |= {f"a.{WHEN}-{number}": OLD for number in range(1, 10)}
+        put(fast.sftp.root / "out", before)
         report = await report_of(fast.push(on_conflict="rename"))
         assert tree(fast.sftp.root / "out") == before
-        assert f"'/out/a' and '/out/a.{WHEN}' are there already" in report.failures[0]["error"]
+        assert f"'/out/a' and 10 others, up to '/out/a.{WHEN}-9', are there already" in report.failures[0]["error"]
 
     async def test_with_a_name_that_takes_what_s3_says(self, fast: Engine) -> None:
         """It is asked before the object is downloaded."""

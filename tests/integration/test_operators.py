@@ -411,12 +411,20 @@ PULL = [
     ({"shard": "3/2"}, ["shard", "'2/8'", "'3/2'"]),
     ({"follow_links": True, "after_transfer": "move"}, ["follow_links", 'after_transfer="keep"']),
     ({"follow_links": "yes"}, ["follow_links", "true or false", "'yes'"]),
+    ({"rename_to": "{dir}/../{name}"}, ["rename_to", "a path beneath the target", "segment '..'"]),
+    ({"on_conflict": "wait"}, ["on_conflict", "replace, rename, skip, fail", "'wait'"]),
+    ({"done_conflict": "skip"}, ["done_conflict", "replace, rename", "'skip'"]),
 ]
 PUSH = [
     ({"mark": "sticker"}, ["mark", "auto, metadata, tag, none", "'sticker'"]),
     ({"strip_regex": "["}, ["strip_regex", "regular expression", "'['"]),
     ({"temp_name": ".part"}, ["temp_name", "'.{id}.part'", "or None", "'.part'"]),
     ({"verify": "md5"}, ["verify", "size, none", "'md5'"]),
+    ({"rename_to": "{{ ds }}"}, ["rename_to", "no Jinja template", "'{{ ds }}'"]),
+    ({"on_conflict": "skip"}, ["on_conflict", "replace, rename, wait, fail", "'skip'"]),
+    ({"file_mode": 640}, ["file_mode", "0o640", "'0640'", "640"]),
+    ({"file_mode": "u=rw"}, ["file_mode", "octal digits", "'u=rw'"]),
+    ({"preserve_mtime": "yes"}, ["preserve_mtime", "true or false", "'yes'"]),
     ({"s3_keys": ["from/a", 5]}, ["s3_keys", "a key or a list of keys", "5"]),
 ]
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -89,3 +90,41 @@ def test_orders_in(dags: dict[str, Any], world: World) -> None:
     assert run(dags["orders_in"]) == "success"
     assert world.inbound == {"orders/eu/2026/01/orders_20260131060000.csv": b"1"}
     assert world.files(world.outgoing) == {"eu/.done/orders.csv": b"1"}
+
+
+def test_statements_in(dags: dict[str, Any], world: World) -> None:
+    """Monday's and Tuesday's are both there, in S3 and in the done directory."""
+    for day in (30, 31):
+        world.put("orders.csv", f"{day}".encode(), WHEN.replace(day=day))
+        assert run(dags["statements_in"]) == "success"
+    second = int(WHEN.timestamp())
+    assert world.inbound == {"statements/orders.csv": b"30", f"statements/orders.{second}.csv": b"31"}
+    older, newer = sorted(world.files(world.outgoing), key=len, reverse=True)
+    assert re.fullmatch(r"\.done/orders\.csv\.\d{10}", older)
+    assert world.files(world.outgoing) == {older: b"30", newer: b"31"}
+    assert newer == ".done/orders.csv"
+
+
+def test_invoices_out(dags: dict[str, Any], world: World) -> None:
+    """A run in which all waits takes poke_interval; the partner takes the first, and the second comes."""
+    dag = dags["invoices_out"]
+    assert dag.get_task("wait_for_partner").interval.total_seconds() == 120
+    (world.incoming / "1.csv").write_bytes(b"the one before")
+    world.store("invoices/1.csv", b"new")
+    began = time.monotonic()
+    dag.get_task("wait_for_partner").interval = timedelta(seconds=5)
+    dag.get_task("wait_for_partner").poke_interval = 5
+    assert run(dag) == "success"
+    assert time.monotonic() - began >= 5
+    assert world.files(world.incoming) == {"1.csv": b"the one before"}
+    (world.incoming / "1.csv").unlink()
+    assert run(dag) == "success"
+    assert world.files(world.incoming) == {"1.csv": b"new"}
+
+
+def test_reports_out(dags: dict[str, Any], world: World) -> None:
+    """Mode and mtime are those of the text."""
+    world.store("reports/a", b"a", Metadata={"mtime": "1700000000"})
+    assert run(dags["reports_out"]) == "success"
+    stat = (world.incoming / "a").stat()
+    assert (stat.st_mode & 0o777, int(stat.st_mtime)) == (0o640, 1700000000)

@@ -104,6 +104,14 @@ def problems_of(settings: Any) -> str:
         (PULL, "done_dir", "..", "not a path"),
         (PULL, "retention", "a month", "never, or seconds"),
         (PULL, "follow_links", "maybe", "true or false"),
+        (PULL, "rename_to", "../{name}", "segment '..'"),
+        (PUSH, "rename_to", "{{ ds }}/{name}", "no Jinja template"),
+        (PULL, "on_conflict", "wait", "replace, rename, skip or fail"),
+        (PUSH, "on_conflict", "skip", "replace, rename, wait or fail"),
+        (PULL, "done_conflict", "fail", "replace or rename"),
+        (PUSH, "file_mode", "rw-r-----", "a mode of three octal digits such as 0640"),
+        (PUSH, "file_mode", "1777", "a mode of three octal digits such as 0640"),
+        (PUSH, "preserve_mtime", "maybe", "true or false"),
         (PUSH, "strip_regex", "^(outbound", "a regular expression"),
         (PUSH, "strip_regex", "a{99999999999}", "a regular expression"),
         (PULL, "include", "{#*.csv", "no valid template: Missing end of comment tag. Allowed: a glob"),
@@ -484,6 +492,42 @@ def test_a_push_with_a_cap_is_one_task_so_that_the_cap_is_the_runs(
     dag = flow_dag(PUSH | capped)
     listing = dag.get_task("list_unsynced")
     assert (int(rendered(dag, "batch_files", listing)), listing.max_batches) == batches
+
+
+@pytest.mark.parametrize("capped", [{"max_files": 5}, {"max_bytes": "1GiB"}, {}])
+def test_where_objects_wait_a_cap_does_not_cut_the_list(capped: dict[str, Any]) -> None:
+    """What waits takes no cap: the push has to know of those behind it."""
+    dag = flow_dag(PUSH | {"on_conflict": "wait", "batch_files": 70} | capped)
+    listing = dag.get_task("list_unsynced")
+    if capped:
+        assert (rendered(dag, "batch_files", listing), listing.max_batches) == ("100000", 1)
+    else:
+        assert (rendered(dag, "batch_files", listing), rendered(dag, "max_batches", listing)) == ("70", "1000")
+        form = {"max_files": 5}
+        assert rendered(dag, "batch_files", listing, **form) == "100000"
+        assert rendered(dag, "max_batches", listing, **form) == "1"
+
+
+@pytest.mark.parametrize("parallelism", [1, 3])
+def test_a_continuous_flow_in_which_objects_wait_ends_no_sooner(parallelism: int) -> None:
+    """By a sensor that holds no worker; no other flow has it."""
+    continuous = PUSH | {"schedule": "@continuous", "poke_interval": "5m", "parallelism": parallelism}
+    dag = flow_dag(continuous | {"on_conflict": "wait"})
+    waits = dag.get_task("wait_for_partner")
+    assert (waits.mode, waits.poke_interval, waits.interval) == ("reschedule", 300, timedelta(minutes=5))
+    assert waits.upstream_task_ids == {"push"}
+    for other in (continuous, PUSH | {"on_conflict": "wait", "schedule": "@hourly"}):
+        assert "wait_for_partner" not in flow_dag(other).task_ids
+
+
+def test_what_becomes_of_a_file_reaches_the_operators() -> None:
+    """As it is written, modes in octal digits."""
+    own = {"rename_to": "{dir}/{stem}_{mtime:%Y}{suffix}", "on_conflict": "rename"}
+    pull = flow_dag(PULL | own | {"done_conflict": "rename"}).get_task("pull")
+    assert (pull.rename_to, pull.on_conflict, pull.done_conflict) == (*own.values(), "rename")
+    push = flow_dag(PUSH | own | {"file_mode": "0640", "preserve_mtime": "true"}).get_task("push").partial_kwargs
+    assert {name: push[name] for name in own} == own
+    assert (push["file_mode"], push["preserve_mtime"]) == (0o640, True)
 
 
 def test_there_are_never_more_batches_than_airflow_maps_over() -> None:

@@ -9,7 +9,7 @@ to do: what comes in between is replaced.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Literal
 
 from airflow_provider_sftp_s3.engine import paths
@@ -35,12 +35,20 @@ class OnlyNew:
     Finds out what has to be sent along with an object that must not replace another one, for one run.
 
     :param prefix: of the objects, as :func:`paths.directory_prefix` gives it.
+    :param abort: aborts what an earlier try has left of an upload in parts; None: there was none.
     """
 
-    def __init__(self, bucket: Bucket, prefix: str, notices: Notices) -> None:
+    def __init__(
+        self,
+        bucket: Bucket,
+        prefix: str,
+        notices: Notices,
+        abort: Callable[[str], Awaitable[None]] | None = None,
+    ) -> None:
         self._bucket = bucket
         self._prefix = prefix
         self._notices = notices
+        self._abort = abort
         self._once = Once()
         self._heeded: dict[How, bool] = {}
 
@@ -67,6 +75,8 @@ class OnlyNew:
     async def _find_out(self, key: str, how: How) -> None:
         probe = posixpath.join(self._prefix or posixpath.dirname(key), paths.STATE, "probe-new")
         try:
+            if self._abort is not None and how == "CompleteMultipartUpload":
+                await self._abort(probe)
             if await self._bucket.head(probe) is None:
                 await self._bucket.put(probe, [_PROBE], {})
             await self._store(probe, how)
