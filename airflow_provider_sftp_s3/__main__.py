@@ -113,6 +113,7 @@ def check(path: Path) -> int:
         return 1
     with _quiet():
         from airflow_provider_sftp_s3.engine.paths import printable
+        from airflow_provider_sftp_s3.flows.docs import END
         from airflow_provider_sftp_s3.flows.file import load_flows
         from airflow_provider_sftp_s3.flows.pools import pools_of, pools_of_airflow
 
@@ -120,8 +121,7 @@ def check(path: Path) -> int:
         wanted = pools_of(found.flow for found in read.flows.values())
         there = pools_of_airflow() if wanted else None
     for name, dag in flows.dags.items():
-        sentence, _, _ = dag.doc_md.rpartition("\n\n")
-        print(f"{name}: {printable(sentence)}")
+        print(f"{name}: {printable(dag.doc_md.partition(END)[0])}")
     for warning in flows.warnings:
         print(f"warning: {printable(warning)}", file=sys.stderr)
     if flows.error:

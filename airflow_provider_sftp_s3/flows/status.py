@@ -12,6 +12,7 @@ from airflow_provider_sftp_s3.engine.errors import ConfigurationError, SftpS3Err
 from airflow_provider_sftp_s3.engine.model import Outcome
 from airflow_provider_sftp_s3.engine.observer import Progress
 from airflow_provider_sftp_s3.flows.plan import look
+from airflow_provider_sftp_s3.hooks.quantities import units_of
 
 #: What a look at what waits is not to keep to: it moves nothing, and purges nothing.
 NOT_HEEDED = ("max_files", "max_bytes", "retention", "order")
@@ -92,7 +93,7 @@ def table(several: list[Waiting]) -> str:
     """Return a line a flow, those that are behind first, and the error of each beneath it."""
     rows = [("FLOW", "", "FILES", "BYTES", "OLDEST", "FROM", "TO")]
     for each in several:
-        age = "-" if each.oldest_age is None else _shown(each.oldest_age)
+        age = "-" if each.oldest_age is None else " ".join(units_of(int(each.oldest_age))[:2])
         state = "BEHIND" if each.behind else "ok"
         rows.append((each.flow, state, str(each.files), str(each.bytes), age, each.source, each.target))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
@@ -106,14 +107,3 @@ def table(several: list[Waiting]) -> str:
         if flow is not None and flow.error:
             lines.append(f"    {flow.error}")
     return "\n".join(lines)
-
-
-def _shown(seconds: float) -> str:
-    """Return an age in its two largest units: ``2d 3h``."""
-    rest = int(seconds)
-    parts: list[str] = []
-    for unit, length in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
-        count, rest = divmod(rest, length)
-        if count or parts:
-            parts.append(f"{count}{unit}")
-    return " ".join(parts[:2]) or "0s"
