@@ -32,7 +32,7 @@ Where every file comes in, in the order in which a run comes to them:
    guesses, `refusals` tells a bucket that takes nothing, `left_uploads` removes what killed tries have left; `names`
    has those of what is ours; `marks` says which bytes are at which destination, `probes` finds out which kind of mark
    is safe on the store at hand, `sent` moves or deletes what is not marked, and `ledger` remembers what S3 has said of
-   many objects.
+   many objects; `receipts` writes down what became of each file.
 
 Imports go down only: `sftp/` and `s3/` know nothing of each other, nor of `pull` and `push`. tests/unit/test_layers.py
 holds that.

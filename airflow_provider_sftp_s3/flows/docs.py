@@ -11,7 +11,7 @@ from typing import Any
 from airflow_provider_sftp_s3.flows.events import CALLBACKS, Notification
 from airflow_provider_sftp_s3.flows.fields import FIELDS
 from airflow_provider_sftp_s3.flows.rules import _is_sqs
-from airflow_provider_sftp_s3.flows.values import CONTINUOUS
+from airflow_provider_sftp_s3.flows.values import CONTINUOUS, Expected
 from airflow_provider_sftp_s3.hooks.quantities import units_of
 from airflow_provider_sftp_s3.transfers.s3_to_sftp import S3ToSftpOperator
 from airflow_provider_sftp_s3.transfers.sftp_tree_to_s3 import SftpTreeToS3Operator
@@ -64,6 +64,8 @@ def shown(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, Expected):
+        return value.as_dict()
     if isinstance(value, timedelta):
         seconds = value.total_seconds()
         return "".join(units_of(int(seconds))) if seconds == int(seconds) else f"{seconds}s"
