@@ -178,6 +178,10 @@ PUSH_FIELDS = {
 
 #: Of the Dag as a whole.
 PARALLELISM = {
+    "expected_files": Field(
+        values.expected_files,
+        "a list of {files: 'orders_*.csv', at_least: 1, by: '06:00', days: mon-fri}; files is a glob, a template, too",
+    ),
     "parallelism": Field(partial(values.count, low=1, high=1000), "a whole number from 1 to 1000", default=1),
 }
 

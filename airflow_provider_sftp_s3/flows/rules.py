@@ -133,6 +133,16 @@ RULES = (
         f"it leaves every object unsynced, and '{CONTINUOUS}' would start run after run. Allowed here: false",
     ),
     Rule(
+        "expected_files",
+        lambda flow: "expected_files" in flow and _takes_away(flow),
+        "what is moved or deleted is there no more to be counted. Allowed with 'after_transfer: keep' only",
+    ),
+    Rule(
+        "expected_files",
+        lambda flow: "expected_files" in flow and len(flow["name"]) > 241,
+        "their Dag is called <name>_expected, and Airflow takes 250 characters. Allowed: a shorter name",
+    ),
+    Rule(
         "trigger",
         lambda flow: _is_sqs(flow) and AssetWatcher is None,
         "sqs needs Airflow 3.0 or newer. Allowed on this one: leave it out, and set the schedule to '@continuous'",

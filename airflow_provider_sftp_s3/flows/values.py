@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -276,6 +277,59 @@ _OPTIONS: dict[str, Callable[[Any], float]] = {
     "idle_timeout": _seconds,
     "file_timeout": _seconds,
 }
+
+
+@dataclass(frozen=True)
+class Expected:
+    """
+    Files that must have come by a time of certain days.
+
+    :param files: a glob, or a template of one.
+    :param days: as the fifth field of a cron expression.
+    """
+
+    files: str
+    at_least: int
+    by: time
+    days: str
+
+    @property
+    def cron(self) -> str:
+        return f"{self.by.minute} {self.by.hour} * * {self.days}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as flows.yaml has it."""
+        return {"files": self.files, "at_least": self.at_least, "by": f"{self.by:%H:%M}", "days": self.days}
+
+
+def expected_files(value: Any) -> list[Expected]:
+    """Return what is expected, from a list of mappings of files, at_least, by and days, or from one of them."""
+    several = [value] if isinstance(value, Mapping) else value
+    if not isinstance(several, list | tuple) or not several:
+        raise NotAllowed
+    return [_expected(one) for one in several]
+
+
+def _expected(value: Any) -> Expected:
+    from croniter import croniter
+
+    if not isinstance(value, Mapping):
+        raise NotAllowed
+    if unknown := set(value) - {"files", "at_least", "by", "days"}:
+        raise NotAllowed(f"there is no {sorted(map(str, unknown))[0]!r}: there are files, at_least, by and days")
+    if lacking := [name for name in ("files", "by") if value.get(name) is None]:
+        raise NotAllowed(f"{lacking[0]} is missing")
+    hour = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", str(value["by"]), re.ASCII)
+    if hour is None:
+        raise NotAllowed(f"by is a time such as '06:00', not {value['by']!r}")
+    days = str(value.get("days") or "*").lower()
+    if not re.fullmatch(r"[a-z0-9,*-]+", days, re.ASCII) or not croniter.is_valid(f"0 0 * * {days}"):
+        raise NotAllowed(f"days are such as mon-fri or mon,thu, not {value['days']!r}")
+    try:
+        at_least = count(1 if value.get("at_least") is None else value["at_least"], low=1)
+    except NotAllowed:
+        raise NotAllowed(f"at_least is a whole number above 0, not {value['at_least']!r}") from None
+    return Expected(text(value["files"]), at_least, time(int(hour[1]), int(hour[2])), days)
 
 
 def unless(words: tuple[str, ...], parse: Callable[[Any], Any], value: Any) -> Any:

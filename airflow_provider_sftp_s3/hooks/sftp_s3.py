@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from airflow_provider_sftp_s3._compat import AirflowFailException, BaseHook
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError, TransferError
 from airflow_provider_sftp_s3.engine.log import LogObserver, log_end
+from airflow_provider_sftp_s3.engine.observer import Several
 from airflow_provider_sftp_s3.engine.options import TransferOptions
 from airflow_provider_sftp_s3.engine.settings import PullSettings, PushSettings
 from airflow_provider_sftp_s3.engine_thread import EngineThread, taking_turns
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import logging
 
     from airflow_provider_sftp_s3.engine.model import Report
+    from airflow_provider_sftp_s3.engine.observer import Observer
     from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
     from airflow_provider_sftp_s3.engine.s3.endpoint import Endpoint
     from airflow_provider_sftp_s3.engine.sftp.connection import SftpServer
@@ -294,6 +296,7 @@ class SftpS3Hook(BaseHook):
         s3_bucket: str,
         options: TransferOptions | dict[str, Any] | None = None,
         log: logging.Logger | None = None,
+        observer: Observer | None = None,
     ) -> Report:
         """
         Open what the connections describe, do what the settings say, and return the report: the operators' way in.
@@ -301,6 +304,7 @@ class SftpS3Hook(BaseHook):
         :param s3_bucket: name of the bucket.
         :param options: :class:`~airflow_provider_sftp_s3.engine.options.TransferOptions`, or a dict of its fields.
         :param log: where to log files, progress and the summary; None: the hook's own log.
+        :param observer: is told of each file, too, in another thread.
         :raises ConfigurationError: somebody has to change something first. Where that shows in the middle of a run,
             the error has the report.
         :raises TransferError: something failed; the error has the report.
@@ -319,8 +323,9 @@ class SftpS3Hook(BaseHook):
             return await asyncio.shield(asyncio.wrap_future(promised))
 
         async def work() -> Report:
-            with LogObserver(log, settings.receipts is not None and not settings.dry_run) as observer:
-                return await transfer_between(settings, server, bucket, given, observer)
+            with LogObserver(log, settings.receipts is not None and not settings.dry_run) as logged:
+                watched = Several(logged, observer) if observer else logged
+                return await transfer_between(settings, server, bucket, given, watched)
 
         engine = EngineThread()
         self._engines.add(engine)

@@ -90,6 +90,9 @@ ONLY_NEW = "unit/test_s3_only_new.py"
 DONE_CONFLICT = "integration/test_done_conflict.py"
 ATTRIBUTES = "unit/test_attributes.py"
 FILE_ATTRIBUTES = "integration/test_file_attributes.py"
+DUTY = "integration/test_on_duty.py"
+COMMAND_LINE = "integration/test_command_line.py"
+EXPECTED = "integration/test_expected_files.py"
 
 MUTANTS = (
     Mutant(
@@ -119,6 +122,85 @@ MUTANTS = (
         "        if version.is_archived:\n            return self._archived()\n",
         "",
         _only("integration/test_objects.py", "archive"),
+    ),
+    # --- on duty
+    Mutant(
+        "metrics that cannot be sent fail no task",
+        "transfers/metrics.py",
+        "    except Exception as failed:",
+        "    except ImportError as failed:",
+        _only(DUTY, "cannot_be_sent"),
+    ),
+    Mutant(
+        "the end of the log has no traceback of ours",
+        "transfers/base.py",
+        "else failed.with_traceback(None)",
+        "else failed",
+        _only(DUTY, "no_traceback"),
+    ),
+    Mutant(
+        "what is not known of one mapped task is not known of all",
+        "transfers/assets.py",
+        "None if None in files else sum(files)",
+        "sum(each or 0 for each in files)",
+        _only("unit/test_assets.py", "not_known"),
+    ),
+    Mutant(
+        "a flow that cannot be looked at is behind",
+        "flows/status.py",
+        "return Waiting(*about, error=str(failed), behind=True)\n        report, error",
+        "return Waiting(*about, error=str(failed))\n        report, error",
+        _only(COMMAND_LINE, "what_is_behind"),
+    ),
+    Mutant(
+        "status heeds no caps",
+        "flows/status.py",
+        'NOT_HEEDED = ("max_files", "max_bytes", "retention", "order")',
+        "NOT_HEEDED = ()",
+        _only(COMMAND_LINE, "what_is_behind"),
+    ),
+    Mutant(
+        "a test of a connection writes nothing that nobody has asked for",
+        "hooks/connection_test.py",
+        "        if not writes:\n",
+        "        if False:\n",
+        _only(COMMAND_LINE, "sftp_connection_step"),
+    ),
+    Mutant(
+        "settings in the documentation have no arguments of notifiers",
+        "flows/docs.py",
+        '        value = _notifiers(flow) if name == "notify" else flow.get(name)\n',
+        "        value = flow.get(name)\n",
+        _only("unit/test_flow_fields.py", "no_secret"),
+    ),
+    # --- expected files
+    Mutant(
+        "what is missing fails",
+        "operators/expected_files.py",
+        "if len(found) < self.at_least:",
+        "if False:",
+        _only(EXPECTED, "counts_what_has_come"),
+    ),
+    Mutant(
+        "what is older does not count",
+        "operators/expected_files.py",
+        "if written > since.timestamp():",
+        "if True:",
+        _only(EXPECTED, "counts_what_has_come"),
+    ),
+    Mutant(
+        "each time is due in one run",
+        "operators/expected_files.py",
+        "and due <= start:",
+        "and due < end:",
+        _only(EXPECTED, "clocks_change"),
+    ),
+    Mutant(
+        "no other flow has the name of the Dag of expected files",
+        "flows/file.py",
+        "clashes = [(each, taken[each.lower()]) for each in dags if each.lower() in taken]",
+        "clashes = [(each, taken[each.lower()]) for each in dags[:1] if each.lower() in taken]",
+        _only(EXPECTED, "no_other_flow"),
     ),
     # --- receipts
     Mutant(

@@ -151,7 +151,10 @@ def test_the_flows_of_docs_become_dags(tmp_path: Path, monkeypatch: pytest.Monke
             flows = load_flows(tmp_path / "flows.yaml")
         assert flows.errors == []
         dags |= flows.dags
-    assert list(dags) == ["abacus_in", "borealis_in", "cumulus_in", "orders_out", "orders_out_daily"]
+    assert list(dags) == [
+        *("abacus_in", "borealis_in", "cumulus_in"),
+        *("orders_in", "orders_in_expected", "orders_out", "orders_out_daily"),
+    ]
     pull = dags["borealis_in"].get_task("pull")
     assert (pull.sftp_conn_id, pull.pool, pull.owner) == ("borealis", "borealis", "data-platform")
     assert len(pull.on_failure_callback) == 1

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.servers import tried
-from tests.support.airflow_env import airflow_connections
+from tests.support.airflow_env import airflow_connections, warnings_of_ours_only
 
 pytestmark = pytest.mark.unit
 
@@ -58,3 +58,16 @@ def test_the_secret_is_a_connection_that_we_read() -> None:
 def test_the_servers_tried_are_those_of_the_contract() -> None:
     """With what each needs and cannot do."""
     assert f"\n{tried.table()}\n" in (Path(__file__).parents[2] / "docs/servers.md").read_text()
+
+
+def test_the_flow_with_receipts_is_a_flow(tmp_path: Path) -> None:
+    """docs/receipts.md, as it stands."""
+    from airflow_provider_sftp_s3.flows.file import load_flows
+
+    text = (Path(__file__).parents[2] / "docs/receipts.md").read_text()
+    (block,) = re.findall(r"^```yaml\n(.*?)^```", text, re.M | re.S)
+    (tmp_path / "flows.yaml").write_text(block)
+    with warnings_of_ours_only():
+        flows = load_flows(tmp_path / "flows.yaml")
+    assert flows.error is None
+    assert flows.dags["partner_in"].get_task("pull").receipts == "s3://example-books/receipts/"
