@@ -84,7 +84,7 @@ def _dag(flow: Mapping[str, Any]) -> DAG:
             **_set(flow, *(name for name in TASK_FIELDS if name != "notify")),
             **flow.get("notify", {}),
         },
-        description=flow["description"],
+        description=_description(flow),
         dagrun_timeout=flow["dagrun_timeout"],
         access_control=flow["access_control"],
         **limits,
@@ -191,6 +191,21 @@ def _destination(flow: Mapping[str, Any]) -> str:
 def _set(flow: Mapping[str, Any], *names: str) -> dict[str, Any]:
     """Return those of the fields that are set, so that the operators' defaults stand for the others."""
     return {name: flow[name] for name in names if name in flow}
+
+
+def _description(flow: Mapping[str, Any]) -> str:
+    """
+    Return the flow's own description, and a last line with its two places: ``partner:/out → s3://bucket/in/``.
+
+    Airflow's list of Dags has their descriptions, and no other field that could say it to the page of all flows, which
+    reads it (`placesOf` in plugins/static/flows.js).
+    """
+    places = [
+        f"{flow.get('sftp_conn_id', 'sftp_default')}:{flow['sftp_path']}",
+        f"s3://{flow['s3_bucket']}/{flow.get('s3_prefix', '')}",
+    ]
+    from_to = " → ".join(places if flow["direction"] == "pull" else reversed(places)).replace("\n", " ")
+    return f"{flow['description']}\n({from_to})" if flow["description"] else from_to
 
 
 def _sentence(flow: Mapping[str, Any]) -> str:
