@@ -10,10 +10,15 @@ from airflow_provider_sftp_s3.plugins.page import Page
 
 #: Where the page is, beneath Airflow's own address.
 PREFIX = "/sftp-s3"
+TITLE = "SFTP and S3 flows"
 
-#: Airflow 3.0 would serve the page, with no session that its requests could use, and 2.x has no such API. Asked here and
-#: not in `_compat`: every Airflow process loads this module, some before they can import `airflow.sdk`.
+#: Airflow 3.0 would serve the page, with no session that its requests could use, and 2.x has no such API. Asked here
+#: and not in `_compat`: every Airflow process loads this module, some before they can import `airflow.sdk`.
 HAS_VIEWS = hasattr(AirflowPlugin, "external_views")
+
+APPS = [{"app": Page(), "url_prefix": PREFIX, "name": TITLE}]
+#: Relative, so that it works beneath any `[api] base_url`. With no slash at its end it would be one of Airflow's pages.
+VIEWS = [{"name": TITLE, "href": f"{PREFIX.removeprefix('/')}/", "destination": "nav", "category": "browse"}]
 
 
 class SftpS3Plugin(AirflowPlugin):
@@ -24,17 +29,5 @@ class SftpS3Plugin(AirflowPlugin):
     """
 
     name = "sftp_s3"
-    fastapi_apps: list[Any] = [{"app": Page(), "url_prefix": PREFIX, "name": "SFTP and S3 flows"}] if HAS_VIEWS else []  # noqa: RUF012
-    #: Relative, so that it works beneath any `[api] base_url`. With no slash at its end it would be one of Airflow's.
-    external_views: list[Any] = (  # noqa: RUF012
-        [
-            {
-                "name": "SFTP and S3 flows",
-                "href": f"{PREFIX.removeprefix('/')}/",
-                "destination": "nav",
-                "category": "browse",
-            }
-        ]
-        if HAS_VIEWS
-        else []
-    )
+    fastapi_apps: list[Any] = APPS if HAS_VIEWS else []
+    external_views: list[Any] = VIEWS if HAS_VIEWS else []
