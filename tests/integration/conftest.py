@@ -69,5 +69,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
     require(Chromium.available(), Chromium.missing())
-    with Chromium(tmp_path_factory.mktemp("browser") / "profile", 1500, 900) as started:
+    with Chromium(tmp_path_factory.mktemp("browser") / "profile", 1500, 1200) as started:
         yield started

@@ -11,6 +11,8 @@ import { address, el, link, shown } from "./text.js";
 const SHOWN_RUNS = 50;
 /** Pages of its runs and events of a day: a run each three minutes. */
 const MOST_PAGES = 5;
+/** The name of the link that a task of either operator has itself: it knows the region. */
+const PREFIX_LINK = "S3 prefix";
 const CONSOLE = "https://console.aws.amazon.com/s3/buckets";
 
 /** Ask for what only this page needs. What Airflow does not tell is null. */
@@ -62,21 +64,20 @@ function goTo(flow, more) {
   const bucket = [flow.places?.from, flow.places?.to].find((place) => place?.startsWith("s3://"));
   const own = Object.entries(more?.links ?? {}).filter(([, target]) => target && address(target));
   for (const [name, target] of own) links.push(link(target, shown(name)));
-  if (!own.length && bucket && inConsole(bucket)) links.push(link(inConsole(bucket), "the prefix in the S3 console"));
+  // A task whose bucket is not in AWS has a link with no address.
+  if (more && !(PREFIX_LINK in more.links) && inConsole(bucket)) links.push(link(inConsole(bucket), "S3 prefix"));
   const event = eventsKnown(flow, more)[0];
   if (event) links.push(link(places.asset(event.asset_id), "the asset ", shown(event.uri ?? event.name ?? "")));
   const receipt = receiptsOf(flow, more)[0];
-  if (receipt) links.push(receiptLink(receipt));
+  if (receipt) links.push(el("span", {}, "receipts in ", shown(receipt)));
   return links.flatMap((each, index) => (index ? [" · ", each] : [each]));
 }
 
-/** Return what s3://bucket/key is in the S3 console; null for what is rendered when the task runs. */
-function inConsole(uri, single = false) {
-  const found = /^s3:\/\/([A-Za-z0-9._-]{3,255})\/?(.*)$/su.exec(uri);
-  if (!found || /\{[{%]/.test(uri)) return null;
-  const [, bucket, key] = found;
-  const where = single ? `https://console.aws.amazon.com/s3/object/${bucket}` : `${CONSOLE}/${bucket}`;
-  return `${where}?prefix=${encodeURIComponent(key)}`;
+/** Return where s3://bucket/prefix is in the S3 console; null for what is rendered when the task runs. */
+function inConsole(uri) {
+  const found = /^s3:\/\/([A-Za-z0-9._-]{3,255})\/(.*)$/su.exec(uri ?? "");
+  if (!found || /\{[{%#]/.test(uri)) return null;
+  return `${CONSOLE}/${found[1]}?prefix=${encodeURIComponent(found[2])}`;
 }
 
 function eventsKnown(flow, more) {
@@ -88,11 +89,6 @@ function receiptsOf(flow, more) {
   const events = eventsKnown(flow, more).map((event) => event.extra?.receipt);
   const told = [...events, ...(flow.details?.reports ?? []).map(({ report }) => report.receipt)];
   return [...new Set(told.filter((each) => typeof each === "string" && each.startsWith("s3://")))];
-}
-
-function receiptLink(uri) {
-  const target = inConsole(uri, !uri.endsWith("/"));
-  return el("span", {}, "receipt ", target ? link(target, shown(uri)) : shown(uri));
 }
 
 function failedFiles({ files: failed, count: all, task }) {
