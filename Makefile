@@ -15,7 +15,7 @@ ifdef LONG
 export FAULTS_LONG := $(LONG)
 endif
 
-.PHONY: test slow servers stores faults mutants celery lint demo bench matrix package clean
+.PHONY: test slow servers stores faults mutants celery lint demo bench matrix package screenshots clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else None'
@@ -66,6 +66,9 @@ package: $(STAMP)  ## wheel and sdist in dist/, the wheel built from the sdist
 	rm -rf dist
 	$(BIN)/uv build --quiet --python $(BIN)/python
 	$(BIN)/twine check --strict dist/*
+
+screenshots: $(STAMP)  ## the pictures of docs/page.md, anew; needs Chromium
+	PICTURES="$(CURDIR)/docs/pictures" $(BIN)/python -m pytest tests/integration/test_page.py -k pictures
 
 clean:
 	rm -rf $(VENV) .demo .matrix .servers build dist

@@ -19,7 +19,7 @@ from airflow_provider_sftp_s3._compat import (
     apply_policies,
     has_policies,
 )
-from airflow_provider_sftp_s3.flows.docs import doc_of, sentence_of
+from airflow_provider_sftp_s3.flows.docs import description, doc_of
 from airflow_provider_sftp_s3.flows.fields import LISTING_FIELDS, PULL_FIELDS, PUSH_FIELDS, TASK_FIELDS, TRANSFER_FIELDS
 from airflow_provider_sftp_s3.flows.params import _batches, _params, _templates
 from airflow_provider_sftp_s3.flows.rules import _is_cron, _is_sqs, wait_of
@@ -86,7 +86,7 @@ def _dag(flow: Mapping[str, Any]) -> DAG:
             **_set(flow, *(name for name in TASK_FIELDS if name != "notify")),
             **flow.get("notify", {}),
         },
-        description=flow["description"] or sentence_of(flow).replace("`", ""),
+        description=description(flow),
         dagrun_timeout=flow["dagrun_timeout"],
         access_control=flow["access_control"],
         **limits,

@@ -80,6 +80,21 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
 
 
+def description(flow: Mapping[str, Any]) -> str:
+    """
+    Return the flow's own description, or what it does, and a last line with its two places.
+
+    Airflow's list of Dags has their descriptions, and no other field that could say ``(partner:/out → s3://bucket/in/)``
+    to the page of all flows, which reads it (`placesOf` in plugins/static/flows.js).
+    """
+    places = [
+        f"{flow.get('sftp_conn_id', 'sftp_default')}:{flow['sftp_path']}",
+        f"s3://{flow['s3_bucket']}/{flow.get('s3_prefix', '')}",
+    ]
+    from_to = " → ".join(places if flow["direction"] == "pull" else reversed(places)).replace("\n", " ")
+    return f"{flow['description'] or sentence_of(flow).replace('`', '')}\n({from_to})"
+
+
 def sentence_of(flow: Mapping[str, Any]) -> str:
     """Return what a flow does, in a sentence."""
     schedule = flow["schedule"]

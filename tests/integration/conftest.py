@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
+
+from tests.conftest import require
+from tests.support.chromium import Chromium
 
 #: file -> the tests of it that `make test` runs: one at least of each thing that the file is about
 KEPT = {
@@ -59,3 +64,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in tests:
             if item.originalname not in kept:
                 item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
+    require(Chromium.available(), Chromium.missing())
+    with Chromium(tmp_path_factory.mktemp("browser") / "profile", 1500, 1200) as started:
+        yield started

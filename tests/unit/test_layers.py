@@ -18,7 +18,7 @@ MODULES = sorted(path.relative_to(PACKAGE).with_suffix("").as_posix() for path i
 #: The floors, from the lowest one up, and the rooms on each. A room may import from lower floors, and from its own.
 #: A name that ends in a slash is all of a package.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("get_provider_info", "_lazy"),
+    ("get_provider_info", "_lazy", "plugins/"),
     ("engine/errors", "engine/tasks", "engine/model"),
     ("engine/options", "engine/clock", "engine/globs", "engine/strip"),
     ("engine/paths", "engine/whole", "engine/observer"),

@@ -22,6 +22,7 @@ from packaging.requirements import Requirement
 
 import airflow_provider_sftp_s3
 from airflow_provider_sftp_s3.get_provider_info import get_provider_info
+from airflow_provider_sftp_s3.plugins.plugin import SftpS3Plugin
 
 pytestmark = pytest.mark.unit
 
@@ -54,13 +55,14 @@ def metadata(wheel: Path) -> Message:
 
 
 def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
-    """All modules and `py.typed`; no tests, demo, Dags or matrix."""
+    """All modules, `py.typed` and the files of the page; no tests, demo, Dags or matrix."""
     with zipfile.ZipFile(wheel) as archive:
         names = [name for name in archive.namelist() if ".dist-info/" not in name]
     package = REPOSITORY / NAME
-    files = {path.relative_to(REPOSITORY).as_posix() for path in package.rglob("*") if path.suffix in (".py", ".typed")}
+    kinds = (".py", ".typed", ".html", ".js", ".css", ".svg")
+    files = {path.relative_to(REPOSITORY).as_posix() for path in package.rglob("*") if path.suffix in kinds}
     assert set(names) == files
-    assert f"{NAME}/py.typed" in names
+    assert {f"{NAME}/py.typed", f"{NAME}/plugins/static/index.html"} <= files
 
 
 def test_the_licence_is_in_both(wheel: Path, dist: Path) -> None:
@@ -112,6 +114,14 @@ def test_airflow_finds_the_provider(wheel: Path) -> None:
         assert f"provider_info = {NAME}.get_provider_info:get_provider_info" in archive.read(name).decode()
     loaded = [found.load() for found in entry_points(group="apache_airflow_provider") if NAME in found.value]
     assert loaded == [get_provider_info]
+
+
+def test_airflow_finds_the_plugin(wheel: Path) -> None:
+    """By its entry point: Airflow loads no plugin that only the provider info names, unless it loads all providers."""
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith("entry_points.txt")]
+        assert f"sftp_s3 = {NAME}.plugins.plugin:SftpS3Plugin" in archive.read(name).decode()
+    assert [found.load() for found in entry_points(group="airflow.plugins") if NAME in found.value] == [SftpS3Plugin]
 
 
 def test_the_provider_info_passes_airflows_schema() -> None:

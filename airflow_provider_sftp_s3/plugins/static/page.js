@@ -1,0 +1,225 @@
+/** The page: the table of all flows, or one of them, as the address after # says; asked anew each minute. */
+
+import { Refused } from "./api.js";
+import { detailsOf, keyOf } from "./details.js";
+import { moreOf, page } from "./flow.js";
+import { Flows, stateOf } from "./flows.js";
+import { count, moment, zone } from "./format.js";
+import { renew, table } from "./table.js";
+import { el, link, shown } from "./text.js";
+
+const EACH = 60_000;
+/** Rows whose details are asked for together. */
+const TOGETHER = 20;
+
+const content = document.getElementById("content");
+const status = document.getElementById("status");
+const notes = document.getElementById("notes");
+
+let flows = null;
+let filter = "";
+let loading = null;
+/** Details of flows by what they are of. */
+const known = new Map();
+/** What the page of a flow has asked for, by flow, and for which of all flows. */
+const more = new Map();
+
+function opened() {
+  const found = /^#\/flow\/(.+)$/u.exec(location.hash);
+  if (!found) return null;
+  try {
+    return decodeURIComponent(found[1]);
+  } catch {
+    return found[1];
+  }
+}
+
+/** Ask Airflow for everything again; who asks while that is going on gets the same. */
+function load() {
+  loading ??= reload().finally(() => {
+    loading = null;
+  });
+  return loading;
+}
+
+async function reload() {
+  const next = new Flows();
+  try {
+    await next.load();
+    flows = next;
+    for (const flow of next.byId.values()) flow.details = known.get(keyOf(flow));
+    draw();
+    await next.loadRest(draw);
+  } catch (error) {
+    tell(error);
+  }
+}
+
+function tell(error) {
+  const signedOut = error instanceof Refused && error.status === 401;
+  const says = signedOut ? ["You are signed out. ", link("../", "Sign in to Airflow"), ", then refresh."] : [`Airflow does not answer: `, shown(error.message)];
+  notes.replaceChildren(el("p", {}, ...says));
+  if (signedOut) {
+    flows = null;
+    known.clear();
+    more.clear();
+    content.replaceChildren();
+  }
+  status.textContent = signedOut ? "Signed out" : flows ? `As of ${moment(flows.at, Date.now())}: what follows is old` : "";
+}
+
+/** Draw what is known. The focus stays on the element with the same address. */
+function draw() {
+  if (!flows) return;
+  const now = Date.now();
+  drawNotes();
+  const broken = [...flows.byId.values()].filter((flow) => ["failed", "import error", "retrying"].includes(stateOf(flow))).length;
+  status.textContent = `${broken ? `${count(broken)} broken` : "Nothing is broken"} of ${count(flows.byId.size)} · as of ${moment(flows.at, now)} · times in ${zone}`;
+  document.title = `${broken ? `(${broken}) ` : ""}SFTP and S3 flows`;
+  const held = document.activeElement?.closest("#content a, #content input");
+  const at = held && (held.id || held.getAttribute("href"));
+  const id = opened();
+  if (id === null) drawTable(now);
+  else drawFlow(id, now);
+  if (at) [...content.querySelectorAll("a, input")].find((each) => (each.id || each.getAttribute("href")) === at)?.focus();
+}
+
+function drawNotes() {
+  const said = [...flows.notes].map(([what, why]) => el("p", {}, `Airflow does not tell of ${what}: `, shown(why)));
+  const errors = flows.errors.map((error) => {
+    const summary = el("summary", {}, "Import error in ", shown(error.filename));
+    return el("details", {}, summary, el("pre", { tabindex: "0" }, shown(error.stack_trace, { lines: true })));
+  });
+  const made = el("div", {}, ...said, ...errors);
+  if (made.textContent !== notes.textContent) notes.replaceChildren(made); // else what was opened stays open
+}
+
+function drawTable(now) {
+  if (!content.querySelector("#list")) {
+    const label = el("label", { for: "filter" }, "Filter ");
+    content.replaceChildren(el("p", {}, label, filterBox()), el("div", { id: "list" }));
+  }
+  const all = flows.sorted().filter(matches);
+  const none = el("p", {}, "There is no flow here that you may see: flows are Dags with the tag sftp-s3.");
+  const box = { class: "wide", tabindex: "0", role: "region", "aria-label": "Flows" };
+  const made = flows.byId.size ? el("div", box, table(flows, all, now, wanted)) : none;
+  content.querySelector("#list").replaceChildren(made);
+}
+
+function filterBox() {
+  const box = el("input", { id: "filter", type: "search", autocomplete: "off", title: "Press / to come here" });
+  box.value = filter;
+  box.addEventListener("input", () => {
+    filter = box.value;
+    drawTable(Date.now());
+  });
+  return box;
+}
+
+function matches(flow) {
+  const text = [flow.id, flow.says, flow.places?.from, flow.places?.to, stateOf(flow), flow.dag?.is_paused ? "paused" : ""].join("\n").toLowerCase();
+  return filter.toLowerCase().split(/\s+/).every((word) => text.includes(word));
+}
+
+function drawFlow(id, now) {
+  const flow = flows.byId.get(id);
+  if (!flow) {
+    const none = el("p", {}, "There is no flow ", shown(id), " that you may see.");
+    content.replaceChildren(el("p", {}, link("#/", "← All flows")), none);
+    return;
+  }
+  content.replaceChildren(page(flow, more.get(id)?.answer, now));
+  if (flow.dag && flow.ended !== undefined && more.get(id)?.of !== flows) askMore(flow).catch(tell);
+}
+
+/** Ask for what the page of a flow needs; what was known before stays there meanwhile. */
+async function askMore(flow) {
+  const of = flows;
+  more.set(flow.id, { of, answer: more.get(flow.id)?.answer });
+  await wanted([flow]);
+  more.set(flow.id, { of, answer: await moreOf(flow, Date.now()) });
+  if (flows === of && opened() === flow.id) draw();
+}
+
+/** Ask for the details of flows that are looked at, if nobody has. */
+async function wanted(seen) {
+  const fresh = seen.filter((flow) => flow.dag && flow.ended !== undefined && !flow.details && !flow.asking);
+  for (let start = 0; start < fresh.length; start += TOGETHER) {
+    const bunch = fresh.slice(start, start + TOGETHER);
+    const asking = details(bunch);
+    for (const flow of bunch) flow.asking = asking;
+  }
+  await Promise.all(seen.map((flow) => flow.asking));
+}
+
+async function details(bunch) {
+  const of = flows;
+  try {
+    const found = await detailsOf(bunch);
+    bunch.forEach((flow, index) => {
+      flow.details = found[index];
+      known.set(keyOf(flow), found[index]);
+      if (flows === of && opened() === null) renew(flow, flows, Date.now());
+    });
+  } catch (error) {
+    tell(error);
+  } finally {
+    for (const flow of bunch) flow.asking = null;
+  }
+}
+
+/** Take over the theme that was chosen in Airflow; else the system's is taken, by the style sheet. */
+function theme() {
+  let chosen = null;
+  try {
+    chosen = localStorage.getItem("theme");
+  } catch {
+    // no storage, no choice
+  }
+  if (["dark", "light"].includes(chosen)) document.documentElement.dataset.theme = chosen;
+  else delete document.documentElement.dataset.theme;
+}
+
+function key(event) {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  const typing = event.target.closest("input");
+  if (event.key === "/" && !typing) {
+    event.preventDefault();
+    if (opened() !== null) location.hash = "#/";
+    setTimeout(() => document.getElementById("filter")?.focus());
+  } else if (event.key === "Escape" && opened() !== null) {
+    location.hash = "#/";
+  }
+}
+
+let before = null;
+
+/** Go to what the address says: into a flow with the focus on its name, and back to the row one came from. */
+function go() {
+  draw();
+  const id = opened();
+  if (id !== null) document.getElementById("flow")?.focus();
+  else if (before !== null) [...content.querySelectorAll("tbody")].find((each) => each.dataset.flow === before)?.querySelector("a")?.focus();
+  before = id;
+}
+
+theme();
+window.addEventListener("storage", theme);
+window.addEventListener("hashchange", go);
+window.addEventListener("keydown", key);
+document.getElementById("refresh").addEventListener("click", () => {
+  known.clear();
+  load();
+});
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault(); // the address after # is that of a flow
+  content.focus();
+});
+document.addEventListener("visibilitychange", () => {
+  if (!document.hidden && flows && Date.now() - flows.at > EACH) load();
+});
+setInterval(() => {
+  if (!document.hidden) load();
+}, EACH);
+before = opened();
+load();
