@@ -150,23 +150,12 @@ def test_the_flows_of_docs_become_dags(tmp_path: Path, monkeypatch: pytest.Monke
             flows = load_flows(tmp_path / "flows.yaml")
         assert flows.errors == []
         dags |= flows.dags
-    assert list(dags) == ["abacus_in", "borealis_in", "cumulus_in", "orders_out", "orders_out_daily"]
+    flows_of_it = ["abacus_in", "borealis_in", "cumulus_in", "orders_out", "orders_out_daily"]
+    assert list(dags) == ["partner_pull", "partner_push", *flows_of_it]
     pull = dags["borealis_in"].get_task("pull")
     assert (pull.sftp_conn_id, pull.pool, pull.owner) == ("borealis", "borealis", "data-platform")
     assert len(pull.on_failure_callback) == 1
     assert len(dags["orders_out"].get_task("push").on_retry_callback) == 1
-
-
-def test_docs_name_every_field_of_a_flow() -> None:
-    """Each in README or docs/flows.md, and no more fields than there are."""
-    from airflow_provider_sftp_s3.flows.fields import ALL_FIELDS, TASK_FIELDS
-
-    named = set(re.findall(r"`(\w+)`", README + (DOCS / "flows.md").read_text()))
-    in_code = {"name", "direction", "trigger", "queue_url", "schedule"}
-    assert set(ALL_FIELDS) - in_code <= named
-    table = (DOCS / "flows.md").read_text().split("## Airflow's own fields")[1].split("\n\n")[1]
-    shown = {field for line in table.splitlines()[2:] for field in re.findall(r"`(\w+)`", line.split("|")[1])}
-    assert set(TASK_FIELDS) <= shown <= set(ALL_FIELDS)
 
 
 def test_the_tables_name_every_argument_and_option() -> None:

@@ -1,4 +1,4 @@
-"""What docs/mwaa.md tells users to paste, and the servers of docs/servers.md."""
+"""What docs/mwaa.md tells users to paste, and what of the site is made by commands."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_sftp_s3.flows.fields import ALL_FIELDS
+from docs import diagrams, fields
 from tests.servers import tried
 from tests.support.airflow_env import airflow_connections
 
 pytestmark = pytest.mark.unit
 
-BLOCKS = re.findall(r"^```json\n(.*?)^```", (Path(__file__).parents[2] / "docs/mwaa.md").read_text(), re.M | re.S)
+DOCS = Path(__file__).parents[2] / "docs"
+BLOCKS = re.findall(r"^```json\n(.*?)^```", (DOCS / "mwaa.md").read_text(), re.M | re.S)
 DOCUMENTS: list[dict[str, Any]] = [json.loads(block) for block in BLOCKS]
 STATEMENTS = {
     statement["Sid"]: statement
@@ -55,6 +58,34 @@ def test_the_secret_is_a_connection_that_we_read() -> None:
     assert server.host_key == secret["extra"]["host_key"]
 
 
+def test_the_diagrams_are_those_that_the_command_draws() -> None:
+    """`python -m docs.diagrams` draws them, and draws no others; each is shown on a page."""
+    assert {path.name: path.read_text() for path in diagrams.PLACE.iterdir()} == diagrams.drawings()
+    pages = "".join(path.read_text() for path in DOCS.glob("*.md"))
+    assert set(re.findall(r"\(diagrams/([\w.-]+)\)", pages)) == set(diagrams.drawings())
+
+
+def test_the_states_are_those_of_the_retry_table() -> None:
+    assert f"\n{diagrams.states_table()}\n" in (DOCS / "marks.md").read_text()
+
+
+def test_each_field_of_a_flow_is_described() -> None:
+    """Once, with what it means: write it into the operator's docstring, or into that of flows/fields.py."""
+    described = [name for group in fields.groups().values() for name in group]
+    assert sorted(described) == sorted(ALL_FIELDS)
+    assert [name for name in ALL_FIELDS if not fields.meaning(name)] == []
+    assert fields.OF_FLOWS.keys() <= ALL_FIELDS.keys()
+    page = (DOCS / "fields.md").read_text()
+    assert re.findall(r"flow-fields:: (\w+)", page) == ["both", "pull", "push", "dag"]
+
+
+def test_a_default_is_shown_as_one_writes_it() -> None:
+    assert fields.default("min_age") == "30s"
+    assert fields.default("after_transfer") == "move (of a pull), keep (of a push)"
+    assert fields.default("parallelism") == "1"
+    assert fields.default("sftp_path") == fields.default("s3_prefix") == ""
+
+
 def test_the_servers_tried_are_those_of_the_contract() -> None:
     """With what each needs and cannot do."""
-    assert f"\n{tried.table()}\n" in (Path(__file__).parents[2] / "docs/servers.md").read_text()
+    assert f"\n{tried.table()}\n" in (DOCS / "servers.md").read_text()
