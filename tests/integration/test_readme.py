@@ -12,8 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import botocore.session
 import pytest
 import yaml
+from botocore import xform_name
 from packaging.requirements import Requirement
 
 from airflow_provider_sftp_s3.__main__ import main
@@ -190,12 +192,12 @@ def check_make(words: list[str]) -> None:
 
 def check_pip(words: list[str]) -> None:
     command, *rest = words
-    assert command == "install"
+    assert command in ("install", "download")
     what = Requirement(rest[0])
     project = (REPOSITORY / "pyproject.toml").read_text()
     assert f'name = "{what.name}"' in project
     assert all(re.search(rf"^{extra} = \[", project, re.MULTILINE) for extra in what.extras)
-    assert rest[1:] in ([], ["--constraint", "constraints.txt"])
+    assert {word for word in rest if word.startswith("--")} <= {"--constraint", "--only-binary", "--dest"}
 
 
 def check_airflow(words: list[str]) -> None:
@@ -221,6 +223,19 @@ def check_python(words: list[str]) -> None:
         assert ended.value.code == 0
 
 
+def check_aws(words: list[str]) -> None:
+    """Have botocore's model look at it: the operation is there, and takes what it is given."""
+    service, operation, *given = words
+    session = botocore.session.get_session()
+    model = session.get_service_model(service)
+    (name,) = [each for each in model.operation_names if xform_name(each, "-") == operation]
+    shape = model.operation_model(name).input_shape
+    options = {word.removeprefix("--"): value for word, value in zip(given[::2], given[1::2], strict=True)}
+    assert set(options) <= {xform_name(member, "-") for member in shape.members}
+    assert {xform_name(member, "-") for member in shape.required_members} <= set(options)
+    json.loads(options["body"])
+
+
 def check_docker(words: list[str]) -> None:
     services = yaml.safe_load((REPOSITORY / "docker-compose.yaml").read_text())["services"]
     command, *rest = [word for word in words if not word.startswith("--")][1:]
@@ -242,7 +257,9 @@ CHECKS: dict[str, Callable[[list[str]], None]] = {
     "pip": check_pip,
     "airflow": check_airflow,
     "python": check_python,
+    "aws": check_aws,
     "docker": check_docker,
+    "zip": lambda words: None,
     "mkdir": check_files,
     "cp": check_files,
     "cat": check_files,

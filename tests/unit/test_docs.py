@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from airflow_provider_sftp_s3.flows.fields import ALL_FIELDS
+from airflow_provider_sftp_s3.operators.s3_events import Landed, landed
 from docs import diagrams, fields
+from matrix.rows import mwaa_table
 from tests.servers import tried
 from tests.support.airflow_env import airflow_connections
 
@@ -33,17 +35,34 @@ ACTIONS = {
 
 def test_every_policy_has_what_a_policy_needs() -> None:
     policies = [document for document in DOCUMENTS if "Statement" in document]
-    assert len(policies) == 12
+    assert len(policies) == 17
     assert {policy["Version"] for policy in policies} == {"2012-10-17"}
     for sid, statement in STATEMENTS.items():
         assert statement["Effect"] == "Allow"
-        assert statement["Resource"].startswith("arn:aws:"), sid
+        # Only in a key's policy is it the key itself.
+        assert statement["Resource"].startswith("arn:aws:") or (sid, statement["Resource"]) == ("KeyForTheSender", "*")
         assert "*" not in str(statement["Action"]), sid
         # What is done to a bucket is allowed on the bucket, what is done to objects on objects.
         about_the_bucket = ACTIONS[sid] <= {"s3:ListBucket", "s3:ListBucketMultipartUploads"}
         assert about_the_bucket == (sid.endswith("Bucket") and "Pull" + sid != "PullFromTheBucket"), sid
         if sid.endswith("Objects"):
             assert statement["Resource"].endswith("/*"), sid
+
+
+def test_the_rule_of_eventbridge_lets_through_what_we_read() -> None:
+    """And what S3 sends has the fields that the rule looks at."""
+    (pattern,) = [document for document in DOCUMENTS if "detail-type" in document]
+    event = {
+        "source": pattern["source"][0],
+        "detail-type": pattern["detail-type"][0],
+        "detail": {"bucket": {"name": pattern["detail"]["bucket"]["name"][0]}, "object": {"key": "partner/a.csv"}},
+    }
+    assert event["detail"]["object"]["key"].startswith(pattern["detail"]["object"]["key"][0]["prefix"])
+    assert list(landed(json.dumps(event))) == [Landed("example-outbound", "partner/a.csv")]
+
+
+def test_the_versions_tried_are_those_of_the_matrix() -> None:
+    assert f"\n{mwaa_table()}\n" in (DOCS / "mwaa.md").read_text()
 
 
 def test_the_secret_is_a_connection_that_we_read() -> None:
