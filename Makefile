@@ -69,7 +69,7 @@ package: $(STAMP)  ## wheel and sdist in dist/, the wheel built from the sdist
 
 docs: $(STAMP)  ## the site, in docs/_build/html; a warning or a link that leads nowhere is an error
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --group docs
-	$(BIN)/python -m sphinx --quiet --nitpicky --fail-on-warning --keep-going docs docs/_build/html
+	$(BIN)/python -m sphinx --quiet --fresh-env --write-all --nitpicky --fail-on-warning --keep-going docs docs/_build/html
 
 clean:
 	rm -rf $(VENV) .demo .matrix .servers build dist docs/_build
