@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import asyncssh
 import botocore.session
 import pytest
 import yaml
@@ -345,13 +346,20 @@ async def test_each_connection_logs_in(sftp_server: AsyncsshServer, s3: S3Server
     assert list(added) == ["partner_password", "partner_key", "s3_by_key", "s3_by_role"]
     by_key = added["partner_key"]
     by_key["conn_type"], by_key["port"] = by_key.pop("type"), int(by_key["port"])
-    extras = [json.loads(text) for text in blocks(DOCS / "connections.md", "json")]
-    assert [set(extra) for extra in extras] == [{"private_key", "private_key_passphrase", "host_key"}, {"host_key"}]
-    assert set(by_key["extra"]) < set(extras[0])
-    with airflow_connections(**{name: fields for name, fields in added.items() if name.startswith("partner")}):
-        for name in ("partner_password", "partner_key"):
+    with_a_key, with_a_host_key = (json.loads(text) for text in blocks(DOCS / "connections.md", "json"))
+    key = asyncssh.import_private_key(sftp_server.client_key_text)
+    locked = key.export_private_key(passphrase=with_a_key["private_key_passphrase"]).decode()
+    assert with_a_key["private_key"].splitlines()[0] == locked.splitlines()[0]
+    for extra in (with_a_key, with_a_host_key):
+        assert extra["host_key"].startswith("ssh-ed25519 AAAA")
+        extra["host_key"] = sftp_server.host_key
+    added["partner_key_in_the_ui"] = {**by_key, "extra": with_a_key | {"private_key": locked}}
+    added["partner_host_key"] = {**added["partner_password"], "extra": with_a_host_key}
+    partners = {name: fields for name, fields in added.items() if name.startswith("partner")}
+    with airflow_connections(**partners):
+        for name in partners:
             server, options = SftpSessionHook(name).read(TransferOptions())
-            assert (server.password is None) == (name == "partner_key")
+            assert (server.password is None) == ("partner_key" in name)
             async with SftpSession(server, options) as session:
                 assert await session.exists(b"/")
 
