@@ -40,6 +40,8 @@ class Airflow:
         self.home = state / "airflow"
         self.log = state / "airflow.log"
         self.url = f"http://{HOST}:{ports.airflow}"
+        #: The ports on which its parts serve logs: on all addresses, for which Airflow has no setting.
+        self.log_servers = ports.logs
         self._environment = os.environ | {
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
             "AIRFLOW_HOME": str(self.home),

@@ -1,4 +1,43 @@
-"""The fields of a flow: all the words of flows.yaml."""
+"""
+The fields of a flow: all the words of flows.yaml.
+
+Those that are arguments of the operators are explained there; here are the flow's own, for docs/fields.md:
+
+:param name: what the Dag is called. A flow that is renamed is another Dag.
+:param direction: which way the files go.
+:param schedule: when a run begins. ``@continuous``: a push waits for its first object, and the next run begins when one
+    has ended. Nothing: only by hand.
+:param start_date: the first day that a run is about; with `catchup`, all of them since.
+:param end_date: the last one.
+:param timezone: of the cron expression, and of dates that name no zone.
+:param catchup: whether the runs since `start_date` that were not made are made when the Dag is unpaused.
+:param retries: how many tries follow the first one.
+:param retry_delay: the time before the first of them; it doubles each time.
+:param max_retry_delay: how far it may grow: where nothing is said, to an hour, or `retry_delay` where that is more.
+:param tags: of the Dag, besides ``sftp-s3``.
+:param description: of the Dag.
+:param dagrun_timeout: how long a run may take as a whole. That of a push that waits for objects is more than
+    `wait_timeout`.
+:param access_control: which roles may do what with the Dag. A role that does not exist is an error of Airflow's, for
+    all flows of the file.
+:param owner: of each task.
+:param pool: of each task. One that does not exist leaves tasks waiting for ever: make it first.
+:param pool_slots: how many slots of it a task takes.
+:param queue: of each task: which workers take it.
+:param priority_weight: of each task.
+:param execution_timeout: how long a try of a task may take.
+:param executor: of each task, where Airflow has several.
+:param notify: who is told of each task that has failed, has succeeded, or is tried again.
+:param parallelism: how many tasks transfer at a time, each with a connection of its own. More than one share the tree
+    of a pull among them, and each lists all of it; of a push, so many batches go at a time.
+:param batch_files: how many objects a task of a push takes, at most.
+:param trigger: ``sqs``: a run begins when S3's events come, and on the schedule besides. Airflow 3.0 and later.
+:param queue_url: where they come.
+:param poke_interval: how long a push that waits lets pass between two looks: into the prefix or, with `trigger`, into
+    the queue.
+:param wait_timeout: for how long a run waits for its first object before it ends as skipped: where nothing is said, an
+    hour, or a day with ``@continuous``.
+"""
 
 from __future__ import annotations
 

@@ -57,6 +57,11 @@ class S3ToSftpOperator(TransferOperator):
         marks, and need an S3 store that heeds If-Match of a DELETE, and of a copy; where it does not, or S3 does not
         allow it, the task fails before it delivers anything.
     :param sent_prefix: directory in the bucket for ``move``, neither inside `s3_prefix` nor around it. (templated)
+    :param temp_name: what a file is called until it is whole: a name, or a path, with ``{id}`` in it, which stands for
+        16 hex digits, and perhaps ``{name}``, the file's own; ``tmp/{id}`` is in a directory beneath `sftp_path`, made
+        if it is missing. None: straight to its own name, so that a reader may see half of it.
+    :param verify: ``size``: a file counts as delivered when the server says that it has the right size. ``none``: when
+        the server has said OK to everything, for those where nothing can be looked at.
     :param destination: the name under which marks know the partner. An object that others have is pushed all the same.
         None: `sftp_conn_id`. Give the same to all operators whose connections lead to one partner. (templated)
     :param sftp_conn_id: Airflow connection of type `sftp`. (templated)

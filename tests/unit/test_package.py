@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+import os
 import re
 import subprocess
 import sys
@@ -35,9 +36,21 @@ NAME = "airflow_provider_sftp_s3"
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with the wheel and the sdist, as built from this checkout."""
     directory = tmp_path_factory.mktemp("dist")
-    command = [sys.executable, "-m", "hatchling", "build", "--directory", str(directory)]
-    subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True)
+    build(REPOSITORY, directory)
     return directory
+
+
+def build(source: Path, directory: Path, **environment: str) -> None:
+    """Build wheel and sdist, with nothing of a release in the environment but what is given."""
+    command = [sys.executable, "-m", "hatchling", "build", "--directory", str(directory)]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PROJECT_")}
+    subprocess.run(command, cwd=source, env=kept | environment, check=True, capture_output=True)
+
+
+def metadata_of(wheel: Path) -> Message:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+        return Parser().parsestr(archive.read(name).decode())
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +62,7 @@ def wheel(dist: Path) -> Path:
 @pytest.fixture(scope="module")
 def metadata(wheel: Path) -> Message:
     """The wheel's METADATA."""
-    with zipfile.ZipFile(wheel) as archive:
-        (name,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
-        return Parser().parsestr(archive.read(name).decode())
+    return metadata_of(wheel)
 
 
 def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
@@ -89,6 +100,29 @@ def test_the_metadata_say_what_is_true(metadata: Message) -> None:
     assert metadata["Requires-Python"] == ">=3.11"
     assert metadata["Description-Content-Type"] == "text/markdown"
     assert metadata.get_payload() == README
+
+
+def test_a_release_knows_where_the_project_is_at_home(tmp_path: Path, dist: Path, metadata: Message) -> None:
+    """Its links and the README's lead there, of a wheel that is built from the sdist, too; else there are none."""
+    assert metadata.get_all("Project-URL") is None
+    (sdist,) = dist.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (source,) = tmp_path.iterdir()
+    build(source, tmp_path / "dist", PROJECT_URL="https://code.example/x", PROJECT_DOCS_URL="https://docs.example/")
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    released = metadata_of(wheel)
+    links = dict(link.split(", ") for link in released.get_all("Project-URL", []))
+    version = f"v{airflow_provider_sftp_s3.__version__}"
+    assert links == {
+        "Documentation": "https://docs.example",
+        "Repository": "https://code.example/x",
+        "Issues": "https://code.example/x/issues",
+        "Changelog": f"https://code.example/x/blob/{version}/CHANGELOG.md",
+    }
+    targets = re.findall(r"\]\(([^)]+)\)", str(released.get_payload()))
+    assert len(targets) == len(re.findall(r"\]\(([^)]+)\)", README)) > 20
+    assert all(target.startswith(f"https://code.example/x/blob/{version}/") for target in targets)
 
 
 def test_requirements_have_floors_and_no_ceilings(metadata: Message) -> None:
@@ -145,13 +179,6 @@ def test_the_provider_info_says_only_what_is_true() -> None:
     for hook in info["hooks"]:
         assert hook["integration-name"] in known
         assert all(_classes(module, "Hook") for module in hook["python-modules"])
-
-
-@pytest.mark.parametrize("anchor", sorted(set(re.findall(r"\]\(#([^)]+)\)", README))))
-def test_links_within_the_readme_lead_to_a_heading(anchor: str) -> None:
-    """As the package index and GitHub make anchors of headings."""
-    headings = re.findall(r"^#+ (.+)$", README, re.MULTILINE)
-    assert anchor in {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def _classes(module: str, suffix: str) -> list[Any]:
