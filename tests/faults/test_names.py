@@ -363,7 +363,7 @@ class TestGivenKeys:
     ) -> None:
         """S3Refused, whether S3 has them or not; what S3 cannot have is not transferred; the good ones go."""
         put_objects(s3, bucket, {"good": b"good", "sub/good": b"also"})
-        refused = [key for key, outcome in pushed_to(pushed.server).items() if outcome == REFUSED]
+        refused = [key for key, outcome in PUSHED.items() if outcome == REFUSED]
         keys = ["good", *refused, "lone \ud800 surrogate", "", "k" * 1025, "/".join(["k" * 200] * 6), "sub/good"]
         ran = await run_push(any_sftp_server, s3, bucket, s3_keys=keys)
         assert read_tree(any_sftp_server.root) == {"good": b"good", "sub/good": b"also"}
@@ -396,7 +396,7 @@ class TestExclude:
 
     async def test_exclude_silences_refused_keys(self, any_sftp_server: SftpServer, s3: S3Server, bucket: str) -> None:
         """A refused key that is excluded is a skip: the run succeeds."""
-        refused = [key for key, outcome in pushed_to(pushed.server).items() if outcome == REFUSED]
+        refused = [key for key, outcome in PUSHED.items() if outcome == REFUSED]
         put_objects(s3, bucket, {"good": b"good"})
         exclude = sorted({glob.escape(key.rpartition("/")[2]) for key in refused} | {"sub/*/z"})
         ran = await run_push(any_sftp_server, s3, bucket, s3_keys=["good", *refused], exclude=exclude)
