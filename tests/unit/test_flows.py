@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -909,22 +908,3 @@ def test_a_file_of_no_use_is_one_import_error(loaded: dict[str, Any]) -> None:
     ((file, error),) = loaded["missing"]["errors"].items()
     assert Path(file).name == "sftp_s3_flows.py"
     assert "flows.yaml cannot be read: No such file or directory. Allowed: a list of flows" in error
-
-
-def test_the_documentation_has_every_setting_of_the_flow() -> None:
-    """As flows.yaml may have it, and in a block of code: no text of it is markup. Of notifiers the names only."""
-    email = "airflow.providers.smtp.notifications.smtp.SmtpNotifier"
-    notifier = {email: {"to": "someone@example.com", "from_email": "a@example.com", "subject": "s", "html_content": ""}}
-    own = {"retry_delay": "90s", "exclude": ["*.tmp", "`</code>`\n# a"], "start_date": "2026-01-01", "max_files": "7"}
-    flow = {"name": "in", "direction": "pull", "sftp_path": "/out", "s3_bucket": "a-bucket"} | own
-    doc = flow_dag(flow | {"notify": {"on_failure": [notifier]}}).doc_md
-    lines = doc.partition("default:\n\n")[2].splitlines()
-    assert all(line.startswith("    ") for line in lines)
-    settings = yaml.safe_load("\n".join(lines))
-    assert settings["retry_delay"] == "90s"
-    assert settings["exclude"] == own["exclude"]
-    assert (settings["max_files"], settings["tags"]) == (7, ["sftp-s3"])
-    assert settings["start_date"].startswith("2026-01-01T00:00:00")
-    assert settings["notify"] == {"on_failure": ["SmtpNotifier"]}
-    assert "someone@example.com" not in doc
-    assert set(flow) <= set(settings)
