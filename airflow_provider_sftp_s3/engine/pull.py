@@ -21,18 +21,19 @@ A crash after any step leaves a state from which the next run repairs everything
 from __future__ import annotations
 
 import contextlib
+import posixpath
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 
 from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.done import DoneDirectories
-from airflow_provider_sftp_s3.engine.errors import FileError, NotFound, ServerRefused, TargetTaken
+from airflow_provider_sftp_s3.engine.errors import FileError, NameRefused, NotFound, ServerRefused, TargetTaken
 from airflow_provider_sftp_s3.engine.fetch import Fetcher, PulledFile, Uploaded
 from airflow_provider_sftp_s3.engine.globs import Globs
 from airflow_provider_sftp_s3.engine.kept import KeptFiles
 from airflow_provider_sftp_s3.engine.keys import Claim, Keys
 from airflow_provider_sftp_s3.engine.limits import Caps
-from airflow_provider_sftp_s3.engine.listing import Tree
+from airflow_provider_sftp_s3.engine.listing import Missing, Tree
 from airflow_provider_sftp_s3.engine.model import Outcome, Report, SourceFile, Stat
 from airflow_provider_sftp_s3.engine.observer import Notices, Observer
 from airflow_provider_sftp_s3.engine.options import TransferOptions
@@ -92,7 +93,7 @@ class Pull(Transfer[PulledFile]):
         if settings.on_conflict != "replace":
             abort = self._left_uploads.abort if self._left_uploads else None
             self._only_new = OnlyNew(bucket, self.prefix, notices, abort)
-        naming = Naming(bucket.name, settings.destination)
+        naming = self._naming = Naming(bucket.name, settings.destination)
         self._fetcher = Fetcher(
             session,
             bucket,
@@ -109,6 +110,8 @@ class Pull(Transfer[PulledFile]):
         self._kept = KeptFiles(bucket, self.prefix, self._keys)
 
     async def _is_there(self) -> bool:
+        if self.settings.sftp_paths is not None:
+            return await super()._is_there()
         return await self.tree.look() or await super()._is_there()
 
     async def _work(self) -> None:
@@ -130,7 +133,8 @@ class Pull(Transfer[PulledFile]):
             await self._done.remove_empty()
 
     async def _files(self) -> AsyncGenerator[PulledFile | Outcome]:
-        async with contextlib.aclosing(self.tree.walk()) as walk, contextlib.aclosing(self._kept.ahead(walk)) as found:
+        files = self.tree.walk() if self.settings.sftp_paths is None else self._given(self.settings.sftp_paths)
+        async with contextlib.aclosing(files) as walk, contextlib.aclosing(self._kept.ahead(walk)) as found:
             async for item in found:
                 if isinstance(item, Outcome):
                     yield item
@@ -140,6 +144,29 @@ class Pull(Transfer[PulledFile]):
                     yield Outcome(label, "skipped", reason="unchanged")
                 else:
                     yield PulledFile(item, label)
+
+    async def _given(self, given: Iterable[str]) -> AsyncGenerator[SourceFile | Outcome]:
+        """Yield what is at these paths."""
+        wanted: dict[bytes, None] = {}
+        for path in given:
+            try:
+                wanted[paths.relative_to(self.root, path)] = None
+            except NameRefused as refused:
+                yield Outcome(self.tree.label(path.encode("utf-8", "surrogateescape")), "failed", reason=str(refused))
+        async with contextlib.aclosing(self.tree.find(list(wanted))) as found:
+            async for each in found:
+                yield await self._missing(each.relative) if isinstance(each, Missing) else each
+
+    async def _missing(self, relative: bytes) -> Outcome:
+        """Return what to say of a file that was asked for and is not there."""
+        label = self.tree.label(posixpath.join(self.root, relative))
+        try:
+            if key := await self._keys.recovered(relative, self._naming):
+                return Outcome(label, "skipped", self.bucket.uri_of(key), "recovered")
+            why = "is not there, and no earlier try of this run has pulled it"
+        except FileError as failed:
+            why = f"is not there; whether an earlier try of this run has pulled it cannot be seen: {failed}"
+        return Outcome(label, "failed", reason=why)
 
     async def _reason_outside(self, file: SourceFile) -> str | None:
         """

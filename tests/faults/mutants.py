@@ -1624,7 +1624,7 @@ MUTANTS = (
         "engine/fetch.py",
         "            if condition is not None and not condition:\n",
         "            if False:\n",
-        _only(CONFLICT, "TestPull and comes_while and not"),
+        _only(CONFLICT, "TestPull and comes_while and rename"),
     ),
     Mutant(
         "taken names: the condition goes along with the end of an upload in parts",
@@ -1701,7 +1701,7 @@ MUTANTS = (
         "done files: nor is another older one",
         "engine/done.py",
         "        for number in range(MAX_ASIDE):\n",
-        "        for number in (1,):\n",
+        "        for number in (0,):\n",
         _only(DONE_CONFLICT, "replaced_or_renamed and Asyncssh"),
     ),
     Mutant(
