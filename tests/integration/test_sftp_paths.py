@@ -104,11 +104,9 @@ async def test_what_an_earlier_try_has_pulled_is_recovered(fast: Engine) -> None
     await fast.pull(sftp_paths=["a"])
     report = await fast.pull(sftp_paths=["a", "b"], retried_since=began)
     assert (report.transferred, report.skipped) == (1, {"recovered": 1})
-    for settings in (
-        {},
-        {"retried_since": began + timedelta(hours=1)},
-        {"retried_since": began, "destination": "other"},
-    ):
+    others: list[dict[str, Any]] = [{}, {"retried_since": began + timedelta(hours=1)}]
+    others.append({"retried_since": began, "destination": "other"})
+    for settings in others:
         report = await report_of(fast.pull(sftp_paths=["a"], **settings))
         assert (report.failed, report.left) == (1, 1)
     report = await report_of(fast.pull(sftp_paths=["a"], retried_since=began, rename_to="{mtime}"))
