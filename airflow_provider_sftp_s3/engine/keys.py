@@ -13,10 +13,11 @@ from typing import NamedTuple
 
 from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError, NameRefused, TargetTaken
-from airflow_provider_sftp_s3.engine.model import SourceFile, Stat
+from airflow_provider_sftp_s3.engine.model import UNKNOWN, SourceFile, Stat
 from airflow_provider_sftp_s3.engine.naming import Namesakes
 from airflow_provider_sftp_s3.engine.rename import Renaming, beside
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket, Version
+from airflow_provider_sftp_s3.engine.s3.marks import Naming
 from airflow_provider_sftp_s3.engine.s3.requests import S3Refused
 from airflow_provider_sftp_s3.engine.settings import PullSettings
 
@@ -128,6 +129,22 @@ class Keys:
         self.take(key, file)
         own = version if version is not None and version.is_of(stat) else None
         return Claim(key, stat, own, self._on_conflict != "replace" and version is None)
+
+    async def recovered(self, relative: bytes, naming: Naming) -> tuple[str, Version] | None:
+        """
+        Return the key to which an earlier try of this run has pulled a file that is gone, and what S3 has there.
+
+        :param naming: of the destination that the file has come from.
+        :return: None where no try has.
+        :raises NameRefused: nobody knows its key.
+        """
+        if self._since is None:
+            return None
+        key = self.of(relative, UNKNOWN)
+        version = await self._look(key)
+        if version is None or version.modified < self._since or naming.reason_by_metadata(key, version) is None:
+            return None
+        return key, version
 
     def take(self, key: str, file: SourceFile) -> None:
         """Take a key for a file. :raises NameRefused: another file of this run has it."""

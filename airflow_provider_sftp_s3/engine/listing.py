@@ -7,7 +7,7 @@ import contextlib
 import posixpath
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from airflow_provider_sftp_s3.engine import paths
@@ -21,6 +21,8 @@ from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
 
 #: Directories listed at once: enough that a far-away server does not leave the transfers waiting for names.
 LISTERS = 16
+#: Files that are asked for by their paths at once.
+FOUND_AT_ONCE = 64
 #: Links to directories that are followed in one path, one in the other: what else leads round in circles ends there.
 MAX_LINKS = 8
 #: Seconds between two looks at a file whose age is not known, at most. The whole run waits for them.
@@ -62,6 +64,12 @@ class Link(NamedTuple):
     entry: Entry
     directory: Directory
     done: DoneState
+
+
+class Missing(NamedTuple):
+    """A file that was asked for and is not there."""
+
+    relative: bytes
 
 
 class Unsure(NamedTuple):
@@ -156,6 +164,74 @@ class Tree:
         finally:
             for task in listing:
                 task.cancel()
+        async for file in self._stood_still():
+            yield file
+
+    async def find(self, wanted: Sequence[bytes]) -> AsyncGenerator[SourceFile | Outcome | Missing]:
+        """
+        Yield those files to take that are at these paths, relative to the root, as :meth:`walk` would.
+
+        No directory of the tree is listed.
+        """
+        for start in range(0, len(wanted), FOUND_AT_ONCE):
+            looks = [self._find(relative) for relative in wanted[start : start + FOUND_AT_ONCE]]
+            for found in await asyncio.gather(*looks):
+                todo: list[Directory | SourceFile | Outcome | Missing | Place | Link | Unsure] = [found]
+                while todo:
+                    item = todo.pop()
+                    if isinstance(item, (Link, Unsure)):
+                        todo.append(await self._look_into(item))
+                    elif isinstance(item, Directory):
+                        todo.extend(self._sift(item))
+                    elif isinstance(item, Place):
+                        yield Outcome(self.label(item.path), "failed", reason="is a directory: sftp_paths are files")
+                    else:
+                        yield item
+        async for file in self._stood_still():
+            yield file
+
+    async def _find(self, relative: bytes) -> Directory | Outcome | Missing:
+        """Look at one file, and at the done directory beside it."""
+        path, (parent, name) = posixpath.join(self.root, relative), posixpath.split(relative)
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                beside = Directory(posixpath.join(self.root, parent).rstrip(b"/") or b"/", parent, [])
+                done, left = await self._beside(beside.path, name)
+                try:
+                    attributes = await self.session.attributes(path)
+                except NotFound:
+                    mine = self.shard.holds(relative)
+                    return replace(beside, left=left, done=done) if left or not mine else Missing(relative)
+                self._losses.are_over()
+                kind = attributes.kind()
+                if kind == "unknown":
+                    kind = "file"  # to open it will tell
+                return replace(beside, entries=[Entry(name, kind, attributes.stat)], left=left, done=done)
+            except ServerRefused as refused:
+                return Outcome(self.label(path), "failed", reason=f"cannot be looked at: {refused}")
+            except ConnectionFailed as lost:
+                if self._losses.are_too_many(lost):
+                    raise
+                if lost.unanswered or attempt == ATTEMPTS:
+                    return Outcome(self.label(path), "failed", reason=f"cannot be looked at: {lost}")
+        raise AssertionError("unreachable")
+
+    async def _beside(self, directory: bytes, name: bytes) -> tuple[DoneState, list[Entry]]:
+        """Return what the done directory beside a file is, and what an earlier run has left of the file in there."""
+        done = posixpath.join(directory, self.done_name)
+        try:
+            kind = (await self.session.attributes(done)).kind()
+        except NotFound:
+            return "absent", []
+        if kind not in ("directory", "unknown"):
+            return "other", []
+        if not self._finds_left:
+            return "directory", []
+        inside = await self.session.list_directory(done)
+        return "directory", [each for each in inside if each.kind == "file" and paths.deleted_name(each.name) == name]
+
+    async def _stood_still(self) -> AsyncGenerator[SourceFile]:
+        """Yield the files of unknown age, once they have been left alone for a while."""
         if self._of_unknown_age:
             # Where the server's clock is ahead, or there is no mtime, only that a file stands still says that it is
             # whole. The second look is the one that every file gets when it is opened.

@@ -147,6 +147,22 @@ def directory_prefix(prefix: str | None, name: str = "s3_prefix") -> str:
     return bare + "/"
 
 
+def relative_to(root: bytes, path: str) -> bytes:
+    """
+    Return where a path is beneath `root`: one that begins with it, or is relative to it.
+
+    :raises NameRefused: it is not beneath it, or no plain path.
+    """
+    given = path.encode("utf-8", "surrogateescape")
+    before = posixpath.join(root, b"")
+    relative = given.removeprefix(before) if given.startswith(b"/") else given
+    if relative.startswith(b"/"):
+        raise NameRefused(f"it is not beneath sftp_path, {printable(root)!r}")
+    for segment in relative.split(b"/"):
+        check_name(segment)
+    return relative
+
+
 def check_name(name: bytes) -> None:
     """
     Refuse a name from a directory listing that is not a plain name.

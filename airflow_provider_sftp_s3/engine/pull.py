@@ -23,13 +23,14 @@ from __future__ import annotations
 import contextlib
 import posixpath
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 
 from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.done import DoneDirectories
 from airflow_provider_sftp_s3.engine.errors import (
     ConnectionFailed,
     FileError,
+    NameRefused,
     NotFound,
     ServerRefused,
     StorageError,
@@ -40,7 +41,7 @@ from airflow_provider_sftp_s3.engine.globs import Globs
 from airflow_provider_sftp_s3.engine.kept import KeptFiles
 from airflow_provider_sftp_s3.engine.keys import Claim, Keys
 from airflow_provider_sftp_s3.engine.limits import Caps
-from airflow_provider_sftp_s3.engine.listing import Tree
+from airflow_provider_sftp_s3.engine.listing import Missing, Tree
 from airflow_provider_sftp_s3.engine.model import ObjectEntry, Outcome, Report, SourceFile, Stat, Stored
 from airflow_provider_sftp_s3.engine.observer import Notices, Observer
 from airflow_provider_sftp_s3.engine.options import TransferOptions
@@ -54,6 +55,9 @@ from airflow_provider_sftp_s3.engine.s3.receipts import Receipts
 from airflow_provider_sftp_s3.engine.settings import PullSettings
 from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
 from airflow_provider_sftp_s3.engine.transfer import Transfer
+
+#: Why a file is not there any more, where an earlier try of the same task has moved it.
+PULLED_BEFORE = "pulled by an earlier try"
 
 
 async def pull(
@@ -124,6 +128,8 @@ class Pull(Transfer[PulledFile]):
         self._kept = KeptFiles(bucket, self.prefix, self._keys)
 
     async def _is_there(self) -> bool:
+        if self.settings.sftp_paths is not None:
+            return await super()._is_there()
         return await self.tree.look() or await super()._is_there()
 
     async def _work(self) -> None:
@@ -137,8 +143,9 @@ class Pull(Transfer[PulledFile]):
             async with contextlib.aclosing(found) as files:
                 await self._run.transfer_all(files, self.transfer)
             await self._kept.end()
-        if self._since and self.receipts is not None and self.receipts.earlier is not None:
-            await self._find_recovered(self.receipts)
+        receipts = self.receipts if self._since and self.settings.sftp_paths is None else None
+        if receipts is not None and receipts.earlier is not None:
+            await self._find_recovered(receipts)
         if self.settings.retention and self._done.may_purge(self.report):
             purging: Run[PulledFile] = Run(self.report, self.observer, self.options, Caps(None, None))
             async with contextlib.aclosing(self._done.old_files(self.settings.retention)) as old:
@@ -176,14 +183,15 @@ class Pull(Transfer[PulledFile]):
             label,
             "recovered",
             self.bucket.uri_of(entry.key),
-            "pulled by an earlier try",
+            PULLED_BEFORE,
             bytes=version.size,
             changed=int(mtime) if mtime.isdecimal() else None,
             stored=Stored(etag, version.version_id),
         )
 
     async def _files(self) -> AsyncGenerator[PulledFile | Outcome]:
-        async with contextlib.aclosing(self.tree.walk()) as walk, contextlib.aclosing(self._kept.ahead(walk)) as found:
+        files = self.tree.walk() if self.settings.sftp_paths is None else self._given(self.settings.sftp_paths)
+        async with contextlib.aclosing(files) as walk, contextlib.aclosing(self._kept.ahead(walk)) as found:
             async for item in found:
                 if isinstance(item, Outcome):
                     yield item
@@ -193,6 +201,32 @@ class Pull(Transfer[PulledFile]):
                     yield Outcome(label, "skipped", reason="unchanged")
                 else:
                     yield PulledFile(item, label)
+
+    async def _given(self, given: Iterable[str]) -> AsyncGenerator[SourceFile | Outcome]:
+        """Yield what is at these paths."""
+        wanted: dict[bytes, None] = {}
+        for path in given:
+            try:
+                wanted[paths.relative_to(self.root, path)] = None
+            except NameRefused as refused:
+                yield Outcome(self.tree.label(path.encode("utf-8", "surrogateescape")), "failed", reason=str(refused))
+        async with contextlib.aclosing(self.tree.find(list(wanted))) as found:
+            async for each in found:
+                yield await self._missing(each.relative) if isinstance(each, Missing) else each
+
+    async def _missing(self, relative: bytes) -> Outcome:
+        """Return what to say of a file that was asked for and is not there."""
+        label = self.tree.label(posixpath.join(self.root, relative))
+        try:
+            if found := await self._keys.recovered(relative, self._naming):
+                key, version = found
+                if self._is_recovered(label, None):
+                    return self._recovered(label, version.as_listed(key), version)
+                return Outcome(label, "skipped", reason=PULLED_BEFORE)
+            why = "is not there, and no earlier try of this run has pulled it"
+        except FileError as failed:
+            why = f"is not there; whether an earlier try of this run has pulled it cannot be seen: {failed}"
+        return Outcome(label, "failed", reason=why)
 
     async def _reason_outside(self, file: SourceFile) -> str | None:
         """

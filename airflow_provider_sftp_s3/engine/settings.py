@@ -79,6 +79,7 @@ class PullSettings:
     dry_run: bool = False
     shard: str | None = None
     follow_links: bool = False
+    sftp_paths: str | Iterable[str] | None = None
     rename_to: str | None = None
     on_conflict: PullConflict = "replace"
     destination: str = DESTINATION
@@ -90,6 +91,8 @@ class PullSettings:
     def __post_init__(self) -> None:
         _check_both(self)
         check_choice("on_conflict", self.on_conflict, PullConflict)
+        if self.sftp_paths is not None:
+            object.__setattr__(self, "sftp_paths", _texts("sftp_paths", "a path or a list of paths", self.sftp_paths))
         check_choice("done_conflict", self.done_conflict, DoneConflict)
         if not isinstance(self.follow_links, bool):
             raise ConfigurationError(f"follow_links must be true or false, not {self.follow_links!r}")
@@ -166,12 +169,7 @@ class PushSettings:
             check_temp_name(self.temp_name)
         check_choice("verify", self.verify, Verify)
         if self.s3_keys is not None and not isinstance(self.s3_keys, str):
-            lone = isinstance(self.s3_keys, Mapping) or not isinstance(self.s3_keys, Iterable)
-            keys = (self.s3_keys,) if lone else tuple(self.s3_keys)
-            object.__setattr__(self, "s3_keys", keys)
-            for key in keys:
-                if not isinstance(key, str):
-                    raise ConfigurationError(f"s3_keys must be a key or a list of keys, not {key!r}")
+            object.__setattr__(self, "s3_keys", _texts("s3_keys", "a key or a list of keys", self.s3_keys))
         if self.strip_regex is not None:
             try:
                 re.compile(self.strip_regex)
@@ -247,6 +245,16 @@ def _check_sent(settings: PushSettings) -> None:
             f"sent_prefix {sent!r} and s3_prefix {prefix!r}: neither may be inside the other (an empty one is the "
             "whole bucket), or what was sent would be sent again. Write them like 'outbound/' and 'sent/'"
         )
+
+
+def _texts(name: str, what: str, given: object) -> tuple[str, ...]:
+    """Return one text, or several, as a tuple. :raises ConfigurationError: something else is among them."""
+    lone = isinstance(given, (str, Mapping)) or not isinstance(given, Iterable)
+    several: tuple[Any, ...] = (given,) if lone else tuple(given)  # type: ignore[arg-type]
+    for each in several:
+        if not isinstance(each, str):
+            raise ConfigurationError(f"{name} must be {what}, not {each!r}")
+    return several
 
 
 def check_choice(name: str, value: object, among: object) -> None:

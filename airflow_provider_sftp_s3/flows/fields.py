@@ -186,6 +186,9 @@ PULL_FIELDS = {
     "on_conflict": Field(
         partial(values.choice, among=("replace", "rename", "skip", "fail")), "replace, rename, skip or fail"
     ),
+    "sftp_paths": Field(
+        partial(values.texts, least=0), "a path of a file beneath sftp_path, or a list of paths; templates, too"
+    ),
     "done_conflict": Field(partial(values.choice, among=("replace", "rename")), "replace or rename"),
     "retention": Field(
         partial(values.or_template, partial(values.unless, ("none", "never"), values.duration)),

@@ -84,6 +84,7 @@ class SftpS3Hook(BaseHook):
         sftp_path: str,
         s3_bucket: str,
         s3_prefix: str = "",
+        sftp_paths: str | list[str] | None = None,
         include: str | list[str] = "*",
         exclude: str | list[str] | None = None,
         min_age: timedelta | float | str = timedelta(seconds=30),
@@ -113,6 +114,8 @@ class SftpS3Hook(BaseHook):
         :param sftp_path: directory to pull, recursively; must exist.
         :param s3_bucket: bucket to write to.
         :param s3_prefix: directory in the bucket; the tree's own structure follows it.
+        :param sftp_paths: a file, or a list of files, beneath `sftp_path` to pull instead of the whole tree. One that
+            is missing fails. None: the tree.
         :param include: glob or list of globs of files to take. One with a ``/`` is matched against the path relative
             to `sftp_path`, where ``**`` stands for any directories; else against the name.
         :param exclude: glob or list of globs of files to leave, likewise. It wins over `include`.
@@ -155,6 +158,7 @@ class SftpS3Hook(BaseHook):
         arguments = {
             "sftp_path": sftp_path,
             "s3_prefix": s3_prefix,
+            "sftp_paths": sftp_paths,
             "include": include,
             "exclude": exclude,
             "min_age": min_age,

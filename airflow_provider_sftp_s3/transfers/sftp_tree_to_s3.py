@@ -35,6 +35,9 @@ class SftpTreeToS3Operator(TransferOperator):
     :param s3_prefix: directory in the bucket; the tree's own structure follows it. (templated)
     :param sftp_conn_id: Airflow connection of type `sftp`. (templated)
     :param aws_conn_id: Airflow connection of type `aws`; None: boto3's own way to find credentials. (templated)
+    :param sftp_paths: a file, or a list of files, beneath `sftp_path` to pull instead of the whole tree, of which no
+        directory is listed then. One that is missing fails, unless an earlier try of the Dag run has pulled it. None:
+        the tree. (templated)
     :param include: glob or list of globs of files to take. One with a ``/`` is matched against the path relative to
         `sftp_path`, where ``**`` stands for any directories; else against the name. (templated)
     :param exclude: glob or list of globs of files to leave, likewise. It wins over `include`. (templated)
@@ -93,6 +96,7 @@ class SftpTreeToS3Operator(TransferOperator):
         "s3_prefix",
         "sftp_conn_id",
         "aws_conn_id",
+        "sftp_paths",
         "include",
         "exclude",
         "dry_run",
@@ -110,7 +114,8 @@ class SftpTreeToS3Operator(TransferOperator):
         "extra_args",
         "receipts",
     )
-    _places = ("sftp_path", "s3_bucket", "s3_prefix", "include", "shard", "min_age")
+    _lists = ("sftp_paths", "include", "exclude")
+    _places = ("sftp_path", "s3_bucket", "s3_prefix", "sftp_paths", "include", "shard", "min_age")
     ui_color = "#d5e8f0"
     direction = "pull"
 
@@ -122,6 +127,7 @@ class SftpTreeToS3Operator(TransferOperator):
         s3_prefix: str = "",
         sftp_conn_id: str = "sftp_default",
         aws_conn_id: str | None = "aws_default",
+        sftp_paths: str | list[str] | None = None,
         include: str | list[str] = "*",
         exclude: str | list[str] | None = None,
         min_age: timedelta | float | str = timedelta(seconds=30),
@@ -152,6 +158,7 @@ class SftpTreeToS3Operator(TransferOperator):
         self.s3_prefix = s3_prefix
         self.sftp_conn_id = sftp_conn_id
         self.aws_conn_id = aws_conn_id
+        self.sftp_paths = sftp_paths
         self.include = include
         self.exclude = exclude
         self.min_age = min_age

@@ -89,6 +89,7 @@ KEYS = "unit/test_keys.py"
 ONLY_NEW = "unit/test_s3_only_new.py"
 DONE_CONFLICT = "integration/test_done_conflict.py"
 ATTRIBUTES = "unit/test_attributes.py"
+GIVEN = "integration/test_sftp_paths.py"
 FILE_ATTRIBUTES = "integration/test_file_attributes.py"
 DUTY = "integration/test_on_duty.py"
 COMMAND_LINE = "integration/test_command_line.py"
@@ -1813,7 +1814,7 @@ MUTANTS = (
         "engine/fetch.py",
         "            if condition is not None and not condition:\n",
         "            if False:\n",
-        _only(CONFLICT, "TestPull and comes_while and not"),
+        _only(CONFLICT, "TestPull and comes_while and rename"),
     ),
     Mutant(
         "taken names: the condition goes along with the end of an upload in parts",
@@ -1890,7 +1891,7 @@ MUTANTS = (
         "done files: nor is another older one",
         "engine/done.py",
         "        for number in range(MAX_ASIDE):\n",
-        "        for number in (1,):\n",
+        "        for number in (0,):\n",
         _only(DONE_CONFLICT, "replaced_or_renamed and Asyncssh"),
     ),
     Mutant(
@@ -1934,6 +1935,42 @@ MUTANTS = (
         "        if there not in (mtime, None):\n",
         "        if False:\n",
         _only(ATTRIBUTES, "does_not_stay"),
+    ),
+    # --- given files
+    Mutant(
+        "given files: one that is missing fails",
+        "engine/pull.py",
+        'return Outcome(label, "failed", reason=why)',
+        'return Outcome(label, "skipped", reason="gone")',
+        _only(GIVEN, "what_holds_for_the_tree"),
+    ),
+    Mutant(
+        "given files: what an older run has pulled is not recovered",
+        "engine/keys.py",
+        "version.modified < self._since or naming",
+        "naming",
+        _only(GIVEN, "is_recovered"),
+    ),
+    Mutant(
+        "given files: what is another partner's is not recovered",
+        "engine/keys.py",
+        " or naming.reason_by_metadata(key, version) is None:",
+        ":",
+        _only(GIVEN, "is_recovered"),
+    ),
+    Mutant(
+        "given files: no path leads out",
+        "engine/paths.py",
+        '    for segment in relative.split(b"/"):\n        check_name(segment)\n',
+        "",
+        _only(GIVEN, "what_holds_for_the_tree"),
+    ),
+    Mutant(
+        "given files: what a killed run has left to be deleted is found",
+        "engine/listing.py",
+        "and paths.deleted_name(each.name) == name]",
+        "and False]",
+        _only(GIVEN, "left_to_be_deleted"),
     ),
 )
 

@@ -39,6 +39,7 @@ PULLS: dict[str, dict[str, Any]] = {
         **{"rename_to": "{dir}/{stem}-{size}{suffix}", "on_conflict": "rename", "done_conflict": "rename"}
     },
     "skip": {"on_conflict": "skip", "done_conflict": "rename"},
+    "given files": {"sftp_paths": list(FILES), "on_conflict": "skip", "done_conflict": "rename"},
     "delete, rename": {"on_conflict": "rename", "after_transfer": "delete"},
     "keep, rename": {"on_conflict": "rename", "after_transfer": "keep"},
 }

@@ -78,9 +78,9 @@ def world(sftp_server: AsyncsshServer, s3: S3Server) -> World:
     return World(sftp_server, s3)
 
 
-def run(dag: Any) -> str:
+def run(dag: Any, conf: dict[str, Any] | None = None) -> str:
     when = datetime.now(UTC)
-    state, _ = run_dag(dag, logical_date=when, execution_date=when)
+    state, _ = run_dag(dag, logical_date=when, execution_date=when, run_conf=conf)
     return str(state)
 
 
@@ -128,3 +128,15 @@ def test_reports_out(dags: dict[str, Any], world: World) -> None:
     assert run(dags["reports_out"]) == "success"
     stat = (world.incoming / "a").stat()
     assert (stat.st_mode & 0o777, int(stat.st_mtime)) == (0o640, 1700000000)
+
+
+def test_announced_in(dags: dict[str, Any], world: World) -> None:
+    """What the run is told of is pulled, and nothing else; with nothing told, nothing is."""
+    for name in ("a.csv", "eu/b.csv", "c.csv"):
+        world.put(name, b"x")
+    dag = dags["announced_in"]
+    assert run(dag) == "success"
+    assert world.inbound == {}
+    assert run(dag, {"files": ["a.csv", "/outgoing/eu/b.csv"]}) == "success"
+    assert world.inbound == {"announced/a.csv": b"x", "announced/eu/b.csv": b"x"}
+    assert set(world.files(world.outgoing)) == {".done/a.csv", "eu/.done/b.csv", "c.csv"}

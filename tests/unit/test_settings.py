@@ -31,6 +31,7 @@ OF_A_PULL: list[dict[str, Any]] = [
     *({"done_dir": name} for name in ("", ".", "..", "a/b", "/done", "a\nb", "\ud800")),
     *({"shard": shard} for shard in ("3/2", "0/2", "half")),
     {"on_conflict": "wait"},
+    *({"sftp_paths": given} for given in ([None], ["a", 7], 7, b"a", {"a": 1})),
     *({"done_conflict": word} for word in ("", "skip", None)),
 ]
 OF_A_PUSH: list[dict[str, Any]] = [
