@@ -14,9 +14,7 @@ from airflow_provider_sftp_s3.engine.globs import Globs
 from airflow_provider_sftp_s3.engine.model import seconds_of
 from airflow_provider_sftp_s3.engine.options import TransferOptions
 from airflow_provider_sftp_s3.engine.paths import directory_prefix, printable
-from airflow_provider_sftp_s3.engine.unsynced import reason_to_skip
 from airflow_provider_sftp_s3.engine_thread import EngineThread
-from airflow_provider_sftp_s3.hooks.s3_bucket import bucket_of
 from airflow_provider_sftp_s3.hooks.sftp_s3 import fails_for_good
 from airflow_provider_sftp_s3.transfers.templates import TemplatedOperator
 
@@ -105,6 +103,9 @@ class ExpectedFilesOperator(TemplatedOperator):
 
     async def _come_since(self, since: datetime) -> list[str]:
         """Return the keys, beneath the prefix, of what has come."""
+        from airflow_provider_sftp_s3.engine.unsynced import reason_to_skip
+        from airflow_provider_sftp_s3.hooks.s3_bucket import bucket_of
+
         prefix, globs = directory_prefix(self.s3_prefix), Globs(self.files)
         bucket = bucket_of(self.aws_conn_id, self.s3_bucket, TransferOptions())
         found = []

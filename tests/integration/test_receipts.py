@@ -9,7 +9,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -386,17 +385,3 @@ async def test_in_another_bucket(ends: Ends) -> None:
 async def test_a_place_that_cannot_be(ends: Ends, place: Any, says: str) -> None:
     with pytest.raises(ConfigurationError, match=says):
         await ends.run("pull", receipts=place.format(bucket=ends.bucket) if isinstance(place, str) else place)
-
-
-def test_no_other_run_has_the_name(tmp_path: Path) -> None:
-    """Of Dag, run, task and map index: their texts may hold what stands between them."""
-    texts = ("a", "a-", "a--1", "a-1", "a/b", "a%2Fb", "ü", "a=b")
-    seen = {
-        receipts.directory_of(task_try) + receipts.stem_of(task_try)
-        for dag in texts
-        for run in texts
-        for task in ("a", "a-", "a--1", "a-1", "a.b")
-        for index in (-1, 0, 1)
-        for task_try in [TaskTry(dag, "2026-01-31", run, task, index, 1)]
-    }
-    assert len(seen) == len(texts) ** 2 * 5 * 3

@@ -10,7 +10,7 @@ import pytest
 
 from airflow_provider_sftp_s3.engine.errors import ChangedWhileReading, NotFound
 from airflow_provider_sftp_s3.engine.fetch import LOOKS, Fetcher, PulledFile, Uploaded
-from airflow_provider_sftp_s3.engine.model import SourceFile, Stat
+from airflow_provider_sftp_s3.engine.model import SourceFile, Stat, Stored
 from airflow_provider_sftp_s3.engine.observer import Notices
 from airflow_provider_sftp_s3.engine.options import MIN_PART_SIZE, TransferOptions
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
@@ -78,7 +78,9 @@ async def test_a_file_is_stored_with_its_mtime_and_its_mark(
     version = await opened.head("k")
     assert version is not None
     assert version.metadata == {"mtime": "1000000000", **Naming(opened.name, DESTINATION).metadata("k")}
-    assert uploaded == Uploaded(expected, expected, closed_on=1)
+    assert uploaded is not None
+    assert uploaded._replace(stored=Stored()) == Uploaded(expected, expected, closed_on=1)
+    assert uploaded.stored.etag
     assert file.opened
     assert (held.now, held.peak > 0) == (0, True)
     assert seen.notices == []
