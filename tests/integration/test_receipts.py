@@ -183,6 +183,28 @@ async def test_a_failure_is_a_line_with_its_error(ends: Ends, direction: str) ->
     assert failed.value.report.receipt == f"s3://{ends.bucket}/{OF_THE_RUN}"
 
 
+async def test_a_skip_that_passes_is_a_line(ends: Ends) -> None:
+    """One that the next run will not repeat: a young file, one that went away."""
+    ends.sources("pull", "young")
+    await ends.run("pull", min_age=1000)
+    await ends.run("push", s3_keys=["from/nothing"])
+    ends.sources("pull", "gone")
+    ends.sftp.fault = Vanishes()
+    await ends.run("pull", include="gone")
+    reasons = {line["source"].rpartition("/")[2]: line["error"] for line in ends.lines()}
+    assert reasons == {"young": "young", "nothing": "deleted", "gone": "gone"}
+    assert {line["status"] for line in ends.lines()} == {"skipped"}
+
+
+class Vanishes(Fault):
+    """A file is gone when it is opened."""
+
+    async def answer(self, server: AsyncsshServer, request: Any, proceed: Any) -> Any:
+        if request.name == "OPEN" and request.path.endswith("/gone"):
+            (server.root / "in/gone").unlink()
+        return await proceed()
+
+
 # -- What cannot be written --------------------------------------------------------------------------------------------
 
 
@@ -313,6 +335,7 @@ async def test_a_retry_knows_what_the_tries_before_it_have_moved(ends: Ends, dir
     for other in ({"task": "other"}, {"index": 1}, {"task": "move-", "index": 1}, {"task": "mov"}):
         assert (await ends.run("push", number=2, s3_prefix="nothing/", **other)).total == Moved()
     third = await ends.run(direction, number=3)
+    assert third.receipt == report.receipt
     assert (third.transferred, third.recovered, third.total) == (0, 0, Moved(3, 24))
 
 
