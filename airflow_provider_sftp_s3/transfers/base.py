@@ -172,13 +172,16 @@ class TransferOperator(TemplatedOperator):
             time.sleep(REFUSED_PAUSE)
 
     def _of_the_task(self, context: Context) -> dict[str, Any]:
-        """Return the settings that are the task's own: when the run began, on a retry, and which try it is."""
-        ti, run = context["ti"], context["dag_run"]
-        day = getattr(run, "logical_date", None) or run.start_date  # a run that an event started has no such date
-        place = (ti.dag_id, f"{day.astimezone(UTC):%Y-%m-%d}", ti.run_id, ti.task_id, ti.map_index)
+        """Return the settings that are the task's own: when the run began, on a retry, and what receipts are called."""
+        ti, task_try = context["ti"], None
+        if self.receipts is not None:
+            run = context["dag_run"]
+            day = getattr(run, "logical_date", None) or run.start_date  # a run that an event started has no such date
+            place = (ti.dag_id, f"{day.astimezone(UTC):%Y-%m-%d}", ti.run_id, ti.task_id, ti.map_index)
+            task_try = TaskTry(*place, ti.try_number)
         return {
-            "retried_since": run.start_date if ti.try_number > 1 else None,
-            "task_try": TaskTry(*place, ti.try_number),
+            "retried_since": context["dag_run"].start_date if ti.try_number > 1 else None,
+            "task_try": task_try,
         }
 
     def _places_of_the_run(self) -> Places | None:

@@ -295,7 +295,7 @@ def test_a_failed_file_fails_the_task_and_not_its_siblings(world: World, directi
     assert json.loads(json.dumps(report)) == report
     assert (report["transferred"], report["failed"]) == (2, 1)
     (failure,) = report["failures"]
-    assert set(failure) == {"source", "error"}
+    assert set(failure) == {"time", "source", "error"}
     assert failure["source"].endswith("/bad.txt")
     assert "refused by the test" in failure["error"]
     assert failure["source"] in str(error)
@@ -884,8 +884,9 @@ def test_the_log_has_a_line_for_each_file_and_a_summary(world: World, direction:
     (summary,) = [line for line in lines if line.startswith(f"{direction}: ")]
     assert re.match(rf"{direction}: 2 transferred \(10 bytes in \d+\.\d s, .* MiB/s\), .*, 1 failed", summary)
     assert lines[-1] == summary
-    (error,) = task_log.of_operators("error")
+    error, in_the_end = task_log.of_operators("error")
     assert error.startswith(f"failed '{ends[0]}/bad.txt': ")
+    assert re.match(rf"failed at \S+Z '{ends[0]}/bad.txt': ", in_the_end)
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
@@ -901,10 +902,9 @@ def test_the_log_of_many_files_has_fewer_messages_than_lines(
     world.run(direction)
     messages = task_log.of_operators("info")
     lines = [line for message in messages for line in message.split("\n")]
-    assert sorted(found[1] for line in lines if (found := re.match(r"transferred '\S+/(\S+)' -> ", line))) == sorted(
-        names
-    )
-    moved = [message for message in messages if message.startswith("transferred ")]
+    a_file = re.compile(r"(?:\d\d:\d\d:\d\d\.\d{3}Z )?transferred '\S+/(\S+)' -> ")
+    assert sorted(found[1] for line in lines if (found := a_file.match(line))) == sorted(names)
+    moved = [message for message in messages if a_file.match(message)]
     assert [message.count("\n") for message in moved[:4]] == [0, 0, 0, 3]
     assert len(moved) < len(names)
     assert messages[-1].startswith(f"{direction}: 30 transferred ")

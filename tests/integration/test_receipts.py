@@ -9,7 +9,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -184,6 +183,28 @@ async def test_a_failure_is_a_line_with_its_error(ends: Ends, direction: str) ->
     assert failed.value.report.receipt == f"s3://{ends.bucket}/{OF_THE_RUN}"
 
 
+async def test_a_skip_that_passes_is_a_line(ends: Ends) -> None:
+    """One that the next run will not repeat: a young file, one that went away."""
+    ends.sources("pull", "young")
+    await ends.run("pull", min_age=1000)
+    await ends.run("push", s3_keys=["from/nothing"])
+    ends.sources("pull", "gone")
+    ends.sftp.fault = Vanishes()
+    await ends.run("pull", include="gone")
+    reasons = {line["source"].rpartition("/")[2]: line["error"] for line in ends.lines()}
+    assert reasons == {"young": "young", "nothing": "deleted", "gone": "gone"}
+    assert {line["status"] for line in ends.lines()} == {"skipped"}
+
+
+class Vanishes(Fault):
+    """A file is gone when it is opened."""
+
+    async def answer(self, server: AsyncsshServer, request: Any, proceed: Any) -> Any:
+        if request.name == "OPEN" and request.path.endswith("/gone"):
+            (server.root / "in/gone").unlink()
+        return await proceed()
+
+
 # -- What cannot be written --------------------------------------------------------------------------------------------
 
 
@@ -314,6 +335,7 @@ async def test_a_retry_knows_what_the_tries_before_it_have_moved(ends: Ends, dir
     for other in ({"task": "other"}, {"index": 1}, {"task": "move-", "index": 1}, {"task": "mov"}):
         assert (await ends.run("push", number=2, s3_prefix="nothing/", **other)).total == Moved()
     third = await ends.run(direction, number=3)
+    assert third.receipt == report.receipt
     assert (third.transferred, third.recovered, third.total) == (0, 0, Moved(3, 24))
 
 
@@ -386,17 +408,3 @@ async def test_in_another_bucket(ends: Ends) -> None:
 async def test_a_place_that_cannot_be(ends: Ends, place: Any, says: str) -> None:
     with pytest.raises(ConfigurationError, match=says):
         await ends.run("pull", receipts=place.format(bucket=ends.bucket) if isinstance(place, str) else place)
-
-
-def test_no_other_run_has_the_name(tmp_path: Path) -> None:
-    """Of Dag, run, task and map index: their texts may hold what stands between them."""
-    texts = ("a", "a-", "a--1", "a-1", "a/b", "a%2Fb", "ü", "a=b")
-    seen = {
-        receipts.directory_of(task_try) + receipts.stem_of(task_try)
-        for dag in texts
-        for run in texts
-        for task in ("a", "a-", "a--1", "a-1", "a.b")
-        for index in (-1, 0, 1)
-        for task_try in [TaskTry(dag, "2026-01-31", run, task, index, 1)]
-    }
-    assert len(seen) == len(texts) ** 2 * 5 * 3

@@ -119,7 +119,7 @@ class Receipts:
 
     @property
     def place(self) -> str | None:
-        """The URI of the directory in which the receipts of the run are; None: this try has written none."""
+        """The URI of the directory in which the receipts of the run are; None: this task has written none."""
         return self._bucket.uri_of(self._directory) if self._is_written else None
 
     # --- what earlier tries have told
@@ -141,7 +141,7 @@ class Receipts:
             taken = [int(each[2]) for _, each in parts if int(each[1]) == self._number]
             self._next_number = max(taken, default=0) + 1
             if is_retry:
-                self._told = set()
+                self._told, self._is_written = set(), bool(parts)
                 for key, each in parts:
                     if int(each[1]) < self._number:
                         await self._read(key)
