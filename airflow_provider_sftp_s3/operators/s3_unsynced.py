@@ -39,7 +39,10 @@ class S3ListUnsyncedOperator(TemplatedOperator):
     :param s3_prefix: directory in the bucket. (templated)
     :param include: glob or list of globs, as for S3ToSftpOperator. (templated)
     :param exclude: glob or list of globs, as for S3ToSftpOperator. (templated)
-    :param min_size: as for S3ToSftpOperator, as are `max_size`, `max_age` and `order`.
+    :param min_size: as for S3ToSftpOperator. (templated)
+    :param max_size: as for S3ToSftpOperator. (templated)
+    :param max_age: as for S3ToSftpOperator. (templated)
+    :param order: as for S3ToSftpOperator.
     :param mark: as for S3ToSftpOperator: with ``none``, all objects are listed. (templated)
     :param destination: whom the objects are pushed to: the push's `destination` or, where it has none, its
         `sftp_conn_id`. (templated)

@@ -34,7 +34,10 @@ class S3UnsyncedSensor(TemplatedOperator, S3KeySensor):
     :param destination: as for S3ListUnsyncedOperator. (templated)
     :param include: as for S3ToSftpOperator. (templated)
     :param exclude: as for S3ToSftpOperator. (templated)
-    :param min_size: as for S3ToSftpOperator, as are `max_size`, `max_age` and `order`.
+    :param min_size: as for S3ToSftpOperator. (templated)
+    :param max_size: as for S3ToSftpOperator. (templated)
+    :param max_age: as for S3ToSftpOperator. (templated)
+    :param order: as for S3ToSftpOperator.
     :param extra_args: as for S3ToSftpOperator. (templated)
     :param batch_files: as for S3ListUnsyncedOperator. (templated)
     :param max_batches: as for S3ListUnsyncedOperator. (templated)

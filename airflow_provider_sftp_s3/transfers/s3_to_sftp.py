@@ -55,7 +55,7 @@ class S3ToSftpOperator(TransferOperator):
     :param after_transfer: what becomes of a pushed object. ``keep``: it stays, and is marked. ``move``: it goes beneath
         `sent_prefix`, by its key without `s3_prefix`, over an older one. ``delete``: it is deleted. These two set no
         marks, and need an S3 store that heeds If-Match of a DELETE, and of a copy; where it does not, or S3 does not
-        allow it, the task fails before it delivers anything.
+        allow it, the task fails before it delivers anything. (templated)
     :param sent_prefix: directory in the bucket for ``move``, neither inside `s3_prefix` nor around it. (templated)
     :param temp_name: what a file is called until it is whole: a name, or a path, with ``{id}`` in it, which stands for
         16 hex digits, and perhaps ``{name}``, the file's own; ``tmp/{id}`` is in a directory beneath `sftp_path`, made

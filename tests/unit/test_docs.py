@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import airflow_provider_sftp_s3
 from airflow_provider_sftp_s3.flows.fields import ALL_FIELDS
 from airflow_provider_sftp_s3.operators.s3_events import Landed, landed
 from docs import diagrams, fields
@@ -96,6 +98,28 @@ def test_each_field_of_a_flow_is_described() -> None:
     assert fields.OF_FLOWS.keys() <= ALL_FIELDS.keys()
     page = (DOCS / "fields.md").read_text()
     assert re.findall(r"flow-fields:: (\w+)", page) == ["both", "pull", "push", "dag"]
+
+
+#: What the site makes its reference of, by the docstring of each.
+CLASSES = [
+    airflow_provider_sftp_s3.SftpTreeToS3Operator,
+    airflow_provider_sftp_s3.S3ToSftpOperator,
+    airflow_provider_sftp_s3.S3ListUnsyncedOperator,
+    airflow_provider_sftp_s3.S3UnsyncedSensor,
+    airflow_provider_sftp_s3.UpdateAssetOperator,
+    airflow_provider_sftp_s3.SftpS3Hook,
+    airflow_provider_sftp_s3.TransferOptions,
+]
+
+
+@pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
+def test_each_argument_is_described(kind: Any) -> None:
+    """In the docstring, with whether it is a template field; and none that is not there."""
+    said = dict(re.findall(r":param (\w+): (.*?)(?=:\w+(?: \w+)?: |\Z)", kind.__doc__, re.DOTALL))
+    assert said.keys() == set(inspect.signature(kind.__init__).parameters) - {"self", "args", "kwargs"}
+    templated = {name for name, text in said.items() if "(templated)" in text}
+    assert templated == said.keys() & set(getattr(kind, "template_fields", ()))
+    assert f".{kind.__name__}\n" in (DOCS / "operators.md").read_text()
 
 
 def test_a_default_is_shown_as_one_writes_it() -> None:
