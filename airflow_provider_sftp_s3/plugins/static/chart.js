@@ -23,7 +23,8 @@ export function chart(runs, now) {
   const height = 2 * (LANE + GAP) + GAP;
   const failed = inDay.filter((run) => run.state === "failed").length;
   const says = `${inDay.length} runs in 24 hours, ${failed} of them failed; the table below has them all`;
-  return svg("svg", { class: "chart", viewBox: `0 0 ${WIDTH} ${height + GAP}`, role: "img", "aria-label": says }, ...lanes, hours(x, height, now));
+  const box = { class: "chart", viewBox: `0 0 ${WIDTH} ${height + GAP}`, role: "img", "aria-label": says };
+  return svg("svg", box, ...lanes, hours(x, height, now));
 }
 
 function lane(runs, name, words, x, top, now) {
@@ -33,11 +34,12 @@ function lane(runs, name, words, x, top, now) {
     const value = run[name];
     const height = value ? Math.max(2, (value / most) * (LANE - 4)) : 2;
     const kind = run.state === "failed" ? "failed" : value === null ? "unknown" : value ? "moved" : "nothing";
-    const box = { x: (x(run.at) - 2).toFixed(1), y: (foot - height).toFixed(1), width: "4", height: height.toFixed(1) };
-    return svg("rect", { class: kind, ...box }, svg("title", {}, `${moment(run.at, now)}, ${run.state}: ${words(value)}`));
+    const [left, up] = [(x(run.at) - 2).toFixed(1), (foot - height).toFixed(1)];
+    const box = { class: kind, x: left, y: up, width: "4", height: height.toFixed(1) };
+    return svg("rect", box, svg("title", {}, `${moment(run.at, now)}, ${run.state}: ${words(value)}`));
   });
-  const known = runs.some((run) => run[name] !== null);
-  const label = known ? `${name}, at most ${words(Math.max(0, ...runs.map((run) => run[name] ?? 0)))} a run` : `${name}: not known`;
+  const known = runs.map((run) => run[name]).filter((value) => value !== null);
+  const label = known.length ? `${name}, at most ${words(Math.max(...known))} a run` : `${name}: not known`;
   return svg(
     "g",
     {},
@@ -52,7 +54,8 @@ function hours(x, height, now) {
   for (let back = 24; back >= 0; back -= 6) {
     const time = now - back * HOUR;
     const anchor = back === 24 ? "start" : back === 0 ? "end" : "middle";
-    ticks.push(svg("text", { x: x(time).toFixed(1), y: String(height + 2), "text-anchor": anchor }, back ? moment(time, now) : "now"));
+    const place = { x: x(time).toFixed(1), y: String(height + 2), "text-anchor": anchor };
+    ticks.push(svg("text", place, back ? moment(time, now) : "now"));
   }
   return svg("g", {}, ...ticks);
 }

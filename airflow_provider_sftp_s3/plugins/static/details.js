@@ -35,7 +35,8 @@ export function keyOf(flow) {
 /**
  * Ask for the details of some flows.
  *
- * `left`, `oldest` (milliseconds since 1970) and `moved` are null where they are not known; `atLeast`: there may be more.
+ * `left`, `oldest` (milliseconds since 1970) and `moved` are null where they are not known. `atLeast`: there may be
+ * more.
  */
 export async function detailsOf(flows) {
   const withRun = flows.filter((flow) => runShown(flow) !== null);
@@ -44,17 +45,26 @@ export async function detailsOf(flows) {
     flows.map(async (flow) => {
       const run = runShown(flow);
       const own = tasks.filter((task) => task.dag_id === flow.id && task.dag_run_id === run);
-      const transfers = own.filter((task) => OPERATORS.includes(task.operator) || ["pull", "push"].includes(task.task_id));
+      const transfers = own.filter(isTransfer);
       const reports = await reportsOf(flow, transfers);
-      const bad = own.filter((task) => BAD.includes(task.state) || isAnotherTry(task)).sort((a, b) => ((a.end_date ?? "") < (b.end_date ?? "") ? -1 : 1));
+      const bad = own.filter((task) => BAD.includes(task.state) || isAnotherTry(task)).sort(byEnd);
       const [failure, failing, event] = await Promise.all([
         bad.length ? failureOf(flow, bad[0], reports) : null,
         flow.ended?.state === "failed" ? failingSince(flow) : null,
-        flow.events.length ? flow.events[0] : orNull(async () => (await eventsOf(flow, { limit: 1 }, 1)).found[0] ?? null),
+        flow.events[0] ?? orNull(async () => (await eventsOf(flow, { limit: 1 }, 1)).found[0]),
       ]);
-      return { run, transfers, reports, failure, failing, ...waiting(transfers, reports), moved: lastMoved(event ?? null, reports) };
+      const moved = lastMoved(event ?? null, reports);
+      return { transfers, reports, failure, failing, moved, ...waiting(transfers, reports) };
     }),
   );
+}
+
+function isTransfer(task) {
+  return OPERATORS.includes(task.operator) || ["pull", "push"].includes(task.task_id);
+}
+
+function byEnd(one, other) {
+  return (one.end_date ?? "") < (other.end_date ?? "") ? -1 : 1;
 }
 
 async function tasksOf(flows) {
@@ -85,11 +95,12 @@ async function orNull(ask) {
 
 /** Return the reports of a run's transfers that can be had, each with its task instance. */
 async function reportsOf(flow, transfers) {
-  const ended = transfers.filter((task) => task.state === "success" || BAD.includes(task.state)).slice(0, MOST_REPORTS);
+  const ended = transfers.filter((task) => task.state === "success" || BAD.includes(task.state));
   const reports = await Promise.all(
-    ended.map(async (task) => {
+    ended.slice(0, MOST_REPORTS).map(async (task) => {
       const key = task.state === "success" ? "return_value" : "report";
-      const where = path`dags/${flow.id}/dagRuns/${task.dag_run_id}/taskInstances/${task.task_id}/xcomEntries/${key}`;
+      const of = path`dags/${flow.id}/dagRuns/${task.dag_run_id}/taskInstances/${task.task_id}`;
+      const where = `${of}/xcomEntries/${key}`;
       const entry = await orNull(() => get(where, { map_index: task.map_index }));
       const report = entry && parsed(entry.value);
       return report && { task, report };
@@ -160,7 +171,7 @@ async function failingSince(flow) {
 async function failureOf(flow, task, reports) {
   const files = reports
     .filter(({ report }) => Array.isArray(report.failures))
-    .flatMap(({ report, task: of }) => report.failures.map((failure) => ({ ...failure, task: of })));
+    .flatMap(({ report, task: of }) => report.failures.map((each) => ({ ...each, task: of })));
   const count = reports.reduce((sum, { report }) => sum + (report.failed ?? 0), 0);
   if (files.length) {
     const more = count > 1 ? ` (and ${count - 1} more)` : "";

@@ -39,7 +39,8 @@ export function page(flow, more, now) {
   ];
   const reason = why(flow, now);
   if (reason) parts.push(el("section", { class: "why", "aria-label": "What is wrong" }, ...reason));
-  if (!flow.dag) return el("article", {}, ...parts, el("p", {}, "Mend its entry in flows.yaml: its runs are kept and go on then."));
+  const mend = "Mend its entry in flows.yaml: the runs that it had are kept, and it goes on then.";
+  if (!flow.dag) return el("article", {}, ...parts, el("p", {}, mend));
   parts.push(facts(flow, more, now));
   if (flow.details?.failure?.files.length) parts.push(failedFiles(flow.details.failure));
   if (more === undefined) parts.push(el("p", {}, "…"));
@@ -92,12 +93,16 @@ function receiptsOf(flow, more) {
 }
 
 function failedFiles({ files: failed, count: all, task }) {
-  const rows = failed.map((each) => el("tr", {}, el("th", { scope: "row" }, shown(each.source)), el("td", {}, shown(each.error, { lines: true })), el("td", {}, link(places.log(each.task), "log"))));
+  const rows = failed.map((each) => {
+    const name = el("th", { scope: "row" }, shown(each.source));
+    const reason = el("td", {}, shown(each.error, { lines: true }));
+    return el("tr", {}, name, reason, el("td", {}, link(places.log(each.task), "log")));
+  });
   const more = all > failed.length ? `; ${count(all - failed.length)} more are in the log` : "";
   return el(
     "section",
     {},
-    el("h3", {}, `Failed files of run ${task.dag_run_id}`),
+    el("h3", {}, "Failed files of run ", shown(task.dag_run_id)),
     el("p", { class: "minor" }, `${files(all)}${more}`),
     el("table", {}, head("File", "Reason", "Log"), el("tbody", {}, ...rows)),
   );
@@ -137,12 +142,14 @@ function movedIn(run, own, events) {
   const unknown = { files: null, bytes: null };
   if (!own.length) return run.state === "success" && events?.whole ? { files: 0, bytes: 0 } : unknown;
   const all = own.map(movedOf);
-  const sum = (name) => (all.some((each) => each[name] === null) ? null : all.reduce((total, each) => total + each[name], 0));
+  const add = (one, other) => (one === null || other === null ? null : one + other);
+  const sum = (name) => all.map((each) => each[name]).reduce(add, 0);
   return { files: sum("files"), bytes: sum("bytes") };
 }
 
 function docs({ docs: text }) {
-  return text ? el("section", {}, el("h3", {}, "What it does"), el("pre", { tabindex: "0" }, shown(text, { lines: true }))) : null;
+  if (!text) return null;
+  return el("section", {}, el("h3", {}, "What it does"), el("pre", { tabindex: "0" }, shown(text, { lines: true })));
 }
 
 function head(...names) {

@@ -178,7 +178,8 @@ export class Flows {
   async _loadErrors() {
     const query = { limit: PAGE, order_by: "-timestamp" };
     const { import_errors: errors } = await get("importErrors", query);
-    const files = new Set([...this.byId.values()].map((flow) => fileOf(flow.dag.bundle_name, flow.dag.relative_fileloc)));
+    const dags = [...this.byId.values()].map((flow) => flow.dag);
+    const files = new Set(dags.map((dag) => fileOf(dag.bundle_name, dag.relative_fileloc)));
     for (const error of errors) {
       const ours = error.stack_trace.includes("airflow_provider_sftp_s3");
       if (!ours && !files.has(fileOf(error.bundle_name, error.filename))) continue;
@@ -199,15 +200,17 @@ function fileOf(bundle, file) {
 /** Return what an import error says of each flow that it names: as `FlowError` writes it. */
 export function flowErrors(text) {
   const found = new Map();
-  for (const line of text.split("\n")) {
-    const parts = /^(?:[\w.]+: )?(.*\bline \d+: flow '([\w.-]{1,250})'(?: and \d+ more of its for_each)?: .*)$/u.exec(line);
+  const line = /^(?:[\w.]+: )?(.*\bline \d+: flow '([\w.-]{1,250})'(?: and \d+ more of its for_each)?: .*)$/u;
+  for (const each of text.split("\n")) {
+    const parts = line.exec(each);
     if (parts) found.set(parts[2], [...(found.get(parts[2]) ?? []), parts[1]]);
   }
   return found;
 }
 
 /** How a flow is: one of these, in the order of the table. */
-export const RANKS = ["failed", "import error", "retrying", "unknown", "ok"];
+export const BROKEN = ["import error", "failed", "retrying"];
+const RANKS = [...BROKEN, "unknown", "ok"];
 
 export function stateOf(flow) {
   if (flow.errors.length) return "import error";

@@ -3,9 +3,9 @@
 import { Refused } from "./api.js";
 import { detailsOf, keyOf } from "./details.js";
 import { moreOf, page } from "./flow.js";
-import { Flows, stateOf } from "./flows.js";
+import { BROKEN, Flows, stateOf } from "./flows.js";
 import { count, moment, zone } from "./format.js";
-import { renew, table } from "./table.js";
+import { renew, rowsOf, table } from "./table.js";
 import { el, link, shown } from "./text.js";
 
 const EACH = 60_000;
@@ -57,31 +57,42 @@ async function reload() {
 
 function tell(error) {
   const signedOut = error instanceof Refused && error.status === 401;
-  const says = signedOut ? ["You are signed out. ", link("../", "Sign in to Airflow"), ", then refresh."] : [`Airflow does not answer: `, shown(error.message)];
-  notes.replaceChildren(el("p", {}, ...says));
   if (signedOut) {
     flows = null;
     known.clear();
     more.clear();
     content.replaceChildren();
-  }
-  status.textContent = signedOut ? "Signed out" : flows ? `As of ${moment(flows.at, Date.now())}: what follows is old` : "";
+    notes.replaceChildren(el("p", {}, "You are signed out. ", link("../", "Sign in to Airflow"), ", then refresh."));
+  } else notes.replaceChildren(el("p", {}, "Airflow does not answer: ", shown(error.message)));
+  status.textContent = flows ? `As of ${moment(flows.at, Date.now())}: what follows is old` : "";
 }
 
-/** Draw what is known. The focus stays on the element with the same address. */
+/** Draw what is known. The focus stays where it is. */
 function draw() {
   if (!flows) return;
   const now = Date.now();
   drawNotes();
-  const broken = [...flows.byId.values()].filter((flow) => ["failed", "import error", "retrying"].includes(stateOf(flow))).length;
-  status.textContent = `${broken ? `${count(broken)} broken` : "Nothing is broken"} of ${count(flows.byId.size)} · as of ${moment(flows.at, now)} · times in ${zone}`;
+  const broken = [...flows.byId.values()].filter((flow) => BROKEN.includes(stateOf(flow))).length;
+  const sum = `${broken ? `${count(broken)} broken` : "Nothing is broken"} of ${count(flows.byId.size)}`;
+  status.textContent = `${sum} · as of ${moment(flows.at, now)} · times in ${zone}`;
   document.title = `${broken ? `(${broken}) ` : ""}SFTP and S3 flows`;
-  const held = document.activeElement?.closest("#content a, #content input");
-  const at = held && (held.id || held.getAttribute("href"));
+  const held = heldFocus();
   const id = opened();
   if (id === null) drawTable(now);
   else drawFlow(id, now);
-  if (at) [...content.querySelectorAll("a, input")].find((each) => (each.id || each.getAttribute("href")) === at)?.focus();
+  held();
+}
+
+/** Return what gives the focus to the element that is now where the focused one is. */
+function heldFocus() {
+  const name = (each) => each.id || each.getAttribute("href") || each.getAttribute("aria-label") || each.tagName;
+  const all = () => [...content.querySelectorAll("a, input, [tabindex]")];
+  const named = (wanted) => all().filter((each) => name(each) === wanted);
+  const now = document.activeElement;
+  if (!content.contains(now) || now === content) return () => {};
+  const wanted = name(now);
+  const index = named(wanted).indexOf(now);
+  return () => (named(wanted)[index] ?? content).focus({ preventScroll: true });
 }
 
 function drawNotes() {
@@ -117,7 +128,8 @@ function filterBox() {
 }
 
 function matches(flow) {
-  const text = [flow.id, flow.says, flow.places?.from, flow.places?.to, stateOf(flow), flow.dag?.is_paused ? "paused" : ""].join("\n").toLowerCase();
+  const paused = flow.dag?.is_paused ? "paused" : "";
+  const text = [flow.id, flow.says, flow.places?.from, flow.places?.to, stateOf(flow), paused].join("\n").toLowerCase();
   return filter.toLowerCase().split(/\s+/).every((word) => text.includes(word));
 }
 
@@ -199,7 +211,7 @@ function go() {
   draw();
   const id = opened();
   if (id !== null) document.getElementById("flow")?.focus();
-  else if (before !== null) [...content.querySelectorAll("tbody")].find((each) => each.dataset.flow === before)?.querySelector("a")?.focus();
+  else if (before !== null) rowsOf(before)?.querySelector("a").focus();
   before = id;
 }
 
@@ -219,7 +231,8 @@ document.addEventListener("visibilitychange", () => {
   if (!document.hidden && flows && Date.now() - flows.at > EACH) load();
 });
 setInterval(() => {
-  if (!document.hidden) load();
+  // Who has selected a text is about to copy it.
+  if (!document.hidden && getSelection().isCollapsed) load();
 }, EACH);
 before = opened();
 load();

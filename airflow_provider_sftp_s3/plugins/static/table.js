@@ -55,9 +55,10 @@ export function table(flows, all, now, seen) {
 
 /** Return the rows of one flow. */
 export function body(flow, flows, now) {
+  const says = flow.says ? el("div", { class: "minor clip" }, shown(flow.says)) : null;
   const cells = [
     el("td", {}, badge(flow)),
-    el("th", { scope: "row" }, link(places.here(flow), shown(flow.id)), flow.says ? el("div", { class: "minor clip" }, shown(flow.says)) : null),
+    el("th", { scope: "row" }, link(places.here(flow), shown(flow.id)), says),
     el("td", { class: "places" }, ...fromTo(flow)),
     el("td", {}, ...schedule(flow, now)),
     el("td", {}, ...lastRun(flow, now)),
@@ -67,7 +68,8 @@ export function body(flow, flows, now) {
   ];
   const reason = why(flow, now);
   const rows = [el("tr", {}, ...cells)];
-  if (reason) rows.push(el("tr", { class: "why" }, el("td"), el("td", { colspan: String(cells.length - 1) }, ...reason)));
+  const across = { colspan: String(cells.length - 1) };
+  if (reason) rows.push(el("tr", { class: "why" }, el("td"), el("td", across, ...reason)));
   return el("tbody", { "data-flow": flow.id, class: stateOf(flow).replace(" ", "-") }, ...rows);
 }
 
@@ -83,9 +85,14 @@ function watch(bodies, all, seen) {
   for (const each of bodies) watcher.observe(each);
 }
 
+/** Return the rows of a flow that are in the page, if any. */
+export function rowsOf(id) {
+  return [...document.querySelectorAll("#flows > tbody")].find((each) => each.dataset.flow === id);
+}
+
 /** Put new rows in the place of a flow's old ones; a link of theirs that has the focus keeps it. */
 export function renew(flow, flows, now) {
-  const old = [...document.querySelectorAll("#flows > tbody")].find((each) => each.dataset.flow === flow.id);
+  const old = rowsOf(flow.id);
   if (!old) return;
   const held = old.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
   const made = body(flow, flows, now);
@@ -120,8 +127,9 @@ export function lastRun(flow, now) {
     parts.push(el("div", { class: "minor" }, `${state}${took}`));
   }
   if (flow.active) {
-    const begun = Date.parse(flow.active.start_date ?? flow.active.run_after);
-    parts.push(el("div", { class: "minor" }, link(places.run(flow, flow.active.dag_run_id), `${flow.active.state} for ${span(now - begun)}`)));
+    const { dag_run_id: id, state, start_date: start, run_after: after } = flow.active;
+    const says = `${state} for ${span(now - Date.parse(start ?? after))}`;
+    parts.push(el("div", { class: "minor" }, link(places.run(flow, id), says)));
   }
   return parts.length ? parts : [flow.dag ? "none" : ""];
 }
@@ -131,8 +139,8 @@ export function lastMoved(flow, now) {
   if (!flow.dag) return [""];
   if (details === undefined) return ["…"];
   if (details.moved === null) return ["nothing recorded"];
-  const moved = details.moved;
-  return [el("div", {}, when(moved.at, now)), el("div", { class: "minor" }, `${files(moved.files)}, ${bytes(moved.bytes)}`)];
+  const { at, files: number, bytes: size } = details.moved;
+  return [el("div", {}, when(at, now)), el("div", { class: "minor" }, `${files(number)}, ${bytes(size)}`)];
 }
 
 export function waiting(flow, now) {
@@ -162,8 +170,8 @@ export function why(flow, now) {
   const state = stateOf(flow);
   if (state === "import error") {
     const texts = flow.errors.map((error) => el("div", { class: "reason" }, shown(error.text, { lines: true })));
-    const since = el("div", { class: "minor" }, "No Dag is made of it since ", when(Date.parse(flow.errors[0].timestamp), now));
-    return [...texts, since];
+    const seen = when(Date.parse(flow.errors[0].timestamp), now);
+    return [...texts, el("div", { class: "minor" }, "No Dag is made of it. Seen ", seen)];
   }
   if (state !== "failed" && state !== "retrying") return null;
   const { details } = flow;
@@ -171,9 +179,10 @@ export function why(flow, now) {
   const parts = [];
   if (details.failure) {
     const { reason, task } = details.failure;
-    parts.push(el("div", { class: "reason" }, reason ? shown(reason, { lines: true }) : "The reason is in the log only."));
+    const says = reason ? shown(reason, { lines: true }) : "The reason is in the log only.";
+    parts.push(el("div", { class: "reason" }, says));
     parts.push(link(places.log(task), "Log of ", shown(task.task_id), `, try ${failedTry(task)}`));
-  } else parts.push(el("div", { class: "reason" }, "No task of the run has failed by itself: see the run."));
+  } else parts.push(el("div", { class: "reason" }, "No task of it has failed by itself: see the run."));
   return [...parts, " ", el("span", { class: "minor" }, ...sinceWhen(flow, now))];
 }
 
@@ -186,7 +195,9 @@ function sinceWhen(flow, now) {
   }
   if (!failing) return [];
   const first = Date.parse(failing.first.start_date ?? failing.first.run_after);
-  const times = failing.times === 1 ? "the first time" : `${failing.atLeast ? "at least " : ""}${count(failing.times)} times`;
-  const good = failing.good ? [", last success ", when(Date.parse(failing.good.end_date), now)] : [", with no success before"];
-  return [`Failing since `, when(first, now), `, ${times}`, ...good];
+  const least = failing.atLeast ? "at least " : "";
+  const times = failing.times === 1 ? "the first time" : `${least}${count(failing.times)} times`;
+  const { good } = failing;
+  const before = good ? [", last success ", when(Date.parse(good.end_date), now)] : [", with no success before"];
+  return ["Failing since ", when(first, now), `, ${times}`, ...before];
 }
