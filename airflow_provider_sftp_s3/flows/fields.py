@@ -30,6 +30,8 @@ Those that are arguments of the operators are explained there; here are the flow
 :param notify: who is told of each task that has failed, has succeeded, or is tried again.
 :param parallelism: how many tasks transfer at a time, each with a connection of its own. More than one share the tree
     of a pull among them, and each lists all of it; of a push, so many batches go at a time.
+:param expected_files: what must have come, in S3, by a time of some days. A Dag of its own, ``<name>_expected``, looks
+    then, and fails where too few have.
 :param batch_files: how many objects a task of a push takes, at most.
 :param trigger: ``sqs``: a run begins when S3's events come, and on the schedule besides. Airflow 3.0 and later.
 :param queue_url: where they come.
