@@ -94,12 +94,15 @@ class ExpectedFilesOperator(TemplatedOperator):
 
         run = context["dag_run"]
         start, end = context.get("data_interval_start"), context.get("data_interval_end") or run.start_date
-        until = end.astimezone(ZoneInfo(self.timezone))
+        zone = ZoneInfo(self.timezone)
+        # By the clock on the wall: where it is put back, croniter and Airflow do not mean the same by one time of it.
+        until = end.astimezone(zone).replace(tzinfo=None)
         times = croniter(self.cron, until + timedelta(seconds=1))
         due, since = times.get_prev(datetime), times.get_prev(datetime)
-        if start is not None and str(getattr(run.run_type, "value", run.run_type)) != "manual" and due <= start:
+        by_schedule = start is not None and str(getattr(run.run_type, "value", run.run_type)) != "manual"
+        if by_schedule and due <= start.astimezone(zone).replace(tzinfo=None):
             raise AirflowSkipException(f"nothing of {self.files!r} is due at {until}: the last time was {due}")
-        return since, due
+        return since.replace(tzinfo=zone), due.replace(tzinfo=zone)
 
     async def _come_since(self, since: datetime) -> list[str]:
         """Return the keys, beneath the prefix, of what has come."""

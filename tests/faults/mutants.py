@@ -192,8 +192,8 @@ MUTANTS = (
     Mutant(
         "each time is due in one run",
         "operators/expected_files.py",
-        "and due <= start:",
-        "and due < end:",
+        "        until = end.astimezone(zone).replace(tzinfo=None)\n",
+        "        until = end.astimezone(zone).replace(tzinfo=None, fold=0) - timedelta(hours=1)\n",
         _only(EXPECTED, "clocks_change"),
     ),
     Mutant(

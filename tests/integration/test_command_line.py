@@ -208,15 +208,20 @@ def test_a_plan_says_what_would_move_where_and_touches_nothing(
 
 @pytest.fixture
 def two_sides(command_line: CommandLine, sftp_server: AsyncsshServer, s3: S3Server, bucket: str) -> str:
-    """Three flows: one with a file of a day ago, one with an object, one with a wrong directory; returns the bucket."""
+    """
+    Three flows; return the bucket.
+
+    One has two files of a day ago and a young one, one has an object, and one a wrong directory.
+    """
     connections = {"SFTP_DEFAULT": sftp_server.airflow_connection(), "AWS_DEFAULT": s3.airflow_connection()}
     command_line.environment.update({f"AIRFLOW_CONN_{name}": json.dumps(each) for name, each in connections.items()})
     for name in ("outgoing", "incoming"):
         sftp_server.local(name).mkdir()
-    for name in ("a.csv", "b.csv"):
-        (sftp_server.local("outgoing") / name).write_bytes(b"12")
     day_ago = time.time() - 26 * 3600
-    os.utime(sftp_server.local("outgoing") / "a.csv", (day_ago, day_ago))
+    for name in ("a.csv", "b.csv", "young.csv"):
+        (sftp_server.local("outgoing") / name).write_bytes(b"12")
+        if name != "young.csv":
+            os.utime(sftp_server.local("outgoing") / name, (day_ago, day_ago))
     client = s3.client()
     client.put_object(Bucket=bucket, Key="out/c.csv", Body=b"345")
     client.close()
@@ -238,7 +243,7 @@ def test_status_says_what_waits_and_what_is_behind(
     assert (status, errors) == (1, "")
     found = {each["flow"]: each for each in json.loads(output)}
     assert [(name, found[name]["files"], found[name]["bytes"], found[name]["behind"]) for name in ("in", "out")] == [
-        ("in", 2, 2, False),
+        ("in", 3, 4, False),
         ("out", 1, 3, False),
     ]
     assert 26 * 3600 <= found["in"].pop("oldest_age") < 27 * 3600
@@ -249,12 +254,14 @@ def test_status_says_what_waits_and_what_is_behind(
     status, output, _ = command_line("status", "out", "in", "--older-than", "2h", "--file", "flows.yaml")
     heading, first, second = output.splitlines()
     assert heading.split() == ["FLOW", "FILES", "BYTES", "OLDEST", "FROM", "TO"]
-    assert first.split()[:6] == ["in", "BEHIND", "2", "2", "1d", "2h"]
+    assert first.split()[:6] == ["in", "BEHIND", "3", "4", "1d", "2h"]
     assert second.split()[:4] == ["out", "ok", "1", "3"]
     assert status == 1
     assert command_line("status", "in", "--older-than", "2d")[0] == 0
     assert set(s3.objects(two_sides)) == {"out/c.csv"}
-    assert sorted(path.name for path in sftp_server.root.rglob("*")) == ["a.csv", "b.csv", "incoming", "outgoing"]
+    assert sorted(path.name for path in sftp_server.root.rglob("*")) == [
+        *("a.csv", "b.csv", "incoming", "outgoing", "young.csv")
+    ]
 
 
 def test_status_finds_the_file_among_the_dag_files(command_line: CommandLine, two_sides: str) -> None:

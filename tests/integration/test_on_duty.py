@@ -39,7 +39,6 @@ from tests.support.sftp_servers import AsyncsshServer
 pytestmark = pytest.mark.integration
 
 DIRECTIONS = ("pull", "push")
-MONITORING = (Path(__file__).parents[2] / "docs/monitoring.md").read_text()
 
 
 class World:
@@ -272,7 +271,8 @@ SftpTreeToS3Operator(task_id="pull", sftp_path="/in", s3_bucket=sys.argv[1], min
 
 def test_the_metrics_of_the_page_are_sent(world: World) -> None:
     """With its settings, to a socket that listens as StatsD does: a datagram each, all that the page names."""
-    (settings,) = re.findall(r"^```ini\n(.*?)^```", MONITORING, re.DOTALL | re.MULTILINE)
+    monitoring = (Path(__file__).parents[2] / "docs/monitoring.md").read_text()
+    (settings,) = re.findall(r"^```ini\n(.*?)^```", monitoring, re.DOTALL | re.MULTILINE)
     values = dict(re.findall(r"^(\w+) = (.*)$", settings, re.MULTILINE))
     world.sources("pull", "a", "b", "bad")
     world.sftp.fault = OpenIsRefused(path=lambda path: path.endswith("bad"))
@@ -293,7 +293,7 @@ def test_the_metrics_of_the_page_are_sent(world: World) -> None:
             name, _, value = listening.recv(65536).decode().partition(":")
             came[name] = value
     for own in ("", "pull.partner_in__."):
-        mine = {name: came[f"airflow.sftp_s3.{own}{name}"] for name in re.findall(r"^\| `(\w+)` \|", MONITORING, re.M)}
+        mine = {name: came[f"airflow.sftp_s3.{own}{name}"] for name in re.findall(r"^\| `(\w+)` \|", monitoring, re.M)}
         assert mine.pop("seconds").endswith("|ms")
         assert float(mine.pop("oldest_age").removesuffix("|g")) < 3600
         assert mine == {"files": "2|c", "bytes": "16|c", "failed": "1|c", "left": "1|g"}
