@@ -379,7 +379,8 @@ class Push(Transfer[PushedObject]):
                     if self.settings.keys is None:
                         self._unknown.note(pushed.label)
                     if self._sent is not None and self._is_recovered(pushed.label, None):
-                        return Outcome(pushed.label, "recovered", target, f"{self._sent.done} by an earlier try")
+                        where = self.session.server.uri_of(path) if known else ""
+                        return Outcome(pushed.label, "recovered", where, f"{self._sent.done} by an earlier try")
                     return Outcome(pushed.label, "skipped", reason="deleted")
                 held.callback(download.close)
                 pushed.version = download.version
