@@ -253,7 +253,7 @@ def _texts(name: str, what: str, given: object) -> tuple[str, ...]:
     several: tuple[Any, ...] = (given,) if lone else tuple(given)  # type: ignore[arg-type]
     for each in several:
         if not isinstance(each, str):
-            raise ConfigurationError(f"{name} must be {what}, not {each!r}")
+            raise ConfigurationError(f"{name}: {each!r} is no text: there must be {what}")
     return several
 
 
