@@ -489,9 +489,9 @@ async def test_a_missing_bucket_is_a_wrong_setting(fast: Engine, settings: dict[
     [
         ({"mark": "pencil"}, "mark must be one of auto, metadata, tag, none, not 'pencil'"),
         ({"strip_regex": "("}, "strip_regex is no regular expression"),
-        ({"s3_keys": [1]}, "s3_keys must be a key or a list of keys"),
-        ({"s3_keys": 1}, "s3_keys must be a key or a list of keys, not 1"),
-        ({"s3_keys": {"a": 1}}, "s3_keys must be a key or a list of keys"),
+        ({"s3_keys": [1]}, "is no text: there must be a key or a list of keys"),
+        ({"s3_keys": 1}, "is no text: there must be a key or a list of keys"),
+        ({"s3_keys": {"a": 1}}, "is no text: there must be a key or a list of keys"),
         ({"include": 5}, "include must be a glob"),
         ({"s3_prefix": 5}, "s3_prefix must be a text"),
         ({"max_files": -1}, "max_files"),
