@@ -154,13 +154,6 @@ MUTANTS = (
         _only(COMMAND_LINE, "what_is_behind"),
     ),
     Mutant(
-        "status heeds no caps",
-        "flows/status.py",
-        'NOT_HEEDED = ("max_files", "max_bytes", "retention", "order")',
-        "NOT_HEEDED = ()",
-        _only(COMMAND_LINE, "what_is_behind"),
-    ),
-    Mutant(
         "a test of a connection writes nothing that nobody has asked for",
         "hooks/connection_test.py",
         "        if not writes:\n",
