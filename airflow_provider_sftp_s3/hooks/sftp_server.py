@@ -88,11 +88,6 @@ class _Extra:
 
     def __init__(self, conn_id: str, extra: dict[str, Any]) -> None:
         self._conn_id = conn_id
-        if not isinstance(extra, dict):
-            raise ConfigurationError(
-                f"Extra of the sftp connection {conn_id!r} is a {type(extra).__name__}, and must be an object such as "
-                '{"host_key": "ssh-ed25519 AAAA..."}'
-            )
         self._extra = extra
 
     def wrong(self, name: str, what: str) -> ConfigurationError:
