@@ -36,7 +36,6 @@ class AirflowSystem(Airflow):
     :param base_path: what its address has after host and port, such as ``/airflow``.
     :param users: who may sign in, and their roles; none: there is no signing in, and everybody is an admin. The first
         of them asks what this class asks.
-    :param visible: the ids of the Dags that each user may see, as far as there are others.
     """
 
     def __init__(
@@ -47,7 +46,6 @@ class AirflowSystem(Airflow):
         *,
         base_path: str = "",
         users: Mapping[str, str] | None = None,
-        visible: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         ports = claim_ports()
         #: Held until the end: who lets go of it early shares its ports with the next who claims some.
@@ -66,6 +64,8 @@ class AirflowSystem(Airflow):
         dags.mkdir(parents=True)
         for name, text in dag_files.items():
             (dags / name).write_text(text)
+        self._base_path = base_path
+        self._users = dict(users or {})
         if base_path:
             self.url += base_path
             self._api.base_url = self.url
@@ -73,21 +73,30 @@ class AirflowSystem(Airflow):
                 "AIRFLOW__API__BASE_URL": self.url,
                 "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
             }
-        self._users = dict(users or {})
         if users:
-            self._let_sign_in(users, visible or {})
+            passwords = self.home / "passwords.json"
+            passwords.write_text(json.dumps({user: f"password of {user}" for user in users}))
+            self._environment |= {
+                "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "False",
+                "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{user}:{role}" for user, role in users.items()),
+                "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
+            }
 
-    def _let_sign_in(self, users: Mapping[str, str], visible: Mapping[str, Sequence[str]]) -> None:
-        passwords = self.home / "passwords.json"
-        passwords.write_text(json.dumps({user: f"password of {user}" for user in users}))
-        self._environment |= {
+    def api_server(self, directory: Path, visible: Mapping[str, Sequence[str]]) -> AirflowSystem:
+        """
+        Return one more API server of this Airflow, to be started with ``api-server``.
+
+        :param visible: the ids of the Dags that a user may see. `airflow standalone` takes no such auth manager.
+        """
+        other = AirflowSystem(directory, {}, {}, base_path=self._base_path, users=self._users)
+        own = ("AIRFLOW__API__BASE_URL", "AIRFLOW__API__PORT", "AIRFLOW__CORE__EXECUTION_API_SERVER_URL")
+        other._environment = self._environment | {name: other._environment[name] for name in own}
+        other._environment |= {
             "AIRFLOW__CORE__AUTH_MANAGER": "tests.support.few_dags.FewDags",
-            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "False",
-            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{user}:{role}" for user, role in users.items()),
-            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
             "FEW_DAGS": json.dumps({user: list(dags) for user, dags in visible.items()}),
             "PYTHONPATH": os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")]),
         }
+        return other
 
     def token_of(self, user: str) -> str | None:
         """Return what the browser of a user who has signed in sends as the cookie ``_token``; None: no answer yet."""

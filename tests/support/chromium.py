@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import itertools
 import json
 import shutil
@@ -30,6 +31,7 @@ class Chromium:
     def __init__(self, directory: Path, width: int = 1400, height: int = 900) -> None:
         self._profile = directory
         self._size = (width, height)
+        self._open = contextlib.ExitStack()
         self._ids = itertools.count(1)
         self._events: list[dict[str, Any]] = []
 
@@ -48,20 +50,21 @@ class Chromium:
         options += [f"--user-data-dir={self._profile}", "--remote-debugging-port=0", "--hide-scrollbars"]
         with (self._profile / "log").open("wb") as log:
             self._process = subprocess.Popen([PROGRAM, *options, "about:blank"], stdout=log, stderr=log)
-        try:
-            self._socket = connect(self._window(), max_size=None, compression=None, proxy=None)
+        self._open.callback(self._end)
+        with contextlib.ExitStack() as on_failure:
+            on_failure.push(self._open)
+            self._socket = self._open.enter_context(
+                connect(self._window(), max_size=None, compression=None, proxy=None)
+            )
             for domain in ("Page", "Runtime", "Network", "Log"):
                 self.call(f"{domain}.enable")
             self.resize(*self._size)
             self.call("Emulation.setTimezoneOverride", timezoneId="Europe/Berlin")
-        except BaseException:
-            self._end()
-            raise
+            on_failure.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._socket.close()
-        self._end()
+        self._open.close()
 
     def _end(self) -> None:
         self._process.terminate()
@@ -130,7 +133,7 @@ class Chromium:
 
     def press(self, key: str) -> None:
         """Press a key, as a person would."""
-        code, number = KEYS.get(key, (f"Key{key.upper()}", ord(key.upper())))
+        code, number = KEYS[key] if key in KEYS else (f"Key{key.upper()}", ord(key.upper()))
         text = {"Enter": "\r", "Tab": "", "Escape": ""}.get(key, key)
         event = {"key": key, "code": code, "windowsVirtualKeyCode": number}
         self.call("Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", text=text, **event)
@@ -156,7 +159,11 @@ class Chromium:
         return [str(each["request"]["url"]) for each in sent]
 
     def complaints(self) -> list[str]:
-        """Return what the browser complains of since the page was opened: scripts, policies, dialogs, exceptions."""
+        """
+        Return what the browser complains of since the page was opened: scripts, policies, dialogs, exceptions.
+
+        That there is no such thing (404) is an answer, and no complaint.
+        """
         self.evaluate("1")
         found = []
         for event in self._events:
@@ -165,6 +172,8 @@ class Chromium:
                 found.append(f"dialog: {parameters['message']}")
             elif event["method"] == "Runtime.exceptionThrown":
                 found.append(f"exception: {parameters['exceptionDetails']}")
-            elif event["method"] == "Log.entryAdded" and parameters["entry"]["level"] == "error":
-                found.append(f"{parameters['entry']['source']}: {parameters['entry']['text']}")
+            elif event["method"] == "Log.entryAdded":
+                entry = parameters["entry"]
+                if entry["level"] == "error" and not (entry["source"] == "network" and "404" in entry["text"]):
+                    found.append(f"{entry['source']}: {entry['text']} {entry.get('url', '')}")
         return found

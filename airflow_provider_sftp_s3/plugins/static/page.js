@@ -72,8 +72,11 @@ function draw() {
   if (!flows) return;
   const now = Date.now();
   drawNotes();
-  const broken = [...flows.byId.values()].filter((flow) => BROKEN.includes(stateOf(flow))).length;
-  const sum = `${broken ? `${count(broken)} broken` : "Nothing is broken"} of ${count(flows.byId.size)}`;
+  const states = [...flows.byId.values()].map(stateOf);
+  const sums = BROKEN.map((state) => [state, states.filter((each) => each === state).length]);
+  const broken = sums.reduce((all, [, number]) => all + number, 0);
+  const said = sums.filter(([, number]) => number).map(([state, number]) => `${count(number)} ${state}`);
+  const sum = `${count(states.length)} flows: ${said.join(", ") || "nothing is broken"}`;
   status.textContent = `${sum} · as of ${moment(flows.at, now)} · times in ${zone}`;
   document.title = `${broken ? `(${broken}) ` : ""}SFTP and S3 flows`;
   const held = heldFocus();

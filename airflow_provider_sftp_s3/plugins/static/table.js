@@ -31,9 +31,10 @@ export const places = {
 
 /** Return the state of a flow as a word with a sign: colours alone do not tell. */
 export function badge(flow) {
-  const state = stateOf(flow);
-  const [sign, word] = WORDS[state === "ok" && flow.ended === null ? "never" : state];
-  const running = flow.active?.state === "running" ? el("span", { class: "minor" }, " running") : null;
+  const state = stateOf(flow) === "ok" && flow.ended === null ? "never" : stateOf(flow);
+  const [sign, word] = WORDS[state];
+  const runs = flow.active?.state === "running" && state !== "retrying";
+  const running = runs ? el("span", { class: "minor" }, ", running") : null;
   const kind = state.replace(" ", "-");
   return el("span", { class: `state ${kind}` }, el("span", { "aria-hidden": "true" }, sign), ` ${word}`, running);
 }
@@ -47,7 +48,7 @@ export function table(flows, all, now, seen) {
   return el(
     "table",
     { id: "flows" },
-    el("caption", {}, `${count(all.length)} flows, what is broken first`),
+    el("caption", {}, `${count(all.length)} rows, what is broken first`),
     el("thead", {}, el("tr", {}, ...columns.map((name) => el("th", { scope: "col" }, name)))),
     ...bodies,
   );
