@@ -75,4 +75,4 @@ docs: $(STAMP)  ## the site, in docs/_build/html; a warning or a link that leads
 	$(BIN)/python -m sphinx --quiet --fresh-env --write-all --nitpicky --fail-on-warning --keep-going docs docs/_build/html
 
 clean:
-	rm -rf $(VENV) .demo .matrix .servers build dist docs/_build
+	rm -rf $(VENV) .demo .matrix .servers .try build dist docs/_build
