@@ -15,7 +15,7 @@ ifdef LONG
 export FAULTS_LONG := $(LONG)
 endif
 
-.PHONY: test slow servers stores faults mutants celery lint demo bench matrix package clean
+.PHONY: test slow servers stores faults mutants celery lint demo bench matrix package screenshots docs clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else None'
@@ -67,5 +67,12 @@ package: $(STAMP)  ## wheel and sdist in dist/, the wheel built from the sdist
 	$(BIN)/uv build --quiet --python $(BIN)/python
 	$(BIN)/twine check --strict dist/*
 
+screenshots: $(STAMP)  ## the pictures of docs/page.md, anew; needs Chromium
+	PICTURES="$(CURDIR)/docs/pictures" $(BIN)/python -m pytest tests/integration/test_page.py -k pictures
+
+docs: $(STAMP)  ## the site, in docs/_build/html; a warning or a link that leads nowhere is an error
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --group docs
+	$(BIN)/python -m sphinx --quiet --fresh-env --write-all --nitpicky --fail-on-warning --keep-going docs docs/_build/html
+
 clean:
-	rm -rf $(VENV) .demo .matrix .servers build dist
+	rm -rf $(VENV) .demo .matrix .servers .try build dist docs/_build

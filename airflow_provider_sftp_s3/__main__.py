@@ -4,6 +4,8 @@ The command line: ``python -m airflow_provider_sftp_s3``.
 ``check FILE`` looks at a flows.yaml as Airflow's Dag processor does, and needs no database of Airflow's: for CI.
 ``plan FILE FLOW`` says what a run of a flow would move, and where to, and touches nothing.
 ``pools FILE`` writes the pools that flows name, for ``airflow pools import``.
+``status [FLOW ...]`` says what waits to be moved, and whether a flow is behind: for a monitoring system.
+``test-connection ID`` tries a connection step by step, and says what to change.
 
 Exit status 0: all is well; 1: something is wrong, and standard error says what; 2: the command line itself is wrong.
 """
@@ -12,18 +14,22 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import json
 import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
-from datetime import UTC, date, datetime
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from airflow_provider_sftp_s3.flows.file import Read
+
+
+_nowhere = io.StringIO()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,9 +70,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     command.add_argument("file", type=Path, metavar="FILE", help="such as flows.yaml")
     command.set_defaults(run=lambda given: pools(given.file))
+    command = commands.add_parser(
+        "status",
+        help="say what waits to be moved by flows, and which is behind",
+        description="List what waits for each flow, where it moves from. Nothing is touched. The exit status is 1 "
+        "where a flow is behind: it cannot be looked at, or with --older-than, a file that waits is older than that.",
+    )
+    command.add_argument("flows", nargs="*", metavar="FLOW", help="names of flows; all of the file")
+    command.add_argument(
+        "--file", type=Path, help="such as flows.yaml; else that of this directory, or of the Dag files"
+    )
+    command.add_argument("--json", action="store_true", help="print JSON")
+    command.add_argument("--older-than", type=_duration, metavar="AGE", help="such as 90s, 2h or 1d")
+    command.set_defaults(run=lambda given: status(given.flows, given.file, given.older_than, as_json=given.json))
+    command = commands.add_parser(
+        "test-connection",
+        help="try a connection step by step",
+        description="Try an sftp or an aws connection of Airflow's step by step, each with what to change. Nothing "
+        "that is there is changed, opened or read. The exit status is 1 where a step fails.",
+    )
+    command.add_argument("connection", metavar="ID", help="the connection's id")
+    command.add_argument("--path", default=".", metavar="DIRECTORY", help="sftp_path, for an sftp connection")
+    command.add_argument("--write", action="store_true", help="make an empty file in it, rename it and remove it")
+    command.add_argument("--bucket", help="s3_bucket, for an aws connection")
+    command.add_argument("--prefix", default="", help="s3_prefix")
+    command.set_defaults(run=test_connection)
     given = parser.parse_args(arguments)
-    status: int = given.run(given)
-    return status
+    done: int = given.run(given)
+    return done
 
 
 def check(path: Path) -> int:
@@ -82,6 +113,7 @@ def check(path: Path) -> int:
         return 1
     with _quiet():
         from airflow_provider_sftp_s3.engine.paths import printable
+        from airflow_provider_sftp_s3.flows.docs import END
         from airflow_provider_sftp_s3.flows.file import load_flows
         from airflow_provider_sftp_s3.flows.pools import pools_of, pools_of_airflow
 
@@ -89,8 +121,7 @@ def check(path: Path) -> int:
         wanted = pools_of(found.flow for found in read.flows.values())
         there = pools_of_airflow() if wanted else None
     for name, dag in flows.dags.items():
-        sentence, _, _ = dag.doc_md.rpartition("\n\n")
-        print(f"{name}: {printable(sentence)}")
+        print(f"{name}: {printable(dag.doc_md.partition(END)[0])}")
     for warning in flows.warnings:
         print(f"warning: {printable(warning)}", file=sys.stderr)
     if flows.error:
@@ -108,8 +139,7 @@ def plan(path: Path, name: str, day: date) -> int:
 
     :return: the exit status: 0, or 1 where it would fail, and why, to standard error.
     """
-    # Airflow 3 shows its database's connections to its own processes only.
-    os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
+    _show_connections()
     read = _read(path)
     if read is None:
         return 1
@@ -154,6 +184,89 @@ def pools(path: Path) -> int:
     return 1 if read.errors else 0
 
 
+def status(names: Sequence[str], path: Path | None, older_than: timedelta | None, *, as_json: bool) -> int:
+    """
+    Print what waits for flows, and which is behind.
+
+    :param names: of the flows; none: all.
+    :param path: of the file; None: flows.yaml here, or those beneath Airflow's Dag files that have the flows.
+    :return: the exit status: 0, or 1 where a flow is behind, or there is no such flow.
+    """
+    _show_connections()
+    flows: dict[str, Mapping[str, Any]] = {}
+    for file in [path] if path is not None else _flow_files():
+        if (read := _read(file)) is None:
+            return 1
+        flows |= {name: found.flow for name, found in read.flows.items()}
+    missing = [name for name in names if name not in flows]
+    if missing or not flows:
+        there = f"There are: {', '.join(flows)}" if flows else "No flows.yaml was found: say where it is, by --file"
+        print(f"There is no flow {', '.join(map(repr, missing))}. {there}" if missing else there, file=sys.stderr)
+        return 1
+    with _quiet():
+        from airflow_provider_sftp_s3.flows.status import table, waiting
+
+        today = datetime.now(UTC).date()
+        several = [waiting(flows[name], today, older_than) for name in names or flows]
+    several.sort(key=lambda each: not each.behind)
+    print(json.dumps([each.as_dict() for each in several], indent=4) if as_json else table(several))
+    return 1 if any(each.behind for each in several) else 0
+
+
+def test_connection(given: argparse.Namespace) -> int:
+    """
+    Try a connection, and print a line a step.
+
+    :param given: the command line: `connection`, `path`, `write`, `bucket`, `prefix`.
+    :return: the exit status: 0, or 1 where a step has failed.
+    """
+    _show_connections()
+    output = sys.stdout
+    with _quiet():
+        from airflow_provider_sftp_s3.engine.errors import ConfigurationError
+        from airflow_provider_sftp_s3.hooks.connection_test import ConnectionTest, kind_of
+
+        test = ConnectionTest(
+            lambda step: print(f"{step.state:6}  {step.name:10}  {step.said}", file=output, flush=True)
+        )
+        try:
+            kind = kind_of(given.connection)
+        except ConfigurationError as missing:
+            print(missing, file=sys.stderr)
+            return 1
+        if kind == "aws":
+            test.s3(given.connection, given.bucket, given.prefix)
+        else:
+            test.sftp(given.connection, given.path, writes=given.write)
+    return 0 if test.is_fine else 1
+
+
+def _show_connections() -> None:
+    """Have Airflow 3 show the connections of its database, if there is one: it shows them to its own processes only."""
+    with _quiet():
+        from airflow_provider_sftp_s3.flows.pools import has_database
+
+        if has_database():
+            os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
+
+
+def _flow_files() -> list[Path]:
+    """Return the flows.yaml of this directory or, where there is none, those beneath Airflow's Dag files."""
+    here = Path("flows.yaml")
+    if here.exists():
+        return [here]
+    with _quiet():
+        from airflow.configuration import conf
+
+        return sorted(Path(conf.get("core", "dags_folder")).rglob("flows.yaml"))
+
+
+def _duration(text: str) -> timedelta:
+    from airflow_provider_sftp_s3.hooks.quantities import duration
+
+    return duration(text)
+
+
 def _read(path: Path) -> Read | None:
     """Return what is in a file of flows; None, and why to standard error, where none of it can be used."""
     with _quiet():
@@ -169,8 +282,12 @@ def _read(path: Path) -> Read | None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Let nobody log or warn: importing Airflow makes it do both, of what is not the file's fault."""
-    with warnings.catch_warnings():
+    """
+    Let nobody log, warn or print: Airflow does all three, of what is not the file's fault.
+
+    Airflow 3 logs to standard output, past the standard library.
+    """
+    with warnings.catch_warnings(), contextlib.redirect_stdout(_nowhere):
         warnings.simplefilter("ignore")
         logging.disable(logging.CRITICAL)
         try:

@@ -8,6 +8,7 @@ import with a deprecation warning, and the warning lands in the log of everybody
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 
 try:  # 3.0
     from airflow.sdk import (
@@ -16,6 +17,8 @@ try:  # 3.0
         AssetAlias,
         BaseNotifier,
         BaseOperator,
+        BaseOperatorLink,
+        BaseSensorOperator,
         Context,
         Param,
         PokeReturnValue,
@@ -25,10 +28,11 @@ except ImportError:
     from airflow.datasets import Dataset as Asset
     from airflow.datasets import DatasetAlias as AssetAlias
     from airflow.models.baseoperator import BaseOperator
+    from airflow.models.baseoperatorlink import BaseOperatorLink
     from airflow.models.dag import DAG
     from airflow.models.param import Param
     from airflow.notifications.basenotifier import BaseNotifier
-    from airflow.sensors.base import PokeReturnValue
+    from airflow.sensors.base import BaseSensorOperator, PokeReturnValue
     from airflow.utils.context import Context
     from airflow.utils.dag_parsing_context import get_parsing_context
 
@@ -71,6 +75,26 @@ try:  # 3.0
     from airflow.sdk.definitions._internal.mixins import ResolveMixin
 except ImportError:
     from airflow.utils.mixins import ResolveMixin
+
+
+def stats() -> Any:
+    """Return what takes metrics: `incr`, `gauge` and `timing`."""
+    try:
+        from airflow.sdk.observability import stats as found  # 3.2
+    except ImportError:
+        from airflow.stats import Stats
+
+        return Stats
+    return found if hasattr(found, "incr") else found.Stats  # functions of the module since 3.3
+
+
+def xcom_value(key: str, ti_key: Any) -> Any:
+    """Return what a task instance has left in XCom; None: nothing."""
+    try:
+        from airflow.sdk.execution_time.xcom import XCom  # 3.0
+    except ImportError:
+        from airflow.models.xcom import XCom
+    return XCom.get_value(key=key, ti_key=ti_key)
 
 
 def is_unmapped(operator: BaseOperator) -> bool:
@@ -142,6 +166,8 @@ __all__ = [
     "BaseHook",
     "BaseNotifier",
     "BaseOperator",
+    "BaseOperatorLink",
+    "BaseSensorOperator",
     "Context",
     "CronDataIntervalTimetable",
     "Param",
@@ -153,4 +179,6 @@ __all__ = [
     "has_policies",
     "is_continuous",
     "is_unmapped",
+    "stats",
+    "xcom_value",
 ]

@@ -42,4 +42,8 @@ def get_provider_info() -> dict[str, Any]:
             },
             {"integration-name": _S3, "python-modules": ["airflow_provider_sftp_s3.hooks.sftp_s3"]},
         ],
+        "extra-links": [
+            "airflow_provider_sftp_s3.transfers.links.S3PrefixLink",
+            "airflow_provider_sftp_s3.transfers.links.ReceiptLink",
+        ],
     }

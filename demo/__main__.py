@@ -123,14 +123,32 @@ def _show(story: Story, airflow: Airflow) -> None:
 
 
 def _stay(story: Story, airflow: Airflow) -> None:
-    """Tell what there is to look at, and stay up until a signal comes."""
+    """Tell what there is to look at and to try, and stay up until a signal comes."""
+    files, dags = _short(story.sftp.root), _short(airflow.home / "dags")
+    log_servers = " and ".join(map(str, airflow.log_servers))
     say(f"""
   Airflow   {airflow.url}, no login needed
-  SFTP      {story.sftp.url}, password {story.sftp.password}; its files: {_short(story.sftp.root)}
+  SFTP      {story.sftp.url}, password {story.sftp.password}; its files: {files}
   S3        {story.s3.url}, any credentials; bucket {story.bucket}
 
-Drop a file into {_short(story.sftp.root / "outgoing")}: demo_pull, which runs every minute, takes it along.
-Ctrl-C ends the demo.""")
+All of it listens on 127.0.0.1, but for the two servers of logs that Airflow starts ({log_servers}): they listen on all
+addresses, and answer to Airflow only.
+
+What to try, in another terminal:
+
+1. Drop a file. demo_pull, which runs every minute, takes it along, and moves it into .done beside it:
+     cp LICENSE {files}/outgoing/
+2. Put an object. demo_push has it at the partner in half a minute, and marks it:
+     curl -T LICENSE {story.s3.url}/{story.bucket}/out/LICENSE
+3. Look: in Airflow's UI, the log of demo_pull's task has a line for each file, and its XCom the report.
+4. Break it: take the partner's directory away, and put an object. The task says what to change, and fails at once; put
+   the directory back, and the next run sends the object.
+     mv {files}/incoming {files}/gone; curl -T README.md {story.s3.url}/{story.bucket}/out/README.md
+     mv {files}/gone {files}/incoming
+5. Change a flow in {dags}/flows.yaml: it counts within a minute. A typo is one of Airflow's import errors,
+   and the other flow goes on.
+
+A flow of your own, to your own server: docs/start.md. Ctrl-C ends the demo.""")
     while True:
         airflow.check()
         time.sleep(0.5)

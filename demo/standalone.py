@@ -40,6 +40,8 @@ class Airflow:
         self.home = state / "airflow"
         self.log = state / "airflow.log"
         self.url = f"http://{HOST}:{ports.airflow}"
+        #: The ports on which its parts serve logs: on all addresses, for which Airflow has no setting.
+        self.log_servers = ports.logs
         self._environment = os.environ | {
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
             "AIRFLOW_HOME": str(self.home),
@@ -59,13 +61,13 @@ class Airflow:
         self._process: subprocess.Popen[bytes] | None = None
         self._api = httpx.Client(base_url=self.url, timeout=10, trust_env=False)
 
-    def start(self) -> None:
-        """Start Airflow; return at once."""
+    def start(self, command: str = "standalone") -> None:
+        """Start ``airflow <command>``; return at once."""
         _adopt_orphans()
         with self.log.open("ab") as log:
             # In a session of its own: Ctrl-C goes to this process alone, and what Airflow starts can be found by it.
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "airflow", "standalone"],
+                [sys.executable, "-m", "airflow", command],
                 cwd=self.home,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,

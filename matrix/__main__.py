@@ -31,6 +31,7 @@ CHECKS = {
     "install": "install",
     "listed": "listed",
     "Dags": "parsed",
+    "page": "page",
     "pull": "pull",
     "push": "push",
     "retry": "retry",

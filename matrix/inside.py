@@ -76,6 +76,17 @@ def parsed() -> None:
     assert not ours, ours
 
 
+def page() -> None:
+    """The plugin is loaded, with no complaint: with the page where Airflow can show one, and else with nothing."""
+    from airflow import plugins_manager
+
+    (plugin,) = [each for each in plugins_manager.get_plugin_info() if each["name"] == "sftp_s3"]
+    can_show = tuple(int(part) for part in version("apache-airflow").split(".")[:2]) >= (3, 1)
+    views = [view["href"] for view in plugin.get("external_views", [])]
+    apps = [app["url_prefix"] for app in plugin.get("fastapi_apps", [])]
+    assert (views, apps) == ((["sftp-s3/"], ["/sftp-s3"]) if can_show else ([], [])), (views, apps)
+
+
 def pull() -> None:
     """SftpTreeToS3Operator in a Dag, whose first try fails. The engine knows this asyncssh well enough."""
     from airflow_provider_sftp_s3.engine.sftp.packets import PacketReceiver
@@ -255,7 +266,7 @@ def main() -> None:
     airflow_env.make_database()
     with airflow_env.airflow_connections(**connections):
         # parsed() before the others, since a module warns when it is first imported.
-        for check in (parsed, listed, pull, push, retry, flows, form, backfill, assets):
+        for check in (parsed, listed, page, pull, push, retry, flows, form, backfill, assets):
             with reported(check, results):
                 check()
 

@@ -38,6 +38,13 @@ MWAA = (
     Row("mwaa-3.3.1", "3.12", "3.3.1"),
 )
 
+
+def mwaa_table() -> str:
+    """Return the versions of MWAA that are tried, for docs/mwaa.md."""
+    rows = ["| Airflow | Python |", "|---|---|", *(f"| {row.airflow} | {row.python} |" for row in MWAA)]
+    return "\n".join(rows)
+
+
 #: The newest asyncssh that the rows without constraints have been green with; they install the newest there is.
 NEWEST_ASYNCSSH = "2.24.1"
 

@@ -116,13 +116,13 @@ def sftp_server(tmp_path: Path) -> Iterator[AsyncsshServer]:
 
 #: In `make test` the two on which nearly all differences show, sshd where it is installed; in `make slow` the others.
 _IN_ANY_TEST = (AsyncsshServer, OpenSshServer)
-_EACH_SERVER = [
+EACH_SERVER = [
     pytest.param(kind, id=kind.__name__, marks=() if kind in _IN_ANY_TEST else pytest.mark.slow)
     for kind in REAL_SERVERS
 ]
 
 
-@pytest.fixture(params=_EACH_SERVER)
+@pytest.fixture(params=EACH_SERVER)
 def any_sftp_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SftpServer]:
     """Every real SFTP server in turn; one that is not installed is skipped, or fails if REQUIRE_ALL_SERVERS=1."""
     require(request.param.available(), request.param.missing())

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Literal
 
 import boto3
 
 from airflow_provider_sftp_s3.engine.log import LogObserver
-from airflow_provider_sftp_s3.engine.observer import Observer
+from airflow_provider_sftp_s3.engine.observer import Observer, Several
 from airflow_provider_sftp_s3.engine.options import TransferOptions
 from airflow_provider_sftp_s3.engine.pull import pull
 from airflow_provider_sftp_s3.engine.push import push
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
-from airflow_provider_sftp_s3.engine.settings import PullSettings, PushSettings, check_bucket_name
+from airflow_provider_sftp_s3.engine.s3.receipts import Receipts
+from airflow_provider_sftp_s3.engine.settings import (
+    PullSettings,
+    PushSettings,
+    check_bucket_name,
+    check_receipts,
+    parse_receipts,
+)
 from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
 
 if TYPE_CHECKING:
@@ -91,7 +100,7 @@ async def _once(
 
     if observer is not None:
         return await transfer_between(settings, server, bucket, options, observer)
-    with LogObserver(log) as logged:
+    with LogObserver(log, settings.receipts is not None and not settings.dry_run) as logged:
         return await transfer_between(settings, server, bucket, options, logged)
 
 
@@ -107,7 +116,33 @@ async def transfer_between(
 
     :param bucket: is called once the login is done, and gives a bucket that may have been made meanwhile.
     """
-    async with SftpSession(server, options) as session, await bucket() as opened:
+    async with (
+        SftpSession(server, options) as session,
+        await bucket() as opened,
+        _receipts_of(settings, opened) as receipts,
+    ):
+        observers = observer if receipts is None else Several(observer, receipts)
         if isinstance(settings, PullSettings):
-            return await pull(settings, session, opened, options, observer)
-        return await push(settings, session, opened, options, observer)
+            return await pull(settings, session, opened, options, observers, receipts)
+        return await push(settings, session, opened, options, observers, receipts)
+
+
+@contextlib.asynccontextmanager
+async def _receipts_of(settings: PullSettings | PushSettings, bucket: Bucket) -> AsyncIterator[Receipts | None]:
+    """
+    Open the receipts that the settings want; None: none. A dry run has none.
+
+    :raises ConfigurationError: they cannot be there.
+    """
+    if settings.receipts is None or settings.dry_run:
+        yield None
+        return
+    check_receipts(settings, bucket.name)
+    name, prefix = parse_receipts(settings.receipts)
+    direction: Literal["pull", "push"] = "pull" if isinstance(settings, PullSettings) else "push"
+    # In the same bucket they are stored as its other objects are, in another one as the connection says.
+    async with contextlib.AsyncExitStack() as stack:
+        own = bucket if name == bucket.name else await stack.enter_async_context(bucket.beside(name))
+        receipts = Receipts(own, prefix, settings.task_try, direction, secrets.token_hex(8))
+        await receipts.load()
+        yield receipts

@@ -15,11 +15,15 @@ The errors of the engine. An error's type answers "what now?", its message says 
     │   ├── NameRefused           a name or key that must not be used as a path, or cannot be
     │   ├── ChangedWhileReading   before, counted and after disagree
     │   ├── FileTimeout           `file_timeout` is over
+    │   ├── TargetTaken           its name at the target is another file's, see `on_conflict`
     │   ├── StorageError          S3 refused or failed a request
     │   │   ├── Overwritten         ... since the object is another version by now
+    │   │   ├── Archived            ... since the object has to be restored before it can be read
+    │   │   ├── Corrupted           ... since what came of it is not what S3 has
     │   │   └── CredentialsExpired  ... since its credentials are out of date: renewed ones may be there by now
     │   └── ServerRefused         the SFTP server answered with an error
-    │       └── NotFound          ... namely that there is no such file
+    │       ├── NotFound          ... namely that there is no such file
+    │       └── NoRoom            ... as one does whose disk is full
     └── TransferError             the run is over and something in it failed
 """
 
@@ -127,12 +131,24 @@ class FileTimeout(FileError):
     """One file took longer than `file_timeout`."""
 
 
+class TargetTaken(FileError):
+    """Something else has the name that the file would have at the target, and is not to be replaced."""
+
+
 class StorageError(FileError):
     """S3 refused or failed a request."""
 
 
 class Overwritten(StorageError):
     """The version of the object that was asked for is no more."""
+
+
+class Archived(StorageError):
+    """The object lies in an archive, such as S3 Glacier: somebody has to restore it before it can be read."""
+
+
+class Corrupted(StorageError):
+    """What came of an object is not what S3 has, by a checksum. Another try may be as it should."""
 
 
 class CredentialsExpired(StorageError):
@@ -145,16 +161,22 @@ class ServerRefused(FileError):
 
     :param is_generic: with "failure" and nothing more, which stands for all that the protocol has no word for.
     :param is_denied: with "permission denied".
+    :param is_full: since its disk is full, or a quota: few servers have a word for that.
     """
 
-    def __init__(self, message: str, is_generic: bool = False, is_denied: bool = False) -> None:
+    def __init__(self, message: str, is_generic: bool = False, is_denied: bool = False, is_full: bool = False) -> None:
         super().__init__(message)
         self.is_generic = is_generic
         self.is_denied = is_denied
+        self.is_full = is_full
 
 
 class NotFound(ServerRefused):
     """The SFTP server says that there is no such file."""
+
+
+class NoRoom(ServerRefused):
+    """The SFTP server failed to write a file, as one does whose disk or quota is full: others will fail, too."""
 
 
 class TransferError(SftpS3Error):

@@ -9,19 +9,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from airflow_provider_sftp_s3.engine import whole
-from airflow_provider_sftp_s3.engine.errors import ChangedWhileReading, ConnectionFailed, FileError, ServerRefused
+from airflow_provider_sftp_s3.engine.errors import (
+    ChangedWhileReading,
+    ConnectionFailed,
+    FileError,
+    ServerRefused,
+    TargetTaken,
+)
 from airflow_provider_sftp_s3.engine.limits import off_the_clock
 from airflow_provider_sftp_s3.engine.listing import is_young
-from airflow_provider_sftp_s3.engine.model import SourceFile, Stat
+from airflow_provider_sftp_s3.engine.model import SourceFile, Stat, Stored
 from airflow_provider_sftp_s3.engine.observer import Notices
 from airflow_provider_sftp_s3.engine.options import MAX_OBJECT_SIZE, MAX_PARTS, KiB, MiB, TransferOptions
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
 from airflow_provider_sftp_s3.engine.s3.marks import Naming
+from airflow_provider_sftp_s3.engine.s3.only_new import How, OnlyNew
 from airflow_provider_sftp_s3.engine.sftp.file import ReadAhead, Reading, RemoteFile
 from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
 
@@ -39,11 +46,13 @@ class Uploaded(NamedTuple):
     :param read: its size and mtime.
     :param seen: what the server says of it when it is looked at: the same, but with servers that contradict themselves.
     :param closed_on: serial number of the connection on which it was closed; 0: nothing is known of that.
+    :param stored: what S3 says of the object.
     """
 
     read: Stat
     seen: Stat
     closed_on: int = 0
+    stored: Stored = Stored()
 
 
 @dataclass
@@ -51,16 +60,25 @@ class PulledFile:
     """
     A file to pull, with what a report calls it, and how far it has come: it is begun again after a lost connection.
 
+    :param key: that it goes to, and `named_for` what it was when that was found, where that matters.
+    :param only_new: what has come there meanwhile is not to be replaced.
+    :param may_be_stored: to be awaited before S3 gets anything of it, and raises why it must not; None: it may.
     :param opened: the server has opened it, so it cannot be gone unsaid.
     :param is_long: nobody says how large it is, and it has more than `part_size` bytes.
     :param uploaded: S3 has it, and its move has not been answered yet.
+    :param stamp: the mtime that it was to get after its move, which may not have been answered, either.
     """
 
     file: SourceFile
     label: str
+    key: str = ""
+    named_for: Stat | None = None
+    only_new: bool = False
+    may_be_stored: Callable[[], Awaitable[None]] | None = None
     opened: bool = False
     is_long: bool = False
     uploaded: Uploaded | None = None
+    stamp: int | None = None
 
     @property
     def size(self) -> int:
@@ -87,6 +105,8 @@ class Fetcher:
     :param min_age: seconds that a file must have been left alone.
     :param hold_memory: holds so many bytes of the run's memory within a block.
     :param moved: called with the number of bytes that have come.
+    :param choose: gives a file its key, by what it is; None: it has one, whatever it is.
+    :param only_new: what stores files that are `only_new`; None: there are none.
     """
 
     def __init__(
@@ -100,6 +120,8 @@ class Fetcher:
         min_age: float,
         hold_memory: Callable[[int], contextlib.AbstractAsyncContextManager[None]],
         moved: Callable[[int], None],
+        choose: Callable[[PulledFile, Stat], Awaitable[None]] | None = None,
+        only_new: OnlyNew | None = None,
     ) -> None:
         self._session = session
         self._bucket = bucket
@@ -109,16 +131,18 @@ class Fetcher:
         self._min_age = min_age
         self._hold_memory = hold_memory
         self._moved = moved
+        self._choose = choose
+        self._only_new = only_new
 
     def is_young(self, stat: Stat) -> bool:
         """Say whether somebody may still be writing a file."""
         return stat.mtime is not None and is_young(stat.mtime, self._bucket.now(), self._min_age)
 
     async def upload(
-        self, pulled: PulledFile, path: bytes, key: str, expected: Stat, mtime: int | None = None
+        self, pulled: PulledFile, path: bytes, expected: Stat, mtime: int | None = None
     ) -> Uploaded | None:
         """
-        Read the file at `path` into the object `key`, and return what was read.
+        Read the file at `path` into the object of its key, and return what was read.
 
         :param expected: what the file was when it was last looked at. One that has changed since must be of age
             again: if it is not, None is returned.
@@ -129,6 +153,7 @@ class Fetcher:
         if expected.size is None:  # some listings leave it out
             with contextlib.suppress(ServerRefused):
                 expected = expected.filled(await self._session.lstat(path))
+        await self._name(pulled, expected, mtime)
         looks, to_the_end = LOOKS, expected.size is None
         while looks:
             cost = self._cost(pulled, expected.size, to_the_end=to_the_end)
@@ -136,10 +161,15 @@ class Fetcher:
                 pulled.opened = True
                 while looks and not file.closed and self._cost(pulled, expected.size, to_the_end=to_the_end) <= cost:
                     is_large = (expected.size or 0) > self._options.part_size
-                    if is_large or (to_the_end and pulled.is_long):
-                        look = await self._stream(file, key, expected, mtime, to_the_end=to_the_end)
-                    else:
-                        look = await self._put(file, key, expected, mtime, to_the_end=to_the_end)
+                    read = self._stream if is_large or (to_the_end and pulled.is_long) else self._put
+                    try:
+                        look = await read(file, pulled, expected, mtime, to_the_end=to_the_end)
+                    except TargetTaken:
+                        looks -= 1
+                        if not looks or self._choose is None:
+                            raise
+                        await self._choose(pulled, pulled.named_for or expected)
+                        continue
                     if look.uploaded is not None:
                         return look.uploaded
                     if look.verdict == "long":
@@ -149,10 +179,23 @@ class Fetcher:
                     if self.is_young(look.seen):
                         return None
                     expected = whole.expected_next(expected, look.seen)
+                    await self._name(pulled, expected, mtime)
                     to_the_end = look.verdict == "more" or expected.size is None
         raise ChangedWhileReading(f"changed {LOOKS} times before it could be read, now {expected}")
 
-    async def _put(self, file: RemoteFile, key: str, expected: Stat, mtime: int | None, *, to_the_end: bool) -> _Look:
+    async def _name(self, pulled: PulledFile, stat: Stat, mtime: int | None) -> None:
+        """Have a key chosen for what a file is, and what its object will say that it is."""
+        if self._choose is not None:
+            stat = stat if mtime is None else stat._replace(mtime=mtime)
+            if pulled.named_for != stat:
+                await self._choose(pulled, stat)
+
+    async def _condition(self, pulled: PulledFile, how: How) -> Mapping[str, str] | None:
+        return await self._only_new.condition(pulled.key, how) if pulled.only_new and self._only_new else None
+
+    async def _put(
+        self, file: RemoteFile, pulled: PulledFile, expected: Stat, mtime: int | None, *, to_the_end: bool
+    ) -> _Look:
         """
         Read a file into memory, and store it if it is whole.
 
@@ -168,15 +211,20 @@ class Fetcher:
             return _Look("long", Stat())
         look = await self._judge(file, expected, reading, to_the_end=to_the_end)
         if look.verdict == "whole":
+            if pulled.may_be_stored is not None:
+                await pulled.may_be_stored()
             if self._session.outlive_close(file.path):
                 file.release()
             uploaded = self._as_uploaded(expected, look.seen, reading.count)
-            await self._bucket.put(key, reading.pieces, self._metadata(key, uploaded.read.mtime, mtime))
-            return await self._stored(file, look, uploaded)
+            key, condition = pulled.key, await self._condition(pulled, "PutObject")
+            async with self._bucket.taking(key):
+                metadata = self._metadata(key, uploaded.read.mtime, mtime)
+                stored = await self._bucket.put(key, reading.pieces, metadata, condition)
+            return await self._stored(file, look, uploaded, stored)
         return look
 
     async def _stream(
-        self, file: RemoteFile, key: str, expected: Stat, mtime: int | None, *, to_the_end: bool
+        self, file: RemoteFile, pulled: PulledFile, expected: Stat, mtime: int | None, *, to_the_end: bool
     ) -> _Look:
         """Read a file in parts, and store it if it is whole. `to_the_end` is as for :meth:`_put`."""
         size = expected.size or 0
@@ -198,26 +246,34 @@ class Fetcher:
             look = await self._judge(file, expected, reading, to_the_end=to_the_end)
             if look.verdict != "whole":
                 raise ChangedWhileReading(f"is another version than expected: {look.seen}")
+            if condition is not None and not condition:
+                await self._condition(pulled, "CompleteMultipartUpload")  # another look, which is the last one
 
+        condition: Mapping[str, str] | None = None
         try:
             before = await ahead.before()
             if whole.is_another(expected, before):
                 return _Look("another", before)
+            if pulled.may_be_stored is not None:
+                await pulled.may_be_stored()
             uploaded = self._as_uploaded(expected, before, size)
+            key, condition = pulled.key, await self._condition(pulled, "CompleteMultipartUpload")
             try:
-                await self._bucket.uploads.put_stream(
-                    key,
-                    _CheckedAtTheEnd(ahead, check),
-                    self._metadata(key, uploaded.read.mtime, mtime),
-                    part_size=part_size,
-                    parts_at_once=self._parts_at_once(part_size),
-                    call_off=ahead.close,
-                )
+                async with self._bucket.taking(key):
+                    stored = await self._bucket.put_stream(
+                        key,
+                        _CheckedAtTheEnd(ahead, check),
+                        self._metadata(key, uploaded.read.mtime, mtime),
+                        part_size=part_size,
+                        parts_at_once=self._parts_at_once(part_size),
+                        call_off=ahead.close,
+                        condition=condition,
+                    )
             except ChangedWhileReading:
                 if look.verdict == "changed":
                     raise
                 return look
-            return await self._stored(file, look, self._as_uploaded(expected, look.seen, ahead.count))
+            return await self._stored(file, look, self._as_uploaded(expected, look.seen, ahead.count), stored)
         finally:
             ahead.close()
 
@@ -273,7 +329,7 @@ class Fetcher:
         read = Stat(count, seen.filled(expected).mtime)
         return Uploaded(read, seen.filled(read))
 
-    async def _stored(self, file: RemoteFile, look: _Look, uploaded: Uploaded) -> _Look:
+    async def _stored(self, file: RemoteFile, look: _Look, uploaded: Uploaded, stored: Stored) -> _Look:
         """Take note that S3 has the file, and close it."""
         file.is_stored = True
         closed_on = file.connection
@@ -285,7 +341,7 @@ class Fetcher:
             except (ServerRefused, ConnectionFailed):
                 closed_on = 0  # it has been read, and nothing more is wanted of it
         file.release()
-        return look._replace(uploaded=uploaded._replace(closed_on=closed_on))
+        return look._replace(uploaded=uploaded._replace(closed_on=closed_on, stored=stored))
 
     async def look_after_close(self, path: bytes, uploaded: Uploaded) -> None:
         """Find out whether files beside a pulled one, which stays in its place, outlive their CLOSE."""

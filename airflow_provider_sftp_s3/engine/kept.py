@@ -12,8 +12,8 @@ import contextlib
 import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator
 
-from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.errors import ConnectionFailed, FileError, StorageError
+from airflow_provider_sftp_s3.engine.keys import Keys
 from airflow_provider_sftp_s3.engine.model import Outcome, SourceFile, Stat
 from airflow_provider_sftp_s3.engine.s3 import ledger
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket, Version
@@ -32,9 +32,10 @@ class KeptFiles:
     :param prefix: of the keys of the pulled files.
     """
 
-    def __init__(self, bucket: Bucket, prefix: str) -> None:
+    def __init__(self, bucket: Bucket, prefix: str, keys: Keys) -> None:
         self._bucket = bucket
         self._prefix = prefix
+        self._keys = keys
         self._ledger = Ledger(bucket, prefix)
         self._pulled = 0
         #: what S3 has, by the ledger: see _fingerprint
@@ -69,21 +70,24 @@ class KeptFiles:
             yield one
 
     async def has_by_ledger(self, file: SourceFile) -> bool:
-        """Say whether S3 has a file, as far as the ledger tells."""
+        """Say whether S3 has a file, as far as the ledger tells. Where it has, the file takes its key."""
         if self._known is None or file.stat.size is None or file.stat.mtime is None:
             return False
         try:
-            key = paths.key_for(self._prefix, file.relative)
+            for key in self._keys.all_of(file.relative, file.stat):
+                if _fingerprint(key, file.stat.size, file.stat.mtime) in await asyncio.shield(self._known):
+                    self._keys.take(key, file)
+                    return True
         except FileError:
-            return False  # the transfer is where this is seen
-        return _fingerprint(key, file.stat.size, file.stat.mtime) in await asyncio.shield(self._known)
+            pass  # the transfer is where this is seen
+        return False
 
     async def has(self, key: str, stat: Stat) -> bool:
         """Say whether S3 has a file of this size and mtime; never where one of them is not known."""
         version = await self._bucket.head(key)
         if version is None or not version.is_of(stat):
             return False
-        self._note(key, version)
+        self.note(key, version)
         return True
 
     async def pulled(self, key: str) -> None:
@@ -92,9 +96,10 @@ class KeptFiles:
         if self._ledger.is_there or self._pulled > ledger.MIN_NEW_FACTS:
             with contextlib.suppress(StorageError):
                 if (version := await self._bucket.head(key)) is not None:
-                    self._note(key, version)
+                    self.note(key, version)
 
-    def _note(self, key: str, version: Version) -> None:
+    def note(self, key: str, version: Version) -> None:
+        """Remember what S3 has of a file."""
         self._ledger.note(Fact.of(key, version, names_in_metadata(version)))
 
     async def _list_known(self) -> set[bytes]:

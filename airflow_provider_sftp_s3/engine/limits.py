@@ -38,6 +38,11 @@ ATTEMPTS = 3
 LOSSES = 6
 
 
+#: How many files in a row a server fails to write, as a full disk does, before the run stops trying. A few that are
+#: larger than what is left, or have a quota of their own, are no reason to.
+MAX_FULL = 20
+
+
 class Budget:
     """
     A number of bytes shared by the transfers in flight, handed out in the order of asking.

@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import posixpath
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.errors import ConnectionFailed, NameRefused, NotFound, ServerRefused
 from airflow_provider_sftp_s3.engine.globs import Globs
 from airflow_provider_sftp_s3.engine.limits import ATTEMPTS, Losses
-from airflow_provider_sftp_s3.engine.model import DoneState, Outcome, SourceFile
+from airflow_provider_sftp_s3.engine.model import DoneState, Outcome, SourceFile, Stat, Status
 from airflow_provider_sftp_s3.engine.order import Bounds
 from airflow_provider_sftp_s3.engine.sftp.protocol import Entry
 from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
 
 #: Directories listed at once: enough that a far-away server does not leave the transfers waiting for names.
 LISTERS = 16
+#: Files that are asked for by their paths at once.
+FOUND_AT_ONCE = 64
+#: Links to directories that are followed in one path, one in the other: what else leads round in circles ends there.
+MAX_LINKS = 8
 #: Seconds between two looks at a file whose age is not known, at most. The whole run waits for them.
 MAX_PAUSE = 60.0
+
+
+Trail = tuple[bytes, ...]
 
 
 @dataclass(frozen=True)
@@ -31,6 +39,7 @@ class Directory:
 
     :param left: what earlier runs have left in its done directory, where that was looked into.
     :param done: the done directory of an entry that was found alone; None: it is among the entries, or absent.
+    :param trail: where links are followed: the real paths of the directories in which one was, and of this one.
     """
 
     path: bytes
@@ -38,6 +47,29 @@ class Directory:
     entries: list[Entry]
     left: Sequence[Entry] = ()
     done: DoneState | None = None
+    trail: Trail = ()
+
+
+class Place(NamedTuple):
+    """A directory that is to be listed."""
+
+    path: bytes
+    relative: bytes
+    trail: Trail
+
+
+class Link(NamedTuple):
+    """A link that is to be followed, and where it stands."""
+
+    entry: Entry
+    directory: Directory
+    done: DoneState
+
+
+class Missing(NamedTuple):
+    """A file that was asked for and is not there."""
+
+    relative: bytes
 
 
 class Unsure(NamedTuple):
@@ -59,6 +91,9 @@ class Tree:
     :param shard: the part of the tree to take; of what is in the others, nothing is told.
     :param now: returns the time, in seconds since 1970.
     :param finds_left: whether to look for files that an earlier run has moved into a done directory to remove them.
+    :param follow_links: take what symbolic links lead to, wherever that is on the server.
+    :param name_of: returns what a file is called at its target, by its relative path and what it is: what comes to one
+        name is in one shard. None: as it is called here.
     """
 
     def __init__(
@@ -73,6 +108,8 @@ class Tree:
         shard: paths.Shard,
         now: Callable[[], float] = time.time,
         finds_left: bool = False,
+        follow_links: bool = False,
+        name_of: Callable[[bytes, Stat], bytes] | None = None,
     ) -> None:
         self.session = session
         self.root = root
@@ -83,6 +120,8 @@ class Tree:
         self.shard = shard
         self._now = now
         self._finds_left = finds_left
+        self._follow_links = follow_links
+        self._name_of = name_of if shard.count > 1 else None
         #: the done directories that the walk came by, relative to the root
         self.done_directories: list[bytes] = []
         #: paths of those of which the server does not say whether they are directories
@@ -104,7 +143,7 @@ class Tree:
 
         Many directories are listed at once. A directory's files come in the order of their names.
         """
-        todo: list[tuple[bytes, bytes] | Unsure] = []
+        todo: list[Place | Link | Unsure] = []
         listing = {self._root or asyncio.create_task(self._list(self.root, b""))}
         self._root = None
         try:
@@ -118,13 +157,81 @@ class Tree:
                         yield found
                         continue
                     for item in self._sift(found):
-                        if isinstance(item, Unsure) or (isinstance(item, tuple) and not isinstance(item, SourceFile)):
+                        if isinstance(item, (Place, Link, Unsure)):
                             todo.append(item)
                         else:
                             yield item
         finally:
             for task in listing:
                 task.cancel()
+        async for file in self._stood_still():
+            yield file
+
+    async def find(self, wanted: Sequence[bytes]) -> AsyncGenerator[SourceFile | Outcome | Missing]:
+        """
+        Yield those files to take that are at these paths, relative to the root, as :meth:`walk` would.
+
+        No directory of the tree is listed.
+        """
+        for start in range(0, len(wanted), FOUND_AT_ONCE):
+            looks = [self._find(relative) for relative in wanted[start : start + FOUND_AT_ONCE]]
+            for found in await asyncio.gather(*looks):
+                todo: list[Directory | SourceFile | Outcome | Missing | Place | Link | Unsure] = [found]
+                while todo:
+                    item = todo.pop()
+                    if isinstance(item, (Link, Unsure)):
+                        todo.append(await self._look_into(item))
+                    elif isinstance(item, Directory):
+                        todo.extend(self._sift(item))
+                    elif isinstance(item, Place):
+                        yield Outcome(self.label(item.path), "failed", reason="is a directory: sftp_paths are files")
+                    else:
+                        yield item
+        async for file in self._stood_still():
+            yield file
+
+    async def _find(self, relative: bytes) -> Directory | Outcome | Missing:
+        """Look at one file, and at the done directory beside it."""
+        path, (parent, name) = posixpath.join(self.root, relative), posixpath.split(relative)
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                beside = Directory(posixpath.join(self.root, parent).rstrip(b"/") or b"/", parent, [])
+                done, left = await self._beside(beside.path, name)
+                try:
+                    attributes = await self.session.attributes(path)
+                except NotFound:
+                    mine = self.shard.holds(relative)
+                    return replace(beside, left=left, done=done) if left or not mine else Missing(relative)
+                self._losses.are_over()
+                kind = attributes.kind()
+                if kind == "unknown":
+                    kind = "file"  # to open it will tell
+                return replace(beside, entries=[Entry(name, kind, attributes.stat)], left=left, done=done)
+            except ServerRefused as refused:
+                return Outcome(self.label(path), "failed", reason=f"cannot be looked at: {refused}")
+            except ConnectionFailed as lost:
+                if self._losses.are_too_many(lost):
+                    raise
+                if lost.unanswered or attempt == ATTEMPTS:
+                    return Outcome(self.label(path), "failed", reason=f"cannot be looked at: {lost}")
+        raise AssertionError("unreachable")
+
+    async def _beside(self, directory: bytes, name: bytes) -> tuple[DoneState, list[Entry]]:
+        """Return what the done directory beside a file is, and what an earlier run has left of the file in there."""
+        done = posixpath.join(directory, self.done_name)
+        try:
+            kind = (await self.session.attributes(done)).kind()
+        except NotFound:
+            return "absent", []
+        if kind not in ("directory", "unknown"):
+            return "other", []
+        if not self._finds_left:
+            return "directory", []
+        inside = await self.session.list_directory(done)
+        return "directory", [each for each in inside if each.kind == "file" and paths.deleted_name(each.name) == name]
+
+    async def _stood_still(self) -> AsyncGenerator[SourceFile]:
+        """Yield the files of unknown age, once they have been left alone for a while."""
         if self._of_unknown_age:
             # Where the server's clock is ahead, or there is no mtime, only that a file stands still says that it is
             # whole. The second look is the one that every file gets when it is opened.
@@ -138,19 +245,57 @@ class Tree:
             for file in self._of_unknown_age:
                 yield file
 
-    async def _look_into(self, where: tuple[bytes, bytes] | Unsure) -> Directory | Outcome:
+    async def _look_into(self, where: Place | Link | Unsure) -> Directory | Outcome:
         """List a directory. What may be a file is one where it cannot be listed: to open it will tell."""
-        if not isinstance(where, Unsure):
+        if isinstance(where, Place):
             return await self._list(*where)
+        if isinstance(where, Link):
+            return await self._follow(where)
         entry, beside, done = where
-        listed = await self._list(posixpath.join(beside.path, entry.name), posixpath.join(beside.relative, entry.name))
+        path, relative = posixpath.join(beside.path, entry.name), posixpath.join(beside.relative, entry.name)
+        listed = await self._list(path, relative, _below(beside.trail, entry.name))
         if isinstance(listed, Directory):
             return listed
-        return Directory(beside.path, beside.relative, [entry._replace(kind="file")], done=done)
+        return _alone(entry._replace(kind="file"), beside, done)
 
-    async def _list(self, path: bytes, relative: bytes) -> Directory | Outcome:
+    async def _follow(self, link: Link) -> Directory | Outcome:
+        """Return the directory that a link leads to, or the file, as if it stood there by itself."""
+        entry, beside, done = link
+        path, relative = posixpath.join(beside.path, entry.name), posixpath.join(beside.relative, entry.name)
+        try:
+            kind, stat = await self.session.follow(path)
+            real = await self.session.real_path(path) if kind in ("directory", "unknown") else None
+        except NotFound:
+            return self._not_followed(path, relative, "skipped", "broken link")
+        except (ServerRefused, ConnectionFailed) as failed:
+            if isinstance(failed, ConnectionFailed) and self._losses.are_too_many(failed):
+                raise
+            return self._not_followed(path, relative, "failed", f"cannot be followed: {failed}")
+        if kind == "link":
+            reason = "cannot be followed: the server does not say what it leads to"
+            return self._not_followed(path, relative, "failed", reason)
+        if kind not in ("directory", "unknown"):
+            return _alone(entry._replace(kind=kind, stat=stat), beside, done)
+        if real is not None and any(_is_in(real, each) for each in beside.trail):
+            return self._not_followed(path, relative, "skipped", "link to a directory that it is in")
+        if len(beside.trail) > MAX_LINKS:
+            reason = f"is behind {MAX_LINKS} other links to directories: exclude it if they lead round in circles"
+            return self._not_followed(path, relative, "failed", reason)
+        listed = await self._list(path, relative, (*beside.trail, real or path))
+        if kind == "unknown" and not isinstance(listed, Directory):
+            return _alone(entry._replace(kind="file", stat=stat), beside, done)
+        return listed
+
+    def _not_followed(self, path: bytes, relative: bytes, status: Status, reason: str) -> Directory | Outcome:
+        if self.shard.holds(relative):
+            return Outcome(self.label(path), status, reason=reason)
+        return Directory(path, relative, [])  # another shard says so
+
+    async def _list(self, path: bytes, relative: bytes, trail: Trail = ()) -> Directory | Outcome:
         for attempt in range(1, ATTEMPTS + 1):
             try:
+                if self._follow_links and not trail:
+                    trail = (await self.session.real_path(path) or path,)
                 entries = await self.session.list_directory(path)
                 done = _done_state(entries, self.done_name)
                 left: list[Entry] = []
@@ -160,7 +305,7 @@ class Tree:
                         self.empty_done_directories.append(posixpath.join(path, self.done_name))
                     left = [entry for entry in inside if entry.kind == "file" and paths.is_deleting(entry.name)]
                 self._losses.are_over()
-                return Directory(path, relative, entries, left)
+                return Directory(path, relative, entries, left, trail=trail)
             except NotFound:
                 return Outcome(self.label(path), "skipped", reason="gone")
             except ServerRefused as refused:
@@ -172,13 +317,14 @@ class Tree:
                     return Outcome(self.label(path), "failed", reason=f"cannot be listed: {lost}")
         raise AssertionError("unreachable")
 
-    def _sift(self, directory: Directory) -> Iterator[SourceFile | Outcome | tuple[bytes, bytes] | Unsure]:
-        """Yield files, outcomes, as (path, relative) the directories beneath, and what may be either."""
+    def _sift(self, directory: Directory) -> Iterator[SourceFile | Outcome | Place | Link | Unsure]:
+        """Yield files, outcomes, the directories beneath, links to follow, and what may be a file or a directory."""
         done_state = directory.done or _done_state(directory.entries, self.done_name)
         if any(entry.name == self.done_name and entry.kind == "unknown" for entry in directory.entries):
             # It may be a link to any other one, in which nothing must be purged.
             self.unsure_done_directories.append(posixpath.join(directory.path, self.done_name))
-        elif done_state == "directory" and directory.done is None:
+        elif done_state == "directory" and directory.done is None and len(directory.trail) <= 1:
+            # Behind a link it is another tree's.
             self.done_directories.append(posixpath.join(directory.relative, self.done_name))
         now = self._now()
         held_back: set[bytes] = set()
@@ -191,8 +337,9 @@ class Tree:
             if entry.name == self.done_name:
                 continue
             path, relative = path_before + entry.name, relative_before + entry.name
-            mine = self.shard.holds(relative)
-            if not mine and entry.kind not in ("directory", "unknown"):
+            mine = self.shard.holds(relative) if self._name_of is None else self._is_mine(relative, entry)
+            follows = self._follow_links and entry.kind == "link"
+            if not mine and not follows and entry.kind not in ("directory", "unknown"):
                 continue
             reason = self.globs.reason_to_skip(paths.text(relative))
             try:
@@ -205,12 +352,16 @@ class Tree:
                 continue
             if entry.kind == "directory":
                 if len(relative) <= paths.MAX_KEY_BYTES:  # a server can go on for ever
-                    yield path, relative
+                    yield Place(path, relative, _below(directory.trail, entry.name))
                 elif mine:
                     yield Outcome(self.label(path), "failed", reason="is too deep: nothing in it can be an S3 key")
             elif entry.kind == "unknown":
                 yield Unsure(entry, directory, done_state)
-            elif entry.kind != "file":
+            elif follows and reason != "excluded":
+                yield Link(entry, directory, done_state)
+            elif follows and not mine:
+                continue
+            elif entry.kind != "file" and not follows:
                 yield Outcome(self.label(path), "skipped", reason="link" if entry.kind == "link" else "special file")
             elif paths.is_temporary(entry.name):
                 yield Outcome(self.label(path), "skipped", reason="unfinished")
@@ -232,13 +383,19 @@ class Tree:
                 else:
                     yield file
 
+    def _is_mine(self, relative: bytes, entry: Entry) -> bool:
+        if self._name_of is not None and entry.kind == "file":
+            with contextlib.suppress(NameRefused):
+                return self.shard.holds(self._name_of(relative, entry.stat))
+        return self.shard.holds(relative)
+
     def _left(self, directory: Directory) -> Iterator[SourceFile | Outcome]:
         """Yield what earlier runs have left in the done directory, each under the name that it had."""
         for entry in directory.left:
             path = posixpath.join(directory.path, self.done_name, entry.name)
             name = paths.deleted_name(entry.name)
             relative = posixpath.join(directory.relative, entry.name if name is None else name)
-            if not self.shard.holds(relative):
+            if not self._is_mine(relative, entry):
                 continue
             if name is None:
                 reason = "left by an earlier run, its name is not known any more: remove it if S3 has it"
@@ -259,6 +416,20 @@ def is_young(mtime: int, now: float, min_age: float) -> bool:
     file that has just changed, where the clocks differ a little.
     """
     return min_age > 0 and now - (mtime + 1) < min_age
+
+
+def _alone(entry: Entry, beside: Directory, done: DoneState) -> Directory:
+    """Return an entry of a directory with no others, for when it is known what it is."""
+    return Directory(beside.path, beside.relative, [entry], done=done, trail=beside.trail)
+
+
+def _below(trail: Trail, name: bytes) -> Trail:
+    return (*trail[:-1], posixpath.join(trail[-1], name)) if trail else ()
+
+
+def _is_in(directory: bytes, path: bytes) -> bool:
+    """Say whether `path` is `directory`, or beneath it."""
+    return path == directory or path.startswith(posixpath.join(directory, b""))
 
 
 def _done_state(entries: Sequence[Entry], name: bytes) -> DoneState:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from airflow_provider_sftp_s3.engine.model import Outcome
+    from airflow_provider_sftp_s3.engine.model import Outcome, Report
     from airflow_provider_sftp_s3.engine.observer import Progress
 
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 LOG_SINGLY = 25
 LOG_LINES = 100
 LOG_SECONDS = 0.5
+#: Failures that are said once more in the end.
+LOG_FAILURES = 25
 
 
 class LogObserver:
@@ -26,10 +29,12 @@ class LogObserver:
     message, most of the time of a small file.
 
     :param log: a logger of the standard library's kind, such as a task's.
+    :param briefly: what went well is told elsewhere.
     """
 
-    def __init__(self, log: logging.Logger) -> None:
+    def __init__(self, log: logging.Logger, briefly: bool = False) -> None:
         self._log = log
+        self._briefly = briefly
         self._lines: list[str] = []
         self._logged = 0
 
@@ -41,6 +46,8 @@ class LogObserver:
 
     def outcome(self, outcome: Outcome) -> None:
         """Log one file. Names stand as repr: they can hold escape sequences."""
+        if self._briefly and outcome.status in ("transferred", "purged", "recovered"):
+            return
         if outcome.status == "transferred":
             self._add(
                 f"transferred {outcome.source!r} -> {outcome.target!r}, "
@@ -49,6 +56,8 @@ class LogObserver:
         elif outcome.status == "failed":
             self._flush()
             self._log.error("failed %r: %s", outcome.source, outcome.reason)
+        elif outcome.status == "recovered":
+            self._add(f"{outcome.reason}: {outcome.source!r} -> {outcome.target!r}, {outcome.bytes} bytes")
         elif outcome.status == "purged":
             self._add(f"purged {outcome.source!r}")
         elif outcome.target:
@@ -72,8 +81,10 @@ class LogObserver:
         self._log.warning("%s", message)
 
     def _add(self, line: str) -> None:
-        if not self._lines and self._logged >= LOG_SINGLY:
-            asyncio.get_running_loop().call_later(LOG_SECONDS, self._flush)
+        if self._logged >= LOG_SINGLY:
+            if not self._lines:
+                asyncio.get_running_loop().call_later(LOG_SECONDS, self._flush)
+            line = f"{datetime.now(UTC):%H:%M:%S.%f}"[:-3] + f"Z {line}"  # the log's own time is that of the last one
         self._lines.append(line)
         self._logged += 1
         if self._logged <= LOG_SINGLY or len(self._lines) == LOG_LINES:
@@ -83,3 +94,14 @@ class LogObserver:
         if self._lines:
             self._log.info("%s", "\n".join(self._lines))
             self._lines.clear()
+
+
+def log_end(log: logging.Logger, report: Report) -> None:
+    """Log what a run has done, and then once more what failed and why: a person looks at the end of a log."""
+    log.info("%s", report.summary())
+    if report.receipt:
+        log.info("receipt: %s", report.receipt)
+    for failure in report.failures[:LOG_FAILURES]:
+        log.error("failed at %s %r: %s", failure["time"], failure["source"], failure["error"])
+    if report.failed > LOG_FAILURES:
+        log.error("and %d more failed, see above", report.failed - LOG_FAILURES)

@@ -6,16 +6,19 @@ import contextlib
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
 #: How a push marks what it has delivered.
 MarkMode = Literal["auto", "metadata", "tag", "none"]
 
-Status = Literal["transferred", "skipped", "failed", "purged"]
+Status = Literal["transferred", "skipped", "failed", "purged", "recovered"]
 
 #: The done directory beside a file: "other" is a link or a file, which nothing can be moved into.
 DoneState = Literal["absent", "directory", "other"]
+
+#: Why a push leaves an object for the next run whose name the partner has still a file under.
+WAITS = "waits until the partner has taken the one before"
 
 #: How many failures and targets a report spells out: it lives in XCom, in Airflow's database.
 MAX_FAILURES = 100
@@ -46,6 +49,10 @@ class Stat(NamedTuple):
     def __str__(self) -> str:
         size = "a size that is not known" if self.size is None else f"{self.size} bytes"
         return f"{size}, mtime {'not known' if self.mtime is None else self.mtime}"
+
+
+#: What is known where nobody has said anything.
+UNKNOWN = Stat()
 
 
 def _differ(one: int | None, other: int | None) -> bool:
@@ -80,6 +87,21 @@ class ObjectEntry(NamedTuple):
     modified: str = ""
 
 
+class Stored(NamedTuple):
+    """
+    What S3 says of the version of an object that was written or read; "" where it does not.
+
+    :param checksum: of the whole object, its algorithm before it: ``CRC32:YFtXNA==``.
+    """
+
+    etag: str = ""
+    version_id: str = ""
+    checksum: str = ""
+
+
+NOT_STORED = Stored()
+
+
 def seconds_of(modified: str) -> float | None:
     """Return a time as :class:`ObjectEntry` has it in seconds since 1970; None: a store has written it otherwise."""
     with contextlib.suppress(ValueError):
@@ -89,26 +111,48 @@ def seconds_of(modified: str) -> float | None:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one file: every one that was looked at ends in exactly one of these."""
+    """
+    What became of one file: every one that was looked at ends in exactly one of these.
+
+    ``recovered`` is one that was found done by an earlier try of the same task.
+    """
 
     source: str
     status: Status
     target: str = ""
     #: why it was skipped, or the error
     reason: str = ""
+    #: its size, where it was moved, or would be; 0 where it was not looked at
     bytes: int = 0
     seconds: float = 0.0
     #: when the source was changed last, in seconds since 1970; None: not known
     changed: float | None = None
     #: the next run has it to do
     left: bool = False
+    #: the object that it has become, or was
+    stored: Stored = NOT_STORED
+
+
+class Moved(NamedTuple):
+    """Files that were moved, and their bytes."""
+
+    files: int = 0
+    bytes: int = 0
+
+
+NOTHING = Moved()
 
 
 @dataclass
 class Report:
-    """What a run did. `as_dict` is what an operator returns, and what is in XCom."""
+    """
+    What a run did. `as_dict` is what an operator returns, and what is in XCom.
+
+    :param earlier: what earlier tries of the same task have moved; None: nobody knows.
+    """
 
     direction: Literal["pull", "push"]
+    earlier: Moved | None = NOTHING
     transferred: int = 0
     bytes: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
@@ -116,6 +160,11 @@ class Report:
     failures: list[dict[str, str]] = field(default_factory=list)
     targets: list[str] = field(default_factory=list)
     purged: int = 0
+    #: files that an earlier try has moved and not told of, and their bytes; they are among the skipped ones, too
+    recovered: int = 0
+    recovered_bytes: int = 0
+    #: where the receipts of the run are; None: there are none
+    receipt: str | None = None
     #: what failed, was too young or over a cap: the next run has it to do
     left: int = 0
     #: there is more than that: no more was counted
@@ -138,12 +187,17 @@ class Report:
             self.skipped[outcome.reason] += 1
             if outcome.target:  # a dry run says where the file would go
                 self._add_target(outcome.target)
+        elif outcome.status == "recovered":
+            self.skipped[outcome.reason] += 1
+            self.recovered += 1
+            self.recovered_bytes += outcome.bytes
         elif outcome.status == "purged":
             self.purged += 1
         else:
             self.failed += 1
             if len(self.failures) < MAX_FAILURES:
-                self.failures.append({"source": outcome.source, "error": outcome.reason})
+                now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+                self.failures.append({"time": now, "source": outcome.source, "error": outcome.reason})
         self.seconds = time.monotonic() - self.started
 
     def add_left(self, changed: float | None) -> None:
@@ -155,6 +209,16 @@ class Report:
     def _add_target(self, target: str) -> None:
         if len(self.targets) < MAX_TARGETS:
             self.targets.append(target)
+
+    @property
+    def total(self) -> Moved | None:
+        """What this try and those before it have moved; None: nobody knows what those before it have."""
+        if self.earlier is None:
+            return None
+        return Moved(
+            self.earlier.files + self.recovered + self.transferred,
+            self.earlier.bytes + self.recovered_bytes + self.bytes,
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report as JSON-able values: counts, bytes, seconds, the first failures and targets."""
@@ -171,6 +235,9 @@ class Report:
             "left": self.left,
             "more_left": self.more_left,
             "oldest_age": None if self.oldest_age is None else round(self.oldest_age, 3),
+            "recovered": self.recovered,
+            "total": self.total and self.total._asdict(),
+            "receipt": self.receipt,
         }
 
     def summary(self) -> str:
@@ -181,8 +248,13 @@ class Report:
             more = " or more" if self.more_left else ""
             age = "" if self.oldest_age is None else f" (the oldest {self.oldest_age:.0f} s old)"
             waiting = f", {self.left}{more} left{age}"
+        earlier = ""
+        if self.earlier is None:
+            earlier = ", what earlier tries have moved is not known"
+        elif self.total and (self.earlier.files or self.recovered):
+            earlier = f", with earlier tries {self.total.files} transferred ({self.total.bytes} bytes)"
         rate = self.bytes / self.seconds / 2**20 if self.seconds else 0.0
         return (
             f"{self.direction}: {self.transferred} transferred ({self.bytes} bytes in {self.seconds:.1f} s, "
-            f"{rate:.1f} MiB/s), skipped: {skipped}, {self.failed} failed, {self.purged} purged{waiting}"
+            f"{rate:.1f} MiB/s), skipped: {skipped}, {self.failed} failed, {self.purged} purged{waiting}{earlier}"
         )

@@ -12,59 +12,69 @@ from collections.abc import AsyncIterator, Iterator
 
 from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.errors import NameRefused, NotFound, ServerRefused
-from airflow_provider_sftp_s3.engine.paths import strip_once
 from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
-from airflow_provider_sftp_s3.engine.strip import Search
 
 
 class Namesakes:
     """
-    The keys of a run by the paths that they come to, where `strip` can make one path of several keys.
+    The sources of a run by the names that they come to, where several may come to one.
 
-    Takes about 30 bytes a path, for a run of a million keys: a digest, and which of the removed pieces belongs to it.
-    The path and the piece make the key again. The pieces are kept once each; there are few, such as the days of dated
-    directories.
-
-    :param strip: what is removed from each key.
+    Takes about 30 bytes a name, for a run of a million: a digest, and which change makes the source of the name again,
+    such as that a piece goes in front. The changes are kept once each; there are few, such as the days of dated
+    directories, but where `rename_to` puts something behind a name that was in front of it.
     """
 
     _RECORD = 18  # 14 bytes of a digest, of which 2 are the bucket's, and a number of 4 bytes
     _DIGEST = 14
 
-    def __init__(self, strip: Search) -> None:
-        self._strip = strip
+    def __init__(self) -> None:
         self._buckets: dict[bytes, bytearray] = {}
-        self._pieces: list[tuple[int, str]] = []
-        self._numbers: dict[tuple[int, str], int] = {}
+        #: from which character on how many are left out, and what is there instead
+        self._changes: list[tuple[int, int, str]] = []
+        self._numbers: dict[tuple[int, int, str], int] = {}
 
-    def of(self, key: str) -> str | None:
-        """Return the key noted last that comes to the same path as `key`, perhaps `key` itself; None: there is none."""
-        relative, bucket, position, _ = self._look_up(key)
+    def of(self, name: str) -> str | None:
+        """Return the source noted last that comes to this name; None: there is none."""
+        bucket, position, _ = self._look_up(name)
         if position < 0:
             return None
-        start, piece = self._pieces[int.from_bytes(bucket[position + self._DIGEST : position + self._RECORD], "big")]
-        return relative[:start] + piece + relative[start:]
+        number = int.from_bytes(bucket[position + self._DIGEST : position + self._RECORD], "big")
+        start, left_out, piece = self._changes[number]
+        return name[:start] + piece + name[start + left_out :]
 
-    def note(self, key: str) -> None:
-        """Remember `key`, in place of another one that comes to the same path. The key must have a path."""
-        _, bucket, position, record = self._look_up(key)
+    def note(self, name: str, source: str) -> None:
+        """Remember the source of a name, in place of another one that comes to it."""
+        bucket, position, digest = self._look_up(name)
+        change = _change_between(name, source)
+        number = self._numbers.setdefault(change, len(self._changes))
+        if number == len(self._changes):
+            self._changes.append(change)
+        record = digest + number.to_bytes(4, "big")
         if position < 0:
             bucket += record
         else:
             bucket[position : position + self._RECORD] = record
 
-    def _look_up(self, key: str) -> tuple[str, bytearray, int, bytes]:
-        start, piece = which = strip_once(key, self._strip)
-        relative = key[:start] + key[start + len(piece) :]
-        digest = hashlib.blake2b(relative.encode(), digest_size=2 + self._DIGEST).digest()
+    def _look_up(self, name: str) -> tuple[bytearray, int, bytes]:
+        encoded = name.encode("utf-8", "surrogateescape")
+        digest = hashlib.blake2b(encoded, digest_size=2 + self._DIGEST).digest()
         bucket = self._buckets.setdefault(digest[:2], bytearray())
-        number = self._numbers.setdefault(which, len(self._pieces))
-        if number == len(self._pieces):
-            self._pieces.append(which)
         position = bucket.find(digest[2:])
         while position % self._RECORD and position > 0:
             position = bucket.find(digest[2:], position + 1)
-        return relative, bucket, position, digest[2:] + number.to_bytes(4, "big")
+        return bucket, position, digest[2:]
+
+
+def _change_between(name: str, source: str) -> tuple[int, int, str]:
+    """Return from which character of `name` on how many are left out, and what is there instead, in `source`."""
+    shorter = min(len(name), len(source))
+    end = 0
+    while end < shorter and name[-1 - end] == source[-1 - end]:
+        end += 1
+    start = 0
+    while start < shorter - end and name[start] == source[start]:
+        start += 1
+    return start, len(name) - end - start, source[start : len(source) - end]
 
 
 class AlikeNames:

@@ -52,6 +52,29 @@ class Observer(Protocol):
         """Take something that the user should know once: what was adapted to the server, a cap that was reached."""
 
 
+class Several:
+    """Tells several observers the same."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = observers
+
+    def outcome(self, outcome: Outcome) -> None:
+        for each in self._observers:
+            each.outcome(outcome)
+
+    def progress(self, progress: Progress) -> None:
+        for each in self._observers:
+            each.progress(progress)
+
+    def remark(self, message: str) -> None:
+        for each in self._observers:
+            each.remark(message)
+
+    def notice(self, message: str) -> None:
+        for each in self._observers:
+            each.notice(message)
+
+
 class Notices:
     """Tells an observer what the user should know, once a run for each subject."""
 

@@ -25,16 +25,8 @@ MAX_TEXT_SHOWN = 1000
 _NO_MORE_FILES = re.compile(r"\[Errno 2[34]\]|os error 2[34]\b|\bcode: 2[34]\b")
 _TEMPORARY = re.compile(rb"\.[0-9a-f]{16}\.part")
 _DELETING = re.compile(rb"\.[0-9a-f]{16}\.(?:(.+)\.)?del", re.DOTALL)
+_ASIDE = re.compile(rb".+\.([0-9]{1,10})(?:-[0-9]{1,2})?", re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-
-
-def temporary_name(owner: str) -> bytes:
-    """
-    Return a file name that no other writer uses, and that a reader of the directory takes for hidden.
-
-    :param owner: 8 hex digits that a later try of the same task finds its own leavings by.
-    """
-    return f".{owner}{secrets.token_hex(4)}.part".encode()
 
 
 #: The directory under a prefix that this provider has for itself.
@@ -43,9 +35,9 @@ STATE = ".sftp-s3"
 LEDGER = ".sftp-s3-ledger"
 
 
-def is_temporary(name: bytes, owner: str = "") -> bool:
-    """Say whether `name` is one of ours, of `owner` where that is given."""
-    return _TEMPORARY.fullmatch(name) is not None and name.startswith(f".{owner}".encode())
+def is_temporary(name: bytes) -> bool:
+    """Say whether `name` is one that a push gives to unfinished files where no other `temp_name` is set."""
+    return _TEMPORARY.fullmatch(name) is not None
 
 
 def deleting_name(name: bytes) -> bytes:
@@ -64,6 +56,28 @@ def deleted_name(name: bytes) -> bytes | None:
     """Return what a file was called that :func:`deleting_name` has named, None where that was too long to say."""
     found = _DELETING.fullmatch(name)
     return found[1] if found else None
+
+
+def aside_name(name: bytes, mtime: int, number: int) -> bytes:
+    """
+    Return what an older done file is called that makes room for a newer one.
+
+    :param number: above 0 where others have that name.
+    :raises NameRefused: it would have more than 255 bytes.
+    """
+    aside = name + f".{mtime}{f'-{number}' if number else ''}".encode()
+    if len(aside) > MAX_NAME_BYTES:
+        raise NameRefused(
+            "S3 has it, and it stays: with its mtime, as done_conflict='rename' has it, the name of the older one "
+            f"would have {len(aside)} bytes, and file systems take {MAX_NAME_BYTES}"
+        )
+    return aside
+
+
+def is_aside(name: bytes, mtime: int) -> bool:
+    """Say whether `name` is one that :func:`aside_name` gives to a file that has had its mtime ever since."""
+    found = _ASIDE.fullmatch(name)
+    return found is not None and int(found[1]) == mtime
 
 
 def text(path: bytes) -> str:
@@ -127,10 +141,26 @@ def directory_prefix(prefix: str | None, name: str = "s3_prefix") -> str:
             raise ConfigurationError(f'{name} "/" is no prefix: leave it empty for the whole bucket')
         return ""
     try:
-        _check_segments(bare)
+        check_segments(bare)
     except NameRefused as refused:
         raise ConfigurationError(f"{name} {prefix!r}: {refused}; write it like 'inbound/partner/'") from None
     return bare + "/"
+
+
+def relative_to(root: bytes, path: str) -> bytes:
+    """
+    Return where a path is beneath `root`: one that begins with it, or is relative to it.
+
+    :raises NameRefused: it is not beneath it, or no plain path.
+    """
+    given = path.encode("utf-8", "surrogateescape")
+    before = posixpath.join(root, b"")
+    relative = given.removeprefix(before) if given.startswith(b"/") else given
+    if relative.startswith(b"/"):
+        raise NameRefused(f"it is not beneath sftp_path, {printable(root)!r}")
+    for segment in relative.split(b"/"):
+        check_name(segment)
+    return relative
 
 
 def check_name(name: bytes) -> None:
@@ -172,14 +202,23 @@ def is_state(key: str) -> bool:
 
 def path_for(root: bytes, key: str, prefix: str = "", strip: Search | None = None) -> bytes:
     """
-    Return the remote path beneath `root` that `key` is pushed to.
+    Return the remote path beneath `root` that `key` is pushed to, where it gets no other name.
+
+    :param prefix: as for :func:`relative_for`, and so is `strip`.
+    :raises NameRefused: as there, or as :func:`path_beneath` does.
+    """
+    return path_beneath(root, relative_for(key, prefix, strip))
+
+
+def relative_for(key: str, prefix: str = "", strip: Search | None = None) -> bytes:
+    """
+    Return what is left of a key that is pushed.
 
     :param prefix: removed from the key where there is no `strip`; as :func:`directory_prefix` gives it.
     :param strip: removed once from the key. One slash that this leaves in front goes too.
-    :raises NameRefused: the path would leave `root`, is no plain path, is one of our own temporary names, or has a
-        segment over 255 bytes.
+    :raises NameRefused: it would lead elsewhere, is no plain path, or has a segment over 255 bytes.
     """
-    _check_segments(key)
+    check_segments(key)
     if strip is not None:
         start, piece = strip_once(key, strip)
         relative = key[:start] + key[start + len(piece) :]
@@ -187,11 +226,15 @@ def path_for(root: bytes, key: str, prefix: str = "", strip: Search | None = Non
         relative = key[len(prefix) :]
     else:
         raise NameRefused(f"the key is not under the prefix {prefix!r}")
-    _check_segments(relative)
-    name = posixpath.basename(relative).encode()
-    if is_temporary(name):
+    check_segments(relative)
+    return relative.encode()
+
+
+def path_beneath(root: bytes, relative: bytes) -> bytes:
+    """Return a plain relative path beneath `root`. :raises NameRefused: its name is one of our own temporary ones."""
+    if is_temporary(posixpath.basename(relative)):
         raise NameRefused("the name is one that this provider uses for unfinished files")
-    return posixpath.join(root, relative.encode())
+    return posixpath.join(root, relative)
 
 
 def strip_once(key: str, strip: Search) -> tuple[int, str]:
@@ -205,7 +248,8 @@ def strip_once(key: str, strip: Search) -> tuple[int, str]:
     return start, key[start:end]
 
 
-def _check_segments(path: str) -> None:
+def check_segments(path: str) -> None:
+    """Raise NameRefused where `path` has a segment that cannot be a name, or a control character."""
     if _CONTROL.search(path):
         raise NameRefused("it holds a control character")
     try:

@@ -4,13 +4,16 @@ Pull: an SFTP tree into S3.
 One file, step by step (:meth:`Pull.transfer`):
 
 1. the listing yields regular files only, that nobody has touched for `min_age`;
-2. the name becomes a key, or is refused;
+2. the name becomes a key, perhaps by `rename_to`, or is refused, as is a file whose key another one of the run has, or
+   that could not be moved in the end; where the key is not to be replaced (`on_conflict`), it is looked whether there
+   is an object, and none is stored over one that comes later;
 3. open, fstat, read everything and the end of the file, streaming into S3, fstat again: what is stated and what is read
    must be one whole file, see :mod:`~airflow_provider_sftp_s3.engine.whole`;
 4. S3 has answered that the object is complete. Only now:
 5. close, unless files of this directory are known to outlive that: then they are closed before S3 has answered;
 6. rename into the done directory, and look whether it is the file that was read: if not, upload it from there;
-7. stamp it with the time of the move, from which its retention counts, or remove it.
+7. stamp it with the time of the move, from which its retention counts, or remove it. Where nothing can be renamed, a
+   file that is to be deleted is looked at and removed without 6.
 
 A crash after any step leaves a state from which the next run repairs everything by doing the same again.
 """
@@ -18,38 +21,55 @@ A crash after any step leaves a state from which the next run repairs everything
 from __future__ import annotations
 
 import contextlib
+import posixpath
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 
 from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.done import DoneDirectories
 from airflow_provider_sftp_s3.engine.errors import (
+    ConnectionFailed,
     FileError,
+    NameRefused,
     NotFound,
+    ServerRefused,
+    StorageError,
+    TargetTaken,
 )
 from airflow_provider_sftp_s3.engine.fetch import Fetcher, PulledFile, Uploaded
 from airflow_provider_sftp_s3.engine.globs import Globs
 from airflow_provider_sftp_s3.engine.kept import KeptFiles
+from airflow_provider_sftp_s3.engine.keys import Claim, Keys
 from airflow_provider_sftp_s3.engine.limits import Caps
-from airflow_provider_sftp_s3.engine.listing import Tree
-from airflow_provider_sftp_s3.engine.model import Outcome, Report, SourceFile
+from airflow_provider_sftp_s3.engine.listing import Missing, Tree
+from airflow_provider_sftp_s3.engine.model import ObjectEntry, Outcome, Report, SourceFile, Stat, Stored
 from airflow_provider_sftp_s3.engine.observer import Notices, Observer
 from airflow_provider_sftp_s3.engine.options import TransferOptions
 from airflow_provider_sftp_s3.engine.order import Bounds, oldest_first
 from airflow_provider_sftp_s3.engine.run import Run
-from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
+from airflow_provider_sftp_s3.engine.s3.bucket import Bucket, Version
 from airflow_provider_sftp_s3.engine.s3.left_uploads import LeftUploads
-from airflow_provider_sftp_s3.engine.s3.marks import Naming
+from airflow_provider_sftp_s3.engine.s3.marks import Naming, names_in_metadata
+from airflow_provider_sftp_s3.engine.s3.only_new import OnlyNew
+from airflow_provider_sftp_s3.engine.s3.receipts import Receipts
 from airflow_provider_sftp_s3.engine.settings import PullSettings
 from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
 from airflow_provider_sftp_s3.engine.transfer import Transfer
 
+#: Why a file is not there any more, where an earlier try of the same task has moved it.
+PULLED_BEFORE = "pulled by an earlier try"
+
 
 async def pull(
-    settings: PullSettings, session: SftpSession, bucket: Bucket, options: TransferOptions, observer: Observer
+    settings: PullSettings,
+    session: SftpSession,
+    bucket: Bucket,
+    options: TransferOptions,
+    observer: Observer,
+    receipts: Receipts | None = None,
 ) -> Report:
     """Pull a tree once. Returns and raises what :meth:`Transfer.run` does."""
-    return await Pull(settings, session, bucket, options, observer).run()
+    return await Pull(settings, session, bucket, options, observer, receipts).run()
 
 
 class Pull(Transfer[PulledFile]):
@@ -62,11 +82,15 @@ class Pull(Transfer[PulledFile]):
         bucket: Bucket,
         options: TransferOptions,
         observer: Observer,
+        receipts: Receipts | None = None,
     ) -> None:
         caps = Caps(settings.max_files, settings.max_bytes)
-        super().__init__("pull", settings.sftp_path, settings.s3_prefix, caps, session, bucket, options, observer)
+        places, since = (settings.sftp_path, settings.s3_prefix), settings.retried_since
+        super().__init__("pull", *places, caps, session, bucket, options, observer, receipts, since)
+        bucket.send_along(settings.extra_args, "pull")
         self.settings = settings
         self._bounds = Bounds(settings.min_size, settings.max_size, settings.max_age, bucket.now)
+        self._keys = Keys(settings, self.prefix, bucket)
         self.tree = Tree(
             session,
             self.root,
@@ -77,9 +101,17 @@ class Pull(Transfer[PulledFile]):
             shard=paths.Shard.of(settings.shard),
             now=bucket.now,
             finds_left=settings.after_transfer == "delete",
+            follow_links=settings.follow_links,
+            name_of=self._keys.name_of if settings.rename_to is not None else None,
         )
+        session.follows_links = settings.follow_links
         notices = Notices(observer)
-        naming = Naming(bucket.name, settings.destination)
+        self._left_uploads = LeftUploads(bucket, since, observer) if since else None
+        self._only_new: OnlyNew | None = None
+        if settings.on_conflict != "replace":
+            abort = self._left_uploads.abort if self._left_uploads else None
+            self._only_new = OnlyNew(bucket, self.prefix, notices, abort)
+        self._naming = naming = Naming(bucket.name, settings.destination)
         self._fetcher = Fetcher(
             session,
             bucket,
@@ -89,23 +121,31 @@ class Pull(Transfer[PulledFile]):
             min_age=settings.min_age,
             hold_memory=self._run.hold_memory,
             moved=self._moved,
+            choose=self._choose if self._keys.are_claimed else None,
+            only_new=self._only_new,
         )
-        self._done = DoneDirectories(settings, self.tree, self.prefix, session, bucket, self._fetcher, notices)
-        self._kept = KeptFiles(bucket, self.prefix)
-        since = settings.retried_since
-        self._left_uploads = LeftUploads(bucket, since, observer) if since else None
+        self._done = DoneDirectories(settings, self.tree, self._keys, session, bucket, self._fetcher, notices)
+        self._kept = KeptFiles(bucket, self.prefix, self._keys)
 
     async def _is_there(self) -> bool:
+        if self.settings.sftp_paths is not None:
+            return await super()._is_there()
         return await self.tree.look() or await super()._is_there()
 
     async def _work(self) -> None:
-        with contextlib.closing(self._kept):
+        with contextlib.ExitStack() as ending:
+            ending.callback(self._kept.close)
+            if self._only_new is not None:
+                ending.callback(self._only_new.end)
             if self.settings.after_transfer == "keep":
                 await self._kept.begin()
             found = oldest_first(self._files()) if self.settings.order else self._files()
             async with contextlib.aclosing(found) as files:
                 await self._run.transfer_all(files, self.transfer)
             await self._kept.end()
+        receipts = self.receipts if self._since and self.settings.sftp_paths is None else None
+        if receipts is not None and receipts.earlier is not None:
+            await self._find_recovered(receipts)
         if self.settings.retention and self._done.may_purge(self.report):
             purging: Run[PulledFile] = Run(self.report, self.observer, self.options, Caps(None, None))
             async with contextlib.aclosing(self._done.old_files(self.settings.retention)) as old:
@@ -113,8 +153,45 @@ class Pull(Transfer[PulledFile]):
         if self.settings.after_transfer == "delete":
             await self._done.remove_empty()
 
+    async def _find_recovered(self, receipts: Receipts) -> None:
+        """Tell of the files that earlier tries have pulled, and were killed before they could tell of them."""
+        keeps = self.settings.after_transfer == "keep"
+        is_ours = self._naming.token
+        try:
+            if self.settings.rename_to is not None or self.settings.on_conflict == "rename":
+                raise StorageError("keys do not tell the names of their files, where those are changed on the way")
+            async with contextlib.aclosing(self.bucket.list(self.prefix)) as entries:
+                async for entry in entries:
+                    relative = entry.key[len(self.prefix) :].encode()
+                    path = posixpath.join(self.root, relative)
+                    label = self.tree.label(path)
+                    if paths.is_state(entry.key) or not self._is_recovered(label, entry.modified):
+                        continue
+                    version = await self.bucket.head(entry.key)
+                    if version is None or is_ours(entry.key) not in names_in_metadata(version):
+                        continue
+                    if not self.tree.shard.holds(relative) or (not keeps and await self.session.exists(path)):
+                        continue  # it is another task's, or is still to be moved away
+                    self._run.settle(self._recovered(label, entry, version))
+        except (StorageError, ConnectionFailed, ServerRefused) as failed:
+            receipts.earlier = self.report.earlier = None
+            self.observer.notice(f"what a killed try of this task has moved is not known: {failed}")
+
+    def _recovered(self, label: str, entry: ObjectEntry, version: Version) -> Outcome:
+        mtime, etag = version.metadata.get("mtime", ""), version.etag.strip('"')
+        return Outcome(
+            label,
+            "recovered",
+            self.bucket.uri_of(entry.key),
+            PULLED_BEFORE,
+            bytes=version.size,
+            changed=int(mtime) if mtime.isdecimal() else None,
+            stored=Stored(etag, version.version_id),
+        )
+
     async def _files(self) -> AsyncGenerator[PulledFile | Outcome]:
-        async with contextlib.aclosing(self.tree.walk()) as walk, contextlib.aclosing(self._kept.ahead(walk)) as found:
+        files = self.tree.walk() if self.settings.sftp_paths is None else self._given(self.settings.sftp_paths)
+        async with contextlib.aclosing(files) as walk, contextlib.aclosing(self._kept.ahead(walk)) as found:
             async for item in found:
                 if isinstance(item, Outcome):
                     yield item
@@ -124,6 +201,32 @@ class Pull(Transfer[PulledFile]):
                     yield Outcome(label, "skipped", reason="unchanged")
                 else:
                     yield PulledFile(item, label)
+
+    async def _given(self, given: Iterable[str]) -> AsyncGenerator[SourceFile | Outcome]:
+        """Yield what is at these paths."""
+        wanted: dict[bytes, None] = {}
+        for path in given:
+            try:
+                wanted[paths.relative_to(self.root, path)] = None
+            except NameRefused as refused:
+                yield Outcome(self.tree.label(path.encode("utf-8", "surrogateescape")), "failed", reason=str(refused))
+        async with contextlib.aclosing(self.tree.find(list(wanted))) as found:
+            async for each in found:
+                yield await self._missing(each.relative) if isinstance(each, Missing) else each
+
+    async def _missing(self, relative: bytes) -> Outcome:
+        """Return what to say of a file that was asked for and is not there."""
+        label = self.tree.label(posixpath.join(self.root, relative))
+        try:
+            if found := await self._keys.recovered(relative, self._naming):
+                key, version = found
+                if self._is_recovered(label, None):
+                    return self._recovered(label, version.as_listed(key), version)
+                return Outcome(label, "skipped", reason=PULLED_BEFORE)
+            why = "is not there, and no earlier try of this run has pulled it"
+        except FileError as failed:
+            why = f"is not there; whether an earlier try of this run has pulled it cannot be seen: {failed}"
+        return Outcome(label, "failed", reason=why)
 
     async def _reason_outside(self, file: SourceFile) -> str | None:
         """
@@ -138,28 +241,77 @@ class Pull(Transfer[PulledFile]):
             raise FileError(f"the server does not say its {lacks}, for which there is a bound: leave that out")
         return self._bounds.reason_to_skip(*stat)
 
+    async def _claim(self, file: SourceFile, *, keeps: bool) -> Claim:
+        """Take a key for a file that is about to be opened. :raises NotFound: it is gone."""
+        stat = file.stat
+
+        async def look() -> Stat:
+            try:
+                return await self.session.lstat(file.path)
+            except NotFound:
+                raise
+            except ServerRefused:
+                return stat
+
+        if self._keys.lacks(stat):
+            stat = stat.filled(await look())
+        # What it is listed with is what the next run looks for, where it stays.
+        return await self._keys.claim(file, stat, None if keeps else look)
+
+    async def _choose(self, pulled: PulledFile, stat: Stat) -> None:
+        """Give a file its key anew, since it has changed, or since there is something by now."""
+        if self.settings.after_transfer == "keep":
+            stat = pulled.named_for or stat  # what it is listed with is what the next run looks for
+        claim = await self._keys.claim(pulled.file, stat)
+        pulled.key, pulled.only_new, pulled.named_for = claim.key, claim.only_new, stat
+
     async def transfer(self, pulled: PulledFile) -> Outcome:
         """Move one file, or say why not."""
+        try:
+            return await self._transfer(pulled)
+        except TargetTaken:
+            if self.settings.on_conflict != "skip":
+                raise
+            return Outcome(pulled.label, "skipped", reason="name taken")
+
+    async def _transfer(self, pulled: PulledFile) -> Outcome:
         started = time.monotonic()
         file = pulled.file
-        key = paths.key_for(self.prefix, file.relative)
-        target = self.bucket.uri_of(key)
+        stat = file.stat
+        if not self._keys.are_claimed:
+            pulled.key = paths.key_for(self.prefix, file.relative)
         keeps = self.settings.after_transfer == "keep"
         if not keeps and file.done == "other":
             raise FileError(f"{self.settings.done_dir!r} beside it is no directory, so it cannot be moved there")
         if reason := await self._reason_outside(file):
             return Outcome(pulled.label, "skipped", reason=reason)
-        if keeps and await self._kept.has(key, file.stat):
+        own = None
+        if self._keys.are_claimed and pulled.uploaded is None:  # else it has its key
+            try:
+                claim = await self._claim(file, keeps=keeps)
+            except NotFound:
+                return Outcome(pulled.label, "skipped", reason="gone")
+            own, stat = claim.own, claim.stat
+            pulled.key, pulled.only_new, pulled.named_for = claim.key, claim.only_new, stat
+            if own is not None and keeps:
+                self._kept.note(claim.key, own)
+        if keeps and (own is not None if self._keys.are_claimed else await self._kept.has(pulled.key, stat)):
             return Outcome(pulled.label, "skipped", reason="unchanged")
         if self.settings.dry_run:
-            return Outcome(pulled.label, "skipped", target, "dry run")
-        if file.left and await self._done.is_stored(key, file.stat):
+            size, changed = pulled.size, pulled.changed
+            target = self.bucket.uri_of(pulled.key)
+            return Outcome(pulled.label, "skipped", target, "dry run", size, changed=changed, left=True)
+        if file.left and (own is not None or await self._done.is_stored(pulled.key, stat)):
             return await self._done.remove_left(pulled)
+        await self._before_the_first_byte()
+        if not keeps and not file.left:
+            pulled.may_be_stored = await self._done.check(file)
         uploaded: Uploaded | None
         try:
             # The next run compares what it is listed with: some servers list mtimes in whole minutes.
-            listed = file.stat.mtime if keeps else None
-            uploaded = await self._fetcher.upload(pulled, file.path, key, file.stat, listed)
+            listed = stat.mtime if keeps else None
+            uploaded = await self._fetcher.upload(pulled, file.path, stat, listed)
+            pulled.only_new = False
         except NotFound:
             if pulled.uploaded is not None:
                 uploaded = pulled.uploaded  # the connection was lost during the move, which has worked all the same
@@ -168,18 +320,21 @@ class Pull(Transfer[PulledFile]):
             else:
                 return Outcome(pulled.label, "skipped", reason="gone")
         if uploaded is not None and (uploaded.read.size or 0) > self.options.part_size and self._left_uploads:
-            await self._left_uploads.abort(key)
+            await self._left_uploads.abort(pulled.key)
         if uploaded is not None and keeps:
             await self._fetcher.look_after_close(file.path, uploaded)
-            await self._kept.pulled(key)
+            await self._kept.pulled(pulled.key)
         elif uploaded is not None:
             again, pulled.uploaded = pulled.uploaded is not None, uploaded
             if file.left:
                 uploaded = await self._done.end_left(pulled, uploaded)
             else:
-                uploaded = await self._done.move(pulled, key, uploaded, again=again)
+                uploaded = await self._done.move(pulled, uploaded, again=again)
             pulled.uploaded = None
         if uploaded is None:
             return Outcome(pulled.label, "skipped", reason="young", changed=pulled.changed, left=True)
-        size = uploaded.read.size or 0
-        return Outcome(pulled.label, "transferred", target, bytes=size, seconds=time.monotonic() - started)
+        size, mtime, seconds = uploaded.read.size or 0, uploaded.read.mtime, time.monotonic() - started
+        target = self.bucket.uri_of(pulled.key)
+        return Outcome(
+            pulled.label, "transferred", target, bytes=size, seconds=seconds, changed=mtime, stored=uploaded.stored
+        )

@@ -4,9 +4,12 @@ Push: S3 objects to an SFTP server.
 One object, step by step (:meth:`Push.transfer`):
 
 1. ask S3 for it: one that is gone, marked or a folder marker is skipped;
-2. the key becomes a path beneath `sftp_path`, or is refused, as is one whose path another key of the run has;
-3. its bytes, held to one ETag, go into a temporary file in the target's own directory, every write is acknowledged,
-   the size compared, the file synced, and renamed over the target: nobody there ever sees half a file;
+2. the key becomes a path beneath `sftp_path`, perhaps by `rename_to`, or is refused, as is one whose path another key
+   of the run has;
+   Where a file there is not to be replaced (`on_conflict`), it is looked whether there is one;
+3. its bytes, held to one ETag, become a file at the target, see :mod:`~airflow_provider_sftp_s3.engine.delivery`: by
+   a temporary one, of which every write is acknowledged, the size compared, the file synced, and which is renamed over
+   the target, so that nobody there ever sees half a file;
 4. mark it, bound to the ETag that was sent, or move or delete it (`after_transfer`), bound to that, too; an object that
    was overwritten meanwhile is taken again.
 
@@ -19,50 +22,63 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import posixpath
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import UTC
 
 from airflow_provider_sftp_s3.engine import paths
+from airflow_provider_sftp_s3.engine.delivery import Delivery, Publish
 from airflow_provider_sftp_s3.engine.errors import (
+    Archived,
     ConfigurationError,
+    Corrupted,
     FileError,
     NameRefused,
     Overwritten,
     ServerRefused,
     StorageError,
+    TargetTaken,
 )
 from airflow_provider_sftp_s3.engine.globs import Globs
 from airflow_provider_sftp_s3.engine.limits import Caps, off_the_clock
-from airflow_provider_sftp_s3.engine.model import ObjectEntry, Outcome, Report, seconds_of
+from airflow_provider_sftp_s3.engine.model import (
+    UNKNOWN,
+    WAITS,
+    ObjectEntry,
+    Outcome,
+    Report,
+    Stat,
+    Stored,
+    seconds_of,
+)
 from airflow_provider_sftp_s3.engine.naming import AlikeNames, Namesakes
-from airflow_provider_sftp_s3.engine.observer import Observer
+from airflow_provider_sftp_s3.engine.observer import Notices, Observer
 from airflow_provider_sftp_s3.engine.options import KiB, MiB, TransferOptions
 from airflow_provider_sftp_s3.engine.order import Bounds, oldest_first
+from airflow_provider_sftp_s3.engine.rename import Renaming, beside
 from airflow_provider_sftp_s3.engine.s3 import marks
-from airflow_provider_sftp_s3.engine.s3.bucket import Bucket, Download, Version
+from airflow_provider_sftp_s3.engine.s3.bucket import Bucket, Version
 from airflow_provider_sftp_s3.engine.s3.ledger import Fact, Ledger
 from airflow_provider_sftp_s3.engine.s3.probes import Kind
+from airflow_provider_sftp_s3.engine.s3.receipts import Receipts
 from airflow_provider_sftp_s3.engine.s3.sent import Sent, Taken
 from airflow_provider_sftp_s3.engine.settings import PushSettings, check_mark
-from airflow_provider_sftp_s3.engine.sftp.directories import TargetDirectories
 from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
 from airflow_provider_sftp_s3.engine.strip import Strip
 from airflow_provider_sftp_s3.engine.transfer import Transfer
 from airflow_provider_sftp_s3.engine.unsynced import Unknown, reason_to_skip
 
-#: Bytes of one file that are written in a session and not yet acknowledged.
-WRITE_WINDOW = 8 * MiB
 #: Bytes of the budget that a large file takes. Measured: it has a quarter of that in memory, and a few large files at
 #: once are faster than many: a third at 200 x 5 MiB.
 IN_HAND = 16 * MiB
 #: After so many objects that were synced already, the next one is looked at before it is asked for.
 SYNCED_IN_A_ROW = 8
+#: Names that are tried for an object whose own one is taken: each run that is killed before a mark leaves one behind.
+MAX_BESIDE = 10
 #: Keys that S3 is asked about at once.
 LOOKED_UP_AT_ONCE = 64
-#: How often an object that is overwritten while it is pushed is taken again.
+#: How often an object that is overwritten while it is pushed, or does not come as S3 has it, is taken again.
 VERSIONS = 3
 
 
@@ -73,12 +89,14 @@ class PushedObject:
 
     :param namesake: the key before it in the run that comes to the same path, if any does.
     :param version: what S3 has said of it last.
+    :param path: where it was delivered to, and what is there is ours.
     """
 
     entry: ObjectEntry
     label: str
     namesake: str | None = None
     version: Version | None = None
+    path: bytes = b""
 
     @property
     def size(self) -> int:
@@ -90,10 +108,15 @@ class PushedObject:
 
 
 async def push(
-    settings: PushSettings, session: SftpSession, bucket: Bucket, options: TransferOptions, observer: Observer
+    settings: PushSettings,
+    session: SftpSession,
+    bucket: Bucket,
+    options: TransferOptions,
+    observer: Observer,
+    receipts: Receipts | None = None,
 ) -> Report:
     """Push objects once. Returns and raises what :meth:`Transfer.run` does."""
-    return await Push(settings, session, bucket, options, observer).run()
+    return await Push(settings, session, bucket, options, observer, receipts).run()
 
 
 class Push(Transfer[PushedObject]):
@@ -106,15 +129,21 @@ class Push(Transfer[PushedObject]):
         bucket: Bucket,
         options: TransferOptions,
         observer: Observer,
+        receipts: Receipts | None = None,
     ) -> None:
         caps = Caps(settings.max_files, settings.max_bytes)
-        super().__init__("push", settings.sftp_path, settings.s3_prefix, caps, session, bucket, options, observer)
+        places, since = (settings.sftp_path, settings.s3_prefix), settings.retried_since
+        super().__init__("push", *places, caps, session, bucket, options, observer, receipts, since)
+        bucket.send_along(settings.extra_args, "push")
         self.settings = settings
         self.strip = Strip(settings.strip_regex, options.idle_timeout) if settings.strip_regex else None
-        #: without strip_regex, keys and paths are one to one
-        self._listed = Namesakes(self.strip) if self.strip else None
-        self._taken = Namesakes(self.strip) if self.strip else None
+        self._renaming = Renaming(settings.rename_to) if settings.rename_to is not None else None
+        #: without these two, keys and paths are one to one
+        self._naming_by = " and ".join(name for name in ("strip_regex", "rename_to") if getattr(settings, name))
+        self._listed = Namesakes() if self._naming_by else None
+        self._taken = Namesakes() if self._naming_by else None
         self._alike = AlikeNames(session, self.root)
+        self._replaces = settings.on_conflict == "replace"
         self.globs = Globs(settings.include, settings.exclude)
         self._bounds = Bounds(settings.min_size, settings.max_size, settings.max_age, bucket.now)
         self._ledger = Ledger(bucket, self.prefix)
@@ -139,7 +168,14 @@ class Push(Transfer[PushedObject]):
         #: why the run ends, where S3 takes no marks
         self._refused: ConfigurationError | None = None
         self._unknown = Unknown()
-        self._directories = TargetDirectories(session, self.root, settings.owner if settings.clean_up else "")
+        self._notices = Notices(observer)
+        self._delivery = Delivery(settings, self.root, session, self._moved)
+
+    async def _is_there(self) -> bool:
+        try:
+            return await super()._is_there()
+        except ServerRefused:
+            return True  # a drop box may let nobody look: to write into it will tell
 
     async def _work(self) -> None:
         try:
@@ -164,13 +200,14 @@ class Push(Transfer[PushedObject]):
             async for entry, fact in entries:
                 label = self.bucket.uri_of(paths.printable(entry.key))
                 reason = reason_to_skip(entry.key, self.prefix, self.globs, self._sent_prefix)
-                namesake = None if reason else self._namesake_before(entry.key)
+                stat = UNKNOWN if self._renaming is None else _stat_of(entry, fact)
+                namesake = None if reason else self._namesake_before(entry.key, stat)
                 if not reason and (reason := self.marks.reason_by(fact)):
-                    self._note_path(entry.key)
+                    self._note_path(entry.key, stat)
                 if not reason and entry.size >= 0:
                     reason = self._bounds.reason_to_skip(entry.size, seconds_of(entry.modified))
                 if reason:
-                    yield Outcome(label, "skipped", reason=reason)
+                    yield self._skipped(label, reason, entry, stat)
                 else:
                     yield PushedObject(entry, label, namesake)
 
@@ -180,7 +217,8 @@ class Push(Transfer[PushedObject]):
                 async for each in listed:
                     yield each
             return
-        looks = self.settings.max_bytes is not None or self.settings.order is not None
+        needs = self._renaming is not None and bool(self._renaming.needs)
+        looks = self.settings.max_bytes is not None or self.settings.order is not None or needs
         for start in range(0, len(self.settings.keys), LOOKED_UP_AT_ONCE):
             keys = self.settings.keys[start : start + LOOKED_UP_AT_ONCE]
             for entry in await asyncio.gather(*map(self._looked_up, keys)) if looks else map(ObjectEntry, keys):
@@ -189,25 +227,25 @@ class Push(Transfer[PushedObject]):
     async def _looked_up(self, key: str) -> ObjectEntry:
         """Return what S3 says of a key, as far as a listing would."""
         try:
-            self._path_of(key)
+            paths.relative_for(key, self.prefix, self.strip)
             version = await self.bucket.head(key)
         except FileError:
             version = None  # the transfer is where this is seen
-        return ObjectEntry(key, version.size, version.etag, version.modified) if version else ObjectEntry(key, 0)
+        return version.as_listed(key) if version else ObjectEntry(key, 0)
 
-    def _namesake_before(self, key: str) -> str | None:
+    def _namesake_before(self, key: str, stat: Stat) -> str | None:
         """Return the key that came to the same path last, None where none did, and remember this one."""
         if self._listed is None:
             return None
         try:
-            self._path_of(key)
+            name = paths.text(self._path_of(key, stat))
         except FileError:
             return None  # the transfer is where this is seen
-        before = self._listed.of(key)
-        self._listed.note(key)
+        before = self._listed.of(name)
+        self._listed.note(name, key)
         return None if before == key else before
 
-    async def _take_the_name(self, pushed: PushedObject) -> None:
+    async def _take_the_name(self, pushed: PushedObject, path: bytes) -> None:
         """
         Take the path of an object that is about to be pushed. It may do so again, as after a lost connection.
 
@@ -217,18 +255,18 @@ class Push(Transfer[PushedObject]):
         """
         if self._taken is None:
             return
-        key, before = pushed.entry.key, pushed.namesake
-        first = self._taken.of(key)
+        key, before, name = pushed.entry.key, pushed.namesake, paths.text(path)
+        first = self._taken.of(name)
         if first is None and before is not None and await self._is_of_this_run(before):
             first = before
         # Once more: in the meantime another one may have taken it.
-        first = first or self._taken.of(key) or key
+        first = first or self._taken.of(name) or key
         if first != key:
             raise NameRefused(
-                f"strip_regex makes the same path of this key and of {paths.printable(first)!r}, which has it in this "
-                "run: change strip_regex, or exclude one of the two"
+                f"{self._naming_by} makes the same path of this key and of {paths.printable(first)!r}, which has it in "
+                f"this run: change {self._naming_by}, or exclude one of the two"
             )
-        self._taken.note(key)
+        self._taken.note(name, key)
 
     async def _is_of_this_run(self, key: str) -> bool:
         """Say whether a key before is pushed by this run, or was by an earlier try of it."""
@@ -254,48 +292,95 @@ class Push(Transfer[PushedObject]):
             return True
 
     def _outside(self, version: Version) -> str | None:
-        """Return why an object is left alone for its size or age."""
+        """Return why an object is left alone for its size or age, or since nobody can read it now."""
+        if version.is_archived:
+            return self._archived()
         return self._bounds.reason_to_skip(version.size, seconds_of(version.modified))
 
-    def _note_path(self, key: str) -> None:
+    def _archived(self) -> str:
+        self._notices.once(
+            "archived",
+            "some objects lie in an archive (GLACIER, DEEP_ARCHIVE), and S3 gives out none of them: they are left "
+            "alone. Restore those that are to be pushed, and the next run takes them",
+        )
+        return "archived"
+
+    def _note_path(self, key: str, stat: Stat) -> None:
         """Take note that the partner has an object under its path."""
         with contextlib.suppress(FileError):
-            self._alike.note(self._path_of(key))
+            self._alike.note(self._path_of(key, stat))
 
-    def _path_of(self, key: str) -> bytes:
-        return paths.path_for(self.root, key, self.prefix, self.strip)
+    def _path_of(self, key: str, stat: Stat) -> bytes:
+        """Return the path that an object of this size and mtime is pushed to."""
+        relative = paths.relative_for(key, self.prefix, self.strip)
+        if self._renaming is not None:
+            relative = self._renaming.of(relative, stat)
+        path = paths.path_beneath(self.root, relative)
+        self._delivery.check(path)
+        return path
 
     async def transfer(self, pushed: PushedObject) -> Outcome:
         """Push one object, or say why not."""
+        try:
+            return await self._transfer(pushed)
+        except TargetTaken:
+            if self.settings.on_conflict != "wait":
+                raise
+            return Outcome(pushed.label, "skipped", reason=WAITS, changed=pushed.changed, left=True)
+
+    async def _transfer(self, pushed: PushedObject) -> Outcome:
         started = time.monotonic()
         key = pushed.entry.key
-        path = self._path_of(key)
-        target = self.session.server.uri_of(path)
-        parent = posixpath.dirname(path)
-        await self._directories.clean_up(parent)
-        if self.settings.dry_run or self._synced_in_a_row > SYNCED_IN_A_ROW:
+        # What S3 says of the object along with its first byte may belong to the name.
+        known = self._renaming is None or not self._renaming.needs
+        path = self._path_of(key, UNKNOWN) if known else b""
+        if known:
+            await self._delivery.clean_up(path)
+        # One that is written straight to its name waits for its turn before it is asked for.
+        is_marked = self.settings.mark != "none"
+        waits = self._delivery.is_straight and is_marked and not self._tried_to_mark.is_set()
+        is_doubtful = not (self._replaces or pushed.path) and (not known or await self._delivery.is_taken(path))
+        if self.settings.dry_run or waits or is_doubtful or self._synced_in_a_row > SYNCED_IN_A_ROW:
             head = await self.bucket.head(key)
             look = marks.Look() if head is None else await self._look(key, head)
-            if reason := look.reason or (head and self._outside(head)):
-                return Outcome(pushed.label, "skipped", reason=reason)
+            if head is not None and (reason := look.reason or self._outside(head)):
+                return self._skipped(pushed.label, reason, head.as_listed(key), head.stat)
+            place = path
+            if head is not None and is_doubtful:
+                path = self._path_of(key, head.stat)
+                place = await self._free_place(path, head.stat)
             if head is not None and self.settings.dry_run:
-                await self._take_the_name(pushed)
+                path = self._path_of(key, head.stat)
+                target = self.session.server.uri_of(place if is_doubtful else path)
+                await self._take_the_name(pushed, path)
                 # All of them show a destination or a connection that has got another name.
                 others = ", others have it" if self.marks.naming.names_others(head, look.tags or {}) else ""
-                return Outcome(pushed.label, "skipped", target, f"dry run{others}")
+                return Outcome(pushed.label, "skipped", target, f"dry run{others}", head.size, left=True)
+        failed: StorageError
         source, delivered = key, None  # another run may move newer bytes beneath the sent prefix meanwhile
         for attempt in range(VERSIONS):
             async with contextlib.AsyncExitStack() as turn, contextlib.AsyncExitStack() as held:
+                if waits:
+                    await turn.enter_async_context(self._turn())
                 # S3 cuts a connection that nobody reads: first there is to be memory, if it is known how much.
                 if pushed.entry.size >= 0:
                     await held.enter_async_context(self._memory(pushed.size))
-                download = await self.bucket.get(source)
+                try:
+                    download = await self.bucket.get(source)
+                except Archived:
+                    # It may well be synced: most objects are archived long after that.
+                    head = await self.bucket.head(source)
+                    synced = (await self._look(source, head)).reason if head else "deleted"
+                    return Outcome(pushed.label, "skipped", reason=synced or self._archived())
                 if download is None:
                     if delivered and self._sent and source == key and await self._sent.has_newer(key, delivered):
                         source = self._sent.place_of(key)
                         continue
                     if self.settings.keys is None:
                         self._unknown.note(pushed.label)
+                    if self._sent is not None and self._is_recovered(pushed.label, None):
+                        where = self.session.server.uri_of(path) if known else ""
+                        return Outcome(pushed.label, "recovered", where, f"{self._sent.done} by an earlier try")
                     return Outcome(pushed.label, "skipped", reason="deleted")
                 held.callback(download.close)
                 pushed.version = download.version
@@ -304,37 +389,103 @@ class Push(Transfer[PushedObject]):
                 look = await self._look(source, download.version)
                 reason = look.reason or self._outside(download.version)
                 if reason and not attempt:
-                    return Outcome(pushed.label, "skipped", reason=reason)
-                await self._take_the_name(pushed)
+                    return self._skipped(pushed.label, reason, download.version.as_listed(key), download.version.stat)
+                if not known:
+                    path = self._path_of(key, download.version.stat)
+                    await self._delivery.clean_up(path)
+                await self._take_the_name(pushed, path)
+                await self._before_the_first_byte()
                 try:
                     kind = await self._prepare(source, download.version, look)
-                    await self._directories.ensure(parent)
                     if pushed.entry.size < 0:
                         await held.enter_async_context(self._memory(download.version.size))
-                    async with self._written(download, path) as temporary:
-                        await turn.enter_async_context(self._turn())
+                    async with self._delivery.prepared(download, path) as publish:
+                        if not waits:
+                            await turn.enter_async_context(self._turn())
                         look = await self.marks.last_look(source, download.version, kind)
                         if not attempt and look.reason:
-                            await self.session.remove(temporary)
-                            return Outcome(pushed.label, "skipped", reason=look.reason)
+                            version = download.version
+                            return self._skipped(pushed.label, look.reason, version.as_listed(key), version.stat)
                         if self._sent is not None:
                             await self._sent.last_look(source, download.version)
-                        async with self._alike.taking(path):
-                            await self.session.replace(temporary, path)
-                except Overwritten:
+                        pushed.path = await self._publish(pushed, publish, path, download.version.stat)
+                        target = self.session.server.uri_of(pushed.path)
+                except (Overwritten, Corrupted) as again:
+                    failed = again
                     continue
-                except ServerRefused as refused:
-                    why = "; a full disk or a quota looks like that" if refused.is_generic else ""
-                    raise ServerRefused(f"{paths.printable(path)!r} cannot be written: {refused}{why}") from None
                 await held.aclose()
                 delivered = download.version
                 marked = await self._mark(pushed, target, source, delivered, kind, look)
             if marked == "moved on" and self._sent is not None:
                 source = self._sent.place_of(key)
             elif marked != "overwritten":
-                size = download.version.size
-                return Outcome(pushed.label, "transferred", target, bytes=size, seconds=time.monotonic() - started)
+                size, seconds = download.version.size, time.monotonic() - started
+                return Outcome(
+                    pushed.label,
+                    "transferred",
+                    target,
+                    bytes=size,
+                    seconds=seconds,
+                    changed=seconds_of(download.version.modified) if self.receipts else None,
+                    stored=download.stored if self.receipts else Stored(),
+                )
+            failed = Overwritten("was overwritten while it was pushed")
+        if isinstance(failed, Corrupted):
+            raise failed
         raise StorageError(f"was overwritten {VERSIONS} times while it was pushed; the next run takes it up again")
+
+    async def _publish(self, pushed: PushedObject, publish: Publish, path: bytes, stat: Stat) -> bytes:
+        """
+        Give an object its name, and return its path.
+
+        :raises TargetTaken: its name is taken, and not to be replaced.
+        """
+        if self._replaces or pushed.path:  # older bytes of it are ours
+            async with self._alike.taking(pushed.path or path):
+                await publish(pushed.path or path, replaces=True)
+            return pushed.path or path
+        for place in self._places(path, stat):
+            async with self._alike.taking(place):
+                if await publish(place, replaces=False):
+                    return place
+        raise self._taken_error(path, stat)
+
+    async def _free_place(self, path: bytes, stat: Stat) -> bytes:
+        """Return where an object may go. :raises TargetTaken: nowhere."""
+        for place in self._places(path, stat):
+            if not await self._delivery.is_taken(place):
+                return place
+        raise self._taken_error(path, stat)
+
+    def _places(self, path: bytes, stat: Stat) -> Iterator[bytes]:
+        """Yield where an object may go, one after the other where the one before is taken."""
+        yield path
+        for number in range(MAX_BESIDE if self.settings.on_conflict == "rename" else 0):
+            yield beside(paths.text(path), stat.mtime, number).encode("utf-8", "surrogateescape")
+
+    def _taken_error(self, path: bytes, stat: Stat) -> TargetTaken:
+        *others, last = (repr(paths.printable(place)) for place in self._places(path, stat))
+        names = f"{others[0]} and {len(others)} others, up to {last}, are" if others else f"{last} is"
+        return TargetTaken(
+            f"{names} there already. It may be this very object, where a run was ended before it was marked: look, and "
+            "move or remove it"
+        )
+
+    def _skipped(self, label: str, reason: str, entry: ObjectEntry, stat: Stat) -> Outcome:
+        """Return the outcome of an object that is left alone: an earlier try of this task may have delivered it."""
+        if reason == marks.REASON and self._is_recovered(label, entry.modified):
+            target = ""
+            with contextlib.suppress(FileError):
+                target = self.session.server.uri_of(self._path_of(entry.key, stat))
+            size, changed = max(entry.size, 0), seconds_of(entry.modified)
+            stored = Stored(marks.bare(entry.etag))
+            return Outcome(label, "recovered", target, reason, size, changed=changed, stored=stored)
+        return Outcome(label, "skipped", reason=reason)
+
+    def _is_recovered(self, label: str, modified: str | None) -> bool:
+        # Keys that are given were there, and not synced, when they were listed for the run. Else a metadata mark tells:
+        # it is a copy, and so the time of change is that of the delivery.
+        return super()._is_recovered(label, modified if self.settings.keys is None else None)
 
     @contextlib.asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
@@ -393,20 +544,16 @@ class Push(Transfer[PushedObject]):
         look = await self.marks.look(key, version)
         self._synced_in_a_row = self._synced_in_a_row + 1 if look.reason else 0
         if look.reason:
-            self._note_path(key)
+            self._note_path(key, version.stat)
         return look
 
     def _memory(self, size: int) -> contextlib.AbstractAsyncContextManager[None]:
         return self._run.hold_memory(min(max(4 * size, 64 * KiB), IN_HAND))
 
-    @contextlib.asynccontextmanager
-    async def _written(self, download: Download, path: bytes) -> AsyncIterator[bytes]:
-        """Write the object beside `path`, make sure that it is whole, and give its temporary path to the block."""
-        size = download.version.size
-        temporary = posixpath.join(posixpath.dirname(path), paths.temporary_name(self.settings.owner))
-        async with self.session.creating(temporary) as file:
-            async with contextlib.aclosing(download.chunks()) as chunks:
-                written, stored = await file.write_all(chunks, size, WRITE_WINDOW, self._moved)
-            if not size == written == stored:
-                raise FileError(f"sizes differ: S3 has {size} bytes, {written} were read, the server has {stored}")
-            yield temporary
+
+def _stat_of(entry: ObjectEntry, fact: Fact | None) -> Stat:
+    """Return what is known of an object that was listed, as :attr:`Version.stat` has it."""
+    mtime = seconds_of(entry.modified)
+    if fact is not None and fact.mtime:
+        mtime = int(fact.mtime)
+    return Stat(None if entry.size < 0 else entry.size, None if mtime is None else int(mtime))

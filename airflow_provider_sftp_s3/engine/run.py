@@ -7,7 +7,7 @@ import contextlib
 import logging
 import time
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from airflow_provider_sftp_s3.engine import paths
@@ -16,10 +16,12 @@ from airflow_provider_sftp_s3.engine.errors import (
     ConnectionFailed,
     CredentialsExpired,
     FileTimeout,
+    NoRoom,
     SftpS3Error,
 )
 from airflow_provider_sftp_s3.engine.limits import (
     ATTEMPTS,
+    MAX_FULL,
     Budget,
     Caps,
     Losses,
@@ -29,7 +31,7 @@ from airflow_provider_sftp_s3.engine.limits import (
 )
 from airflow_provider_sftp_s3.engine.model import Outcome, Report
 from airflow_provider_sftp_s3.engine.observer import Observer, Progress
-from airflow_provider_sftp_s3.engine.options import TransferOptions
+from airflow_provider_sftp_s3.engine.options import MiB, TransferOptions
 
 _log = logging.getLogger(__name__)
 
@@ -74,7 +76,8 @@ class Run(Generic[T]):
 
     A file's error is its outcome. A lost connection begins the files that were in flight again, each at most 3
     times, but for the one whose request the server did not answer, which has failed. The run ends when 6 connections
-    in a row moved nothing, or when none can be opened any more.
+    in a row moved nothing, or when none can be opened any more. No more files are begun once the server has failed to
+    write 20 in a row.
     """
 
     def __init__(self, report: Report, observer: Observer, options: TransferOptions, caps: Caps) -> None:
@@ -95,9 +98,14 @@ class Run(Generic[T]):
                     f"no more than {most} files are moved at once: the system opens only {open_files_allowed()} files "
                     "and connections for this process. Raise that limit (ulimit -n) to go faster"
                 )
-        #: a cap is reached: no more is begun, and what comes is counted as left
+        #: no more is begun, since a cap is reached or the server is full: what comes is counted as left
         self._capped = False
+        #: why no more files are begun, where the server seems to be full
+        self.stopped = ""
+        self._full = 0
         self._losses = Losses()
+        #: bytes of files that each lost connection has moved, by its number
+        self._carried: dict[int, int] = {}
         self._end: ConnectionFailed | None = None
 
     @contextlib.asynccontextmanager
@@ -147,7 +155,7 @@ class Run(Generic[T]):
         behind = 0
         async for item in listing:
             if isinstance(item, Outcome):
-                self._settle(item)
+                self.settle(item)
                 continue
             self.progress.found_files += 1
             self.progress.found_bytes += item.size
@@ -177,7 +185,7 @@ class Run(Generic[T]):
             await self.caps.settle(item.size, outcome.bytes if outcome.status == "transferred" else None)
             self.progress.settled_files += 1
             self.progress.settled_bytes += item.size
-            self._settle(outcome)
+            self.settle(outcome)
             if self._end is not None:
                 raise self._end
 
@@ -190,6 +198,7 @@ class Run(Generic[T]):
         started = time.monotonic()
         error: Exception
         attempt = 0
+        cuts: list[int] = []
         while True:
             attempt += 1
             try:
@@ -209,6 +218,8 @@ class Run(Generic[T]):
                 if self._losses.are_too_many(lost):
                     self._end = lost
                 error = lost
+                if lost.connection and not lost.unanswered:
+                    cuts.append(self._carried_by(lost.connection))
                 if attempt < ATTEMPTS and self._end is None and not lost.unanswered:
                     continue
             except CredentialsExpired as expired:
@@ -216,21 +227,44 @@ class Run(Generic[T]):
                 if attempt < ATTEMPTS:
                     await asyncio.sleep(RENEWAL_SECONDS)
                     continue
+            except NoRoom as full:
+                self._note_full(full)
+                error = full
             except Exception as failed:  # whatever befell this file, the others go on
                 error = failed
             else:
                 self._losses.are_over()
+                if outcome.status == "transferred":
+                    self._full = 0
                 return outcome
             break
         if isinstance(error, SftpS3Error):
-            reason = str(error)
+            reason = f"{error}{_said_of_cuts(cuts, item.size) if isinstance(error, ConnectionFailed) else ''}"
         else:
             reason = paths.said(f"{type(error).__name__}: {error}")
             _log_unforeseen(item.label, error)
         seconds = time.monotonic() - started
         return Outcome(item.label, "failed", reason=reason, seconds=seconds, changed=item.changed)
 
-    def _settle(self, outcome: Outcome) -> None:
+    def _carried_by(self, connection: int) -> int:
+        """Return how many bytes of files a lost connection has moved; to be called as soon as it is lost."""
+        if connection not in self._carried:
+            self._carried[connection] = self.progress.moved_bytes - sum(self._carried.values())
+        return self._carried[connection]
+
+    def _note_full(self, full: NoRoom) -> None:
+        """Take note that a file could not be written, and stop where that goes on and on."""
+        self._full += 1
+        if self._full >= MAX_FULL and not self.stopped:
+            self._capped = self.report.more_left = True
+            self.stopped = (
+                f"the server failed to write {self._full} files in a row, as one does whose disk or quota is full. The "
+                "rest was not tried, and waits for the next run"
+            )
+            self.observer.notice(f"{self.stopped}. The last failure: {full}")
+
+    def settle(self, outcome: Outcome) -> None:
+        """Count an outcome, and tell of it."""
         self.report.add(outcome)
         self.observer.outcome(outcome)
 
@@ -238,6 +272,22 @@ class Run(Generic[T]):
         while True:
             await asyncio.sleep(PROGRESS_SECONDS)
             self.observer.progress(self.progress)
+
+
+def _said_of_cuts(cuts: Sequence[int], size: int) -> str:
+    """
+    Return what to say of a file under which the line was cut again and again, if it was.
+
+    :param cuts: how many bytes each of the connections had moved until then, those of other files among them.
+    """
+    if len(cuts) < 2:
+        return ""
+    seen = ", ".join(f"{moved / MiB:.1f}" for moved in cuts)
+    return (
+        f"; the line was cut {len(cuts)} times while this file of {size / MiB:.1f} MiB was moved, when it had carried "
+        f"{seen} MiB: a file that is larger than a connection carries cannot arrive. Ask who limits that; with a lower "
+        "concurrency in options, fewer files share it"
+    )
 
 
 def _log_unforeseen(label: str, error: BaseException) -> None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.errors import (
@@ -15,11 +15,36 @@ from airflow_provider_sftp_s3.engine.errors import (
 )
 from airflow_provider_sftp_s3.engine.globs import Globs
 from airflow_provider_sftp_s3.engine.model import MarkMode
+from airflow_provider_sftp_s3.engine.rename import check_rename_to
+from airflow_provider_sftp_s3.engine.temporary import TEMP_NAME, check_temp_name
 
 AfterTransfer = Literal["move", "delete", "keep"]
+#: How a pushed file is looked at before it counts as delivered.
+Verify = Literal["size", "none"]
+#: What becomes of a file whose name at the target is taken.
+PullConflict = Literal["replace", "rename", "skip", "fail"]
+DoneConflict = Literal["replace", "rename"]
+PushConflict = Literal["replace", "rename", "wait", "fail"]
 
 #: Whom marks name where nobody is named: what Airflow's own SFTP connection is called.
 DESTINATION = "sftp_default"
+
+
+class TaskTry(NamedTuple):
+    """
+    Which try of which task a run is, in Airflow's words: its receipts are called by it.
+
+    :param date: of the Dag run, in UTC, like ``2026-01-31``.
+    :param map_index: -1 where the task is not mapped.
+    :param number: of the try, from 1.
+    """
+
+    dag_id: str
+    date: str
+    run_id: str
+    task_id: str
+    map_index: int
+    number: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +57,7 @@ class PullSettings:
 
     :param retried_since: on a retry, when the Dag run began: multipart uploads that earlier tries have left since then
         are aborted.
+    :param task_try: what receipts are called by; None: by the day, and 16 hex digits.
     :raises ConfigurationError: a value is not allowed; the message names the argument and what is.
     """
 
@@ -42,6 +68,7 @@ class PullSettings:
     min_age: float = 30.0
     after_transfer: AfterTransfer = "move"
     done_dir: str = ".done"
+    done_conflict: DoneConflict = "replace"
     retention: float | None = None
     max_files: int | None = None
     max_bytes: int | None = None
@@ -51,11 +78,28 @@ class PullSettings:
     order: str | None = None
     dry_run: bool = False
     shard: str | None = None
+    follow_links: bool = False
+    sftp_paths: str | Iterable[str] | None = None
+    rename_to: str | None = None
+    on_conflict: PullConflict = "replace"
     destination: str = DESTINATION
+    extra_args: Mapping[str, Any] | None = None
+    receipts: str | None = None
     retried_since: datetime | None = None
+    task_try: TaskTry | None = None
 
     def __post_init__(self) -> None:
         _check_both(self)
+        check_choice("on_conflict", self.on_conflict, PullConflict)
+        if self.sftp_paths is not None:
+            object.__setattr__(self, "sftp_paths", _texts("sftp_paths", "a path or a list of paths", self.sftp_paths))
+        check_choice("done_conflict", self.done_conflict, DoneConflict)
+        if not isinstance(self.follow_links, bool):
+            raise ConfigurationError(f"follow_links must be true or false, not {self.follow_links!r}")
+        if self.follow_links and self.after_transfer != "keep":
+            raise ConfigurationError(
+                'follow_links needs after_transfer="keep": to move or delete a link is not to move or delete its file'
+            )
         paths.Shard.of(self.shard)
         check_seconds("min_age", self.min_age)
         check_seconds("retention", self.retention or 0)
@@ -79,6 +123,7 @@ class PushSettings:
     :param owner: 8 hex digits that the temporary files of this task instance, and of no other, begin with.
     :param clean_up: True on a retry: what earlier tries of the same task left is removed.
     :param retried_since: on a retry, when the Dag run began: what was delivered since then, an earlier try delivered.
+    :param task_try: what receipts are called by; None: by the day, and 16 hex digits.
     :raises ConfigurationError: a value is not allowed; the message names the argument and what is.
     """
 
@@ -88,9 +133,15 @@ class PushSettings:
     include: str | Iterable[str] | None = "*"
     exclude: str | Iterable[str] | None = None
     strip_regex: str | None = None
+    rename_to: str | None = None
+    on_conflict: PushConflict = "replace"
+    file_mode: int | None = None
+    preserve_mtime: bool = False
     mark: str = "auto"
     after_transfer: AfterTransfer = "keep"
     sent_prefix: str | None = None
+    temp_name: str | None = TEMP_NAME
+    verify: Verify = "size"
     destination: str = DESTINATION
     max_files: int | None = None
     max_bytes: int | None = None
@@ -99,21 +150,26 @@ class PushSettings:
     max_age: float | None = None
     order: str | None = None
     dry_run: bool = False
+    extra_args: Mapping[str, Any] | None = None
+    receipts: str | None = None
     owner: str = "0" * 8
     clean_up: bool = False
     retried_since: datetime | None = None
+    task_try: TaskTry | None = None
 
     def __post_init__(self) -> None:
         _check_both(self)
         check_mark(self.mark)
         _check_sent(self)
+        check_choice("on_conflict", self.on_conflict, PushConflict)
+        check_file_mode(self.file_mode)
+        if not isinstance(self.preserve_mtime, bool):
+            raise ConfigurationError(f"preserve_mtime must be true or false, not {self.preserve_mtime!r}")
+        if self.temp_name is not None:
+            check_temp_name(self.temp_name)
+        check_choice("verify", self.verify, Verify)
         if self.s3_keys is not None and not isinstance(self.s3_keys, str):
-            lone = isinstance(self.s3_keys, Mapping) or not isinstance(self.s3_keys, Iterable)
-            keys = (self.s3_keys,) if lone else tuple(self.s3_keys)
-            object.__setattr__(self, "s3_keys", keys)
-            for key in keys:
-                if not isinstance(key, str):
-                    raise ConfigurationError(f"s3_keys must be a key or a list of keys, not {key!r}")
+            object.__setattr__(self, "s3_keys", _texts("s3_keys", "a key or a list of keys", self.s3_keys))
         if self.strip_regex is not None:
             try:
                 re.compile(self.strip_regex)
@@ -134,16 +190,17 @@ def _check_both(settings: PullSettings | PushSettings) -> None:
     """Check what both directions have, and keep the globs as tuples: an iterator could be read once."""
     check_sftp_path(settings.sftp_path)
     paths.directory_prefix(settings.s3_prefix)
-    if settings.after_transfer not in get_args(AfterTransfer):
-        raise ConfigurationError(
-            f"after_transfer must be one of {', '.join(get_args(AfterTransfer))}, not {settings.after_transfer!r}"
-        )
+    check_choice("after_transfer", settings.after_transfer, AfterTransfer)
     globs = Globs(settings.include, settings.exclude)
     object.__setattr__(settings, "include", globs.include)
     object.__setattr__(settings, "exclude", globs.exclude)
+    if settings.rename_to is not None:
+        check_rename_to(settings.rename_to)
     check_destination(settings.destination)
     check_caps(settings.max_files, settings.max_bytes)
     _check_bounds(settings)
+    if settings.receipts is not None:
+        parse_receipts(settings.receipts)
     if settings.order not in (None, "oldest"):
         raise ConfigurationError(f"order must be 'oldest', or None for the order of the names, not {settings.order!r}")
 
@@ -188,6 +245,70 @@ def _check_sent(settings: PushSettings) -> None:
             f"sent_prefix {sent!r} and s3_prefix {prefix!r}: neither may be inside the other (an empty one is the "
             "whole bucket), or what was sent would be sent again. Write them like 'outbound/' and 'sent/'"
         )
+
+
+def _texts(name: str, what: str, given: object) -> tuple[str, ...]:
+    """Return one text, or several, as a tuple. :raises ConfigurationError: something else is among them."""
+    lone = isinstance(given, (str, Mapping)) or not isinstance(given, Iterable)
+    several: tuple[Any, ...] = (given,) if lone else tuple(given)  # type: ignore[arg-type]
+    for each in several:
+        if not isinstance(each, str):
+            raise ConfigurationError(f"{name}: {each!r} is no text: there must be {what}")
+    return several
+
+
+def check_choice(name: str, value: object, among: object) -> None:
+    """Raise ConfigurationError where `value` is none of the values of a Literal."""
+    if value not in get_args(among):
+        raise ConfigurationError(f"{name} must be one of {', '.join(get_args(among))}, not {value!r}")
+
+
+def check_file_mode(mode: object) -> None:
+    """Raise ConfigurationError where `mode` is no mode of a file."""
+    if mode is None or (isinstance(mode, int) and not isinstance(mode, bool) and 0 <= mode <= 0o777):
+        return
+    raise ConfigurationError(
+        f"file_mode must be a mode from 0 to 0o777, such as 0o640 or '0640', or None for the server's own, not {mode!r}"
+    )
+
+
+def parse_receipts(place: object) -> tuple[str, str]:
+    """
+    Return the bucket and the prefix of ``s3://bucket/prefix/``.
+
+    :raises ConfigurationError: it is written otherwise.
+    """
+    bucket, slash, prefix = place.removeprefix("s3://").partition("/") if isinstance(place, str) else ("", "", "")
+    if not isinstance(place, str) or not place.startswith("s3://") or not bucket or not (slash and prefix):
+        raise ConfigurationError(f"receipts must be a prefix such as 's3://bucket/receipts/', not {place!r}")
+    prefix = paths.directory_prefix(prefix, "receipts")
+    if paths.is_state(prefix):
+        raise ConfigurationError(f"receipts {place!r}: this provider uses objects of that name itself")
+    return bucket, prefix
+
+
+def check_receipts(settings: PullSettings | PushSettings, bucket: str) -> None:
+    """
+    Make sure that no run takes receipts for files.
+
+    :param bucket: that the settings are about.
+    :raises ConfigurationError: they would be beneath a prefix that is moved from, or to.
+    """
+    if settings.receipts is None:
+        return
+    name, prefix = parse_receipts(settings.receipts)
+    places = [("s3_prefix", settings.s3_prefix), ("sent_prefix", getattr(settings, "sent_prefix", None))]
+    for argument, value in places if name == bucket else ():
+        if value is None and argument != "s3_prefix":
+            continue
+        place = paths.directory_prefix(value, argument)
+        overlap = place.startswith(prefix) or prefix.startswith(place)
+        if overlap:
+            raise ConfigurationError(
+                f"receipts {settings.receipts!r} and {argument} {place!r}: neither may be inside the other (an empty "
+                f"one is the whole bucket {bucket!r}), or receipts would be taken for files. Write them to a prefix, "
+                "or a bucket, of their own"
+            )
 
 
 def check_sftp_path(path: object) -> None:

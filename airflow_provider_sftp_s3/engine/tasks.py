@@ -16,20 +16,14 @@ class Once:
     def begin(self, path: bytes, work: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
         """Begin the work on `path`, unless somebody has, and return its task. Nobody has to wait for it."""
         task = self._tasks.get(path)
-        if task is None:
+        if task is None or has_failed(task):
             task = self._tasks[path] = asyncio.create_task(work())
             task.add_done_callback(forget)  # whoever waits may be gone
         return task
 
     async def done(self, path: bytes, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Wait until the work on `path` is done, as :meth:`begin` begins it. Raises what that raises."""
-        task = self.begin(path, work)
-        try:
-            await asyncio.shield(task)  # others wait for it, too
-        except Exception:
-            if self._tasks.get(path) is task:
-                del self._tasks[path]
-            raise
+        await asyncio.shield(self.begin(path, work))  # others wait for it, too
 
     def end(self) -> None:
         """Cancel what is under way."""
@@ -45,6 +39,11 @@ def cancel_all(tasks: Iterable[asyncio.Future[Any]]) -> None:
     for task in tasks:
         task.cancel()
         task.add_done_callback(forget)
+
+
+def has_failed(future: asyncio.Future[Any]) -> bool:
+    """Say whether a future has ended with an error, or was cancelled."""
+    return future.done() and (future.cancelled() or future.exception() is not None)
 
 
 def forget(done: asyncio.Future[Any]) -> None:

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
+from datetime import UTC, datetime
 from typing import Generic, Literal, TypeVar
 
 from airflow_provider_sftp_s3.engine import paths
-from airflow_provider_sftp_s3.engine.errors import ConfigurationError, ConnectionFailed, PlaceMissing, TransferError
+from airflow_provider_sftp_s3.engine.errors import (
+    ConfigurationError,
+    ConnectionFailed,
+    PlaceMissing,
+    SftpS3Error,
+    TransferError,
+)
 from airflow_provider_sftp_s3.engine.limits import Caps
-from airflow_provider_sftp_s3.engine.model import Report
+from airflow_provider_sftp_s3.engine.model import Moved, Report
 from airflow_provider_sftp_s3.engine.observer import Observer
 from airflow_provider_sftp_s3.engine.options import TransferOptions
 from airflow_provider_sftp_s3.engine.run import Item, Run
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
+from airflow_provider_sftp_s3.engine.s3.receipts import Receipts
 from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
 from airflow_provider_sftp_s3.engine.tasks import forget
 
@@ -26,6 +34,8 @@ class Transfer(ABC, Generic[T]):
 
     :param sftp_path: the directory on the server that it works in.
     :param s3_prefix: the directory in the bucket.
+    :param receipts: is told of each file, as an observer; None: there are none.
+    :param retried_since: on a retry, when the Dag run began.
     :raises ConfigurationError: `s3_prefix` is no directory.
     """
 
@@ -39,15 +49,24 @@ class Transfer(ABC, Generic[T]):
         bucket: Bucket,
         options: TransferOptions,
         observer: Observer,
+        receipts: Receipts | None = None,
+        retried_since: datetime | None = None,
     ) -> None:
         self.root = (sftp_path.rstrip("/") or "/").encode()
         self.prefix = paths.directory_prefix(s3_prefix)
         self.session = session
         session.notice = observer.notice
+        bucket.trust.notice = observer.notice
         self.bucket = bucket
         self.options = options
         self.observer = observer
-        self.report = Report(direction)
+        self.receipts = receipts
+        self._since = "" if retried_since is None else f"{retried_since.astimezone(UTC):%Y-%m-%dT%H:%M:%S}"
+        self.report = Report(direction, Moved() if retried_since is None else None)
+        if receipts is not None:
+            self.report.earlier = receipts.earlier
+            if receipts.unread:
+                observer.notice(receipts.unread)
         self._run: Run[T] = Run(self.report, observer, options, caps)
 
     async def run(self) -> Report:
@@ -71,6 +90,24 @@ class Transfer(ABC, Generic[T]):
             raise PlaceMissing(f"sftp_path: there is no directory {paths.printable(self.root)!r} on the server")
         if limit := self.session.short_requests:
             self.observer.notice(f"the server takes requests of no more than {limit} bytes: large files will be slow")
+        if self.receipts is None:
+            return await self._transferred()
+        try:
+            async with self.receipts:
+                report = await self._transferred()
+        except SftpS3Error:
+            if self.receipts.lost:
+                self.observer.notice(self.receipts.lost)
+            raise
+        finally:
+            self.report.receipt = self.receipts.place
+        if self.receipts.lost:
+            raise TransferError(
+                f"no file failed, but {self.receipts.lost}. The retry writes anew what it can find out", self.report
+            )
+        return report
+
+    async def _transferred(self) -> Report:
         try:
             await self._work_and_date()
         except ConnectionFailed as lost:
@@ -80,8 +117,10 @@ class Transfer(ABC, Generic[T]):
             raise
         if self.report.failed:
             first = self.report.failures[0]
+            stopped = f"{self._run.stopped}; " if self._run.stopped else ""
             raise TransferError(
-                f"{self.report.failed} failed, the first: {first['source']}: {first['error']}; {self.report.summary()}",
+                f"{self.report.failed} failed, the first: {first['source']}: {first['error']}; {stopped}"
+                f"{self.report.summary()}",
                 self.report,
             )
         return self.report
@@ -100,6 +139,21 @@ class Transfer(ABC, Generic[T]):
     @abstractmethod
     async def _work(self) -> None:
         """List and transfer."""
+
+    async def _before_the_first_byte(self) -> None:
+        """Make sure that S3 takes the receipts, if there are to be some; once a run. Raises as :meth:`run` does."""
+        if self.receipts is not None:
+            await self.receipts.begin()
+
+    def _is_recovered(self, label: str, modified: str | None) -> bool:
+        """
+        Say whether an earlier try has moved a file that S3 has since `modified`, and has not told of it.
+
+        :param modified: as :class:`ObjectEntry` has it; None: since this Dag run began, that is certain.
+        """
+        if not self._since or (modified is not None and modified < self._since):
+            return False
+        return self.receipts is None or not self.receipts.tells_of(label)
 
     def _moved(self, count: int) -> None:
         self._run.progress.moved_bytes += count

@@ -88,7 +88,7 @@ async def unsynced(
                 if settings.keys is None:
                     unknown.note(bucket.uri_of(paths.printable(entry.key)))
                 return None
-            if bounds.reason_to_skip(version.size, seconds_of(version.modified)):
+            if version.is_archived or bounds.reason_to_skip(version.size, seconds_of(version.modified)):
                 return None
             if (await marking.look(entry.key, version)).reason:
                 return None

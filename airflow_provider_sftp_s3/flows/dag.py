@@ -19,6 +19,7 @@ from airflow_provider_sftp_s3._compat import (
     apply_policies,
     has_policies,
 )
+from airflow_provider_sftp_s3.flows.docs import description, doc_of
 from airflow_provider_sftp_s3.flows.fields import LISTING_FIELDS, PULL_FIELDS, PUSH_FIELDS, TASK_FIELDS, TRANSFER_FIELDS
 from airflow_provider_sftp_s3.flows.params import _batches, _params, _templates
 from airflow_provider_sftp_s3.flows.rules import _is_cron, _is_sqs, wait_of
@@ -29,6 +30,7 @@ from airflow_provider_sftp_s3.operators.s3_unsynced import (
     S3ListAnnouncedOperator,
     S3ListUnsyncedOperator,
 )
+from airflow_provider_sftp_s3.sensors.partner import PartnerSensor
 from airflow_provider_sftp_s3.sensors.s3_unsynced import S3UnsyncedSensor
 from airflow_provider_sftp_s3.transfers.s3_to_sftp import S3ToSftpOperator
 from airflow_provider_sftp_s3.transfers.sftp_tree_to_s3 import SftpTreeToS3Operator
@@ -68,7 +70,7 @@ def _dag(flow: Mapping[str, Any]) -> DAG:
     limits = {"max_consecutive_failed_dag_runs": CONTINUOUS_FAILURES} if schedule == CONTINUOUS else {}
     dag = DAG(
         dag_id=flow["name"],
-        doc_md=_sentence(flow),
+        doc_md=doc_of(flow),
         schedule=_timetable(flow) if _is_cron(schedule) else schedule,
         start_date=flow["start_date"] or datetime(2024, 1, 1, tzinfo=zone(flow["timezone"])),
         end_date=flow["end_date"],
@@ -84,7 +86,7 @@ def _dag(flow: Mapping[str, Any]) -> DAG:
             **_set(flow, *(name for name in TASK_FIELDS if name != "notify")),
             **flow.get("notify", {}),
         },
-        description=flow["description"],
+        description=description(flow),
         dagrun_timeout=flow["dagrun_timeout"],
         access_control=flow["access_control"],
         **limits,
@@ -100,6 +102,19 @@ def _dag(flow: Mapping[str, Any]) -> DAG:
     if at_once:
         update = UpdateAssetOperator(task_id="update_asset", transfers=transfers.task_id, outlets=outlets, dag=dag)
         update.set_upstream(transfers)
+    if schedule == CONTINUOUS and flow.get("on_conflict") == "wait":
+        # The next run begins at once, and would log in to the partner's server again and again.
+        interval = flow["poke_interval"]
+        waits = PartnerSensor(
+            task_id="wait_for_partner",
+            dag=dag,
+            transfers=transfers.task_id,
+            interval=interval,
+            mode="reschedule",
+            poke_interval=interval.total_seconds(),
+            timeout=(3 * interval).total_seconds(),
+        )
+        waits.set_upstream(transfers)
     # Airflow's own limit, 16 unless configured, would be a lower parallelism than what the flow says.
     dag.max_active_tasks = max(dag.max_active_tasks, flow["parallelism"])
     return dag
@@ -191,36 +206,3 @@ def _destination(flow: Mapping[str, Any]) -> str:
 def _set(flow: Mapping[str, Any], *names: str) -> dict[str, Any]:
     """Return those of the fields that are set, so that the operators' defaults stand for the others."""
     return {name: flow[name] for name in names if name in flow}
-
-
-def _sentence(flow: Mapping[str, Any]) -> str:
-    """Say what the flow does: the Dag's documentation in Airflow's UI."""
-    schedule = flow["schedule"]
-    others = {None: "When started by hand", "@once": "Once", CONTINUOUS: "As soon as an object lands"}
-    when = others.get(schedule, f"On the schedule `{schedule}` ({flow['timezone']})")
-    if _is_sqs(flow):
-        when += " and as S3's events come"
-    server = f"`{flow['sftp_path']}` on the SFTP server of connection `{flow.get('sftp_conn_id', 'sftp_default')}`"
-    bucket = f"`s3://{flow['s3_bucket']}/{flow.get('s3_prefix', '')}`"
-    include = flow.get("include", ["*"])
-    which = "everything" if include == ["*"] else " and ".join(f"`{glob}`" for glob in include)
-    which += "".join(f" but `{glob}`" for glob in flow.get("exclude", []))
-    if flow["direction"] == "pull":
-        after = flow.get("after_transfer", "move")
-        then = {
-            "move": f"moves each file into `{flow.get('done_dir', '.done')}` beside it",
-            "delete": "deletes each file there",
-            "keep": "leaves each file there",
-        }.get(after, f"does with each file there what `{after}` says")
-        does = f"pulls {which} in {server} to {bucket} and {then}"
-    else:
-        mark = flow.get("mark", "auto")
-        where = {"auto": "", "metadata": " in its metadata", "tag": " by a tag"}.get(mark, f" as `{mark}` says")
-        after = flow.get("after_transfer", "keep")
-        then = {
-            "move": f"moves each beneath `{flow.get('sent_prefix')}`",
-            "delete": "deletes each object",
-            "keep": "marks nothing" if mark == "none" else f"marks each object as synced{where}",
-        }.get(after, f"does with each object what `{after}` says")
-        does = f"pushes {which} in {bucket} that is not synced to {server} and {then}"
-    return f"{when}, {does}.\n\nMade from the flow `{flow['name']}` of a flows.yaml."

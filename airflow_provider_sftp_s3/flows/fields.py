@@ -1,4 +1,45 @@
-"""The fields of a flow: all the words of flows.yaml."""
+"""
+The fields of a flow: all the words of flows.yaml.
+
+Those that are arguments of the operators are explained there; here are the flow's own, for docs/fields.md:
+
+:param name: what the Dag is called. A flow that is renamed is another Dag.
+:param direction: which way the files go.
+:param schedule: when a run begins. ``@continuous``: a push waits for its first object, and the next run begins when one
+    has ended. Nothing: only by hand.
+:param start_date: the first day that a run is about; with `catchup`, all of them since.
+:param end_date: the last one.
+:param timezone: of the cron expression, and of dates that name no zone.
+:param catchup: whether the runs since `start_date` that were not made are made when the Dag is unpaused.
+:param retries: how many tries follow the first one.
+:param retry_delay: the time before the first of them; it doubles each time.
+:param max_retry_delay: how far it may grow: where nothing is said, to an hour, or `retry_delay` where that is more.
+:param tags: of the Dag, besides ``sftp-s3``.
+:param description: of the Dag.
+:param dagrun_timeout: how long a run may take as a whole. That of a push that waits for objects is more than
+    `wait_timeout`.
+:param access_control: which roles may do what with the Dag. A role that does not exist is an error of Airflow's, for
+    all flows of the file.
+:param owner: of each task.
+:param pool: of each task. One that does not exist leaves tasks waiting for ever: make it first.
+:param pool_slots: how many slots of it a task takes.
+:param queue: of each task: which workers take it.
+:param priority_weight: of each task.
+:param execution_timeout: how long a try of a task may take.
+:param executor: of each task, where Airflow has several.
+:param notify: who is told of each task that has failed, has succeeded, or is tried again.
+:param parallelism: how many tasks transfer at a time, each with a connection of its own. More than one share the tree
+    of a pull among them, and each lists all of it; of a push, so many batches go at a time.
+:param expected_files: what must have come, in S3, by a time of some days. A Dag of its own, ``<name>_expected``, looks
+    then, and fails where too few have.
+:param batch_files: how many objects a task of a push takes, at most.
+:param trigger: ``sqs``: a run begins when S3's events come, and on the schedule besides. Airflow 3.0 and later.
+:param queue_url: where they come.
+:param poke_interval: how long a push that waits lets pass between two looks: into the prefix or, with `trigger`, into
+    the queue.
+:param wait_timeout: for how long a run waits for its first object before it ends as skipped: where nothing is said, an
+    hour, or a day with ``@continuous``.
+"""
 
 from __future__ import annotations
 
@@ -112,6 +153,19 @@ TRANSFER_FIELDS = {
     "max_size": Field(partial(values.or_template, values.size), f"{SIZE}; a template, too"),
     "max_age": Field(partial(values.or_template, values.duration), f"{DURATION}; a template, too"),
     "order": Field(partial(values.choice, among=("oldest",)), "oldest: begin with the oldest; or leave it out"),
+    "rename_to": Field(
+        values.rename_to,
+        "a path beneath the target such as '{dir}/{stem}_{mtime:%Y%m%d}{suffix}' (in quotes); its words are {dir}, "
+        "{stem}, {suffix}, {name}, {size}, {mtime} and {mtime:%Y%m%d}",
+    ),
+    "extra_args": Field(
+        values.mapping,
+        "a mapping of names of boto3's ExtraArgs, such as {ServerSideEncryption: 'aws:kms'}; templates, too",
+    ),
+    "receipts": Field(
+        partial(values.text, pattern=r"s3://[^/]+/.+"),
+        "a prefix such as s3://bucket/receipts/, outside every s3_prefix and sent_prefix; a template, too",
+    ),
     "dry_run": Field(partial(values.or_template, values.boolean), "true or false; a template, too"),
     "options": Field(values.options, "a mapping of " + ", ".join(TransferOptions.__dataclass_fields__)),
 }
@@ -130,6 +184,14 @@ PULL_FIELDS = {
         partial(values.or_template, values.directory_name),
         "a directory's name such as .done, not a path; a template, too",
     ),
+    "follow_links": Field(values.boolean, "true or false"),
+    "on_conflict": Field(
+        partial(values.choice, among=("replace", "rename", "skip", "fail")), "replace, rename, skip or fail"
+    ),
+    "sftp_paths": Field(
+        partial(values.texts, least=0), "a path of a file beneath sftp_path, or a list of paths; templates, too"
+    ),
+    "done_conflict": Field(partial(values.choice, among=("replace", "rename")), "replace or rename"),
     "retention": Field(
         partial(values.or_template, partial(values.unless, ("none", "never"), values.duration)),
         f"never, or {DURATION}; a template, too",
@@ -145,11 +207,25 @@ PUSH_FIELDS = {
     ),
     "after_transfer": AFTER_TRANSFER,
     "sent_prefix": Field(values.prefix, "a prefix such as sent/partner/; a template, too"),
+    "temp_name": Field(
+        partial(values.unless, ("none",), values.temp_name),
+        "a name with {id} in it such as '.{id}.part', '{id}-{name}' or 'tmp/{id}' (in quotes), or none",
+    ),
+    "on_conflict": Field(
+        partial(values.choice, among=("replace", "rename", "wait", "fail")), "replace, rename, wait or fail"
+    ),
+    "file_mode": Field(values.file_mode, "a mode of three octal digits such as 0640"),
+    "preserve_mtime": Field(values.boolean, "true or false"),
+    "verify": Field(partial(values.choice, among=("size", "none")), "size or none"),
 }
 
 
 #: Of the Dag as a whole.
 PARALLELISM = {
+    "expected_files": Field(
+        values.expected_files,
+        "a list of {files: 'orders_*.csv', at_least: 1, by: '06:00', days: mon-fri}; files is a glob, a template, too",
+    ),
     "parallelism": Field(partial(values.count, low=1, high=1000), "a whole number from 1 to 1000", default=1),
 }
 
@@ -180,4 +256,4 @@ FIELDS = {
 
 ALL_FIELDS = FIELDS["pull"] | FIELDS["push"]
 #: Which objects are there to push.
-LISTING_FIELDS = ("include", "exclude", "min_size", "max_size", "max_age", "order", "mark", "aws_conn_id")
+LISTING_FIELDS = ("include", "exclude", "min_size", "max_size", "max_age", "order", "mark", "aws_conn_id", "extra_args")

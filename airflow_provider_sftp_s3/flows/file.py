@@ -12,6 +12,7 @@ from airflow_provider_sftp_s3._compat import DAG, get_parsing_context, has_polic
 from airflow_provider_sftp_s3.flows.dag import build
 from airflow_provider_sftp_s3.flows.entries import Entry, FlowsFileError, read_entries
 from airflow_provider_sftp_s3.flows.expand import expand
+from airflow_provider_sftp_s3.flows.expected import SUFFIX, build_expected
 from airflow_provider_sftp_s3.flows.loader import EntryError
 from airflow_provider_sftp_s3.flows.places import look_between
 from airflow_provider_sftp_s3.flows.settings import FlowError, FlowsError, Problem, parse_flow, problems_of_defaults
@@ -66,21 +67,28 @@ def load_flows(path: str | Path) -> Flows:
     :raises FlowsFileError: the file is missing, empty, no YAML, no list, or its defaults are broken.
     """
     asked_for = get_parsing_context().dag_id
-    read = read_flows(path, asked_for)
+    # Of a flow that is called so itself, the shorter name is a part.
+    read = read_flows(path, asked_for and asked_for.removesuffix(SUFFIX))
     flows = Flows(errors=read.errors, warnings=look_between([found.flow for found in read.flows.values()]).warnings)
     for name, found in read.flows.items():
-        if asked_for in (None, name):
-            try:
-                flows.dags[name] = build(found.flow)
-            except Exception as unforeseen:
-                flows.errors.append(_refused(name, found.where, unforeseen))
+        try:
+            flows.dags.update(_dags_of(found.flow, asked_for))
+        except Exception as unforeseen:
+            flows.errors.append(_refused(name, found.where, unforeseen))
     for error in flows.errors:
         log.error("%s", error)
     return flows
 
 
-def _unforeseen(flow: str | int, error: Exception, where: str) -> FlowError:
-    return FlowError(flow, [Problem("", f"{type(error).__name__}: {error}")], where)
+def _dags_of(flow: Mapping[str, Any], asked_for: str | None = None) -> dict[str, DAG]:
+    """
+    Return the Dag of a flow, and that of its expected files, by their names; of both none, where one is refused.
+
+    :param asked_for: leave out what is not called so.
+    """
+    name = flow["name"]
+    makers = {name: build} | ({f"{name}{SUFFIX}": build_expected} if "expected_files" in flow else {})
+    return {each: make(flow) for each, make in makers.items() if asked_for in (None, each)}
 
 
 def check_flows(path: str | Path) -> None:
@@ -99,7 +107,7 @@ def check_flows(path: str | Path) -> None:
     if has_policies():
         for name, found in read.flows.items():
             try:
-                build(found.flow)
+                _dags_of(found.flow)
             except Exception as unforeseen:
                 read.errors.append(_refused(name, found.where, unforeseen))
     if error := FlowsError.of(read.errors):
@@ -122,13 +130,15 @@ def read_flows(path: str | Path, flow: str | None = None) -> Read:
     for entry in found.entries:
         for one in _flows_of(entry, found.defaults, f"{path.name}, line {entry.line}", read.errors):
             name = one.flow["name"]
+            dags = [name, *([f"{name}{SUFFIX}"] if "expected_files" in one.flow else [])]
             # Two that differ in case only are one to MySQL.
-            other = taken.setdefault(name.lower(), name)
-            if name in read.flows or other != name:
-                same = "" if other == name else f", but for upper and lower case: {other!r}"
-                problem = f"{name!r} is not allowed: a flow above has it{same}. Allowed: a name of its own"
+            clashes = [(each, taken[each.lower()]) for each in dags if each.lower() in taken]
+            for each, other in clashes[:1]:
+                same = "" if other == each else f", but for upper and lower case: {other!r}"
+                problem = f"{each!r} is not allowed: a flow above has it{same}. Allowed: a name of its own"
                 read.errors.append(FlowError(name, [Problem("name", problem)], one.where))
-            else:
+            if not clashes:
+                taken.update({each.lower(): each for each in dags})
                 read.flows[name] = one
     for name, problems in look_between([one.flow for one in read.flows.values()]).problems.items():
         read.errors.append(FlowError(name, problems, read.flows.pop(name).where))

@@ -10,6 +10,7 @@ from airflow_provider_sftp_s3._compat import (
     Param,
 )
 from airflow_provider_sftp_s3.flows import values
+from airflow_provider_sftp_s3.operators.s3_unsynced import MAX_KEYS
 
 #: What can be changed for one run: field -> its name in the trigger form, and the value of a flow that does not set it.
 CHANGEABLE = {
@@ -98,12 +99,20 @@ def _batches(flow: Mapping[str, Any]) -> dict[str, Any]:
     """
     Return how to cut the list of a push, as templates where the trigger form has a say.
 
-    A run with a cap is one push task, since each task keeps to the cap by itself.
+    A run with a cap is one push task, since each task keeps to the cap by itself. Where objects wait for the partner,
+    which takes no cap, it is told of many more.
     """
     own, most = flow.get("max_files"), flow["batch_files"]
     template = f"{{{{ params.max_files or {own or most!r} }}}}"
     if isinstance(own, str):
         template = f"{{% if params.max_files %}}{{{{ params.max_files }}}}{{% else %}}{own}{{% endif %}}"
+    if flow.get("on_conflict") == "wait":
+        capped = own is not None or "max_bytes" in flow
+        few = f"{{{{ {MAX_KEYS} if params.max_files else {most} }}}}"
+        return {
+            "batch_files": str(MAX_KEYS) if capped else few,
+            "max_batches": 1 if capped else "{{ 1 if params.max_files else 1000 }}",
+        }
     if own is not None or "max_bytes" in flow:
         return {"batch_files": template, "max_batches": 1}
     return {"batch_files": template, "max_batches": "{{ 1 if params.max_files else 1000 }}"}

@@ -56,6 +56,7 @@ def look_between(flows: Sequence[Flow]) -> Found:
     """
     found = Found()
     _look_at_pushes([flow for flow in flows if flow["direction"] == "push"], found)
+    _look_at_receipts(flows, found)
     _look_for_rings(flows, found)
     return found
 
@@ -103,6 +104,28 @@ class _Index:
         """Return the numbers of the places that contain this one, or that it contains."""
         inside = self._beneath.get(place, set())
         return inside.union(*(self._at.get(above, ()) for above in place.ancestors()))
+
+
+# --- receipts
+
+
+def _look_at_receipts(flows: Sequence[Flow], found: Found) -> None:
+    """Receipts beneath a prefix that is moved from, or to, would be taken for files."""
+    named = [
+        (flow, name) for flow in flows for name in ("s3_prefix", "sent_prefix") if name == "s3_prefix" or name in flow
+    ]
+    index = _Index(enumerate(_prefix(flow, name) for flow, name in named))
+    for flow in flows:
+        bucket, slash, prefix = flow.get("receipts", "").removeprefix("s3://").partition("/")
+        if not slash:
+            continue
+        place = Place(("s3", bucket), tuple(filter(None, prefix.split("/"))))
+        for other, name in (named[number] for number in sorted(index.overlapping(place))):
+            message = (
+                f"{flow['receipts']!r} and {name} {other.get(name, '')!r} of flow {other['name']!r}: one of them is "
+                "inside the other, and receipts would be taken for files. Allowed: a prefix or a bucket of their own"
+            )
+            found.problems[flow["name"]].append(Problem("receipts", message))
 
 
 # --- two pushes

@@ -9,6 +9,7 @@ from typing import Any
 
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError
 from airflow_provider_sftp_s3.engine.model import Report
+from airflow_provider_sftp_s3.engine.observer import Observer
 from airflow_provider_sftp_s3.engine.settings import PullSettings, PushSettings
 from airflow_provider_sftp_s3.flows.dag import build
 from airflow_provider_sftp_s3.flows.fields import PULL_FIELDS, PUSH_FIELDS, TRANSFER_FIELDS
@@ -28,13 +29,24 @@ def plan(flow: Mapping[str, Any], day: date, log: logging.Logger) -> Report:
     :raises ConfigurationError: a setting is wrong, or needs more than a day to be known.
     :raises SftpS3Error: the server or S3 cannot be reached or read.
     """
+    return _look(flow, day, log=log)
+
+
+def look(flow: Mapping[str, Any], day: date, observer: Observer) -> Report:
+    """Tell an observer what a run of a flow would do, and return the report. Else as :func:`plan`."""
+    silent = logging.Logger("status")
+    silent.addHandler(logging.NullHandler())
+    return _look(flow, day, log=silent, observer=observer)
+
+
+def _look(flow: Mapping[str, Any], day: date, *, log: logging.Logger, observer: Observer | None = None) -> Report:
     kind = PullSettings if flow["direction"] == "pull" else PushSettings
     names = [*TRANSFER_FIELDS, *(PULL_FIELDS if flow["direction"] == "pull" else PUSH_FIELDS)]
     arguments = _rendered(flow, {name: flow[name] for name in names if name in flow}, day)
     connection = arguments.setdefault("sftp_conn_id", "sftp_default")
     settings = settings_of(kind, arguments | {"dry_run": True})
     hook = SftpS3Hook(connection, arguments.get("aws_conn_id", "aws_default"))
-    return hook.transfer(settings, arguments["s3_bucket"], arguments.get("options"), log)
+    return hook.transfer(settings, arguments["s3_bucket"], arguments.get("options"), log, observer)
 
 
 def _rendered(flow: Mapping[str, Any], arguments: dict[str, Any], day: date) -> dict[str, Any]:

@@ -24,13 +24,18 @@ def pools_of(flows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     return pools
 
 
-def pools_of_airflow() -> set[str] | None:
-    """Return the pools in Airflow's database; None where there is none that can be asked."""
+def has_database() -> bool:
+    """Say whether Airflow has a database, as far as that can be said without making one: SQLite's is a file."""
     from airflow.configuration import conf
 
     database = conf.get("database", "sql_alchemy_conn")
-    file = database.removeprefix("sqlite:///")
-    if file != database and not Path(file).exists():
+    file = str(database).removeprefix("sqlite:///")
+    return file == database or Path(file).exists()
+
+
+def pools_of_airflow() -> set[str] | None:
+    """Return the pools in Airflow's database; None where there is none that can be asked."""
+    if not has_database():
         return None
     try:
         from airflow.models.pool import Pool

@@ -25,6 +25,12 @@ def _takes_away(flow: Mapping[str, Any]) -> bool:
     return bool(flow["direction"] == "push" and flow.get("after_transfer", "keep") != "keep")
 
 
+def _keeps(flow: Mapping[str, Any]) -> bool:
+    """Say whether a pull leaves the files where they are, as far as that is written plainly."""
+    after = flow.get("after_transfer", "move")
+    return after == "keep" or values.is_template(after)
+
+
 def _sends_what_was_sent(flow: Mapping[str, Any]) -> bool:
     """Say whether one of a push's two prefixes is inside the other, as far as they are written plainly."""
     prefixes = [flow.get(name, "") for name in ("s3_prefix", "sent_prefix")]
@@ -95,6 +101,11 @@ RULES = (
         "Allowed for a pull: a cron expression such as '*/5 * * * *', a preset, or none",
     ),
     Rule(
+        "follow_links",
+        lambda flow: flow.get("follow_links", False) and not _keeps(flow),
+        "true would move or delete links, and not their files. Allowed here: false, or add 'after_transfer: keep'",
+    ),
+    Rule(
         "mark",
         lambda flow: flow["schedule"] == CONTINUOUS and flow.get("mark") == "none",
         f"none leaves every object unsynced, and '{CONTINUOUS}' would push them again and again. "
@@ -120,6 +131,16 @@ RULES = (
         "dry_run",
         lambda flow: flow["schedule"] == CONTINUOUS and bool(flow.get("dry_run")),
         f"it leaves every object unsynced, and '{CONTINUOUS}' would start run after run. Allowed here: false",
+    ),
+    Rule(
+        "expected_files",
+        lambda flow: "expected_files" in flow and _takes_away(flow),
+        "what is moved or deleted is there no more to be counted. Allowed with 'after_transfer: keep' only",
+    ),
+    Rule(
+        "expected_files",
+        lambda flow: "expected_files" in flow and len(flow["name"]) > 241,
+        "their Dag is called <name>_expected, and Airflow takes 250 characters. Allowed: a shorter name",
     ),
     Rule(
         "trigger",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -114,10 +115,19 @@ def problems_of_defaults(defaults: Mapping[str, Any]) -> list[Problem]:
             )
         elif raw is not None and "{" not in str(raw):
             try:
-                known.parse(raw)
+                _parsed_by_any(name, raw)
             except Exception as error:  # as above
                 problems.append(_not_allowed(name, raw, known, error))
     return problems
+
+
+def _parsed_by_any(name: str, raw: Any) -> Any:
+    """Return what a field makes of a value: one direction may allow what the other does not."""
+    *others, last = [fields[name] for fields in FIELDS.values() if name in fields]
+    for known in others:
+        with contextlib.suppress(Exception):
+            return known.parse(raw)
+    return last.parse(raw)
 
 
 def _place_in_time(flow: dict[str, Any]) -> None:

@@ -9,13 +9,18 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from airflow_provider_sftp_s3.engine.options import TransferOptions
 from airflow_provider_sftp_s3.engine.paths import directory_prefix
+from airflow_provider_sftp_s3.engine.rename import check_rename_to
+from airflow_provider_sftp_s3.engine.settings import check_file_mode
+from airflow_provider_sftp_s3.engine.temporary import check_temp_name
 from airflow_provider_sftp_s3.hooks import quantities
+from airflow_provider_sftp_s3.hooks.arguments import mode
 
 CONTINUOUS = "@continuous"
 PRESETS = ("@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly")
@@ -213,6 +218,22 @@ def directory_name(value: Any) -> str:
     return name
 
 
+def temp_name(value: Any) -> str:
+    check_temp_name(value)
+    return str(value)
+
+
+def rename_to(value: Any) -> str:
+    check_rename_to(value)
+    return str(value)
+
+
+def file_mode(value: Any) -> int:
+    found = mode("file_mode", value)
+    check_file_mode(found)
+    return int(found)
+
+
 def regex(value: Any) -> str:
     value = text(value)
     if not is_template(value):
@@ -237,6 +258,13 @@ def options(value: Any) -> dict[str, Any]:
     return given
 
 
+def mapping(value: Any) -> dict[str, Any]:
+    """Return a mapping of names; what may stand there, the operator judges."""
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        raise NotAllowed
+    return dict(value)
+
+
 def _seconds(value: Any) -> float:
     return duration(value).total_seconds()
 
@@ -249,6 +277,59 @@ _OPTIONS: dict[str, Callable[[Any], float]] = {
     "idle_timeout": _seconds,
     "file_timeout": _seconds,
 }
+
+
+@dataclass(frozen=True)
+class Expected:
+    """
+    Files that must have come by a time of certain days.
+
+    :param files: a glob, or a template of one.
+    :param days: as the fifth field of a cron expression.
+    """
+
+    files: str
+    at_least: int
+    by: time
+    days: str
+
+    @property
+    def cron(self) -> str:
+        return f"{self.by.minute} {self.by.hour} * * {self.days}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as flows.yaml has it."""
+        return {"files": self.files, "at_least": self.at_least, "by": f"{self.by:%H:%M}", "days": self.days}
+
+
+def expected_files(value: Any) -> list[Expected]:
+    """Return what is expected, from a list of mappings of files, at_least, by and days, or from one of them."""
+    several = [value] if isinstance(value, Mapping) else value
+    if not isinstance(several, list | tuple) or not several:
+        raise NotAllowed
+    return [_expected(one) for one in several]
+
+
+def _expected(value: Any) -> Expected:
+    from croniter import croniter
+
+    if not isinstance(value, Mapping):
+        raise NotAllowed
+    if unknown := set(value) - {"files", "at_least", "by", "days"}:
+        raise NotAllowed(f"there is no {sorted(map(str, unknown))[0]!r}: there are files, at_least, by and days")
+    if lacking := [name for name in ("files", "by") if value.get(name) is None]:
+        raise NotAllowed(f"{lacking[0]} is missing")
+    hour = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", str(value["by"]), re.ASCII)
+    if hour is None:
+        raise NotAllowed(f"by is a time such as '06:00', not {value['by']!r}")
+    days = str(value.get("days") or "*").lower()
+    if not re.fullmatch(r"[a-z0-9,*-]+", days, re.ASCII) or not croniter.is_valid(f"0 0 * * {days}"):
+        raise NotAllowed(f"days are such as mon-fri or mon,thu, not {value['days']!r}")
+    try:
+        at_least = count(1 if value.get("at_least") is None else value["at_least"], low=1)
+    except NotAllowed:
+        raise NotAllowed(f"at_least is a whole number above 0, not {value['at_least']!r}") from None
+    return Expected(text(value["files"]), at_least, time(int(hour[1]), int(hour[2])), days)
 
 
 def unless(words: tuple[str, ...], parse: Callable[[Any], Any], value: Any) -> Any:

@@ -10,13 +10,13 @@ from typing import Any, TypeVar
 
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError
 from airflow_provider_sftp_s3.engine.options import TransferOptions
-from airflow_provider_sftp_s3.engine.settings import PullSettings, PushSettings, check_bucket_name
+from airflow_provider_sftp_s3.engine.settings import PullSettings, PushSettings, check_bucket_name, check_receipts
 from airflow_provider_sftp_s3.hooks import quantities
 
 Settings = TypeVar("Settings", bound="PullSettings | PushSettings")
 
 #: What the settings have of the task that runs, and not from an argument.
-OF_THE_TASK = ("owner", "clean_up", "retried_since")
+OF_THE_TASK = ("owner", "clean_up", "retried_since", "task_try")
 
 
 def settings_of(kind: type[Settings], arguments: Mapping[str, Any], **of_the_task: Any) -> Settings:
@@ -56,14 +56,22 @@ def judge(kind: type[PullSettings | PushSettings], arguments: Mapping[str, Any])
     :param arguments: those whose values are known.
     :raises ConfigurationError: one is not allowed; the message names it.
     """
-    settings_of(kind, {"sftp_path": "/", **_stand_ins(arguments), **arguments})
+    settings = settings_of(kind, {"sftp_path": "/", **_stand_ins(arguments), **arguments})
+    if settings.extra_args:
+        from airflow_provider_sftp_s3.engine.s3.extra_args import checked  # botocore's model takes time to read
+
+        checked(settings.extra_args, "pull" if kind is PullSettings else "push")
     TransferOptions.of(arguments.get("options"))
     if "s3_bucket" in arguments:
         check_bucket_name(arguments["s3_bucket"])
+        if "s3_prefix" in arguments:
+            check_receipts(settings, arguments["s3_bucket"])
 
 
 def _stand_ins(arguments: Mapping[str, Any]) -> dict[str, str]:
-    """Return values for prefixes that are not known yet: of a push that moves, they are judged together."""
+    """Return values for arguments that are not known yet, and are judged together with others."""
+    if arguments.get("follow_links"):
+        return {"after_transfer": "keep"}
     if arguments.get("after_transfer") != "move":
         return {}
     return {name: f"<{name}>/" for name in ("s3_prefix", "sent_prefix")}
@@ -110,6 +118,15 @@ def _or_none(parse: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
     return lambda name, value: None if value in ("", "None", "none", "never") else parse(name, value)
 
 
+def mode(name: str, value: Any) -> Any:
+    """Return the mode that a text is in octal digits, and other values as they are."""
+    if not isinstance(value, str):
+        return value
+    if not re.fullmatch(r"\s*(?:0o)?[0-7]{3,4}\s*", value, re.ASCII):
+        raise ConfigurationError(f"{name} must be a mode of three octal digits such as '0640', not {value!r}")
+    return int(value.strip().removeprefix("0o"), 8)
+
+
 #: What makes numbers of texts. No `min_age` is not told by nothing: files that are still written would be taken.
 _NUMBERS = {
     "min_age": seconds,
@@ -119,6 +136,7 @@ _NUMBERS = {
     "min_size": _or_none(_bytes),
     "max_size": _or_none(_bytes),
     "max_age": _or_none(seconds),
+    "file_mode": mode,
 }
 
 

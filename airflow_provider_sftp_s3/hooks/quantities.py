@@ -39,6 +39,16 @@ def duration(value: Any) -> timedelta:
     return value
 
 
+def units_of(seconds: int) -> list[str]:
+    """Return a length of time in days, hours, minutes and seconds, the largest first: ``["1h", "30m"]``."""
+    parts = []
+    for unit in "dhms":
+        count, seconds = divmod(seconds, _SECONDS[unit])
+        if count:
+            parts.append(f"{count}{unit}")
+    return parts or ["0s"]
+
+
 def size(value: Any) -> int:
     """
     Return a number of bytes above 0, from a whole number, or a text such as "1048576", "500 MB", "10GiB".

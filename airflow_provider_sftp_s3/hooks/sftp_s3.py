@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from airflow_provider_sftp_s3._compat import AirflowFailException, BaseHook
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError, TransferError
-from airflow_provider_sftp_s3.engine.log import LogObserver
+from airflow_provider_sftp_s3.engine.log import LogObserver, log_end
+from airflow_provider_sftp_s3.engine.observer import Several
 from airflow_provider_sftp_s3.engine.options import TransferOptions
 from airflow_provider_sftp_s3.engine.settings import PullSettings, PushSettings
 from airflow_provider_sftp_s3.engine_thread import EngineThread, taking_turns
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     import logging
 
     from airflow_provider_sftp_s3.engine.model import Report
+    from airflow_provider_sftp_s3.engine.observer import Observer
     from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
+    from airflow_provider_sftp_s3.engine.s3.endpoint import Endpoint
     from airflow_provider_sftp_s3.engine.sftp.connection import SftpServer
 
 P = ParamSpec("P")
@@ -70,6 +73,8 @@ class SftpS3Hook(BaseHook):
         self.aws_conn_id = aws_conn_id
         #: the server of the connection, once a transfer has read it
         self.server: SftpServer | None = None
+        #: where the bucket is, likewise
+        self.endpoint: Endpoint | None = None
         self._engines: set[EngineThread] = set()
 
     @fails_for_good
@@ -79,11 +84,13 @@ class SftpS3Hook(BaseHook):
         sftp_path: str,
         s3_bucket: str,
         s3_prefix: str = "",
+        sftp_paths: str | list[str] | None = None,
         include: str | list[str] = "*",
         exclude: str | list[str] | None = None,
         min_age: timedelta | float | str = timedelta(seconds=30),
         after_transfer: str = "move",
         done_dir: str = ".done",
+        done_conflict: str = "replace",
         retention: timedelta | float | str | None = None,
         max_files: int | str | None = None,
         max_bytes: int | str | None = None,
@@ -93,7 +100,12 @@ class SftpS3Hook(BaseHook):
         order: str | None = None,
         dry_run: bool | str = False,
         shard: str | None = None,
+        follow_links: bool = False,
+        rename_to: str | None = None,
+        on_conflict: str = "replace",
         destination: str | None = None,
+        extra_args: dict[str, Any] | None = None,
+        receipts: str | None = None,
         options: TransferOptions | dict[str, Any] | None = None,
     ) -> dict[str, Any]:
         """
@@ -102,6 +114,8 @@ class SftpS3Hook(BaseHook):
         :param sftp_path: directory to pull, recursively; must exist.
         :param s3_bucket: bucket to write to.
         :param s3_prefix: directory in the bucket; the tree's own structure follows it.
+        :param sftp_paths: a file, or a list of files, beneath `sftp_path` to pull instead of the whole tree. One that
+            is missing fails. None: the tree.
         :param include: glob or list of globs of files to take. One with a ``/`` is matched against the path relative
             to `sftp_path`, where ``**`` stands for any directories; else against the name.
         :param exclude: glob or list of globs of files to leave, likewise. It wins over `include`.
@@ -109,6 +123,8 @@ class SftpS3Hook(BaseHook):
         :param after_transfer: ``move`` a file into `done_dir`, ``delete`` it, or ``keep`` it where it is and skip what
             S3 already has with the same size and ``mtime`` metadata.
         :param done_dir: name of the done directory inside each directory.
+        :param done_conflict: what becomes of an older file of the same name in there: ``replace`` it, or ``rename`` it
+            to ``<name>.<its mtime>``.
         :param retention: purge done files this long after their transfer, as a timedelta or in seconds. None or 0:
             never.
         :param max_files: transfer at most so many files; the rest waits for the next call.
@@ -119,11 +135,22 @@ class SftpS3Hook(BaseHook):
         :param order: ``oldest``: begin with those that were changed first; with `max_files` the oldest go.
         :param dry_run: list what would be done, touch nothing.
         :param shard: which part of the tree to pull: ``2/8`` is the second of eight. None: the whole tree.
+        :param follow_links: with ``after_transfer="keep"``: pull what symbolic links lead to, too.
+        :param rename_to: the key beneath `s3_prefix`, such as ``{dir}/{stem}_{mtime:%Y%m%d}{suffix}``. Of two files
+            that come to one key the second fails. None: the name is kept.
+        :param on_conflict: what becomes of a file whose key is another object's: ``replace`` that one, ``rename`` the
+            file to ``{stem}.{mtime}{suffix}``, ``skip`` it, or ``fail``.
         :param destination: whom the mark of a pulled object names as having it already. None: `sftp_conn_id`.
+        :param extra_args: what each object is stored with, by the names of boto3's ExtraArgs, such as
+            ``{"ServerSideEncryption": "aws:kms", "ACL": "bucket-owner-full-control"}``. Over those of the aws
+            connection, ``service_config.s3.extra_args``, where customer keys belong.
+        :param receipts: a prefix such as ``s3://bucket/receipts/``, outside `s3_prefix`: what became of each file is
+            written there, a line of JSON each, beneath the day and a directory of this call's own.
         :param options: :class:`~airflow_provider_sftp_s3.engine.options.TransferOptions`, or a dict of its fields.
         :return: the report, JSON: direction, transferred, bytes, seconds, skipped, failed, failures, targets, purged,
             left (how many files the next run has to do: what failed, is young, or over a cap), more_left (whether there
-            are more than were counted), oldest_age (seconds since the oldest of these was changed; None: not known).
+            are more than were counted), oldest_age (seconds since the oldest of these was changed; None: not known),
+            recovered (0), total (files and bytes that were moved), receipt (the URI of the receipts).
         :raises AirflowFailException: a setting, a credential or a directory is wrong: Airflow does not retry the task.
         :raises TransferError: something failed; its `report` says what was done all the same.
         :raises ConnectionFailed: the server or S3 cannot be reached; nothing was moved.
@@ -131,11 +158,13 @@ class SftpS3Hook(BaseHook):
         arguments = {
             "sftp_path": sftp_path,
             "s3_prefix": s3_prefix,
+            "sftp_paths": sftp_paths,
             "include": include,
             "exclude": exclude,
             "min_age": min_age,
             "after_transfer": after_transfer,
             "done_dir": done_dir,
+            "done_conflict": done_conflict,
             "retention": retention,
             "max_files": max_files,
             "max_bytes": max_bytes,
@@ -145,7 +174,12 @@ class SftpS3Hook(BaseHook):
             "order": order,
             "dry_run": dry_run,
             "shard": shard,
+            "follow_links": follow_links,
+            "rename_to": rename_to,
+            "on_conflict": on_conflict,
             "destination": destination,
+            "extra_args": extra_args,
+            "receipts": receipts,
             "sftp_conn_id": self.sftp_conn_id,
         }
         return self.transfer(settings_of(PullSettings, arguments), s3_bucket, options).as_dict()
@@ -159,9 +193,15 @@ class SftpS3Hook(BaseHook):
         s3_prefix: str = "",
         s3_keys: str | list[str] | None = None,
         strip_regex: str | None = None,
+        rename_to: str | None = None,
+        on_conflict: str = "replace",
         mark: str = "auto",
         after_transfer: str = "keep",
         sent_prefix: str | None = None,
+        temp_name: str | None = ".{id}.part",
+        verify: str = "size",
+        file_mode: int | str | None = None,
+        preserve_mtime: bool = False,
         destination: str | None = None,
         include: str | list[str] = "*",
         exclude: str | list[str] | None = None,
@@ -172,6 +212,8 @@ class SftpS3Hook(BaseHook):
         max_age: timedelta | float | str | None = None,
         order: str | None = None,
         dry_run: bool | str = False,
+        extra_args: dict[str, Any] | None = None,
+        receipts: str | None = None,
         options: TransferOptions | dict[str, Any] | None = None,
     ) -> dict[str, Any]:
         """
@@ -183,11 +225,22 @@ class SftpS3Hook(BaseHook):
         :param s3_keys: a key, or a list of keys, to push. None: every unsynced object under the prefix.
         :param strip_regex: removed once from the key to give the path beneath `sftp_path`. None: the prefix is
             removed. Where it makes one path of two keys of a run, the second fails.
+        :param rename_to: the path beneath `sftp_path`, made of what is left of the key, as for :meth:`pull`.
+        :param on_conflict: what becomes of an object whose path is a file's already: ``replace`` that one, ``rename``
+            the new one to ``{stem}.{mtime}{suffix}``, let it ``wait`` until the partner has taken the old one away, or
+            ``fail``.
         :param mark: how a pushed object is marked: ``metadata``, ``tag``, ``auto``, which takes the first of these that
             is safe on the store, or ``none``, which pushes everything every time.
         :param after_transfer: what becomes of a pushed object: ``keep`` it, and mark it; ``move`` it beneath
             `sent_prefix`, or ``delete`` it, on a store that heeds the conditions of a DELETE and of a copy.
         :param sent_prefix: directory in the bucket for ``move``, neither inside `s3_prefix` nor around it.
+        :param temp_name: how a file is called until it is whole, such as ``tmp/{id}``; None: it is written straight to
+            its name.
+        :param verify: ``size``: a file counts as delivered when the server says that it has the right size; ``none``:
+            when the server has said OK to everything.
+        :param file_mode: the permissions of pushed files, such as ``0o640`` or ``"0640"``. A file that does not get
+            them fails. None: the server's own.
+        :param preserve_mtime: give a pushed file the ``mtime`` metadata of its object, else its ``LastModified``.
         :param destination: whom marks name, and whose marks count. None: `sftp_conn_id`.
         :param include: glob or list of globs of objects to take. One with a ``/`` is matched against the key without
             its prefix, where ``**`` stands for any directories; else against the name.
@@ -200,6 +253,11 @@ class SftpS3Hook(BaseHook):
             timedelta or in seconds.
         :param order: ``oldest``: begin with those that were changed first; with `max_files` the oldest go.
         :param dry_run: list what would be done, touch nothing.
+        :param extra_args: of the requests that read, mark or move an object: RequestPayer, ExpectedBucketOwner and ACL,
+            which a mark by metadata, or a move, has to repeat. Over those of the aws connection,
+            ``service_config.s3.extra_args``.
+        :param receipts: a prefix such as ``s3://bucket/receipts/``, outside `s3_prefix`: what became of each file is
+            written there, a line of JSON each, beneath the day and a directory of this call's own.
         :param options: :class:`~airflow_provider_sftp_s3.engine.options.TransferOptions`, or a dict of its fields.
         :return: the report, as of :meth:`pull`.
         :raises AirflowFailException: as :meth:`pull`.
@@ -211,9 +269,15 @@ class SftpS3Hook(BaseHook):
             "s3_prefix": s3_prefix,
             "s3_keys": s3_keys,
             "strip_regex": strip_regex,
+            "rename_to": rename_to,
+            "on_conflict": on_conflict,
             "mark": mark,
             "after_transfer": after_transfer,
             "sent_prefix": sent_prefix,
+            "temp_name": temp_name,
+            "verify": verify,
+            "file_mode": file_mode,
+            "preserve_mtime": preserve_mtime,
             "destination": destination,
             "sftp_conn_id": self.sftp_conn_id,
             "include": include,
@@ -225,6 +289,8 @@ class SftpS3Hook(BaseHook):
             "max_age": max_age,
             "order": order,
             "dry_run": dry_run,
+            "extra_args": extra_args,
+            "receipts": receipts,
         }
         return self.transfer(settings_of(PushSettings, arguments), s3_bucket, options).as_dict()
 
@@ -234,6 +300,7 @@ class SftpS3Hook(BaseHook):
         s3_bucket: str,
         options: TransferOptions | dict[str, Any] | None = None,
         log: logging.Logger | None = None,
+        observer: Observer | None = None,
     ) -> Report:
         """
         Open what the connections describe, do what the settings say, and return the report: the operators' way in.
@@ -241,6 +308,7 @@ class SftpS3Hook(BaseHook):
         :param s3_bucket: name of the bucket.
         :param options: :class:`~airflow_provider_sftp_s3.engine.options.TransferOptions`, or a dict of its fields.
         :param log: where to log files, progress and the summary; None: the hook's own log.
+        :param observer: is told of each file, too, in another thread.
         :raises ConfigurationError: somebody has to change something first. Where that shows in the middle of a run,
             the error has the report.
         :raises TransferError: something failed; the error has the report.
@@ -259,8 +327,9 @@ class SftpS3Hook(BaseHook):
             return await asyncio.shield(asyncio.wrap_future(promised))
 
         async def work() -> Report:
-            with LogObserver(log) as observer:
-                return await transfer_between(settings, server, bucket, given, observer)
+            with LogObserver(log, settings.receipts is not None and not settings.dry_run) as logged:
+                watched = Several(logged, observer) if observer else logged
+                return await transfer_between(settings, server, bucket, given, watched)
 
         engine = EngineThread()
         self._engines.add(engine)
@@ -269,18 +338,20 @@ class SftpS3Hook(BaseHook):
                 wait = engine.start(work)
                 # boto3 takes as long to begin as a login does: at the same time.
                 with taking_turns:
-                    promised.set_result(bucket_of(self.aws_conn_id, s3_bucket, given))
+                    opened = bucket_of(self.aws_conn_id, s3_bucket, given)
+                self.endpoint = opened.endpoint
+                promised.set_result(opened)
             except BaseException:
                 engine.stop()
                 raise
             report = wait()
         except (ConfigurationError, TransferError) as failed:
             if failed.report is not None:
-                log.info("%s", failed.report.summary())
+                log_end(log, failed.report)
             raise
         finally:
             self._engines.discard(engine)
-        log.info("%s", report.summary())
+        log_end(log, report)
         return report
 
     def stop(self) -> None:

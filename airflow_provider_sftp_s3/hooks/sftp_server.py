@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import shlex
 from typing import Any
@@ -14,6 +13,7 @@ from airflow_provider_sftp_s3._compat import AirflowNotFoundException
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError
 from airflow_provider_sftp_s3.engine.options import TransferOptions, Unset
 from airflow_provider_sftp_s3.engine.sftp.connection import SftpServer
+from airflow_provider_sftp_s3.hooks.extra import fields_of
 
 
 class SftpSessionHook(SFTPHookAsync):
@@ -42,7 +42,7 @@ class SftpSessionHook(SFTPHookAsync):
         port = connection.port or 22
         if not 0 < port < 65536:
             raise ConfigurationError(f"the port of the sftp connection {self.sftp_conn_id!r} is {port}, which is none")
-        extra = _Extra(self.sftp_conn_id, _fields_of(self.sftp_conn_id, connection))
+        extra = _Extra(self.sftp_conn_id, fields_of("sftp", self.sftp_conn_id, connection))
         host_key = extra.text("host_key")
         unchecked_by = extra.switches_off_the_host_key_check()
         if host_key and unchecked_by:
@@ -83,37 +83,11 @@ class SftpSessionHook(SFTPHookAsync):
         return server, options
 
 
-def _fields_of(conn_id: str, connection: Any) -> dict[str, Any]:
-    """
-    Return a connection's Extra. Airflow takes one that is no JSON for an empty one.
-
-    :raises ConfigurationError: it is no JSON object.
-    """
-    try:
-        fields = json.loads(connection.extra or "{}")
-    except ValueError as wrong:
-        hint = str(wrong)
-        if "control character" in hint:
-            hint += "; a line break within a text, as in a private key, is written \\n"
-        raise ConfigurationError(f"Extra of the sftp connection {conn_id!r} is no JSON: {hint}") from None
-    if not isinstance(fields, dict):
-        raise ConfigurationError(
-            f"Extra of the sftp connection {conn_id!r} is a {type(fields).__name__}, and must be an object in JSON, "
-            'like {"conn_timeout": 10}'
-        )
-    return dict(connection.extra_dejson)  # which has its secrets masked in the log
-
-
 class _Extra:
     """A connection's Extra, read field by field, each with an error that names it."""
 
     def __init__(self, conn_id: str, extra: dict[str, Any]) -> None:
         self._conn_id = conn_id
-        if not isinstance(extra, dict):
-            raise ConfigurationError(
-                f"Extra of the sftp connection {conn_id!r} is a {type(extra).__name__}, and must be an object such as "
-                '{"host_key": "ssh-ed25519 AAAA..."}'
-            )
         self._extra = extra
 
     def wrong(self, name: str, what: str) -> ConfigurationError:

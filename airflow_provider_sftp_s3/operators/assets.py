@@ -9,7 +9,7 @@ from airflow_provider_sftp_s3._compat import AirflowFailException, BaseOperator
 if TYPE_CHECKING:
     from airflow_provider_sftp_s3._compat import Context
 
-from airflow_provider_sftp_s3.transfers.assets import UPDATED, update_assets
+from airflow_provider_sftp_s3.transfers.assets import UPDATED, sum_of, update_assets
 
 
 class UpdateAssetOperator(BaseOperator):
@@ -28,9 +28,11 @@ class UpdateAssetOperator(BaseOperator):
         super().__init__(**kwargs)
         self.transfers = transfers
 
-    def execute(self, context: Context) -> None:
+    def execute(self, context: Context) -> dict[str, Any] | None:
         """
-        Return None.
+        Return what the transfers have moved together, `files`, `bytes` and `receipt`; None: nothing.
+
+        `files` and `bytes` are None where the earlier tries of one are not known.
 
         :raises AirflowFailException: `transfers` is no task before this one.
         """
@@ -38,5 +40,7 @@ class UpdateAssetOperator(BaseOperator):
             raise AirflowFailException(f"transfers: there is no task {self.transfers!r} upstream of {self.task_id!r}")
         # A list of tasks: of one, Airflow 3 returns the XCom itself where there is just one.
         updated = context["ti"].xcom_pull(task_ids=[self.transfers], key=UPDATED)
-        for uri in sorted({uri for uri in updated if uri is not None}):
-            update_assets(self, context, uri)
+        found = [each for each in updated if each is not None]
+        for uri in sorted({each["uri"] for each in found}):
+            update_assets(self, context, uri, sum_of([each["extra"] for each in found if each["uri"] == uri]))
+        return sum_of([each["extra"] for each in found]) if found else None

@@ -39,11 +39,15 @@ class S3ListUnsyncedOperator(TemplatedOperator):
     :param s3_prefix: directory in the bucket. (templated)
     :param include: glob or list of globs, as for S3ToSftpOperator. (templated)
     :param exclude: glob or list of globs, as for S3ToSftpOperator. (templated)
-    :param min_size: as for S3ToSftpOperator, as are `max_size`, `max_age` and `order`.
+    :param min_size: as for S3ToSftpOperator. (templated)
+    :param max_size: as for S3ToSftpOperator. (templated)
+    :param max_age: as for S3ToSftpOperator. (templated)
+    :param order: as for S3ToSftpOperator.
     :param mark: as for S3ToSftpOperator: with ``none``, all objects are listed. (templated)
     :param destination: whom the objects are pushed to: the push's `destination` or, where it has none, its
         `sftp_conn_id`. (templated)
     :param aws_conn_id: Airflow connection of type `aws`. (templated)
+    :param extra_args: as for S3ToSftpOperator. (templated)
     :param batch_files: objects in a batch, at most. (templated)
     :param max_batches: batches, at most; Airflow maps over 1,024 (`max_map_length`). What is over that, or over 100,000
         keys or 8 MB of them, since they live in XCom, waits for the next run. (templated)
@@ -64,6 +68,7 @@ class S3ListUnsyncedOperator(TemplatedOperator):
         "min_size",
         "max_size",
         "max_age",
+        "extra_args",
     )
     ui_color = "#f0f0e0"
 
@@ -81,6 +86,7 @@ class S3ListUnsyncedOperator(TemplatedOperator):
         mark: str = "auto",
         destination: str = "sftp_default",
         aws_conn_id: str | None = "aws_default",
+        extra_args: dict[str, Any] | None = None,
         batch_files: int | str = 1000,
         max_batches: int | str = 1000,
         **kwargs: Any,
@@ -97,6 +103,7 @@ class S3ListUnsyncedOperator(TemplatedOperator):
         self.mark = mark
         self.destination = destination
         self.aws_conn_id = aws_conn_id
+        self.extra_args = extra_args
         self.batch_files = batch_files
         self.max_batches = max_batches
 
@@ -175,12 +182,12 @@ def _size_as_json(key: str) -> int:
     return len(json.dumps(key)) + len(", ")
 
 
-#: Arguments of a push that say which objects it takes.
-SELECTION = ("include", "exclude", "min_size", "max_size", "max_age", "order", "mark", "destination")
+#: Arguments of a push that say which objects it takes, and how S3 is asked for them.
+SELECTION = ("include", "exclude", "min_size", "max_size", "max_age", "order", "mark", "destination", "extra_args")
 
 
 def selected(task: Any) -> dict[str, Any]:
-    """Return the arguments of an operator or a sensor that say which objects a push takes."""
+    """Return the :data:`SELECTION` of an operator or a sensor."""
     return {name: getattr(task, name) for name in SELECTION}
 
 
@@ -213,6 +220,7 @@ def unsynced_batches(
     limit = min(batch_files * max_batches, MAX_KEYS)
     notice = logging.getLogger(__name__).warning
     bucket = bucket_of(aws_conn_id, s3_bucket, options)
+    bucket.send_along(settings.extra_args, "push")
 
     async def first() -> list[str]:
         entries: list[ObjectEntry] = []

@@ -34,7 +34,11 @@ class S3UnsyncedSensor(TemplatedOperator, S3KeySensor):
     :param destination: as for S3ListUnsyncedOperator. (templated)
     :param include: as for S3ToSftpOperator. (templated)
     :param exclude: as for S3ToSftpOperator. (templated)
-    :param min_size: as for S3ToSftpOperator, as are `max_size`, `max_age` and `order`.
+    :param min_size: as for S3ToSftpOperator. (templated)
+    :param max_size: as for S3ToSftpOperator. (templated)
+    :param max_age: as for S3ToSftpOperator. (templated)
+    :param order: as for S3ToSftpOperator.
+    :param extra_args: as for S3ToSftpOperator. (templated)
     :param batch_files: as for S3ListUnsyncedOperator. (templated)
     :param max_batches: as for S3ListUnsyncedOperator. (templated)
     :return: a list of lists of keys, as S3ListUnsyncedOperator.
@@ -56,6 +60,7 @@ class S3UnsyncedSensor(TemplatedOperator, S3KeySensor):
         "min_size",
         "max_size",
         "max_age",
+        "extra_args",
     )
     _places = ("bucket_name", "bucket_key", "include")
 
@@ -71,6 +76,7 @@ class S3UnsyncedSensor(TemplatedOperator, S3KeySensor):
         max_size: int | str | None = None,
         max_age: timedelta | float | str | None = None,
         order: str | None = None,
+        extra_args: dict[str, Any] | None = None,
         batch_files: int | str = 1000,
         max_batches: int | str = 1000,
         **kwargs: Any,
@@ -85,6 +91,7 @@ class S3UnsyncedSensor(TemplatedOperator, S3KeySensor):
         self.max_size = max_size
         self.max_age = max_age
         self.order = order
+        self.extra_args = extra_args
         self.batch_files = batch_files
         self.max_batches = max_batches
 
@@ -92,7 +99,8 @@ class S3UnsyncedSensor(TemplatedOperator, S3KeySensor):
     def judge(cls, arguments: Mapping[str, Any]) -> None:
         """Look at the arguments. :raises ConfigurationError: one is not allowed; the message names it."""
         names = {"bucket_name": "s3_bucket", "bucket_key": "s3_prefix"}
-        judge(PushSettings, {names.get(name, name): value for name, value in arguments.items()})
+        # Airflow's own `verify` of a sensor is about certificates.
+        judge(PushSettings, {names.get(name, name): value for name, value in arguments.items() if name != "verify"})
 
     def execute(self, context: Context) -> Any:
         """Poke until there is something, and return it."""

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from collections.abc import Callable, Mapping
+from datetime import UTC
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, ParamSpec, TypeVar
 
-from airflow_provider_sftp_s3._compat import is_continuous
-from airflow_provider_sftp_s3.engine.errors import ConfigurationError, LoginRefused, TransferError
-from airflow_provider_sftp_s3.engine.settings import PullSettings, PushSettings
+from airflow_provider_sftp_s3._compat import AirflowFailException, is_continuous
+from airflow_provider_sftp_s3.engine.errors import ConfigurationError, LoginRefused, SftpS3Error, TransferError
+from airflow_provider_sftp_s3.engine.settings import PullSettings, PushSettings, TaskTry
 from airflow_provider_sftp_s3.hooks.arguments import judge, names_of, settings_of, truth
-from airflow_provider_sftp_s3.hooks.sftp_s3 import SftpS3Hook, fails_for_good
-from airflow_provider_sftp_s3.transfers.assets import UPDATED, update_assets
+from airflow_provider_sftp_s3.hooks.sftp_s3 import SftpS3Hook
+from airflow_provider_sftp_s3.transfers.assets import UPDATED, extra_of, update_assets
 from airflow_provider_sftp_s3.transfers.lineage import Places
+from airflow_provider_sftp_s3.transfers.links import ReceiptLink, S3PrefixLink, leave_links
+from airflow_provider_sftp_s3.transfers.metrics import tell
 from airflow_provider_sftp_s3.transfers.templates import TemplatedOperator
 
 if TYPE_CHECKING:
     from airflow_provider_sftp_s3._compat import Context
+    from airflow_provider_sftp_s3.engine.model import Report
     from airflow_provider_sftp_s3.engine.options import TransferOptions
+
+P = ParamSpec("P")
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
 
 SETTINGS: dict[str, type[PullSettings | PushSettings]] = {"pull": PullSettings, "push": PushSettings}
 
@@ -27,6 +38,28 @@ REFUSED = "login_refused"
 #: Seconds that a task whose login was refused waits in a Dag that would begin its next run at once: a server that locks
 #: an account after some refusals mostly counts those of the last minutes.
 REFUSED_PAUSE = 15 * 60.0
+
+
+def _fails_briefly(execute: Callable[P, T]) -> Callable[P, T]:
+    """
+    Have what the engine raises on purpose end the task with no more than one frame of ours, and no retries in vain.
+
+    Airflow logs the traceback above the message, which says all that a user can do something about. It is logged at
+    DEBUG.
+    """
+
+    @functools.wraps(execute)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
+        error: Exception
+        try:
+            return execute(*args, **kwargs)
+        except SftpS3Error as failed:
+            _log.debug("the task fails", exc_info=failed)
+            wrong = isinstance(failed, ConfigurationError)
+            error = AirflowFailException(str(failed)) if wrong else failed.with_traceback(None)
+        raise error from None
+
+    return wrapped
 
 
 class TransferOperator(TemplatedOperator):
@@ -40,6 +73,8 @@ class TransferOperator(TemplatedOperator):
     XCom, for :class:`~airflow_provider_sftp_s3.transfers.assets.UpdateAssetOperator`.
     """
 
+    operator_extra_links = (S3PrefixLink(), ReceiptLink())
+
     direction: ClassVar[Literal["pull", "push"]]
     sftp_conn_id: str
     sftp_path: str
@@ -47,8 +82,12 @@ class TransferOperator(TemplatedOperator):
     s3_bucket: str
     s3_prefix: str
     dry_run: bool | str
+    extra_args: dict[str, Any] | None
+    receipts: str | None
     options: TransferOptions | dict[str, Any] | None
 
+    #: the addresses of its buttons, once it has run
+    links: Mapping[str, str] = MappingProxyType({})
     _hook: SftpS3Hook | None = None
 
     @classmethod
@@ -56,7 +95,7 @@ class TransferOperator(TemplatedOperator):
         """Look at a transfer's arguments. :raises ConfigurationError: one is not allowed; the message names it."""
         judge(SETTINGS[cls.direction], arguments)
 
-    @fails_for_good
+    @_fails_briefly
     def execute(self, context: Context) -> dict[str, Any]:
         """
         Transfer once and return the report.
@@ -72,22 +111,30 @@ class TransferOperator(TemplatedOperator):
         settings = settings_of(kind, arguments, **self._of_the_task(context))
         self._heed_refusals(context)
         self._hook = SftpS3Hook(self.sftp_conn_id, self.aws_conn_id)
+        report: Report | None = None
         try:
             report = self._hook.transfer(settings, self.s3_bucket, self.options, self.log)
         except LoginRefused as refused:
             self._remember_refusal(context, refused)
             raise
         except (ConfigurationError, TransferError) as failed:
-            if failed.report is not None:
-                context["ti"].xcom_push(key="report", value=failed.report.as_dict())
+            report = failed.report
+            if report is not None:
+                context["ti"].xcom_push(key="report", value=report.as_dict())
             raise
+        finally:
+            receipt = None
+            if report is not None:
+                tell(report, context["ti"].dag_id, self.log)
+                receipt = report.receipt
+            self.links = leave_links(context, self._hook.endpoint, self.s3_bucket, self.s3_prefix or "", receipt)
         # Airflow takes events of the try that succeeds only, and what the tries before it moved cannot be known.
         moved = report.transferred or (context["ti"].try_number > 1 and not truth("dry_run", self.dry_run))
         if moved and (places := self._places_of_the_run()):
-            uri = places.target_uri()
-            update_assets(self, context, uri)
+            uri, extra = places.target_uri(), extra_of(report)
+            update_assets(self, context, uri, extra)
             if getattr(context.get("ti"), "map_index", None) not in (None, -1):
-                context["ti"].xcom_push(key=UPDATED, value=uri)
+                context["ti"].xcom_push(key=UPDATED, value={"uri": uri, "extra": extra})
         return report.as_dict()
 
     def _heed_refusals(self, context: Context) -> None:
@@ -125,8 +172,17 @@ class TransferOperator(TemplatedOperator):
             time.sleep(REFUSED_PAUSE)
 
     def _of_the_task(self, context: Context) -> dict[str, Any]:
-        """Return the settings that are the task's own: when the run began, on a retry."""
-        return {"retried_since": context["dag_run"].start_date if context["ti"].try_number > 1 else None}
+        """Return the settings that are the task's own: when the run began, on a retry, and what receipts are called."""
+        ti, task_try = context["ti"], None
+        if self.receipts is not None:
+            run = context["dag_run"]
+            day = getattr(run, "logical_date", None) or run.start_date  # a run that an event started has no such date
+            place = (ti.dag_id, f"{day.astimezone(UTC):%Y-%m-%d}", ti.run_id, ti.task_id, ti.map_index)
+            task_try = TaskTry(*place, ti.try_number)
+        return {
+            "retried_since": context["dag_run"].start_date if ti.try_number > 1 else None,
+            "task_try": task_try,
+        }
 
     def _places_of_the_run(self) -> Places | None:
         """Return where the transfer has read and written; None where it has not read its connection."""

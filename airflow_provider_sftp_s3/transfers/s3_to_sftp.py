@@ -20,9 +20,9 @@ class S3ToSftpOperator(TransferOperator):
     Push S3 objects to an SFTP server, each whole or not at all, and mark them as synced, or take them away.
 
     A file is written under a temporary name beside its target, checked, and renamed over it: a reader there never
-    sees half a file. The mark is bound to the bytes that were sent; an object that is overwritten loses it and is
-    pushed again. One object's failure leaves the others alone and fails the task in the end; the retry reads the
-    marks and pushes what is left.
+    sees half a file. Drop boxes that allow no such thing need `temp_name` or `verify`. The mark is bound to the bytes
+    that were sent; an object that is overwritten loses it and is pushed again. One object's failure leaves the others
+    alone and fails the task in the end; the retry reads the marks and pushes what is left.
 
     .. code-block:: python
 
@@ -40,14 +40,28 @@ class S3ToSftpOperator(TransferOperator):
     :param strip_regex: removed once from the key to give the path beneath `sftp_path`. None: the prefix is removed.
         Where it makes one path of two keys of a run, the second fails, in the run's retries, too; a later run pushes it
         in place of the first. (templated)
+    :param rename_to: the path beneath `sftp_path`, made of what is left of the key, as for a pull. ``{mtime}`` is the
+        ``mtime`` metadata of a pulled object, else its ``LastModified``. None: the name is kept.
+    :param on_conflict: what becomes of an object whose path is a file's already. ``replace`` that one; ``rename`` the
+        new one, to ``{stem}.{mtime}{suffix}``; let it ``wait``, unmarked, until the partner has taken the old one away;
+        or ``fail``. A push cannot know a file that an earlier try of it has delivered and not marked.
+    :param file_mode: the permissions of pushed files, such as ``0o640`` or ``"0640"``. A file that does not get them
+        fails. None: the server's own.
+    :param preserve_mtime: give a pushed file the ``mtime`` metadata of its object, else its ``LastModified``. A server
+        that refuses is told of once.
     :param mark: how a pushed object is marked: ``metadata`` (``synced=true``, by a copy of the object onto itself),
         ``tag``, ``auto``, the first of these two that is safe on the S3 store, or ``none``, which pushes everything
         every time. (templated)
     :param after_transfer: what becomes of a pushed object. ``keep``: it stays, and is marked. ``move``: it goes beneath
         `sent_prefix`, by its key without `s3_prefix`, over an older one. ``delete``: it is deleted. These two set no
         marks, and need an S3 store that heeds If-Match of a DELETE, and of a copy; where it does not, or S3 does not
-        allow it, the task fails before it delivers anything.
+        allow it, the task fails before it delivers anything. (templated)
     :param sent_prefix: directory in the bucket for ``move``, neither inside `s3_prefix` nor around it. (templated)
+    :param temp_name: what a file is called until it is whole: a name, or a path, with ``{id}`` in it, which stands for
+        16 hex digits, and perhaps ``{name}``, the file's own; ``tmp/{id}`` is in a directory beneath `sftp_path`, made
+        if it is missing. None: straight to its own name, so that a reader may see half of it.
+    :param verify: ``size``: a file counts as delivered when the server says that it has the right size. ``none``: when
+        the server has said OK to everything, for those where nothing can be looked at.
     :param destination: the name under which marks know the partner. An object that others have is pushed all the same.
         None: `sftp_conn_id`. Give the same to all operators whose connections lead to one partner. (templated)
     :param sftp_conn_id: Airflow connection of type `sftp`. (templated)
@@ -63,10 +77,17 @@ class S3ToSftpOperator(TransferOperator):
         timedelta or in seconds. (templated)
     :param order: ``oldest``: begin with those that were changed first; with `max_files` the oldest go.
     :param dry_run: list what would be done, touch nothing. (templated)
+    :param extra_args: of the requests that read, mark or move an object: RequestPayer, ExpectedBucketOwner and ACL,
+        which a mark by metadata, or a move, has to repeat. Over those of the aws connection,
+        ``service_config.s3.extra_args``. (templated)
+    :param receipts: a prefix such as ``s3://bucket/receipts/``, outside `s3_prefix` and every other one that is moved
+        from or to: what became of each file is written there, a line of JSON each. None: nothing is. (templated)
     :param options: :class:`~airflow_provider_sftp_s3.engine.options.TransferOptions`, or a dict of its fields.
     :return: the report, JSON: direction, transferred, bytes, seconds, skipped, failed, failures, targets, purged,
         left (how many files the next run has to do: what failed, is young, or over a cap), more_left (whether there
-        are more than were counted), oldest_age (seconds since the oldest of these was changed; None: not known).
+        are more than were counted), oldest_age (seconds since the oldest of these was changed; None: not known),
+        recovered (files that an earlier try has moved and not told of), total (files and bytes of this try and those
+        before it; None: not known, as without `receipts` on a retry), receipt (the URI of the Dag run's receipts).
     :raises AirflowFailException: at once, with no retries, where a setting, a credential or a directory is wrong.
     :raises TransferError: something failed; the report is in XCom under ``report``.
     """
@@ -91,6 +112,8 @@ class S3ToSftpOperator(TransferOperator):
         "max_size",
         "max_age",
         "after_transfer",
+        "extra_args",
+        "receipts",
     )
     _lists = ("s3_keys", "include", "exclude")
     _places = ("sftp_path", "s3_bucket", "s3_prefix", "s3_keys", "include", "strip_regex", "sent_prefix")
@@ -105,9 +128,15 @@ class S3ToSftpOperator(TransferOperator):
         s3_prefix: str = "",
         s3_keys: str | list[str] | None = None,
         strip_regex: str | None = None,
+        rename_to: str | None = None,
+        on_conflict: str = "replace",
+        file_mode: int | str | None = None,
+        preserve_mtime: bool = False,
         mark: str = "auto",
         after_transfer: str = "keep",
         sent_prefix: str | None = None,
+        temp_name: str | None = ".{id}.part",
+        verify: str = "size",
         destination: str | None = None,
         sftp_conn_id: str = "sftp_default",
         aws_conn_id: str | None = "aws_default",
@@ -120,6 +149,8 @@ class S3ToSftpOperator(TransferOperator):
         max_age: timedelta | float | str | None = None,
         order: str | None = None,
         dry_run: bool | str = False,
+        extra_args: dict[str, Any] | None = None,
+        receipts: str | None = None,
         options: TransferOptions | dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -129,9 +160,15 @@ class S3ToSftpOperator(TransferOperator):
         self.s3_prefix = s3_prefix
         self.s3_keys = s3_keys
         self.strip_regex = strip_regex
+        self.rename_to = rename_to
+        self.on_conflict = on_conflict
+        self.file_mode = file_mode
+        self.preserve_mtime = preserve_mtime
         self.mark = mark
         self.after_transfer = after_transfer
         self.sent_prefix = sent_prefix
+        self.temp_name = temp_name
+        self.verify = verify
         self.destination = destination
         self.sftp_conn_id = sftp_conn_id
         self.aws_conn_id = aws_conn_id
@@ -144,6 +181,8 @@ class S3ToSftpOperator(TransferOperator):
         self.max_age = max_age
         self.order = order
         self.dry_run = dry_run
+        self.extra_args = extra_args
+        self.receipts = receipts
         self.options = options
 
     @property

@@ -35,6 +35,9 @@ class SftpTreeToS3Operator(TransferOperator):
     :param s3_prefix: directory in the bucket; the tree's own structure follows it. (templated)
     :param sftp_conn_id: Airflow connection of type `sftp`. (templated)
     :param aws_conn_id: Airflow connection of type `aws`; None: boto3's own way to find credentials. (templated)
+    :param sftp_paths: a file, or a list of files, beneath `sftp_path` to pull instead of the whole tree, of which no
+        directory is listed then. One that is missing fails, unless an earlier try of the Dag run has pulled it. None:
+        the tree. (templated)
     :param include: glob or list of globs of files to take. One with a ``/`` is matched against the path relative to
         `sftp_path`, where ``**`` stands for any directories; else against the name. (templated)
     :param exclude: glob or list of globs of files to leave, likewise. It wins over `include`. (templated)
@@ -43,6 +46,8 @@ class SftpTreeToS3Operator(TransferOperator):
     :param after_transfer: ``move`` a file into `done_dir`, ``delete`` it, or ``keep`` it where it is and skip what S3
         already has with the same size and ``mtime`` metadata. (templated)
     :param done_dir: name of the done directory inside each directory. (templated)
+    :param done_conflict: what becomes of an older file of the same name in the done directory. ``replace`` it, or
+        ``rename`` it to ``<name>.<its mtime>``.
     :param retention: purge done files this long after their transfer, as a timedelta or in seconds. None or 0: never.
         (templated)
     :param max_files: transfer at most so many files in one run; the rest waits for the next. Each shard counts its own.
@@ -58,12 +63,29 @@ class SftpTreeToS3Operator(TransferOperator):
     :param shard: which part of the tree to pull, so that mapped tasks on several workers share a large one: ``2/8`` is
         the second of eight. Each file, done ones too, is in exactly one. Every task lists the whole tree, over a
         connection of its own. None: the whole tree. (templated)
+    :param follow_links: with ``after_transfer="keep"``: pull what symbolic links lead to, wherever that is on the
+        server, under the links' own names. A link to a directory that it is in is skipped, and so is a broken one.
+        False: all links are skipped.
+    :param rename_to: the key beneath `s3_prefix`, by ``{dir}``, ``{stem}``, ``{suffix}``, ``{name}``, ``{size}``,
+        ``{mtime}`` and ``{mtime:%Y%m%d}``, in UTC, of which all else stays as it is: ``{dir}/{stem}_{mtime}{suffix}``.
+        No Jinja: a retry must give the same name. Of two files of a run that come to one key the second fails. None:
+        the name is kept.
+    :param on_conflict: what becomes of a file whose key is another object's. ``replace`` that one; ``rename`` the file,
+        to ``{stem}.{mtime}{suffix}``; ``skip`` it: it stays where it is; or ``fail``. An object that a try of this pull
+        has stored, by its size and ``mtime`` metadata, is no other one.
     :param destination: the name under which marks know the partner: a push to it does not send back what came from it.
         None: `sftp_conn_id`. Give the same to all operators whose connections lead to one partner. (templated)
+    :param extra_args: what each object is stored with, by the names of boto3's ExtraArgs, such as
+        ``{"ServerSideEncryption": "aws:kms", "ACL": "bucket-owner-full-control"}``. Over those of the aws connection,
+        ``service_config.s3.extra_args``, where customer keys belong. (templated)
+    :param receipts: a prefix such as ``s3://bucket/receipts/``, outside `s3_prefix` and every other one that is moved
+        from or to: what became of each file is written there, a line of JSON each. None: nothing is. (templated)
     :param options: :class:`~airflow_provider_sftp_s3.engine.options.TransferOptions`, or a dict of its fields.
     :return: the report, JSON: direction, transferred, bytes, seconds, skipped, failed, failures, targets, purged,
         left (how many files the next run has to do: what failed, is young, or over a cap), more_left (whether there
-        are more than were counted), oldest_age (seconds since the oldest of these was changed; None: not known).
+        are more than were counted), oldest_age (seconds since the oldest of these was changed; None: not known),
+        recovered (files that an earlier try has moved and not told of), total (files and bytes of this try and those
+        before it; None: not known, as without `receipts` on a retry), receipt (the URI of the Dag run's receipts).
     :raises AirflowFailException: at once, with no retries, where a setting, a credential or a directory is wrong.
     :raises TransferError: something failed; the report is in XCom under ``report``.
     """
@@ -74,6 +96,7 @@ class SftpTreeToS3Operator(TransferOperator):
         "s3_prefix",
         "sftp_conn_id",
         "aws_conn_id",
+        "sftp_paths",
         "include",
         "exclude",
         "dry_run",
@@ -88,8 +111,11 @@ class SftpTreeToS3Operator(TransferOperator):
         "min_size",
         "max_size",
         "max_age",
+        "extra_args",
+        "receipts",
     )
-    _places = ("sftp_path", "s3_bucket", "s3_prefix", "include", "shard", "min_age")
+    _lists = ("sftp_paths", "include", "exclude")
+    _places = ("sftp_path", "s3_bucket", "s3_prefix", "sftp_paths", "include", "shard", "min_age")
     ui_color = "#d5e8f0"
     direction = "pull"
 
@@ -101,11 +127,13 @@ class SftpTreeToS3Operator(TransferOperator):
         s3_prefix: str = "",
         sftp_conn_id: str = "sftp_default",
         aws_conn_id: str | None = "aws_default",
+        sftp_paths: str | list[str] | None = None,
         include: str | list[str] = "*",
         exclude: str | list[str] | None = None,
         min_age: timedelta | float | str = timedelta(seconds=30),
         after_transfer: str = "move",
         done_dir: str = ".done",
+        done_conflict: str = "replace",
         retention: timedelta | float | str | None = None,
         max_files: int | str | None = None,
         max_bytes: int | str | None = None,
@@ -115,7 +143,12 @@ class SftpTreeToS3Operator(TransferOperator):
         order: str | None = None,
         dry_run: bool | str = False,
         shard: str | None = None,
+        follow_links: bool = False,
+        rename_to: str | None = None,
+        on_conflict: str = "replace",
         destination: str | None = None,
+        extra_args: dict[str, Any] | None = None,
+        receipts: str | None = None,
         options: TransferOptions | dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -125,11 +158,13 @@ class SftpTreeToS3Operator(TransferOperator):
         self.s3_prefix = s3_prefix
         self.sftp_conn_id = sftp_conn_id
         self.aws_conn_id = aws_conn_id
+        self.sftp_paths = sftp_paths
         self.include = include
         self.exclude = exclude
         self.min_age = min_age
         self.after_transfer = after_transfer
         self.done_dir = done_dir
+        self.done_conflict = done_conflict
         self.retention = retention
         self.max_files = max_files
         self.max_bytes = max_bytes
@@ -139,5 +174,10 @@ class SftpTreeToS3Operator(TransferOperator):
         self.order = order
         self.dry_run = dry_run
         self.shard = shard
+        self.follow_links = follow_links
+        self.rename_to = rename_to
+        self.on_conflict = on_conflict
         self.destination = destination
+        self.extra_args = extra_args
+        self.receipts = receipts
         self.options = options

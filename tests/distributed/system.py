@@ -146,7 +146,7 @@ class System:
     def _make_venv(self) -> Path:
         """Install what the image holds, from the same files; return where its programs are."""
         dockerfile = (REPOSITORY / "demo/compose/Dockerfile").read_text()
-        (python,) = re.findall(r"^FROM python:(\d+\.\d+)-", dockerfile, re.MULTILINE)
+        (python,) = re.findall(r"^FROM python:(\d+\.\d+)\.\d+-", dockerfile, re.MULTILINE)
         (constraints,) = set(re.findall(r"--constraint airflow-(\S+)\.txt", dockerfile))
         row = Row("compose", python, constraints)
         venv = Venv(row, self.directory / "venv", self._logs / "uv.log")

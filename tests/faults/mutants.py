@@ -74,11 +74,206 @@ PLACES = "unit/test_flows_places.py"
 PATHS = "unit/test_paths.py"
 LEDGER = "integration/test_ledger.py"
 LEDGER_UNIT = "unit/test_s3_ledger.py"
+TEMPORARY = "unit/test_temporary.py"
+NO_RENAME = "faults/test_no_rename.py"
+LINKS = "integration/test_links.py"
+DROP_BOXES = "faults/test_drop_boxes.py"
 LIMITS = "unit/test_limits.py"
 RUN = "unit/test_run.py"
 PROTOCOL = "unit/test_sftp_protocol.py"
+RENAME = "unit/test_rename.py"
+RENAMED = "integration/test_rename_to.py"
+RECEIPTS = "integration/test_receipts.py"
+CONFLICT = "integration/test_on_conflict.py"
+KEYS = "unit/test_keys.py"
+ONLY_NEW = "unit/test_s3_only_new.py"
+DONE_CONFLICT = "integration/test_done_conflict.py"
+ATTRIBUTES = "unit/test_attributes.py"
+GIVEN = "integration/test_sftp_paths.py"
+FILE_ATTRIBUTES = "integration/test_file_attributes.py"
+DUTY = "integration/test_on_duty.py"
+COMMAND_LINE = "integration/test_command_line.py"
+EXPECTED = "integration/test_expected_files.py"
 
 MUTANTS = (
+    Mutant(
+        "a file that was stamped when the line was cut is no other one",
+        "engine/done.py",
+        "is_stamped = pulled.stamp is not None and there.mtime == pulled.stamp",
+        "is_stamped = False",
+        _only(PULL, "stamp_was_not_answered"),
+    ),
+    Mutant(
+        "what failed when nobody waited is begun anew",
+        "engine/tasks.py",
+        "if task is None or has_failed(task):",
+        "if task is None:",
+        _only("unit/test_tasks.py", "begins_anew"),
+    ),
+    Mutant(
+        "nothing is stored that could not be moved",
+        "engine/fetch.py",
+        "                await pulled.may_be_stored()\n            if self",
+        "                pass\n            if self",
+        _only("faults/test_no_rename.py", "test_"),
+    ),
+    Mutant(
+        "an archived object is left alone",
+        "engine/push.py",
+        "        if version.is_archived:\n            return self._archived()\n",
+        "",
+        _only("integration/test_objects.py", "archive"),
+    ),
+    # --- on duty
+    Mutant(
+        "metrics that cannot be sent fail no task",
+        "transfers/metrics.py",
+        "    except Exception as failed:",
+        "    except ImportError as failed:",
+        _only(DUTY, "cannot_be_sent"),
+    ),
+    Mutant(
+        "the end of the log has no traceback of ours",
+        "transfers/base.py",
+        "else failed.with_traceback(None)",
+        "else failed",
+        _only(DUTY, "no_traceback"),
+    ),
+    Mutant(
+        "what is not known of one mapped task is not known of all",
+        "transfers/assets.py",
+        "None if None in files else sum(files)",
+        "sum(each or 0 for each in files)",
+        _only("unit/test_assets.py", "not_known"),
+    ),
+    Mutant(
+        "a flow that cannot be looked at is behind",
+        "flows/status.py",
+        "return Waiting(*about, error=str(failed), behind=True)\n        report, error",
+        "return Waiting(*about, error=str(failed))\n        report, error",
+        _only(COMMAND_LINE, "what_is_behind"),
+    ),
+    Mutant(
+        "a test of a connection writes nothing that nobody has asked for",
+        "hooks/connection_test.py",
+        "        if not writes:\n",
+        "        if False:\n",
+        _only(COMMAND_LINE, "sftp_connection_step"),
+    ),
+    Mutant(
+        "settings in the documentation have no arguments of notifiers",
+        "flows/docs.py",
+        '        value = _notifiers(flow) if name == "notify" else flow.get(name)\n',
+        "        value = flow.get(name)\n",
+        _only("unit/test_flow_fields.py", "no_secret"),
+    ),
+    # --- expected files
+    Mutant(
+        "what is missing fails",
+        "operators/expected_files.py",
+        "if len(found) < self.at_least:",
+        "if False:",
+        _only(EXPECTED, "counts_what_has_come"),
+    ),
+    Mutant(
+        "what is older does not count",
+        "operators/expected_files.py",
+        "if written > since.timestamp():",
+        "if True:",
+        _only(EXPECTED, "counts_what_has_come"),
+    ),
+    Mutant(
+        "each time is due in one run",
+        "operators/expected_files.py",
+        "        until = end.astimezone(zone).replace(tzinfo=None)\n",
+        "        until = end.astimezone(zone).replace(tzinfo=None, fold=0) - timedelta(hours=1)\n",
+        _only(EXPECTED, "clocks_change"),
+    ),
+    Mutant(
+        "no other flow has the name of the Dag of expected files",
+        "flows/file.py",
+        "clashes = [(each, taken[each.lower()]) for each in dags if each.lower() in taken]",
+        "clashes = [(each, taken[each.lower()]) for each in dags[:1] if each.lower() in taken]",
+        _only(EXPECTED, "no_other_flow"),
+    ),
+    # --- receipts
+    Mutant(
+        "no file is moved before S3 has taken a receipt",
+        "engine/transfer.py",
+        "            await self.receipts.begin()\n",
+        "            pass\n",
+        _only(RECEIPTS, "takes_no_receipts"),
+    ),
+    Mutant(
+        "a refused receipt ends the run before the first byte",
+        "engine/s3/receipts.py",
+        "if isinstance(refused, S3Refused) and not refused.passes:",
+        "if False:",
+        _only(RECEIPTS, "takes_no_receipts"),
+    ),
+    Mutant(
+        "a receipt that may be taken later holds up no file",
+        "engine/s3/receipts.py",
+        "if isinstance(refused, S3Refused) and not refused.passes:",
+        "if True:",
+        _only(RECEIPTS, "outage_at_the_beginning"),
+    ),
+    Mutant(
+        "lines that were not written fail the run",
+        "engine/transfer.py",
+        "        if self.receipts.lost:\n            raise TransferError(",
+        "        if False:\n            raise TransferError(",
+        _only(RECEIPTS, "no_file_is_lost"),
+    ),
+    Mutant(
+        "what S3 does not take waits on",
+        "engine/s3/receipts.py",
+        "                    self._refused = failed\n                    return\n",
+        "                    self._refused = failed\n",
+        _only(RECEIPTS, "no_file_is_lost"),
+    ),
+    Mutant(
+        "a file is told of once over the tries",
+        "engine/s3/receipts.py",
+        "return self.earlier is None or (self._told is not None and hash(source) in self._told)",
+        "return False",
+        _only(RECEIPTS, "a_retry_knows or nobody_knows"),
+    ),
+    Mutant(
+        "a receipt is never written over",
+        "engine/s3/receipts.py",
+        "self._next_number = max(taken, default=0) + 1",
+        "pass",
+        _only(RECEIPTS, "writes_over_nothing"),
+    ),
+    Mutant(
+        "what is still to be moved away is not recovered",
+        "engine/pull.py",
+        "or (not keeps and await self.session.exists(path))",
+        "",
+        _only(RECEIPTS, "others_have_stored"),
+    ),
+    Mutant(
+        "what others have stored is not recovered",
+        "engine/pull.py",
+        "if version is None or is_ours(entry.key) not in names_in_metadata(version):",
+        "if version is None:",
+        _only(RECEIPTS, "others_have_stored"),
+    ),
+    Mutant(
+        "receipts are not among the files of their own run",
+        "engine/settings.py",
+        "        if overlap:\n",
+        "        if False:\n",
+        _only(RECEIPTS, "a_place_that_cannot_be"),
+    ),
+    Mutant(
+        "receipts are not among the files of another flow",
+        "flows/places.py",
+        "    _look_at_receipts(flows, found)\n",
+        "",
+        _only(PLACES, "receipts_are_beneath"),
+    ),
     # --- pull: what was read is what is stored
     Mutant(
         "changed while reading: before and after",
@@ -139,7 +334,7 @@ MUTANTS = (
     Mutant(
         "what lies in the done directory is not put over what S3 has",
         "engine/done.py",
-        "return await self._end_moved(done, uploaded) if again else uploaded",
+        "return await self._end_moved(pulled, done, uploaded) if again else uploaded",
         "self._fetcher.was_there_after_close(b'', uploaded)",
         _only(MIXTURES, "test_a_pull and move"),
     ),
@@ -216,7 +411,7 @@ MUTANTS = (
     Mutant(
         "what is left to be deleted is in S3 first",
         "engine/pull.py",
-        "if file.left and await self._done.is_stored(key, file.stat):",
+        "if file.left and (own is not None or await self._done.is_stored(pulled.key, stat)):",
         "if file.left:",
         _only(DELETES, "uploaded_from_there"),
     ),
@@ -258,8 +453,8 @@ MUTANTS = (
     Mutant(
         "no purge of what was never stamped",
         "engine/done.py",
-        'if version is not None and version.metadata.get("mtime") == str(mtime):',
-        "if False:",
+        "if not is_stamped or paths",
+        "if paths",
         _only(PURGES, "never_stamped"),
     ),
     Mutant(
@@ -298,6 +493,27 @@ MUTANTS = (
         _only(GUARDS, "goes_back"),
     ),
     Mutant(
+        "what could not be moved is not uploaded",
+        "engine/pull.py",
+        "if not keeps and not file.left:",
+        "if False:",
+        _only(NO_RENAME, "cannot_be_moved"),
+    ),
+    Mutant(
+        "what is removed in its place is the file that was read",
+        "engine/done.py",
+        "if there.differs(uploaded.seen) and there != before:",
+        "if False:",
+        _only(NO_RENAME, "before_it_is_removed"),
+    ),
+    Mutant(
+        "a file of no known mtime is not removed in its place",
+        "engine/done.py",
+        "elif there.mtime is None or uploaded.seen.mtime is None:",
+        "elif False:",
+        _only(NO_RENAME, "without_an_mtime"),
+    ),
+    Mutant(
         "min_age",
         "engine/listing.py",
         "return min_age > 0 and now - (mtime + 1) < min_age",
@@ -328,14 +544,14 @@ MUTANTS = (
     Mutant(
         "retention counts from the transfer",
         "engine/done.py",
-        "await self._session.set_mtime(done, int(self._bucket.now()))",
+        "await self._session.set_mtime(done, pulled.stamp)",
         "pass",
         _only(PULL, "retention_counts"),
     ),
     Mutant(
         "links and FIFOs are not read",
         "engine/listing.py",
-        'elif entry.kind != "file":',
+        'elif entry.kind != "file" and not follows:',
         "elif False:",
         _only(PULL, "what_is_no_file"),
     ),
@@ -345,6 +561,20 @@ MUTANTS = (
         "elif paths.is_temporary(entry.name):",
         "elif False:",
         _only(PULL, "what_is_no_file"),
+    ),
+    Mutant(
+        "a link does not lead round in circles",
+        "engine/listing.py",
+        "if real is not None and any(_is_in(real, each) for each in beside.trail):",
+        "if False:",
+        _only(LINKS, "ends_where_it_begins and Asyncssh"),
+    ),
+    Mutant(
+        "what is done behind a link is another tree's",
+        "engine/listing.py",
+        " and len(directory.trail) <= 1:",
+        ":",
+        _only(LINKS, "behind_a_link"),
     ),
     # --- pull: uploads that were left
     Mutant(
@@ -392,10 +622,38 @@ MUTANTS = (
     # --- push: what is published is whole
     Mutant(
         "the size of what was written",
-        "engine/push.py",
-        "if not size == written == stored:",
+        "engine/delivery.py",
+        "if written != size or (self._looks and stored != size):",
         "if False:",
         _only(GUARDS, "not_all_there"),
+    ),
+    Mutant(
+        "the size of what was written, where only its name tells",
+        "engine/delivery.py",
+        "stored = await self._size_by_name(file.path)",
+        "stored = size",
+        _only(DROP_BOXES, "short_by_its_name"),
+    ),
+    Mutant(
+        "half a file under its name is removed before it is written again",
+        "engine/delivery.py",
+        'failed.args = (f"{failed}; {await self._remove_half(path)}",)',
+        "self._session.later(self._session.remove(path))",
+        _only(DROP_BOXES, "begun_again"),
+    ),
+    Mutant(
+        "what could not be opened is not removed",
+        "engine/delivery.py",
+        "            if is_ours:\n                # At once",
+        "            if True:\n                # At once",
+        _only(DROP_BOXES, "cannot_be_opened"),
+    ),
+    Mutant(
+        "a server that is full is left alone",
+        "engine/run.py",
+        "if self._full >= MAX_FULL and not self.stopped:",
+        "if False:",
+        _only(RUN, "seems_to_be_full"),
     ),
     Mutant(
         "two keys of a run never have one path",
@@ -428,8 +686,8 @@ MUTANTS = (
     Mutant(
         "every write is acknowledged, also where all was asked for behind it",
         "engine/sftp/file.py",
-        "            await _acknowledged(unanswered, moved)\n            size = (await stored)",
-        "            size = (await stored)",
+        "            await _acknowledged(unanswered, moved)\n            for answer in stored:",
+        "            for answer in stored:",
         _only("integration/test_far_away.py", "write_that_fails"),
     ),
     Mutant(
@@ -514,23 +772,23 @@ MUTANTS = (
     ),
     Mutant(
         "a temporary name until it is whole",
-        "engine/push.py",
-        "temporary = posixpath.join(posixpath.dirname(path), paths.temporary_name(self.settings.owner))",
-        "temporary = path",
+        "engine/delivery.py",
+        "names, temporary = self._names, self._names.path_for(path)",
+        "names, temporary = self._names, path",
         _only(GUARDS, "not_all_there"),
     ),
     Mutant(
         "a temporary name of nobody else",
-        "engine/paths.py",
+        "engine/temporary.py",
         "{secrets.token_hex(4)}",
         "00000000",
-        _only(PATHS, "temporary_names"),
+        _only(TEMPORARY, "nobody_else_uses"),
     ),
     Mutant(
         "a retry removes its own temporary files only",
-        "engine/sftp/directories.py",
-        "paths.is_temporary(entry.name, self._owner)",
-        "paths.is_temporary(entry.name)",
+        "engine/temporary.py",
+        'owner.encode() + b"[0-9a-f]{8}"',
+        'b"[0-9a-f]{16}"',
         _only(PUSH, "earlier_tries"),
     ),
     Mutant(
@@ -946,7 +1204,7 @@ MUTANTS = (
     Mutant(
         "containment: what strip_regex leaves",
         "engine/paths.py",
-        "    _check_segments(relative)\n",
+        "    check_segments(relative)\n",
         "",
         _only(PATHS, "leaves_a_way_out"),
     ),
@@ -974,9 +1232,9 @@ MUTANTS = (
     Mutant(
         "keys that are our own temporary names",
         "engine/paths.py",
-        "    if is_temporary(name):\n",
+        "    if is_temporary(posixpath.basename(relative)):\n",
         "    if False:\n",
-        _only(PATHS, "refused_with_a_reason or temporary_names"),
+        _only(PATHS, "refused_with_a_reason"),
     ),
     Mutant(
         "names of up to 255 bytes are names",
@@ -988,8 +1246,8 @@ MUTANTS = (
     Mutant(
         "what strip_regex leaves, in each segment",
         "engine/paths.py",
-        "    _check_segments(relative)\n",
-        '    _check_segments(relative.partition("/")[0])\n',
+        "    check_segments(relative)\n",
+        '    check_segments(relative.partition("/")[0])\n',
         _only(PATHS, "strip_regex_brings_about"),
     ),
     Mutant(
@@ -1102,8 +1360,8 @@ MUTANTS = (
     Mutant(
         "a connection that moved something does not count",
         "engine/run.py",
-        "                self._losses.are_over()\n                return outcome",
-        "                return outcome",
+        "                self._losses.are_over()\n",
+        "",
         _only(RUN, "none_of_those_in_a_row"),
     ),
     Mutant(
@@ -1285,7 +1543,7 @@ MUTANTS = (
     ),
     Mutant(
         "login: an Extra that is no JSON",
-        "hooks/sftp_server.py",
+        "hooks/extra.py",
         "    except ValueError as wrong:\n        hint",
         "    except ZeroDivisionError as wrong:\n        hint",
         _only(LOGINS, "is_no_json"),
@@ -1436,6 +1694,276 @@ MUTANTS = (
         "pause = min(self.min_age, MAX_PAUSE)",
         "pause = self.min_age",
         _only(PULL, "second_look"),
+    ),
+    # --- names on the way
+    Mutant(
+        "names on the way: of two files of one key the second fails",
+        "engine/keys.py",
+        "if first is not None and first != own:",
+        "if False:",
+        _only(RENAMED, "of_two_files and Asyncssh and move"),
+    ),
+    Mutant(
+        "names on the way: what comes to one key is in one shard",
+        "engine/listing.py",
+        "self._name_of = name_of if shard.count > 1 else None",
+        "self._name_of = None",
+        _only(RENAMED, "in_one_shard"),
+    ),
+    Mutant(
+        "names on the way: a retry knows what an earlier try has pulled to a key",
+        "engine/keys.py",
+        "if self._since is not None and version.modified >= self._since:",
+        "if False:",
+        _only(RENAMED, "of_two_files and Asyncssh and move"),
+    ),
+    Mutant(
+        "names on the way: a file that has changed gets the name of what is read",
+        "engine/fetch.py",
+        "            if pulled.named_for != stat:\n",
+        "            if False:\n",
+        _only(RENAMED, "changes_gets_the_name"),
+    ),
+    Mutant(
+        "names on the way: a rename that sets the mtime gives no second name",
+        "engine/fetch.py",
+        "stat = stat if mtime is None else stat._replace(mtime=mtime)",
+        "stat = stat",
+        _only(RENAMED, "rename_sets_the_mtime"),
+    ),
+    Mutant(
+        "names on the way: a new name is a plain path",
+        "engine/rename.py",
+        "    check_segments(name)\n    if",
+        "    if",
+        _only(RENAME, "hostile or plain_path"),
+    ),
+    Mutant(
+        "names on the way: none is one of ours",
+        "engine/rename.py",
+        "    if is_state(name):\n",
+        "    if False:\n",
+        _only(RENAME, "hostile"),
+    ),
+    Mutant(
+        "names on the way: two keys of one path",
+        "engine/push.py",
+        "        if first != key:\n            raise NameRefused(",
+        "        if False:\n            raise NameRefused(",
+        _only(RENAMED, "of_two_objects"),
+    ),
+    # --- names that are taken
+    Mutant(
+        "taken names: a pull's own earlier try is known",
+        "engine/keys.py",
+        "own = version if version is not None and version.is_of(stat) else None",
+        "own = version",
+        _only(KEYS, "what_is_there_decides or earlier_tries or minutes"),
+    ),
+    Mutant(
+        "taken names: an object that is there is not replaced",
+        "engine/keys.py",
+        '            elif self._on_conflict != "rename":\n',
+        "            elif False:\n",
+        _only(KEYS, "what_is_there_decides"),
+    ),
+    Mutant(
+        "taken names: nor is one under the second name",
+        "engine/keys.py",
+        "                if version is not None and not version.is_of(stat):\n                    both",
+        "                if False:\n                    both",
+        _only(KEYS, "what_is_there_decides"),
+    ),
+    Mutant(
+        "taken names: a file is looked at before it is a conflict",
+        "engine/keys.py",
+        "and not version.is_of(stat) and look_again is not None:",
+        "and False:",
+        _only(KEYS, "looked_at_before"),
+    ),
+    Mutant(
+        "taken names: what comes while a file is read is not replaced",
+        "engine/s3/only_new.py",
+        "        if self._heeded[how]:\n            return _CONDITION\n",
+        "",
+        _only(CONFLICT, "TestPull and comes_while and heeds"),
+    ),
+    Mutant(
+        "taken names: a condition counts where it was seen to hold only",
+        "engine/s3/only_new.py",
+        "        self._heeded[how] = False\n",
+        "        self._heeded[how] = True\n",
+        _only(ONLY_NEW, "look_has_to_do"),
+    ),
+    Mutant(
+        "taken names: PUT and the end of an upload are tried apart",
+        "engine/s3/only_new.py",
+        "self._once.done(how.encode(), lambda: self._find_out(key, how))",
+        "self._once.done(b'', lambda: self._find_out(key, 'PutObject'))\n        self._heeded[how] = True",
+        _only(CONFLICT, "of_a_put_only"),
+    ),
+    Mutant(
+        "taken names: a last look before an upload in parts ends",
+        "engine/fetch.py",
+        "            if condition is not None and not condition:\n",
+        "            if False:\n",
+        _only(CONFLICT, "TestPull and comes_while and rename"),
+    ),
+    Mutant(
+        "taken names: the condition goes along with the end of an upload in parts",
+        "engine/s3/multipart.py",
+        "query_of(upload), condition, body)",
+        "query_of(upload), None, body)",
+        _only(ONLY_NEW, "stores_nothing"),
+    ),
+    Mutant(
+        "taken names: what S3 refuses does not stay in the done directory",
+        "engine/done.py",
+        "        except (ChangedWhileReading, NameRefused, StorageError, TargetTaken):\n",
+        "        except ChangedWhileReading:\n",
+        _only(CONFLICT, "turns_up_in_the_done"),
+    ),
+    Mutant(
+        "taken names: a push looks before it downloads",
+        "engine/push.py",
+        "                place = await self._free_place(path, head.stat)\n",
+        "                pass\n",
+        _only(CONFLICT, "TestPush and each_mode and Asyncssh"),
+    ),
+    Mutant(
+        "taken names: a push replaces nothing that has come meanwhile",
+        "engine/push.py",
+        "if await publish(place, replaces=False):",
+        "if await publish(place, replaces=True):",
+        _only(CONFLICT, "TestPush and comes_while and Asyncssh"),
+    ),
+    Mutant(
+        "taken names: a RENAME replaces, as far as was not seen otherwise",
+        "engine/sftp/replace.py",
+        "self._session.traits.learn_rename(replaces=replaces)",
+        "self._session.traits.learn_rename(replaces=False)",
+        _only(CONFLICT, "TestPush and comes_while and Rclone"),
+    ),
+    Mutant(
+        "taken names: an answer to a RENAME that is lost is looked after",
+        "engine/sftp/replace.py",
+        "            if await self._session.exists(old) or not await self._session.exists(new):\n",
+        "            if True:\n",
+        _only(CONFLICT, "answer_to_the_rename"),
+    ),
+    Mutant(
+        "taken names: older bytes of one's own are replaced",
+        "engine/push.py",
+        "if self._replaces or pushed.path:",
+        "if self._replaces:",
+        _only(CONFLICT, "older_bytes"),
+    ),
+    Mutant(
+        "taken names: what waits is left for the next run",
+        "engine/push.py",
+        "reason=WAITS, changed=pushed.changed, left=True)",
+        "reason=WAITS, changed=pushed.changed)",
+        _only(CONFLICT, "TestPush and each_mode and wait and Asyncssh"),
+    ),
+    Mutant(
+        "taken names: a run in which all waits takes its time",
+        "sensors/partner.py",
+        "return not all_wait or",
+        "return True or",
+        _only("unit/test_partner_sensor.py", "it_waits"),
+    ),
+    # --- done files, modes and mtimes
+    Mutant(
+        "done files: an older one is not replaced",
+        "engine/done.py",
+        '        if self._settings.done_conflict == "replace" or self._settings.after_transfer == "delete":\n',
+        "        if True:\n",
+        _only(DONE_CONFLICT, "each_day"),
+    ),
+    Mutant(
+        "done files: nor is another older one",
+        "engine/done.py",
+        "        for number in range(MAX_ASIDE):\n",
+        "        for number in (0,):\n",
+        _only(DONE_CONFLICT, "replaced_or_renamed and Asyncssh"),
+    ),
+    Mutant(
+        "done files: our own is not set aside where an answer was lost",
+        "engine/sftp/replace.py",
+        "            if not await self._session.exists(old):  # some servers look at the target first\n",
+        "            if False:\n",
+        _only("unit/test_sftp_replace.py", "gone_is_not_there"),
+    ),
+    Mutant(
+        "done files: a time that may be the file's own is no stamp",
+        "engine/done.py",
+        "if not is_stamped or paths.is_aside(posixpath.basename(path), mtime):",
+        "if not is_stamped:",
+        _only(DONE_CONFLICT, "purged_no_sooner"),
+    ),
+    Mutant(
+        "modes: one that is refused is a failure",
+        "engine/attributes.py",
+        "            if self._mode is not None:\n                await",
+        "            if False:\n                await",
+        _only(ATTRIBUTES, "refused_fails"),
+    ),
+    Mutant(
+        "modes: one that does not stay is a failure",
+        "engine/attributes.py",
+        "        if not self._mode_stays:\n",
+        "        if False:\n",
+        _only(ATTRIBUTES, "does_not_stay"),
+    ),
+    Mutant(
+        "modes: a file has its own before it has its name",
+        "engine/delivery.py",
+        "                await self._attributes.set(temporary, download.version.stat.mtime)\n",
+        "                pass\n",
+        _only(FILE_ATTRIBUTES, "before_it_has_its_name"),
+    ),
+    Mutant(
+        "modes: an mtime that does not stay is told",
+        "engine/attributes.py",
+        "        if there not in (mtime, None):\n",
+        "        if False:\n",
+        _only(ATTRIBUTES, "does_not_stay"),
+    ),
+    # --- given files
+    Mutant(
+        "given files: one that is missing fails",
+        "engine/pull.py",
+        'return Outcome(label, "failed", reason=why)',
+        'return Outcome(label, "skipped", reason="gone")',
+        _only(GIVEN, "what_holds_for_the_tree"),
+    ),
+    Mutant(
+        "given files: what an older run has pulled is not recovered",
+        "engine/keys.py",
+        "version.modified < self._since or naming",
+        "naming",
+        _only(GIVEN, "is_recovered"),
+    ),
+    Mutant(
+        "given files: what is another partner's is not recovered",
+        "engine/keys.py",
+        " or naming.reason_by_metadata(key, version) is None:",
+        ":",
+        _only(GIVEN, "is_recovered"),
+    ),
+    Mutant(
+        "given files: no path leads out",
+        "engine/paths.py",
+        '    for segment in relative.split(b"/"):\n        check_name(segment)\n',
+        "",
+        _only(GIVEN, "what_holds_for_the_tree"),
+    ),
+    Mutant(
+        "given files: what a killed run has left to be deleted is found",
+        "engine/listing.py",
+        "and paths.deleted_name(each.name) == name]",
+        "and False]",
+        _only(GIVEN, "left_to_be_deleted"),
     ),
 )
 

@@ -101,7 +101,7 @@ ODDITIES: dict[str, Oddity] = {
     "posix-rename fails": Oddity(lambda: faulty.Refuses(("POSIX-RENAME",))),
     "renames fail": Oddity(EveryThirdRenameFails, pull=False, push=False),
     "no rename": Oddity(faulty.RenameIsRefused, pull=False, push=False),
-    "no rename into another directory": Oddity(faulty.RenameAcrossDirectoriesIsRefused, pull=False),
+    "no rename into another directory": Oddity(faulty.RenameAcrossIsRefused, pull=False),
     "RENAME sets the mtime": Oddity(faulty.RenameSetsTheMtime),
     "fsync fails": Oddity(lambda: faulty.Refuses(("FSYNC",))),
     "mtimes do not stick": Oddity(faulty.SetstatDoesNothing),

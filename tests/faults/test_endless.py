@@ -13,7 +13,9 @@ import pytest
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError, ConnectionFailed, StorageError
 from airflow_provider_sftp_s3.engine.options import KiB, MiB, TransferOptions
 from airflow_provider_sftp_s3.engine.s3 import bucket as bucket_module
+from airflow_provider_sftp_s3.engine.s3.endpoint import Endpoint, Network
 from airflow_provider_sftp_s3.engine.s3.requests import MAX_ANSWER, S3Refused, S3Requests
+from airflow_provider_sftp_s3.engine.s3.upload import Uploads
 from airflow_provider_sftp_s3.engine.sftp import session as session_module
 from airflow_provider_sftp_s3.engine.sftp.connection import SftpServer as Target
 from airflow_provider_sftp_s3.engine.sftp.connection import connect
@@ -184,7 +186,9 @@ async def rude_s3(status: str, body: bytes, times: int | None) -> AsyncIterator[
 
 
 def requests_to(url: str, s3: S3Server) -> S3Requests:
-    return S3Requests("bucket", url, "eu-central-1", s3.session(), TransferOptions(idle_timeout=5), None, None)
+    return S3Requests(
+        "bucket", Endpoint(f"{url}/bucket", "eu-central-1"), s3.session(), TransferOptions(idle_timeout=5), Network()
+    )
 
 
 async def test_an_error_of_s3_without_end_is_not_read(s3: S3Server) -> None:
@@ -214,6 +218,7 @@ async def test_the_text_of_an_error_of_s3_is_cut(s3: S3Server, client: str) -> N
     async with rude_s3("409 Conflict", body.encode(), 1) as (url, _):
         place = bucket_of(s3, "bucket", TransferOptions(**PATIENT))
         place.requests = requests_to(url, s3)
+        assert isinstance(place.uploads, Uploads)
         place.uploads._store = type(place.uploads._store)(
             "bucket",
             endpoint=url,

@@ -70,6 +70,8 @@ class KillsAt(Fault):
     :param applied: kill when the request has been carried out, and not before.
     """
 
+    sees_probes = True
+
     def __init__(self, s3: S3Server, step: int | None = None, *, applied: bool = False) -> None:
         self.run: OperatorRun | None = None
         self.steps = 0
@@ -117,16 +119,18 @@ class KillsAt(Fault):
 class Sweep:
     """One server and one bucket, where a run is killed and retried, again and again."""
 
-    def __init__(self, kind: str, sftp: SftpServer, s3: S3Server, bucket: str) -> None:
+    def __init__(self, kind: str, sftp: SftpServer, s3: S3Server, bucket: str, **arguments: Any) -> None:
         self.direction = "pull" if kind == "pull" else "push"
-        self.pushed = PUSHES.get(kind, {})
-        self.takes_away = "after_transfer" in self.pushed
+        self.arguments = {**PUSHES.get(kind, {}), **arguments}
+        self.takes_away = "after_transfer" in self.arguments
         self.sftp = sftp
         self.s3 = s3
         self.bucket = bucket
         self.root = sftp.root / "tree"
         self.client = s3.client()
         self.kills = 0
+        #: files that a run moves which is not killed
+        self.transfers = len(FILES)
         table.row(f"SIGKILL under a {kind}, then a retry")
 
     def prepare(self) -> None:
@@ -140,9 +144,9 @@ class Sweep:
             )
         else:
             write_tree(self.root, OLD)
-            prefixes = {self.pushed.get("s3_prefix", ""): FILES}
-            if "sent_prefix" in self.pushed:
-                prefixes[self.pushed["sent_prefix"]] = OLD
+            prefixes = {self.arguments.get("s3_prefix", ""): FILES}
+            if "sent_prefix" in self.arguments:
+                prefixes[self.arguments["sent_prefix"]] = OLD
             for prefix, files in prefixes.items():
                 for name, data in files.items():
                     self.client.put_object(Bucket=self.bucket, Key=prefix + name, Body=data)
@@ -152,7 +156,7 @@ class Sweep:
             "sftp_path": self.sftp.path("tree"),
             "s3_bucket": self.bucket,
             "options": {"part_size": PART_SIZE, "conn_timeout": PATIENCE, "idle_timeout": PATIENCE},
-            **self.pushed,
+            **self.arguments,
         }
         connections = {
             "sftp_default": self.sftp.airflow_connection(),
@@ -182,9 +186,10 @@ class Sweep:
         if self.direction == "pull":
             check_pull(self.root, self.s3, self.bucket, FILES, nothing_said, before=OLD)
         else:
-            written = check_push(self.root, self.bucket, FILES, nothing_said, old=OLD, leavings=True)
+            halves = self.arguments.get("temp_name", "") is None
+            written = check_push(self.root, self.bucket, FILES, nothing_said, old=OLD, leavings=True, halves=halves)
             if self.takes_away:
-                check_taken(self.s3, self.bucket, FILES, written, self.pushed)
+                check_taken(self.s3, self.bucket, FILES, written, self.arguments)
         self.kills += 1
 
     def retry(self) -> None:
@@ -201,8 +206,10 @@ class Sweep:
         else:
             assert check_push(self.root, self.bucket, FILES, said, old=OLD) == set(FILES), "a retry left objects undone"
         if self.takes_away:
-            check_taken(self.s3, self.bucket, FILES, set(FILES), self.pushed)
-            assert not beneath(self.s3, self.bucket, self.pushed["s3_prefix"]), "a retry left objects where they were"
+            check_taken(self.s3, self.bucket, FILES, set(FILES), self.arguments)
+            assert not beneath(self.s3, self.bucket, self.arguments["s3_prefix"]), (
+                "a retry left objects where they were"
+            )
         else:
             table.none_is("wrong marks", set(FILES) - marked_keys(self.bucket))
 
@@ -227,15 +234,31 @@ def test_killed_at_each_step(sftp_server: AsyncsshServer, s3: S3Server, bucket: 
 
     With less than the whole length, at some of them, others with each seed.
     """
-    sweep = Sweep(kind, sftp_server, s3, bucket)
+    kill_at_each_step(Sweep(kind, sftp_server, s3, bucket), sftp_server, s3, shard)
+
+
+@pytest.mark.parametrize("shard", SHARDS[::2])
+@pytest.mark.parametrize("temp_name", [None, "tmp/{id}.part"])
+@pytest.mark.parametrize("kind", ["push", "push, delete"])
+def test_killed_at_each_step_with_another_temp_name(
+    sftp_server: AsyncsshServer, s3: S3Server, bucket: str, kind: str, temp_name: str | None, shard: int
+) -> None:
+    """Straight to its name, half a file may be there until the retry, and has no mark; nor is its object taken away."""
+    kill_at_each_step(Sweep(kind, sftp_server, s3, bucket, temp_name=temp_name), sftp_server, s3, shard)
+
+
+def kill_at_each_step(sweep: Sweep, sftp_server: AsyncsshServer, s3: S3Server, shard: int) -> None:
+    """Kill one run after the other, and retry each."""
     sweep.prepare()
     sftp_server.fault = counts = KillsAt(s3)
     with sweep.run() as run:
         run.go()
-        assert run.report(PATIENCE)["transferred"] == len(FILES)
+        assert run.report(PATIENCE)["transferred"] == sweep.transfers
     points = [(step, applied) for step in range(counts.steps) for applied in (False, True)][shard :: len(SHARDS)]
     if table.LONG < 1:
-        points = table.chance("steps", kind, shard).sample(points, round(len(points) * table.LONG))
+        points = table.chance("steps", sweep.direction, sweep.arguments, shard).sample(
+            points, round(len(points) * table.LONG)
+        )
     for step, applied in points:
         for _ in range(max(1, round(table.LONG))):
             s3._before.clear()

@@ -94,7 +94,7 @@ async def test_a_run_in_which_all_failed_purges_nothing(sftp_server: AsyncsshSer
     done_files(sftp_server.root)
     before = read_tree(sftp_server.root)
     write_tree(sftp_server.root, {"new": b"3"})
-    s3.before(lambda request: (403, "AccessDenied") if request.method == "PUT" else None)
+    s3.before(lambda request: (403, "AccessDenied") if request.method == "PUT" and request.key == "new" else None)
     ran = await run_pull(sftp_server, s3, bucket, retention=DAY)
     assert set(ran.failures) == {"new"}
     nothing_is_purged(sftp_server, ran, before)

@@ -21,6 +21,7 @@ import pytest
 from airflow_provider_sftp_s3.engine.errors import StorageError
 from airflow_provider_sftp_s3.engine.limits import Budget
 from airflow_provider_sftp_s3.engine.options import GiB, MiB, TransferOptions
+from airflow_provider_sftp_s3.engine.s3.upload import Uploads
 from tests.faults import table
 from tests.faults.harness import (
     bucket_of,
@@ -223,6 +224,7 @@ class TestOpenFiles:
         """As it does where none is left for its threads. It is no Exception, and must not end the run."""
         panic = type("PanicException", (BaseException,), {})
         async with bucket_of(s3, bucket, TransferOptions()) as place:
+            assert isinstance(place.uploads, Uploads)
             with pytest.raises(StorageError, match="key: the system opens no more"), place.uploads._errors("key"):
                 raise panic("Unable to build Tokio runtime: Os { code: 24, kind: TooManyOpenFiles }")
             with pytest.raises(asyncio.CancelledError), place.uploads._errors("key"):

@@ -23,7 +23,7 @@ from airflow_provider_sftp_s3.engine.options import MiB, TransferOptions
 from airflow_provider_sftp_s3.engine.paths import STATE
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
 from airflow_provider_sftp_s3.engine.s3.ledger import Ledger
-from airflow_provider_sftp_s3.engine.s3.marks import SYNCED, TAG
+from airflow_provider_sftp_s3.engine.s3.names import SYNCED, TAG
 from airflow_provider_sftp_s3.engine.settings import PushSettings
 from airflow_provider_sftp_s3.engine.unsynced import unsynced
 from tests.faults import table

@@ -33,6 +33,8 @@ FILES = {
     **{f"sub/{number:02}": os.urandom(70_000) for number in range(12)},
 }
 EVERY = set(FILES)
+#: With nothing to say of the objects obstore sends them, with an ACL our own requests do.
+EITHER = pytest.mark.parametrize("extra_args", [{}, {"ACL": "private"}], ids=["obstore", "own"])
 ANSWERS = pytest.mark.parametrize(
     "answer", [(503, "SlowDown"), (500, "InternalError"), "cut", "refused"], ids=["503", "500", "cut", "refused"]
 )
@@ -78,26 +80,28 @@ class Outage:
 
 
 @ANSWERS
+@EITHER
 async def test_an_outage_costs_a_pull_no_file(
-    sftp_server: AsyncsshServer, s3: S3Server, bucket: str, answer: tuple[int, str] | str
+    sftp_server: AsyncsshServer, s3: S3Server, bucket: str, extra_args: dict[str, str], answer: tuple[int, str] | str
 ) -> None:
     """From the first upload on."""
     write_tree(sftp_server.root, FILES)
     outage = Outage(s3, {"PutObject", "CreateMultipartUpload"}, answer)
-    ran = await run_pull(sftp_server, s3, bucket)
+    ran = await run_pull(sftp_server, s3, bucket, extra_args=extra_args)
     outage.over()
     ran.done()
     assert check_pull(sftp_server.root, s3, bucket, FILES, ran) == EVERY
 
 
 @pytest.mark.parametrize("operation", ["UploadPart", "CompleteMultipartUpload"])
+@EITHER
 async def test_an_outage_in_a_multipart_upload_costs_no_file(
-    sftp_server: AsyncsshServer, s3: S3Server, bucket: str, operation: str
+    sftp_server: AsyncsshServer, s3: S3Server, bucket: str, extra_args: dict[str, str], operation: str
 ) -> None:
     """From its first part, or its end, on: it is completed, and no other one is left over."""
     write_tree(sftp_server.root, FILES)
     outage = Outage(s3, {operation}, "cut")
-    ran = await run_pull(sftp_server, s3, bucket)
+    ran = await run_pull(sftp_server, s3, bucket, extra_args=extra_args)
     outage.over()
     ran.done()
     assert check_pull(sftp_server.root, s3, bucket, FILES, ran) == EVERY

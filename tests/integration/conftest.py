@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
+
+from tests.conftest import require
+from tests.support.chromium import Chromium
 
 #: file -> the tests of it that `make test` runs: one at least of each thing that the file is about
 KEPT = {
@@ -44,6 +49,46 @@ KEPT = {
         "test_wrong_flows_are_the_import_errors_text",
         "test_what_may_be_meant_is_a_warning_and_no_error",
     },
+    "test_receipts.py": {
+        "test_each_file_is_a_line",
+        "test_nothing_is_moved_where_s3_takes_no_receipts",
+        "test_a_retry_knows_what_the_tries_before_it_have_moved",
+        "test_a_place_that_cannot_be",
+    },
+    "test_on_duty.py": {
+        "test_receipts_are_called_by_the_task",
+        "test_a_failure_has_no_traceback_of_ours",
+        "test_failures_stand_at_the_end_with_their_times",
+        "test_an_event_says_what_was_moved",
+        "test_the_metrics_of_the_page_are_sent",
+    },
+    "test_on_conflict.py": {
+        "test_each_mode",
+        "test_an_earlier_try_of_its_own_is_no_conflict",
+        "test_without_it_nothing_is_asked",
+    },
+    "test_rename_to.py": {
+        "test_files_go_under_their_new_names",
+        "test_of_two_files_of_one_key_the_second_fails",
+        "test_objects_go_under_their_new_names",
+        "test_of_two_objects_of_one_path_the_second_fails",
+    },
+    "test_done_conflict.py": {"test_an_older_one_is_replaced_or_renamed"},
+    "test_file_attributes.py": {"test_mode_and_mtime_of_pushed_files", "test_without_them_nothing_is_asked"},
+    "test_expected_files.py": {
+        "test_what_is_not_allowed_is_said",
+        "test_it_is_a_dag_of_its_own",
+        "test_it_counts_what_has_come",
+    },
+    "test_sftp_paths.py": {"test_given_files_are_pulled_and_no_others", "test_no_directory_is_listed"},
+    "test_beside_boto3.py": {"test_an_authority_of_ones_own"},
+    "test_account.py": {
+        "test_a_pull_without_it_ends_with_one_error",
+        "test_what_objects_are_stored_with",
+        "test_a_bit_that_is_flipped_is_read_again",
+    },
+    "test_links.py": {"test_what_links_lead_to_is_pulled_under_their_names", "test_a_loop_ends_where_it_begins"},
+    "test_partners_page.py": {"test_orders_in", "test_invoices_out"},
     "test_support.py": {"test_the_password_works_too", "test_refusals", "test_hooks_answer_cut_and_lose_answers"},
 }
 
@@ -59,3 +104,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in tests:
             if item.originalname not in kept:
                 item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
+    require(Chromium.available(), Chromium.missing())
+    with Chromium(tmp_path_factory.mktemp("browser") / "profile", 1500, 1200) as started:
+        yield started

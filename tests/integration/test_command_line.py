@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from airflow_provider_sftp_s3.flows.file import check_flows
 from tests.support.airflow_env import warnings_of_ours_only
-from tests.support.s3_server import S3Server
+from tests.support.s3_server import S3Request, S3Server
 from tests.support.sftp_servers import AsyncsshServer
 
 pytestmark = pytest.mark.integration
@@ -198,3 +201,176 @@ def test_a_plan_says_what_would_move_where_and_touches_nothing(
     }.items():
         status, output, errors = command_line("plan", "flows.yaml", name)
         assert (status, says in errors, "Traceback" in errors) == (1, True, False), errors
+
+
+# -- Status ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two_sides(command_line: CommandLine, sftp_server: AsyncsshServer, s3: S3Server, bucket: str) -> str:
+    """
+    Three flows; return the bucket.
+
+    One has two files of a day ago and a young one, one has an object, and one a wrong directory.
+    """
+    connections = {"SFTP_DEFAULT": sftp_server.airflow_connection(), "AWS_DEFAULT": s3.airflow_connection()}
+    command_line.environment.update({f"AIRFLOW_CONN_{name}": json.dumps(each) for name, each in connections.items()})
+    for name in ("outgoing", "incoming"):
+        sftp_server.local(name).mkdir()
+    day_ago = time.time() - 26 * 3600
+    for name in ("a.csv", "b.csv", "young.csv"):
+        (sftp_server.local("outgoing") / name).write_bytes(b"12")
+        if name != "young.csv":
+            os.utime(sftp_server.local("outgoing") / name, (day_ago, day_ago))
+    client = s3.client()
+    client.put_object(Bucket=bucket, Key="out/c.csv", Body=b"345")
+    client.close()
+    (command_line.home / "flows.yaml").write_text(
+        f"defaults: {{s3_bucket: {bucket}}}\n"
+        "flows:\n"
+        "- {name: in, direction: pull, sftp_path: /outgoing, s3_prefix: in/, max_files: 1, retention: 1d}\n"
+        "- {name: out, direction: push, sftp_path: /incoming, s3_prefix: out/}\n"
+        "- {name: nowhere, direction: pull, sftp_path: /nowhere, s3_prefix: no/}\n"
+    )
+    return bucket
+
+
+def test_status_says_what_waits_and_what_is_behind(
+    command_line: CommandLine, two_sides: str, sftp_server: AsyncsshServer, s3: S3Server
+) -> None:
+    """As JSON and as a table; caps count for nothing, young files count; nothing is touched."""
+    status, output, errors = command_line("status", "--json")
+    assert (status, errors) == (1, "")
+    found = {each["flow"]: each for each in json.loads(output)}
+    assert [(name, found[name]["files"], found[name]["bytes"], found[name]["behind"]) for name in ("in", "out")] == [
+        ("in", 3, 4, False),
+        ("out", 1, 3, False),
+    ]
+    assert 26 * 3600 <= found["in"].pop("oldest_age") < 27 * 3600
+    assert (found["out"]["source"], found["out"]["target"]) == (f"s3://{two_sides}/out/", "sftp_default:/incoming")
+    assert found["nowhere"]["behind"]
+    assert "sftp_path: there is no directory '/nowhere'" in found["nowhere"]["error"]
+    assert command_line("status", "in", "out")[0] == 0
+    status, output, _ = command_line("status", "out", "in", "--older-than", "2h", "--file", "flows.yaml")
+    heading, first, second = output.splitlines()
+    assert heading.split() == ["FLOW", "FILES", "BYTES", "OLDEST", "FROM", "TO"]
+    assert first.split()[:6] == ["in", "BEHIND", "3", "4", "1d", "2h"]
+    assert second.split()[:4] == ["out", "ok", "1", "3"]
+    assert status == 1
+    assert command_line("status", "in", "--older-than", "2d")[0] == 0
+    assert set(s3.objects(two_sides)) == {"out/c.csv"}
+    assert sorted(path.name for path in sftp_server.root.rglob("*")) == [
+        *("a.csv", "b.csv", "incoming", "outgoing", "young.csv")
+    ]
+
+
+def test_status_finds_the_file_among_the_dag_files(command_line: CommandLine, two_sides: str) -> None:
+    """Where this directory has none; a flow that is nowhere is said."""
+    (command_line.home / "dags/team").mkdir(parents=True)
+    (command_line.home / "flows.yaml").rename(command_line.home / "dags/team/flows.yaml")
+    command_line.environment["AIRFLOW__CORE__DAGS_FOLDER"] = str(command_line.home / "dags")
+    assert command_line("status", "out")[0] == 0
+    status, _, errors = command_line("status", "other")
+    assert (status, errors) == (1, "There is no flow 'other'. There are: in, out, nowhere\n")
+    command_line.environment["AIRFLOW__CORE__DAGS_FOLDER"] = str(command_line.home / "elsewhere")
+    status, _, errors = command_line("status")
+    assert (status, errors) == (1, "No flows.yaml was found: say where it is, by --file\n")
+
+
+# -- Test a connection -------------------------------------------------------------------------------------------------
+
+
+def steps(output: str) -> dict[str, tuple[str, str]]:
+    """Return state and text of each step by its name."""
+    lines = [line.split(None, 1) for line in output.splitlines()]
+    return {line[1].split("  ", 1)[0].strip(): (line[0], line[1].split("  ", 1)[1].strip()) for line in lines}
+
+
+def test_an_sftp_connection_step_by_step(command_line: CommandLine, sftp_server: AsyncsshServer) -> None:
+    """Each step that fails says what to change, and is the last one; a good one opens and changes nothing."""
+    (sftp_server.root / "outgoing").mkdir()
+    (sftp_server.root / "outgoing/theirs").write_bytes(b"1")
+    good = sftp_server.airflow_connection()
+
+    def trial(*arguments: str, **fields: Any) -> tuple[int, dict[str, tuple[str, str]]]:
+        extra = {**(json.loads(good["extra"]) if isinstance(good["extra"], str) else good["extra"])}
+        changed = good | {name: value for name, value in fields.items() if name != "host_key"}
+        changed["extra"] = extra | ({"host_key": fields["host_key"]} if "host_key" in fields else {})
+        command_line.environment["AIRFLOW_CONN_PARTNER"] = json.dumps(changed)
+        status, output, errors = command_line("test-connection", "partner", *arguments)
+        assert "Traceback" not in errors
+        return status, steps(output)
+
+    status, seen = trial("--path", "/outgoing")
+    assert (status, [(name, state) for name, (state, _) in seen.items()]) == (
+        0,
+        [
+            *((name, "ok") for name in ("connection", "address", "host key", "login", "directory", "list")),
+            *(("read", "-"), ("write", "-")),
+        ],
+    )
+    assert "SSH-2.0-" in seen["address"][1]
+    assert sftp_server.requests["OPEN"] == sftp_server.requests["RENAME"] == 0
+
+    status, seen = trial("--path", "/outgoing", "--write")
+    assert (status, seen["write"][0], seen["rename"][0]) == (0, "ok", "ok")
+    assert [path.name for path in (sftp_server.root / "outgoing").iterdir()] == ["theirs"]
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        for fields, step, says in (
+            ({"port": taken.getsockname()[1]}, "address", "Look at host and port"),
+            ({"host_key": f"ssh-ed25519 {'A' * 68}"}, "host key", "host_key"),
+            ({"login": "nobody"}, "login", "nobody"),
+        ):
+            status, seen = trial("--path", "/outgoing", **fields)
+            assert (status, list(seen)[-1]) == (1, step), seen
+            assert seen[step][0] == "FAILED"
+            assert says in seen[step][1]
+    status, seen = trial("--path", "/nowhere")
+    assert (status, seen["directory"]) == (1, ("FAILED", "there is no directory '/nowhere': change sftp_path"))
+    status, _, errors = command_line("test-connection", "other")
+    assert (status, "there is no connection 'other'" in errors, "Traceback" in errors) == (1, True, False)
+
+
+def test_an_aws_connection_step_by_step(command_line: CommandLine, s3: S3Server, bucket: str) -> None:
+    """Each permission by itself: what is refused, and what to allow. Nothing is left in the bucket."""
+    command_line.environment["AIRFLOW_CONN_AWS_DEFAULT"] = json.dumps(s3.airflow_connection())
+
+    def trial(*arguments: str) -> tuple[int, dict[str, tuple[str, str]]]:
+        status, output, errors = command_line("test-connection", "aws_default", *arguments)
+        assert errors == ""
+        return status, steps(output)
+
+    status, seen = trial("--bucket", bucket, "--prefix", "out/")
+    assert (status, seen["write"][0], seen["mark"][0]) == (0, "ok", "-")
+    client = s3.client()
+    client.put_object(Bucket=bucket, Key="out/a", Body=b"1")
+    client.close()
+    before = s3.objects(bucket)
+    status, seen = trial("--bucket", bucket, "--prefix", "out/")
+    assert status == 0
+    assert {name: state for name, (state, _) in seen.items()} == dict.fromkeys(
+        ["connection", "bucket", "list", "read", "write", "mark"], "ok"
+    )
+    assert seen["mark"][1] == "a push can mark its objects by metadata"
+    for operation, step, says in (
+        ("ListObjectsV2", "list", "s3:ListBucket"),
+        ("HeadObject", "read", "s3:GetObject"),
+        ("PutObject", "write", "s3:PutObject"),
+        ("CopyObject", "mark", "mark='tag'"),
+    ):
+        s3._before.clear()
+
+        def refuse(request: S3Request, operation: str = operation) -> tuple[int, str] | None:
+            return (403, "AccessDenied") if request.operation == operation else None
+
+        s3.before(refuse)
+        status, seen = trial("--bucket", bucket, "--prefix", "out/")
+        assert (status, seen[step][0], says in seen[step][1]) == (1, "FAILED", True), seen
+    s3._before.clear()
+    status, seen = trial("--bucket", "nowhere")
+    assert (status, seen["bucket"]) == (1, ("FAILED", "s3_bucket: there is no bucket 'nowhere'"))
+    status, seen = trial()
+    assert (status, seen["bucket"][0]) == (0, "-")
+    assert s3.objects(bucket) == before

@@ -98,9 +98,21 @@ def test_the_image_holds_an_airflow_of_the_matrix() -> None:
     (version,) = re.findall(r"^apache-airflow==(\S+)$", requirements, re.MULTILINE)
     row = MWAA[-1]
     assert version == row.airflow
-    assert re.findall(r"^FROM python:(\d+\.\d+)-", DOCKERFILE, re.MULTILINE) == [row.python]
+    assert re.findall(r"^FROM python:(\d+\.\d+)\.\d+-", DOCKERFILE, re.MULTILINE) == [row.python]
     assert row.constraints is not None
     assert DOCKERFILE.count(f"--constraint {row.constraints.name}") == DOCKERFILE.count("pip install") == 2
+
+
+def test_no_version_floats() -> None:
+    """An image has a whole version; what is installed has one of its own, or that of Airflow's constraints."""
+    images = [service["image"] for service in read()["services"].values() if "build" not in service]
+    assert len(images) == 2
+    assert all(re.fullmatch(r"[a-z]+:\d+\.\d+(\.\d+)?-[a-z]+", image) for image in images)
+    (constraints,) = (row.constraints for row in MWAA[-1:])
+    assert constraints is not None
+    pinned = re.findall(r"^([\w.-]+)==", constraints.read_text(), re.MULTILINE)
+    requirements = (REPOSITORY / "demo/compose/requirements.txt").read_text()
+    assert all("==" in line or line in pinned for line in requirements.splitlines() if not line.startswith("#"))
 
 
 def test_what_the_image_copies_is_there_and_not_ignored() -> None:

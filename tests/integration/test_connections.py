@@ -685,6 +685,86 @@ def test_no_credentials_at_all(s3: S3Server, bucket: str) -> None:
         put_and_get("aws_here", bucket)
 
 
+ROLE = "arn:aws:iam::123456789012:role/partner"
+NOBODY = {"sts": {"endpoint_url": "http://127.0.0.1:1"}}
+
+
+@pytest.mark.parametrize(
+    ("extra", "field"),
+    [
+        ({"profile_name": "nope"}, "profile_name"),
+        ({"region_name": "not a region"}, "region_name"),
+        ({"region_name": 5}, "region_name is a int"),
+        ({"endpoint_url": "127.0.0.1:9000"}, "endpoint_url"),
+        ({"endpoint_url": ["http://127.0.0.1:9000"]}, "endpoint_url is a list"),
+        ({"role_arn": "nonsense"}, "role_arn"),
+        ({"role_arn": ROLE, "assume_role_method": "by_magic"}, "assume_role_method"),
+        ({"verify": "/no/ca.pem"}, "verify"),
+        ({"verify": [1]}, "verify is a list"),
+        ({"config_kwargs": [1]}, "config_kwargs is a list"),
+        ({"config_kwargs": {"nonsense": 1}}, "config_kwargs"),
+        ({"config_kwargs": {"connect_timeout": "soon"}}, "config_kwargs"),
+        ({"config_kwargs": {"s3": "path"}}, "config_kwargs.s3 is a str"),
+        ({"config_kwargs": {"s3": {"addressing_style": "diagonal"}}}, "config_kwargs"),
+        ({"config_kwargs": {"retries": {"max": 5}}}, "config_kwargs"),
+        ({"config_kwargs": {"proxies": "http://me:word@127.0.0.1:1"}}, "config_kwargs.proxies is a str"),
+        ({"config_kwargs": {"request_checksum_calculation": "never"}}, "config_kwargs"),
+        ({"service_config": [1]}, "service_config is a list"),
+        ({"service_config": {"s3": 5}}, "service_config.s3 is a int"),
+    ],
+    ids=str,
+)
+def test_a_field_that_cannot_work_fails_at_once_and_is_named(
+    s3: S3Server, bucket: str, extra: dict[str, Any], field: str
+) -> None:
+    """Before anything is asked of S3, and with no retry: none of them gets better by itself. No password is said."""
+    with (
+        airflow_connections(aws_wrong=s3.airflow_connection(**extra)),
+        pytest.raises(ConfigurationError, match=rf"{re.escape(field)}.*") as refused,
+    ):
+        put_and_get("aws_wrong", bucket)
+    assert "aws connection" in str(refused.value)
+    assert ":word@" not in str(refused.value)
+    assert s3.requests == []
+
+
+def test_an_extra_that_is_no_json_is_said_to_be_that(s3: S3Server, bucket: str) -> None:
+    """Airflow takes it for an empty one, and would look for the bucket in Amazon's cloud."""
+    connection = s3.airflow_connection() | {"extra": "{endpoint_url: http://127.0.0.1:1}"}
+    with (
+        airflow_connections(aws_wrong=connection),
+        pytest.raises(ConfigurationError, match="Extra of the aws connection 'aws_wrong' is no JSON"),
+    ):
+        put_and_get("aws_wrong", bucket)
+
+
+def test_a_role_that_is_denied_fails_at_once(s3: S3Server, bucket: str) -> None:
+    """And names role_arn."""
+    s3.before(lambda request: (403, "AccessDenied"))
+    extra = {"role_arn": ROLE, "service_config": {"sts": {"endpoint_url": s3.url}}}
+    with (
+        airflow_connections(aws_wrong=s3.airflow_connection(**extra)),
+        pytest.raises(AuthenticationFailed, match="role_arn of the aws connection 'aws_wrong' cannot be assumed"),
+    ):
+        put_and_get("aws_wrong", bucket)
+
+
+@pytest.mark.parametrize("answer", ["nobody", (503, "ServiceUnavailable")], ids=str)
+def test_a_role_that_cannot_be_asked_for_now_is_worth_a_retry(
+    s3: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch, answer: Any
+) -> None:
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    extra: dict[str, Any] = {"role_arn": ROLE, "service_config": NOBODY}
+    if answer != "nobody":
+        s3.before(lambda request: answer)
+        extra["service_config"] = {"sts": {"endpoint_url": s3.url}}
+    with (
+        airflow_connections(aws_wrong=s3.airflow_connection(**extra)),
+        pytest.raises(ConnectionFailed, match="credentials of the aws connection 'aws_wrong'"),
+    ):
+        put_and_get("aws_wrong", bucket)
+
+
 @pytest.mark.parametrize("code", ["InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken"])
 def test_credentials_that_s3_refuses(s3: S3Server, bucket: str, code: str) -> None:
     """The error says that they are wrong, and what S3 calls it."""

@@ -10,9 +10,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
@@ -185,6 +186,49 @@ def test_a_signal_ends_the_demo_and_all_its_processes(tmp_path: Path, number: si
         status = process.wait(60)
     assert status == 128 + number, output.read_text()
     assert airflow_processes(found) == []
+
+
+@pytest.mark.slow
+def test_what_the_demo_says_to_try_works(tmp_path: Path) -> None:
+    """Its last lines: a file that is dropped, an object that is put, a directory that is taken away for a while."""
+    output = tmp_path / "output.txt"
+    with demo(output) as process:
+        _wait_until(lambda: "Ctrl-C ends the demo." in output.read_text(), process, output)
+        text = output.read_text()
+        drop, put, breaks, mend = re.findall(r"^     (\w+ .+)$", text, re.MULTILINE)
+        (files,) = (REPOSITORY / found for found in re.findall(r"its files: (\S+)", text))
+        _in_a_shell(drop)
+        _in_a_shell(put)
+        _wait_until(lambda: (files / "outgoing/.done/LICENSE").exists(), process, output)
+        _wait_until(lambda: (files / "incoming/LICENSE").exists(), process, output)
+        _in_a_shell(breaks)
+        airflow = _ui_port(process)
+        runs = f"http://127.0.0.1:{airflow}/api/v2/dags/demo_push/dagRuns?state=failed"
+        _wait_until(lambda: _get(runs)["total_entries"], process, output)
+        _in_a_shell(mend)
+        _wait_until(lambda: (files / "incoming/README.md").exists(), process, output)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+
+
+def _in_a_shell(command: str) -> None:
+    subprocess.run(["bash", "-euc", command], cwd=REPOSITORY, check=True, capture_output=True, timeout=30)
+
+
+def _get(url: str) -> dict[str, int]:
+    """Return what Airflow's API answers; it asks for a token, and gives one to anybody in the demo."""
+    base = url.partition("/api/")[0]
+    token = httpx.get(f"{base}/auth/token").raise_for_status().json()["access_token"]
+    found: dict[str, int] = httpx.get(url, headers={"Authorization": f"Bearer {token}"}).raise_for_status().json()
+    return found
+
+
+def _wait_until(probe: Callable[[], object], process: subprocess.Popen[bytes], output: Path) -> None:
+    deadline = time.monotonic() + 300
+    while not probe():
+        assert process.poll() is None, output.read_text()
+        assert time.monotonic() < deadline, output.read_text()
+        time.sleep(0.5)
 
 
 def _ui_port(process: subprocess.Popen[bytes]) -> int | None:

@@ -96,6 +96,9 @@ def test_every_argument_counts(ends: Ends) -> None:
         assert ends.call(direction, max_age=10**10, order="oldest", dry_run=True)["skipped"] == {"dry run": 1}
     assert ends.call("pull", min_age=10**9)["transferred"] == 0
     assert ends.call("pull", after_transfer="keep")["transferred"] == 1
+    (ends.sftp.root / "in/link.txt").symlink_to("a.txt")
+    assert ends.call("pull", after_transfer="keep", follow_links=True)["transferred"] == 1
+    (ends.sftp.root / "in/link.txt").unlink()
     assert ends.call("pull", after_transfer="keep")["transferred"] == 0
     assert {ends.call("pull", shard=f"{n}/2", dry_run="true")["skipped"].get("dry run", 0) for n in (1, 2)} == {0, 1}
     assert ends.call("pull", done_dir="sent")["transferred"] == 1
@@ -105,7 +108,8 @@ def test_every_argument_counts(ends: Ends) -> None:
     assert ends.call("push", s3_keys="from/b.txt", strip_regex="^from/b", mark="none")["targets"][0].endswith(
         "/out/.txt"
     )
-    assert ends.call("push")["transferred"] == 1
+    assert ends.call("push", temp_name="tmp/{id}", verify="none")["transferred"] == 1
+    assert (ends.sftp.root / "out/tmp").is_dir()
 
 
 def test_in_a_task(ends: Ends) -> None:
@@ -135,6 +139,7 @@ def test_in_a_task(ends: Ends) -> None:
     assert report == {
         **{"direction": "pull", "transferred": 1, "bytes": 6, "skipped": {}, "failed": 0, "failures": []},
         **{"targets": [f"s3://{ends.bucket}/to/a.txt"], "purged": 0, "left": 0, "more_left": False, "oldest_age": None},
+        **{"recovered": 0, "total": {"files": 1, "bytes": 6}, "receipt": None},
     }
     assert set(report) | {"seconds"} == set(xcom(instances["operator", -1]))
 

@@ -18,6 +18,7 @@ from airflow_provider_sftp_s3.engine.options import MiB, TransferOptions
 from airflow_provider_sftp_s3.engine.s3 import ledger as ledger_module
 from airflow_provider_sftp_s3.engine.s3 import marks
 from airflow_provider_sftp_s3.engine.s3.ledger import Ledger
+from airflow_provider_sftp_s3.engine.s3.names import TAG
 from airflow_provider_sftp_s3.engine.settings import PushSettings
 from airflow_provider_sftp_s3.engine.unsynced import unsynced
 from tests.conftest import require
@@ -316,7 +317,7 @@ class TestProbes:
         assert (await push_to(engine, "b")).transferred == 5
         assert (await push_to(engine, "b")).skipped == {"synced": 5}
         assert set(engine.s3.objects(engine.bucket)) == {f"{number}" for number in range(5)}
-        assert set(tags(engine, "3")) == {"team", marks.TAG}
+        assert set(tags(engine, "3")) == {"team", TAG}
         (remark,) = engine.seen.remarks
         assert "marked by tag, since the S3 store copies an object though the condition" in remark
         assert len([request for request in engine.s3.requests if is_probe(request)]) <= 4
@@ -410,7 +411,7 @@ class TestProbes:
         report = await push_to(engine, "b", s3_keys=["0", "1"])
         assert (report.transferred, report.skipped) == (1, {"deleted": 1})
         (left,) = engine.s3.objects(engine.bucket)
-        assert (marks.TAG in tags(engine, left)) == (which == 1)
+        assert (TAG in tags(engine, left)) == (which == 1)
 
     @pytest.mark.parametrize("mark", ["auto", "metadata", "tag"])
     async def test_rclones_server_is_safe_for_none(
@@ -444,7 +445,7 @@ class TestRoom:
         put(engine, "other", b"x")
         assert (await push_to(engine, "b", mark=mark)).transferred == 2
         assert metadata(engine, "full") == {"mine": "m" * 2000}
-        assert marks.TAG in tags(engine, "full")
+        assert TAG in tags(engine, "full")
         assert metadata(engine, "other")["synced"] == "true"
         assert (await push_to(engine, "b", mark=mark)).skipped == {"synced": 2}
 
@@ -470,7 +471,7 @@ class TestRoom:
         client.create_bucket(Bucket=engine.bucket, ObjectLockEnabledForBucket=True, CreateBucketConfiguration=where)
         put(engine, "f", b"x", **lock)
         assert (await push_to(engine, "b")).transferred == 1
-        assert marks.TAG in tags(engine, "f")
+        assert TAG in tags(engine, "f")
         assert len(client.list_object_versions(Bucket=engine.bucket)["Versions"]) == 1
         assert (await push_to(engine, "b")).skipped == {"synced": 1}
 
@@ -503,7 +504,7 @@ class TestRoom:
         with pytest.raises(TransferError, match="256 characters"):
             await engine.push("b", **settings)
         assert there(engine, "b") == {}
-        assert len(tags(engine, "f")[marks.TAG]) <= 256
+        assert len(tags(engine, "f")[TAG]) <= 256
 
 
 class TestUncountedTags:

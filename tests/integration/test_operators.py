@@ -41,6 +41,7 @@ OPERATORS: dict[str, Any] = {"pull": SftpTreeToS3Operator, "push": S3ToSftpOpera
 REPORT = {
     *("direction", "transferred", "bytes", "seconds", "skipped"),
     *("failed", "failures", "targets", "purged", "left", "more_left", "oldest_age"),
+    *("recovered", "total", "receipt"),
 }
 """The report's fields, as documented: users' Dags read them."""
 
@@ -230,6 +231,7 @@ def test_a_pull_returns_its_report(world: World) -> None:
         **{"direction": "pull", "transferred": 2, "bytes": 8},
         **{"skipped": {}, "failed": 0, "failures": [], "purged": 0},
         **{"left": 0, "more_left": False, "oldest_age": None},
+        **{"recovered": 0, "total": {"files": 2, "bytes": 8}, "receipt": None},
     }
     assert world.arrived("pull") == {"a.txt": b"12345", "sub/b.txt": b"123"}
     assert sorted(str(f.relative_to(world.sftp.root)) for f in world.sftp.root.rglob("*") if f.is_file()) == [
@@ -255,6 +257,7 @@ def test_a_push_returns_its_report(world: World) -> None:
         **{"direction": "push", "transferred": 2, "bytes": 8},
         **{"skipped": {"folder marker": 1}, "failed": 0, "failures": [], "purged": 0},
         **{"left": 0, "more_left": False, "oldest_age": None},
+        **{"recovered": 0, "total": {"files": 2, "bytes": 8}, "receipt": None},
     }
     assert world.arrived("push") == {"a.txt": b"12345", "sub/b.txt": b"123"}
 
@@ -292,7 +295,7 @@ def test_a_failed_file_fails_the_task_and_not_its_siblings(world: World, directi
     assert json.loads(json.dumps(report)) == report
     assert (report["transferred"], report["failed"]) == (2, 1)
     (failure,) = report["failures"]
-    assert set(failure) == {"source", "error"}
+    assert set(failure) == {"time", "source", "error"}
     assert failure["source"].endswith("/bad.txt")
     assert "refused by the test" in failure["error"]
     assert failure["source"] in str(error)
@@ -406,10 +409,22 @@ PULL = [
     ({"retention": "a week"}, ["retention", "a duration", "'7d'", "'a week'"]),
     ({"min_age": -1}, ["min_age", "0 seconds or more", "-1"]),
     ({"shard": "3/2"}, ["shard", "'2/8'", "'3/2'"]),
+    ({"follow_links": True, "after_transfer": "move"}, ["follow_links", 'after_transfer="keep"']),
+    ({"follow_links": "yes"}, ["follow_links", "true or false", "'yes'"]),
+    ({"rename_to": "{dir}/../{name}"}, ["rename_to", "a path beneath the target", "segment '..'"]),
+    ({"on_conflict": "wait"}, ["on_conflict", "replace, rename, skip, fail", "'wait'"]),
+    ({"done_conflict": "skip"}, ["done_conflict", "replace, rename", "'skip'"]),
 ]
 PUSH = [
     ({"mark": "sticker"}, ["mark", "auto, metadata, tag, none", "'sticker'"]),
     ({"strip_regex": "["}, ["strip_regex", "regular expression", "'['"]),
+    ({"temp_name": ".part"}, ["temp_name", "'.{id}.part'", "or None", "'.part'"]),
+    ({"verify": "md5"}, ["verify", "size, none", "'md5'"]),
+    ({"rename_to": "{{ ds }}"}, ["rename_to", "no Jinja template", "'{{ ds }}'"]),
+    ({"on_conflict": "skip"}, ["on_conflict", "replace, rename, wait, fail", "'skip'"]),
+    ({"file_mode": 640}, ["file_mode", "0o640", "'0640'", "640"]),
+    ({"file_mode": "u=rw"}, ["file_mode", "octal digits", "'u=rw'"]),
+    ({"preserve_mtime": "yes"}, ["preserve_mtime", "true or false", "'yes'"]),
     ({"s3_keys": ["from/a", 5]}, ["s3_keys", "a key or a list of keys", "5"]),
 ]
 
@@ -869,8 +884,9 @@ def test_the_log_has_a_line_for_each_file_and_a_summary(world: World, direction:
     (summary,) = [line for line in lines if line.startswith(f"{direction}: ")]
     assert re.match(rf"{direction}: 2 transferred \(10 bytes in \d+\.\d s, .* MiB/s\), .*, 1 failed", summary)
     assert lines[-1] == summary
-    (error,) = task_log.of_operators("error")
+    error, in_the_end = task_log.of_operators("error")
     assert error.startswith(f"failed '{ends[0]}/bad.txt': ")
+    assert re.match(rf"failed at \S+Z '{ends[0]}/bad.txt': ", in_the_end)
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
@@ -886,10 +902,9 @@ def test_the_log_of_many_files_has_fewer_messages_than_lines(
     world.run(direction)
     messages = task_log.of_operators("info")
     lines = [line for message in messages for line in message.split("\n")]
-    assert sorted(found[1] for line in lines if (found := re.match(r"transferred '\S+/(\S+)' -> ", line))) == sorted(
-        names
-    )
-    moved = [message for message in messages if message.startswith("transferred ")]
+    a_file = re.compile(r"(?:\d\d:\d\d:\d\d\.\d{3}Z )?transferred '\S+/(\S+)' -> ")
+    assert sorted(found[1] for line in lines if (found := a_file.match(line))) == sorted(names)
+    moved = [message for message in messages if a_file.match(message)]
     assert [message.count("\n") for message in moved[:4]] == [0, 0, 0, 3]
     assert len(moved) < len(names)
     assert messages[-1].startswith(f"{direction}: 30 transferred ")

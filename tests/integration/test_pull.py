@@ -15,7 +15,7 @@ from airflow_provider_sftp_s3.engine.options import MiB, TransferOptions
 from airflow_provider_sftp_s3.engine.run import PROGRESS_SECONDS
 from airflow_provider_sftp_s3.engine.s3.bucket import SMALL
 from tests.support.engine import Engine
-from tests.support.faulty_sftp import ListingHasOtherAttributes
+from tests.support.faulty_sftp import ListingHasOtherAttributes, ReplyIsLost
 from tests.support.s3_server import S3Server
 from tests.support.sftp_servers import AsyncsshServer, SftpServer
 
@@ -422,3 +422,13 @@ async def test_a_wrong_setting_is_named(
     (sftp_server.root / "in").mkdir()
     with pytest.raises(ConfigurationError, match=message):
         await Engine(sftp_server, s3, bucket).pull(**settings)
+
+
+async def test_a_file_whose_stamp_was_not_answered_is_no_other_file(
+    sftp_server: AsyncsshServer, s3: S3Server, bucket: str
+) -> None:
+    """The line is cut right after the mtime was set: the file in the done directory is still the one that was moved."""
+    put(sftp_server.root, {"in/a": b"a"})
+    sftp_server.fault = ReplyIsLost(("SETSTAT",))
+    assert (await Engine(sftp_server, s3, bucket).pull()).transferred == 1
+    assert tree(sftp_server.root / "in") == {".done/a": b"a"}

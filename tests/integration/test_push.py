@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError, PlaceMissing, TransferError
 from airflow_provider_sftp_s3.engine.options import MiB, TransferOptions
 from airflow_provider_sftp_s3.engine.s3 import marks
 from airflow_provider_sftp_s3.engine.s3.ledger import Ledger
+from airflow_provider_sftp_s3.engine.s3.names import TAG
 from airflow_provider_sftp_s3.engine.settings import DESTINATION, PushSettings
 from airflow_provider_sftp_s3.engine.unsynced import unsynced
 from tests.support.engine import Engine
@@ -175,7 +175,7 @@ async def test_a_mark_keeps_what_the_user_has_put_on_the_object(fast: Engine, ma
     assert {"Expires", "StorageClass", "WebsiteRedirectLocation", "SSEKMSKeyId", "ContentLanguage"} <= kept
     assert {name: after.get(name) for name in kept} == {name: before[name] for name in kept}
     assert after["Metadata"].items() >= {"owner": "me", "note": "keep"}.items()
-    assert [tag for tag in tags if tag["Key"] != marks.TAG] == [
+    assert [tag for tag in tags if tag["Key"] != TAG] == [
         {"Key": "team", "Value": "blue"},
         {"Key": "cost", "Value": "1"},
     ]
@@ -196,7 +196,7 @@ async def test_an_object_over_the_copy_bound_is_marked_by_a_tag(
     assert (after["LastModified"], after["Metadata"]) == (before["LastModified"], {"mine": "1"})
     assert client.head_object(Bucket=fast.bucket, Key="small")["Metadata"]["synced"] == "true"
     tags = client.get_object_tagging(Bucket=fast.bucket, Key="big")["TagSet"]
-    assert [tag["Key"] for tag in tags] == ["a", marks.TAG]
+    assert [tag["Key"] for tag in tags] == ["a", TAG]
     assert (await fast.push(mark=mark)).skipped == {"synced": 2}
 
 
@@ -458,7 +458,7 @@ async def test_a_retry_removes_what_its_earlier_tries_left(fast: Engine) -> None
     out = fast.sftp.root / "out"
     (out / "sub").mkdir()
     store(fast, {"sub/a.txt": b"a", "b.txt": b"b"})
-    mine = [out / os.fsdecode(paths.temporary_name("0123abcd")), out / "sub" / ".0123abcd00000000.part"]
+    mine = [out / ".0123abcd89abcdef.part", out / "sub" / ".0123abcd00000000.part"]
     others = [out / ".ffffffff00000000.part", out / "sub" / ".0123abcd.part", out / "partner.part"]
     for path in mine + others:
         path.write_bytes(b"half")
@@ -489,9 +489,9 @@ async def test_a_missing_bucket_is_a_wrong_setting(fast: Engine, settings: dict[
     [
         ({"mark": "pencil"}, "mark must be one of auto, metadata, tag, none, not 'pencil'"),
         ({"strip_regex": "("}, "strip_regex is no regular expression"),
-        ({"s3_keys": [1]}, "s3_keys must be a key or a list of keys"),
-        ({"s3_keys": 1}, "s3_keys must be a key or a list of keys, not 1"),
-        ({"s3_keys": {"a": 1}}, "s3_keys must be a key or a list of keys"),
+        ({"s3_keys": [1]}, "is no text: there must be a key or a list of keys"),
+        ({"s3_keys": 1}, "is no text: there must be a key or a list of keys"),
+        ({"s3_keys": {"a": 1}}, "is no text: there must be a key or a list of keys"),
         ({"include": 5}, "include must be a glob"),
         ({"s3_prefix": 5}, "s3_prefix must be a text"),
         ({"max_files": -1}, "max_files"),

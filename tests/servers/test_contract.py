@@ -87,7 +87,7 @@ async def pushed(server: SftpServer, s3: S3Server, bucket: str, **settings: Any)
 
 def _with_login(server: SftpServer, settings: Mapping[str, Any]) -> dict[str, Any]:
     login = {"password": server.password} | ({"private_key": None} if server.password else {})
-    return {"login": login, **tried(server).options, **settings}
+    return {"login": login, **settings}
 
 
 async def test_pull_and_move(server: SftpServer, s3: S3Server, bucket: str) -> None:

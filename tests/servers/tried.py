@@ -1,10 +1,10 @@
-"""The servers of ``make servers``: what each needs, and what it cannot do. docs/servers.md has this table."""
+"""The servers of ``make servers``: what each cannot do. docs/servers.md has this table."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from tests.support.more_sftp_servers import DropbearServer, GreenEndServer, NodeSftpServer
 from tests.support.sftp_servers import (
@@ -26,13 +26,11 @@ class Tried:
     One server.
 
     :param name: what it is, with its version.
-    :param options: what it needs in ``options`` of the connection or the operator.
     :param gaps: what it cannot do, and why.
     """
 
     name: str
     kind: type[SftpServer]
-    options: Mapping[str, Any] = field(default_factory=dict)
     gaps: Mapping[Feature, str] = field(default_factory=dict)
 
 
@@ -44,8 +42,7 @@ TRIED = (
     Tried(
         "Erlang/OTP 25 sftpd",
         ErlangSftpServer,
-        {"concurrency": 1},
-        {"emoji": "a name with a character above U+FFFF in a directory ends the session"},
+        gaps={"emoji": "a name with a character above U+FFFF in a directory ends the session"},
     ),
     Tried(
         "ssh2-sftp-server 1.1, on ssh2 1.17 (Node.js)",
@@ -59,9 +56,8 @@ TRIED = (
 
 def table() -> str:
     """Return the table that docs/servers.md has."""
-    lines = ["| server | needs in `options` | cannot |", "|---|---|---|"]
+    lines = ["| server | cannot |", "|---|---|"]
     for tried in TRIED:
-        options = ", ".join(f"`{name}: {value}`" for name, value in tried.options.items())
         gaps = "; ".join(f"{feature}: {reason}" for feature, reason in tried.gaps.items())
-        lines.append(f"| {tried.name} | {options} | {gaps} |")
+        lines.append(f"| {tried.name} | {gaps} |")
     return "\n".join(lines)

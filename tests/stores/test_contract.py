@@ -19,7 +19,8 @@ from airflow_provider_sftp_s3.engine.errors import (
     TransferError,
 )
 from airflow_provider_sftp_s3.engine.options import KiB
-from airflow_provider_sftp_s3.engine.s3 import left_uploads, marks
+from airflow_provider_sftp_s3.engine.s3 import left_uploads
+from airflow_provider_sftp_s3.engine.s3.names import SYNCED
 from tests.faults.harness import done_path, make_old, read_tree, write_tree
 from tests.stores.conftest import PART, Needs, Place, on
 
@@ -290,7 +291,7 @@ async def test_what_auto_takes(place: Place) -> None:
         (remark,) = place.seen.remarks
         assert remark.startswith(f"mark='auto': objects are marked by {about.auto}")
         assert (about.auto == "metadata") == all(
-            place.head(key)["Metadata"].get(marks.SYNCED) == "true" for key in place.listed()
+            place.head(key)["Metadata"].get(SYNCED) == "true" for key in place.listed()
         )
         if about.auto == "tag":
             with pytest.raises(ConfigurationError, match="is not safe"):

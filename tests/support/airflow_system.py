@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import time
 import urllib.parse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 from unittest import mock
+
+import httpx
 
 from demo.ports import claim_ports
 from demo.standalone import Airflow
 
 T = TypeVar("T")
+
+REPOSITORY = Path(__file__).parents[2]
 
 #: Seconds until a wait fails; nothing takes a tenth of it on a machine that has nothing else to do.
 TIMEOUT = 300.0
@@ -28,10 +33,19 @@ class AirflowSystem(Airflow):
     :param directory: for its home and its log.
     :param connections: Airflow's connections by id, as dicts.
     :param dag_files: the Dags folder: file name -> text.
+    :param base_path: what its address has after host and port, such as ``/airflow``.
+    :param users: who may sign in, and their roles; none: there is no signing in, and everybody is an admin. The first
+        of them asks what this class asks.
     """
 
     def __init__(
-        self, directory: Path, connections: Mapping[str, Mapping[str, Any]], dag_files: Mapping[str, str]
+        self,
+        directory: Path,
+        connections: Mapping[str, Mapping[str, Any]],
+        dag_files: Mapping[str, str],
+        *,
+        base_path: str = "",
+        users: Mapping[str, str] | None = None,
     ) -> None:
         ports = claim_ports()
         #: Held until the end: who lets go of it early shares its ports with the next who claims some.
@@ -50,6 +64,69 @@ class AirflowSystem(Airflow):
         dags.mkdir(parents=True)
         for name, text in dag_files.items():
             (dags / name).write_text(text)
+        self._base_path = base_path
+        self._users = dict(users or {})
+        if base_path:
+            self.url += base_path
+            self._api.base_url = self.url
+            self._environment |= {
+                "AIRFLOW__API__BASE_URL": self.url,
+                "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
+            }
+        if users:
+            passwords = self.home / "passwords.json"
+            passwords.write_text(json.dumps({user: f"password of {user}" for user in users}))
+            self._environment |= {
+                "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "False",
+                "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{user}:{role}" for user, role in users.items()),
+                "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
+            }
+
+    def api_server(self, directory: Path, visible: Mapping[str, Sequence[str]]) -> AirflowSystem:
+        """
+        Return one more API server of this Airflow, to be started with ``api-server``.
+
+        :param visible: the ids of the Dags that a user may see. `airflow standalone` takes no such auth manager.
+        """
+        other = AirflowSystem(directory, {}, {}, base_path=self._base_path, users=self._users)
+        own = ("AIRFLOW__API__BASE_URL", "AIRFLOW__API__PORT", "AIRFLOW__CORE__EXECUTION_API_SERVER_URL")
+        other._environment = self._environment | {name: other._environment[name] for name in own}
+        other._environment |= {
+            "AIRFLOW__CORE__AUTH_MANAGER": "tests.support.few_dags.FewDags",
+            "FEW_DAGS": json.dumps({user: list(dags) for user, dags in visible.items()}),
+            "PYTHONPATH": os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")]),
+        }
+        return other
+
+    def token_of(self, user: str) -> str | None:
+        """Return what the browser of a user who has signed in sends as the cookie ``_token``; None: no answer yet."""
+        try:
+            credentials = {"username": user, "password": f"password of {user}"}
+            answer = self._api.post("/auth/token", json=credentials).raise_for_status()
+        except httpx.HTTPError:
+            return None
+        return str(answer.json()["access_token"])
+
+    def _ask(self, method: str, path: str, **options: Any) -> Any:
+        if self._users and "Authorization" not in self._api.headers:
+            self.check()
+            token = self.token_of(next(iter(self._users)))
+            if token is None:
+                return None
+            self._api.headers["Authorization"] = f"Bearer {token}"
+        return super()._ask(method, path, **options)
+
+    def change(self, script: str, *arguments: str) -> None:
+        """Run some Python with this Airflow's own models, to put into its database what takes days to come about."""
+        done = subprocess.run(
+            [sys.executable, "-c", script, *arguments],
+            cwd=self.home,
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
 
     def stop(self) -> None:
         """End every process of Airflow's, and give its ports back."""

@@ -28,6 +28,7 @@ from typing import Any, Self
 
 import asyncssh
 from asyncssh import SFTPAttrs, SFTPFailure, SFTPLimits, SFTPName, SFTPNoSpaceOnFilesystem, SFTPPermissionDenied
+from asyncssh.constants import FXF_WRITE
 
 from tests.support.sftp_servers import AsyncsshServer, CutConnection, Fault, NoAnswer, Proceed, Request
 
@@ -39,6 +40,7 @@ __all__ = [
     "ConnectionCutAfterWriting",
     "ConnectionCutBefore",
     "DiskFull",
+    "DropBox",
     "EveryNthWriteFails",
     "FileChangesWhileItIsRead",
     "FilesAreTakenAtClose",
@@ -68,8 +70,9 @@ __all__ = [
     "ReadsTrickle",
     "RefusesAtLength",
     "RefusesFirstTries",
-    "RenameAcrossDirectoriesIsRefused",
+    "RenameAcrossIsRefused",
     "RenameIsRefused",
+    "RenameOfNothingFails",
     "RenameSetsTheMtime",
     "ReplyIsLost",
     "SetstatDoesNothing",
@@ -115,6 +118,8 @@ class Refuses(Fault):
     :param path: says whether a request on this path, or this target, is refused; none: all are.
     :param times: how many are refused before it gives in; none: always.
     """
+
+    sees_probes = True
 
     names: Sequence[str]
     path: Callable[[str], bool] | None = None
@@ -167,13 +172,27 @@ class RenameIsRefused(Refuses):
     names: Sequence[str] = RENAMES
 
 
-class RenameAcrossDirectoriesIsRefused(Fault):
-    """A file can get another name in its directory, and no place in another one."""
+class RenameAcrossIsRefused(Fault):
+    """RENAME works within a directory only. From one into another it fails, whether the file is there or not."""
+
+    sees_probes = True
 
     async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
         if request.name in RENAMES and posixpath.dirname(request.path) != posixpath.dirname(request.target):
-            raise SFTPFailure("another directory")
+            raise SFTPFailure("Failure")
         return await proceed()
+
+
+class RenameOfNothingFails(Fault):
+    """RENAME of a file that is not there is a "failure", and STAT of it, too; all else is as it should be."""
+
+    sees_probes = True
+
+    async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
+        try:
+            return await proceed()
+        except OSError as error:
+            raise SFTPFailure("Failure") from error
 
 
 @dataclass
@@ -193,6 +212,18 @@ class IsNotThere(Fault):
     async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
         if request.name in self.names and self.path(request.path):
             raise asyncssh.SFTPNoSuchFile("refused by the test")
+        return await proceed()
+
+
+@dataclass
+class DropBox(Fault):
+    """Takes what is written, and denies all else: to look, to list, to read, to rename, to remove (minio, AWS)."""
+
+    names: Sequence[str] = ("STAT", "LSTAT", "FSTAT", "OPENDIR", "MKDIR", "REMOVE", "RENAME", "POSIX-RENAME")
+
+    async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
+        if request.name in self.names or (request.name == "OPEN" and not request.flags & FXF_WRITE):
+            raise SFTPPermissionDenied("refused by the test")
         return await proceed()
 
 
@@ -370,13 +401,15 @@ class AttributesAre(Fault):
     """STAT, LSTAT and FSTAT say something else about a file than what is so, or leave it out.
 
     :param attributes: takes a size and returns the fields of ``SFTPAttrs`` to change; None as a value: it is left out.
+    :param names: the requests that say so.
     """
 
     attributes: Callable[[int], dict[str, Any]]
+    names: Sequence[str] = STATS
 
     async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
         result = await proceed()
-        if request.name not in STATS:
+        if request.name not in self.names:
             return result
         attributes = _attributes(result)
         if not stat.S_ISDIR(attributes.permissions or 0):

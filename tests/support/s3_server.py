@@ -324,6 +324,8 @@ class S3Server(HookedS3):
                 return partial(_xml, start_response, HTTPStatus.OK, self._list_uploads(request))
             if request.operation == "DeleteObject":  # moto has a condition of its own there
                 environ.pop("HTTP_IF_MATCH", None)
+            if not self.unenforced.isdisjoint(("if-none-match", f"{request.operation} if-none-match")):
+                environ.pop("HTTP_IF_NONE_MATCH", None)  # moto heeds it of a PUT
             begin = self._ask_moto(request, environ, start_response)
             if request.operation == "CreateMultipartUpload":
                 for upload in s3_backends[DEFAULT_ACCOUNT_ID]["aws"].get_bucket(request.bucket).multiparts:
@@ -466,6 +468,8 @@ _MESSAGES = {
     "SlowDown": "Please reduce your request rate.",
     "InternalError": "We encountered an internal error. Please try again.",
     "AccessDenied": "Access Denied",
+    "InvalidRequest": "Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object requests with Object Lock "
+    "parameters",
 }
 
 

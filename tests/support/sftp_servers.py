@@ -18,7 +18,9 @@ import functools
 import getpass
 import grp
 import os
+import posixpath
 import pwd
+import re
 import shutil
 import signal
 import socket
@@ -202,6 +204,12 @@ class Request:
     has_mode: bool = False
     """Whether a MKDIR says which permissions the directory is to have."""
 
+    @property
+    def is_probe(self) -> bool:
+        """Whether it renames a name of the engine's own, to find out whether that works."""
+        name = posixpath.basename(self.path)
+        return name == posixpath.basename(self.target) and re.fullmatch(r"\.0{8}[0-9a-f]{8}\.part", name) is not None
+
 
 Proceed = Callable[[], Awaitable[Any]]
 """Does what the request asks, and returns what the client will be told."""
@@ -224,6 +232,9 @@ class Fault:
     withheld: frozenset[str] = frozenset()
     """Extensions neither announced nor answered, by their full names."""
 
+    sees_probes: bool = False
+    """Whether it comes by requests of the engine that are about no file."""
+
     async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
         """Answer one request: return ``await proceed()``, or something else, or raise.
 
@@ -231,6 +242,13 @@ class Fault:
         :class:`CutConnection` and :class:`NoAnswer` do what they say.
         """
         return await proceed()
+
+
+async def answered(fault: Fault, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
+    """Answer one request as `fault` does."""
+    if request.is_probe and not fault.sees_probes:
+        return await proceed()
+    return await fault.answer(server, request, proceed)
 
 
 class AsyncsshServer(SftpServer):
@@ -442,7 +460,7 @@ class _Session(SFTPServerHandler):
             raise asyncssh.SFTPOpUnsupported("Unsupported request")
         request = self._read_request(kind, packet)
         self._owner.requests[request.name] += 1
-        result = await self._owner.fault.answer(self._owner, request, proceed)
+        result = await answered(self._owner.fault, self._owner, request, proceed)
         if request.name in ("OPEN", "OPENDIR"):
             self._paths[result] = request.path
             self._owner.peak_handles = max(self._owner.peak_handles, self._owner.open_handles)

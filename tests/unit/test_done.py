@@ -15,6 +15,7 @@ from airflow_provider_sftp_s3.engine.done import DoneDirectories
 from airflow_provider_sftp_s3.engine.errors import FileError
 from airflow_provider_sftp_s3.engine.fetch import Fetcher, PulledFile, Uploaded
 from airflow_provider_sftp_s3.engine.globs import Globs
+from airflow_provider_sftp_s3.engine.keys import Keys
 from airflow_provider_sftp_s3.engine.listing import Tree
 from airflow_provider_sftp_s3.engine.model import Report, SourceFile, Stat
 from airflow_provider_sftp_s3.engine.observer import Notices
@@ -57,14 +58,14 @@ def done_of(session: SftpSession, opened: Bucket, **settings: Any) -> tuple[Done
     fetcher = Fetcher(
         session, opened, TransferOptions(), notices, naming, min_age=0, hold_memory=no_bound, moved=lambda size: None
     )
-    return DoneDirectories(wanted, tree, "p/", session, opened, fetcher, notices), tree
+    return DoneDirectories(wanted, tree, Keys(wanted, "p/", opened), session, opened, fetcher, notices), tree
 
 
 def put(server: AsyncsshServer, name: str = "a", content: bytes = b"123") -> PulledFile:
     (server.root / name).parent.mkdir(exist_ok=True)
     (server.root / name).write_bytes(content)
     os.utime(server.root / name, (OLD, OLD))
-    return PulledFile(SourceFile(f"/{name}".encode(), name.encode(), STAT, "absent"), f"sftp://h/{name}")
+    return PulledFile(SourceFile(f"/{name}".encode(), name.encode(), STAT, "absent"), f"sftp://h/{name}", f"p/{name}")
 
 
 def tree_of(server: AsyncsshServer) -> dict[str, bytes]:
@@ -84,7 +85,7 @@ async def test_a_file_that_s3_has_is_moved_and_stamped(
     """With the time of its move."""
     file = put(sftp_server)
     done, _ = done_of(session, opened)
-    assert await done.move(file, "p/a", UPLOADED, again=False) == UPLOADED
+    assert await done.move(file, UPLOADED, again=False) == UPLOADED
     assert tree_of(sftp_server) == {".done/a": b"123"}
     assert abs((sftp_server.root / ".done/a").stat().st_mtime - time.time()) < 600
 
@@ -96,7 +97,7 @@ async def test_a_file_that_is_deleted_leaves_nothing(
     """Nor does the directory that it passed through."""
     file = put(sftp_server)
     done, _ = done_of(session, opened, after_transfer="delete")
-    assert await done.move(file, "p/a", UPLOADED, again=False) == UPLOADED
+    assert await done.move(file, UPLOADED, again=False) == UPLOADED
     await done.remove_empty()
     assert list(sftp_server.root.iterdir()) == []
 
@@ -108,7 +109,7 @@ async def test_another_file_that_turns_up_there_is_uploaded_from_there(
     """It took the place of the one that was read in the last moment: nowhere else is it."""
     file = put(sftp_server, content=b"the newest")
     done, _ = done_of(session, opened)
-    uploaded = await done.move(file, "p/a", UPLOADED, again=False)
+    uploaded = await done.move(file, UPLOADED, again=False)
     assert uploaded is not None
     assert uploaded.read.size == 10
     assert s3.objects(opened.name) == {"p/a": b"the newest"}
@@ -127,9 +128,9 @@ async def test_what_lies_there_is_never_put_over_what_s3_has(
     done, _ = done_of(session, opened)
     if again:
         with pytest.raises(FileError, match="look which of the two"):
-            await done.move(file, "p/a", UPLOADED, again=True)
+            await done.move(file, UPLOADED, again=True)
     else:
-        assert await done.move(file, "p/a", UPLOADED, again=False) == UPLOADED
+        assert await done.move(file, UPLOADED, again=False) == UPLOADED
     assert s3.objects(opened.name) == {}
     assert tree_of(sftp_server) == {"gone": b"123", ".done/a": b"the one before"}
     assert (sftp_server.root / ".done/a").stat().st_mtime == OLD
@@ -143,7 +144,7 @@ async def test_a_file_that_was_moved_before_the_connection_was_lost_is_stamped(
     put(sftp_server, ".done/a")
     (sftp_server.root / "a").unlink()
     done, _ = done_of(session, opened)
-    assert await done.move(file, "p/a", UPLOADED, again=True) == UPLOADED
+    assert await done.move(file, UPLOADED, again=True) == UPLOADED
     assert abs((sftp_server.root / ".done/a").stat().st_mtime - time.time()) < 600
     assert s3.objects(opened.name) == {}
 
@@ -154,7 +155,7 @@ async def test_without_the_time_nothing_is_stamped_nor_purged(
     """S3 has not said it: the move goes on, and a stamp of the worker's clock would be a guess."""
     file = put(sftp_server)
     done, _ = done_of(session, opened, retention=60)
-    await done.move(file, "p/a", UPLOADED, again=False)
+    await done.move(file, UPLOADED, again=False)
     assert (sftp_server.root / ".done/a").stat().st_mtime == OLD
     assert not done.may_purge(Report("pull", transferred=1))
 

@@ -10,7 +10,7 @@ import pytest
 
 from airflow_provider_sftp_s3.engine.errors import ChangedWhileReading, NotFound
 from airflow_provider_sftp_s3.engine.fetch import LOOKS, Fetcher, PulledFile, Uploaded
-from airflow_provider_sftp_s3.engine.model import SourceFile, Stat
+from airflow_provider_sftp_s3.engine.model import SourceFile, Stat, Stored
 from airflow_provider_sftp_s3.engine.observer import Notices
 from airflow_provider_sftp_s3.engine.options import MIN_PART_SIZE, TransferOptions
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
@@ -62,7 +62,7 @@ def put(server: AsyncsshServer, size: int, mtime: int = 1_000_000_000) -> bytes:
 
 
 def pulled(stat: Stat) -> PulledFile:
-    return PulledFile(SourceFile(b"/a", b"a", stat, "absent"), "sftp://h/a")
+    return PulledFile(SourceFile(b"/a", b"a", stat, "absent"), "sftp://h/a", "k")
 
 
 @pytest.mark.parametrize("size", [0, 5, MIN_PART_SIZE, LARGE])
@@ -73,12 +73,14 @@ async def test_a_file_is_stored_with_its_mtime_and_its_mark(
     content, held, seen = put(sftp_server, size), Held(), Recorder()
     expected = Stat(size, 1_000_000_000)
     file = pulled(expected)
-    uploaded = await fetcher_of(session, opened, seen, held).upload(file, b"/a", "k", expected)
+    uploaded = await fetcher_of(session, opened, seen, held).upload(file, b"/a", expected)
     assert s3.objects(opened.name) == {"k": content}
     version = await opened.head("k")
     assert version is not None
     assert version.metadata == {"mtime": "1000000000", **Naming(opened.name, DESTINATION).metadata("k")}
-    assert uploaded == Uploaded(expected, expected, closed_on=1)
+    assert uploaded is not None
+    assert uploaded.stored.etag == version.etag.strip('"')
+    assert uploaded._replace(stored=Stored()) == Uploaded(expected, expected, closed_on=1)
     assert file.opened
     assert (held.now, held.peak > 0) == (0, True)
     assert seen.notices == []
@@ -91,7 +93,7 @@ async def test_another_version_than_was_listed_is_the_one_that_is_stored(
     """Whole, with its own mtime; if it is of age."""
     content, seen = put(sftp_server, size), Recorder()
     listed = Stat(3, 900_000_000)
-    uploaded = await fetcher_of(session, opened, seen).upload(pulled(listed), b"/a", "k", listed)
+    uploaded = await fetcher_of(session, opened, seen).upload(pulled(listed), b"/a", listed)
     assert uploaded is not None
     assert uploaded.read == Stat(size, 1_000_000_000)
     assert s3.objects(opened.name) == {"k": content}
@@ -104,7 +106,7 @@ async def test_another_version_that_is_young_waits(
     put(sftp_server, 5, mtime=int(opened.now()) - 2)
     fetcher = fetcher_of(session, opened, Recorder(), min_age=3600)
     listed = Stat(3, 900_000_000)
-    assert await fetcher.upload(pulled(listed), b"/a", "k", listed) is None
+    assert await fetcher.upload(pulled(listed), b"/a", listed) is None
     assert s3.objects(opened.name) == {}
     assert not fetcher.is_young(Stat(5, 900_000_000))
     assert not fetcher.is_young(Stat(5, None))
@@ -118,7 +120,7 @@ async def test_one_that_is_listed_larger_than_it_is_is_not_stored(
     put(sftp_server, size)
     listed = Stat(size + 1, 1_000_000_000)
     with pytest.raises(ChangedWhileReading):
-        await fetcher_of(session, opened, Recorder()).upload(pulled(listed), b"/a", "k", listed)
+        await fetcher_of(session, opened, Recorder()).upload(pulled(listed), b"/a", listed)
     assert s3.objects(opened.name) == {}
     assert s3.unfinished_uploads(opened.name) == []
     assert sftp_server.requests["OPEN"] <= LOOKS
@@ -128,7 +130,7 @@ async def test_what_is_not_there_is_not_found(session: SftpSession, opened: Buck
     """Whether that means gone is the protocol's to judge: it has not been opened."""
     file = pulled(Stat(5, 7))
     with pytest.raises(NotFound):
-        await fetcher_of(session, opened, Recorder()).upload(file, b"/a", "k", Stat(5, 7))
+        await fetcher_of(session, opened, Recorder()).upload(file, b"/a", Stat(5, 7))
     assert not file.opened
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from airflow_provider_sftp_s3._compat import BaseNotifier
 from airflow_provider_sftp_s3.flows.dag import flow_dag
+from airflow_provider_sftp_s3.flows.fields import FIELDS
 from airflow_provider_sftp_s3.flows.file import load_flows
 from airflow_provider_sftp_s3.flows.settings import FlowError
 from tests.support.airflow_env import warnings_of_ours_only
@@ -92,7 +94,7 @@ def test_what_is_of_the_dag_lands_there(flow: dict[str, Any]) -> None:
     own = {"description": "Orders — from A", "dagrun_timeout": "5h", "end_date": "2030-01-01", "tags": ["partner"]}
     with warnings_of_ours_only():  # Airflow 3 imports what it has deprecated
         dag = flow_dag(flow | own | {"access_control": {"Ops": ["can_read"], "Dev": {"DAG Runs": "can_create"}}})
-    assert dag.description == "Orders — from A"
+    assert dag.description.splitlines()[0] == "Orders — from A"
     assert dag.dagrun_timeout == timedelta(hours=5)
     assert dag.end_date == datetime(2030, 1, 1, tzinfo=UTC)
     assert set(dag.tags) == {"sftp-s3", "partner"}
@@ -251,3 +253,50 @@ def test_the_time_zone_is_utc_unless_the_flow_says() -> None:
         assert dag.timezone.name == zone
         (first, _), *_ = intervals(dag, datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 3, tzinfo=UTC))
         assert f"{first:%H}" == ("00" if zone == "UTC" else "15")
+
+
+# -- What Airflow's UI shows -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("flow", FLOWS)
+def test_every_flow_is_described(flow: dict[str, Any]) -> None:
+    """By the sentence, where it has no description of its own, and by its places; and it has the tag."""
+    dag = flow_dag(flow)
+    assert dag.description.rpartition("\n")[0] == dag.doc_md.partition("\n\n")[0].replace("`", "")
+    assert "sftp-s3" in dag.tags
+
+
+@pytest.mark.parametrize("direction", ["pull", "push"])
+def test_the_documentation_has_all_settings(direction: str) -> None:
+    """Those that are set as they are, the others with the defaults that count; and each field once."""
+    chosen = {
+        **{"retry_delay": "90m", "tags": "x", "exclude": ["*.tmp"], "max_files": 5},
+        **{"options": {"concurrency": 3}, "start_date": "2026-01-31", "receipts": "s3://books/all/"},
+        **{"access_control": {"Ops": ["can_read"]}, "include": "{{ ds }}`*|<b>\u2028"},
+    }
+    with warnings_of_ours_only():
+        dag = flow_dag((PULL if direction == "pull" else PUSH) | chosen)
+    said, unsaid = (
+        dict(re.findall(r"^    (\w+): (.*)$", part, re.MULTILINE)) for part in dag.doc_md.split("What it does not say")
+    )
+    assert said | {"name": "", "sftp_path": ""} == {
+        **{"name": "", "sftp_path": "", "direction": f'"{direction}"', "s3_bucket": '"a-bucket"'},
+        **{"retry_delay": '"1h30m"', "tags": '["sftp-s3", "x"]', "exclude": '["*.tmp"]', "max_files": "5"},
+        **{"options": '{"concurrency": 3}', "start_date": '"2026-01-31T00:00:00+00:00"'},
+        **{"receipts": '"s3://books/all/"', "access_control": '{"Ops": {"DAGs": ["can_read"]}}'},
+        "include": '["{{ ds }}`*|<b>\\u2028"]',
+    }
+    assert set(said).isdisjoint(unsaid)
+    assert set(said) | set(unsaid) == set(FIELDS[direction])
+    assert (unsaid["retries"], unsaid["sftp_conn_id"], unsaid["after_transfer"]) == (
+        *("7", '"sftp_default"'),
+        '"move"' if direction == "pull" else '"keep"',
+    )
+    assert unsaid["pool"] == "not set"
+
+
+def test_the_documentation_has_no_secret() -> None:
+    """Arguments of a notifier are where one could be."""
+    dag = flow_dag(PULL | {"notify": {"on_failure": [{TOLD: {"message": "token-1234"}}]}})
+    assert "1234" not in dag.doc_md
+    assert f'notify: {{"on_failure": ["{TOLD}"]}}' in dag.doc_md

@@ -103,6 +103,15 @@ def problems_of(settings: Any) -> str:
         (PULL, "done_dir", "done/files", "not a path"),
         (PULL, "done_dir", "..", "not a path"),
         (PULL, "retention", "a month", "never, or seconds"),
+        (PULL, "follow_links", "maybe", "true or false"),
+        (PULL, "rename_to", "../{name}", "segment '..'"),
+        (PUSH, "rename_to", "{{ ds }}/{name}", "no Jinja template"),
+        (PULL, "on_conflict", "wait", "replace, rename, skip or fail"),
+        (PUSH, "on_conflict", "skip", "replace, rename, wait or fail"),
+        (PULL, "done_conflict", "fail", "replace or rename"),
+        (PUSH, "file_mode", "rw-r-----", "a mode of three octal digits such as 0640"),
+        (PUSH, "file_mode", "1777", "a mode of three octal digits such as 0640"),
+        (PUSH, "preserve_mtime", "maybe", "true or false"),
         (PUSH, "strip_regex", "^(outbound", "a regular expression"),
         (PUSH, "strip_regex", "a{99999999999}", "a regular expression"),
         (PULL, "include", "{#*.csv", "no valid template: Missing end of comment tag. Allowed: a glob"),
@@ -110,6 +119,9 @@ def problems_of(settings: Any) -> str:
         (PUSH, "mark", "etag", "auto, metadata, tag or none"),
         (PUSH, "after_transfer", "archive", "move, delete or keep"),
         (PUSH, "sent_prefix", "a//b", "a prefix such as sent/partner/"),
+        (PUSH, "temp_name", "{name}.tmp", "a name with {id} in it"),
+        (PUSH, "temp_name", {"id": None}, "'tmp/{id}' (in quotes), or none"),
+        (PUSH, "verify", "md5", "size or none"),
         (PULL, "parallelism", "half", "a whole number from 1 to 1000"),
         (PUSH, "parallelism", 0, "a whole number from 1 to 1000"),
         (PUSH, "batch_files", "1e3", "a whole number from 1 to 10000"),
@@ -222,6 +234,7 @@ def test_a_field_of_the_other_direction_is_refused(base: dict[str, Any], field: 
         (SQS | {"schedule": "@continuous"}, "schedule: 'trigger: sqs' needs times too"),
         (SQS | {"s3_prefix": "out/{{ ds }}/"}, "s3_prefix: a run that was started by an event has no date"),
         (SQS | {"aws_conn_id": "{{ var.value.aws }}"}, "aws_conn_id: Airflow renders no templates in a trigger"),
+        (PULL | {"follow_links": True}, "follow_links: true would move or delete links"),
         (PUSH | {"after_transfer": "delete", "mark": "tag"}, "mark: what is moved or deleted is not marked"),
         (PUSH | {"after_transfer": "move"}, "sent_prefix: 'after_transfer: move' and sent_prefix"),
         (PUSH | {"sent_prefix": "sent"}, "sent_prefix: 'after_transfer: move' and sent_prefix"),
@@ -421,6 +434,19 @@ def test_the_event_is_that_of_tasks_before_it() -> None:
         update.execute({})
 
 
+def test_links_are_followed_where_a_template_may_keep_files() -> None:
+    """What it gives is judged when the task runs."""
+    pull = flow_dag({**PULL, "follow_links": True, "after_transfer": "{{ params.after }}"}).get_task("pull")
+    assert (pull.follow_links, pull.after_transfer) == (True, "{{ params.after }}")
+
+
+def test_a_push_flow_says_how_files_are_called_until_they_are_whole() -> None:
+    """None is a name, too: their own."""
+    for written, expected in (("none", None), ("tmp/{id}", "tmp/{id}")):
+        push = flow_dag({**PUSH, "temp_name": written, "verify": "none"}).get_task("push")
+        assert (push.partial_kwargs["temp_name"], push.partial_kwargs["verify"]) == (expected, "none")
+
+
 def test_a_push_flow_waits_lists_and_pushes_batches() -> None:
     dag = flow_dag(PUSH | {"schedule": "@continuous", "parallelism": "3", "batch_files": 50, "poke_interval": "30s"})
     wait, listing, push = (dag.get_task(name) for name in ("wait_for_objects", "list_unsynced", "push"))
@@ -466,6 +492,42 @@ def test_a_push_with_a_cap_is_one_task_so_that_the_cap_is_the_runs(
     dag = flow_dag(PUSH | capped)
     listing = dag.get_task("list_unsynced")
     assert (int(rendered(dag, "batch_files", listing)), listing.max_batches) == batches
+
+
+@pytest.mark.parametrize("capped", [{"max_files": 5}, {"max_bytes": "1GiB"}, {}])
+def test_where_objects_wait_a_cap_does_not_cut_the_list(capped: dict[str, Any]) -> None:
+    """What waits takes no cap: the push has to know of those behind it."""
+    dag = flow_dag(PUSH | {"on_conflict": "wait", "batch_files": 70} | capped)
+    listing = dag.get_task("list_unsynced")
+    if capped:
+        assert (rendered(dag, "batch_files", listing), listing.max_batches) == ("100000", 1)
+    else:
+        assert (rendered(dag, "batch_files", listing), rendered(dag, "max_batches", listing)) == ("70", "1000")
+        form = {"max_files": 5}
+        assert rendered(dag, "batch_files", listing, **form) == "100000"
+        assert rendered(dag, "max_batches", listing, **form) == "1"
+
+
+@pytest.mark.parametrize("parallelism", [1, 3])
+def test_a_continuous_flow_in_which_objects_wait_ends_no_sooner(parallelism: int) -> None:
+    """By a sensor that holds no worker; no other flow has it."""
+    continuous = PUSH | {"schedule": "@continuous", "poke_interval": "5m", "parallelism": parallelism}
+    dag = flow_dag(continuous | {"on_conflict": "wait"})
+    waits = dag.get_task("wait_for_partner")
+    assert (waits.mode, waits.poke_interval, waits.interval) == ("reschedule", 300, timedelta(minutes=5))
+    assert waits.upstream_task_ids == {"push"}
+    for other in (continuous, PUSH | {"on_conflict": "wait", "schedule": "@hourly"}):
+        assert "wait_for_partner" not in flow_dag(other).task_ids
+
+
+def test_what_becomes_of_a_file_reaches_the_operators() -> None:
+    """As it is written, modes in octal digits."""
+    own = {"rename_to": "{dir}/{stem}_{mtime:%Y}{suffix}", "on_conflict": "rename"}
+    pull = flow_dag(PULL | own | {"done_conflict": "rename"}).get_task("pull")
+    assert (pull.rename_to, pull.on_conflict, pull.done_conflict) == (*own.values(), "rename")
+    push = flow_dag(PUSH | own | {"file_mode": "0640", "preserve_mtime": "true"}).get_task("push").partial_kwargs
+    assert {name: push[name] for name in own} == own
+    assert (push["file_mode"], push["preserve_mtime"]) == (0o640, True)
 
 
 def test_there_are_never_more_batches_than_airflow_maps_over() -> None:

@@ -224,3 +224,38 @@ def test_a_broken_flow_takes_no_part(write: Callable[[str], Path]) -> None:
         "- {name: out, direction: push, sftp_path: /x, s3_bucket: a-bucket, s3_prefix: p, retries: many}\n"
     )
     assert list(load_flows(path).dags) == ["in"]
+
+
+RECEIPTS = "s3://bkt/books/"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pull("other", "a:/out", "bkt/books"),
+        pull("other", "a:/out", "bkt/books/in"),
+        push("other", "bkt/", "a:/in"),
+        push("other", "bkt/p", "a:/in", **moving_to("books/sent/")),
+        None,
+    ],
+)
+def test_receipts_are_beneath_no_flows_prefix(other: dict[str, Any] | None) -> None:
+    """Only the flow that writes them is refused, whichever it is that would take them for files."""
+    if other is None:
+        found = refused(pull("in", "b:/out", "bkt/books/in", receipts=RECEIPTS))
+    else:
+        found = refused(pull("in", "b:/out", "bkt/in", receipts=RECEIPTS), other)
+    assert list(found.problems) == ["in"]
+    (problem,) = found.problems["in"]
+    assert problem.field == "receipts"
+    assert "receipts would be taken for files" in problem.message
+
+
+def test_receipts_in_a_place_of_their_own_are_fine() -> None:
+    """All flows may write theirs to one, which may be a template."""
+    flows = [
+        pull("in", "b:/out", "bkt/in", receipts=RECEIPTS),
+        push("out", "bkt/out", "b:/in", receipts=RECEIPTS, **moving_to("sent/")),
+        pull("other", "b:/out2", "other/books", receipts="{{ var.value.books }}"),
+    ]
+    assert refused(*flows) == Found()

@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator
 import pytest
 
 from airflow_provider_sftp_s3.engine.kept import KeptFiles
+from airflow_provider_sftp_s3.engine.keys import Keys
 from airflow_provider_sftp_s3.engine.model import Outcome, SourceFile, Stat
 from airflow_provider_sftp_s3.engine.s3 import ledger
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
+from airflow_provider_sftp_s3.engine.settings import PullSettings
 from tests.support.s3_server import S3Server
 
 pytestmark = pytest.mark.integration
@@ -30,7 +32,7 @@ def file(name: bytes, size: int | None, mtime: int | None) -> SourceFile:
 
 
 async def begun(opened: Bucket) -> KeptFiles:
-    kept = KeptFiles(opened, "p/")
+    kept = KeptFiles(opened, "p/", Keys(PullSettings(sftp_path="/"), "p/", opened))
     await kept.begin()
     return kept
 

@@ -18,17 +18,17 @@ MODULES = sorted(path.relative_to(PACKAGE).with_suffix("").as_posix() for path i
 #: The floors, from the lowest one up, and the rooms on each. A room may import from lower floors, and from its own.
 #: A name that ends in a slash is all of a package.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("get_provider_info", "_lazy"),
+    ("get_provider_info", "_lazy", "plugins/"),
     ("engine/errors", "engine/tasks", "engine/model"),
     ("engine/options", "engine/clock", "engine/globs", "engine/strip"),
     ("engine/paths", "engine/whole", "engine/observer"),
     ("engine/log",),
-    ("engine/limits", "engine/order", "engine/settings"),
+    ("engine/temporary", "engine/rename", "engine/limits", "engine/order", "engine/settings"),
     ("engine/sftp/", "engine/s3/"),
     ("engine/run",),
-    ("engine/listing", "engine/unsynced", "engine/kept", "engine/naming"),
-    ("engine/transfer", "engine/fetch"),
-    ("engine/done",),
+    ("engine/listing", "engine/unsynced", "engine/kept", "engine/keys", "engine/naming"),
+    ("engine/transfer", "engine/fetch", "engine/movable"),
+    ("engine/done", "engine/attributes", "engine/delivery"),
     ("engine/pull", "engine/push"),
     ("engine/api",),
     ("engine/__init__",),

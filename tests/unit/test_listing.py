@@ -81,7 +81,7 @@ async def test_each_thing_in_a_tree_is_a_file_or_has_a_reason(
 ) -> None:
     """All but directories: these are entered, and done directories are not."""
     root = sftp_server.root
-    for name in ("b", "a", "sub/c", ".done/old", "sub/.done/old", "x.tmp", paths.temporary_name("0" * 8).decode()):
+    for name in ("b", "a", "sub/c", ".done/old", "sub/.done/old", "x.tmp", ".0123456789abcdef.part"):
         put(root / name)
     put(root / "young", NOW - 10)
     (root / "link").symlink_to("a")

@@ -33,6 +33,9 @@ def test_the_report_is_bounded() -> None:
         "left",
         "more_left",
         "oldest_age",
+        "recovered",
+        "total",
+        "receipt",
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+import os
 import re
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from packaging.requirements import Requirement
 
 import airflow_provider_sftp_s3
 from airflow_provider_sftp_s3.get_provider_info import get_provider_info
+from airflow_provider_sftp_s3.plugins.plugin import SftpS3Plugin
 
 pytestmark = pytest.mark.unit
 
@@ -34,9 +36,21 @@ NAME = "airflow_provider_sftp_s3"
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with the wheel and the sdist, as built from this checkout."""
     directory = tmp_path_factory.mktemp("dist")
-    command = [sys.executable, "-m", "hatchling", "build", "--directory", str(directory)]
-    subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True)
+    build(REPOSITORY, directory)
     return directory
+
+
+def build(source: Path, directory: Path, **environment: str) -> None:
+    """Build wheel and sdist, with nothing of a release in the environment but what is given."""
+    command = [sys.executable, "-m", "hatchling", "build", "--directory", str(directory)]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PROJECT_")}
+    subprocess.run(command, cwd=source, env=kept | environment, check=True, capture_output=True)
+
+
+def metadata_of(wheel: Path) -> Message:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+        return Parser().parsestr(archive.read(name).decode())
 
 
 @pytest.fixture(scope="module")
@@ -48,19 +62,18 @@ def wheel(dist: Path) -> Path:
 @pytest.fixture(scope="module")
 def metadata(wheel: Path) -> Message:
     """The wheel's METADATA."""
-    with zipfile.ZipFile(wheel) as archive:
-        (name,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
-        return Parser().parsestr(archive.read(name).decode())
+    return metadata_of(wheel)
 
 
 def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
-    """All modules and `py.typed`; no tests, demo, Dags or matrix."""
+    """All modules, `py.typed` and the files of the page; no tests, demo, Dags or matrix."""
     with zipfile.ZipFile(wheel) as archive:
         names = [name for name in archive.namelist() if ".dist-info/" not in name]
     package = REPOSITORY / NAME
-    files = {path.relative_to(REPOSITORY).as_posix() for path in package.rglob("*") if path.suffix in (".py", ".typed")}
+    kinds = (".py", ".typed", ".html", ".js", ".css", ".svg")
+    files = {path.relative_to(REPOSITORY).as_posix() for path in package.rglob("*") if path.suffix in kinds}
     assert set(names) == files
-    assert f"{NAME}/py.typed" in names
+    assert {f"{NAME}/py.typed", f"{NAME}/plugins/static/index.html"} <= files
 
 
 def test_the_licence_is_in_both(wheel: Path, dist: Path) -> None:
@@ -89,6 +102,29 @@ def test_the_metadata_say_what_is_true(metadata: Message) -> None:
     assert metadata.get_payload() == README
 
 
+def test_a_release_knows_where_the_project_is_at_home(tmp_path: Path, dist: Path, metadata: Message) -> None:
+    """Its links and the README's lead there, of a wheel that is built from the sdist, too; else there are none."""
+    assert metadata.get_all("Project-URL") is None
+    (sdist,) = dist.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (source,) = tmp_path.iterdir()
+    build(source, tmp_path / "dist", PROJECT_URL="https://code.example/x", PROJECT_DOCS_URL="https://docs.example/")
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    released = metadata_of(wheel)
+    links = dict(link.split(", ") for link in released.get_all("Project-URL", []))
+    version = f"v{airflow_provider_sftp_s3.__version__}"
+    assert links == {
+        "Documentation": "https://docs.example",
+        "Repository": "https://code.example/x",
+        "Issues": "https://code.example/x/issues",
+        "Changelog": f"https://code.example/x/blob/{version}/CHANGELOG.md",
+    }
+    targets = re.findall(r"\]\(([^)]+)\)", str(released.get_payload()))
+    assert len(targets) == len(re.findall(r"\]\(([^)]+)\)", README)) > 20
+    assert all(target.startswith(f"https://code.example/x/blob/{version}/") for target in targets)
+
+
 def test_requirements_have_floors_and_no_ceilings(metadata: Message) -> None:
     """A ceiling would keep users from what MWAA's constraints, or the next Airflow, bring."""
     requirements = [Requirement(text) for text in metadata.get_all("Requires-Dist", [])]
@@ -114,6 +150,14 @@ def test_airflow_finds_the_provider(wheel: Path) -> None:
     assert loaded == [get_provider_info]
 
 
+def test_airflow_finds_the_plugin(wheel: Path) -> None:
+    """By its entry point: Airflow loads no plugin that only the provider info names, unless it loads all providers."""
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith("entry_points.txt")]
+        assert f"sftp_s3 = {NAME}.plugins.plugin:SftpS3Plugin" in archive.read(name).decode()
+    assert [found.load() for found in entry_points(group="airflow.plugins") if NAME in found.value] == [SftpS3Plugin]
+
+
 def test_the_provider_info_passes_airflows_schema() -> None:
     """That of the installed Airflow; `make matrix` tries the others."""
     import airflow
@@ -135,13 +179,6 @@ def test_the_provider_info_says_only_what_is_true() -> None:
     for hook in info["hooks"]:
         assert hook["integration-name"] in known
         assert all(_classes(module, "Hook") for module in hook["python-modules"])
-
-
-@pytest.mark.parametrize("anchor", sorted(set(re.findall(r"\]\(#([^)]+)\)", README))))
-def test_links_within_the_readme_lead_to_a_heading(anchor: str) -> None:
-    """As the package index and GitHub make anchors of headings."""
-    headings = re.findall(r"^#+ (.+)$", README, re.MULTILINE)
-    assert anchor in {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def _classes(module: str, suffix: str) -> list[Any]:

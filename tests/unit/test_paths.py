@@ -166,16 +166,6 @@ def test_a_name_that_only_ends_in_the_ledgers_is_a_name() -> None:
     assert paths.key_for("in/", b"x" + paths.LEDGER.encode()) == f"in/x{paths.LEDGER}"
 
 
-def test_temporary_names_are_ours_unique_and_short() -> None:
-    """No two writers share one, and a later try finds those of its own task only."""
-    mine = {paths.temporary_name("0123abcd") for _ in range(1000)}
-    assert len(mine) == 1000
-    assert all(paths.is_temporary(name) and paths.is_temporary(name, "0123abcd") for name in mine)
-    assert not any(paths.is_temporary(name, "ffffffff") for name in mine)
-    assert not paths.is_temporary(b".0123abcd.part")
-    assert max(map(len, mine)) < 255
-
-
 def test_printable_spells_out_what_a_terminal_would_obey() -> None:
     """Escape sequences and foreign bytes never reach a log as they are."""
     assert paths.printable(b"plain \xc3\xa9") == "plain é"
@@ -217,3 +207,22 @@ def test_a_shard_that_is_none_is_a_wrong_setting(shard: object) -> None:
     """The message shows one that is."""
     with pytest.raises(ConfigurationError, match="shard must be like '2/8', the second of eight, or None, not "):
         paths.Shard.of(shard)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("path", "relative"),
+    [("a/b", b"a/b"), ("/in/a", b"a"), ("in/a", b"in/a"), ("\udcff", b"\xff"), ("/in/\u00fc", "\u00fc".encode())],
+)
+def test_a_path_beneath_a_directory_is_relative_to_it(path: str, relative: bytes) -> None:
+    """Whether it begins with the directory or not."""
+    assert paths.relative_to(b"/in", path) == relative
+    assert paths.relative_to(b"/", f"/{relative.decode('utf-8', 'surrogateescape')}") == relative
+
+
+@pytest.mark.parametrize(
+    "path", ["", "/", "/in", "/in/", "/inn/a", "../a", "a/../b", "a//b", "./a", "a\0", "a/", "/in//a"]
+)
+def test_a_path_that_leads_elsewhere_is_refused(path: str) -> None:
+    """It must be a plain one, and beneath the directory."""
+    with pytest.raises(NameRefused):
+        paths.relative_to(b"/in", path)

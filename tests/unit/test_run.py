@@ -18,8 +18,9 @@ from airflow_provider_sftp_s3.engine.errors import (
     ConnectionFailed,
     CredentialsExpired,
     FileError,
+    NoRoom,
 )
-from airflow_provider_sftp_s3.engine.limits import LOSSES, Caps
+from airflow_provider_sftp_s3.engine.limits import LOSSES, MAX_FULL, Caps
 from airflow_provider_sftp_s3.engine.model import Outcome, Report
 from airflow_provider_sftp_s3.engine.options import MiB, TransferOptions
 from airflow_provider_sftp_s3.engine.run import MAX_LEFT, Run
@@ -91,6 +92,47 @@ async def test_a_failure_leaves_the_others_alone() -> None:
         ("3", "broken"),
         ("5", "ZeroDivisionError: surprise"),
     ]
+
+
+async def test_nothing_more_is_begun_where_the_server_seems_to_be_full() -> None:
+    """After so many in a row; each that goes begins the count anew, and any other failure does not count."""
+    begun = 0
+
+    async def full(thing: Thing) -> Outcome:
+        nonlocal begun
+        begun += 1
+        if begun == MAX_FULL - 1:
+            return await moved(thing)
+        if begun == MAX_FULL:
+            raise FileError("another reason")
+        raise NoRoom("failure")
+
+    run = run_of(concurrency=1)
+    await run.transfer_all(things(*(Thing(str(n)) for n in range(100))), full)
+    assert begun == 2 * MAX_FULL
+    assert run.report.failed == begun - 1
+    assert (run.report.left, run.report.more_left) == (100 - 1, True), "what failed, and what was not begun"
+    assert f"failed to write {MAX_FULL} files in a row" in run.stopped
+    assert isinstance(run.observer, Recorder)
+    assert len(run.observer.notices) == 1
+
+
+async def test_a_line_that_is_cut_again_and_again_is_said_with_what_it_carried() -> None:
+    """The bytes of each connection, and whether the file can arrive at all."""
+    losses = 0
+
+    async def cut(thing: Thing) -> Outcome:
+        nonlocal losses
+        losses += 1
+        run.progress.moved_bytes += 20 * MiB
+        raise ConnectionFailed("the line was cut", losses)
+
+    run = run_of(concurrency=1)
+    with pytest.raises(ConnectionFailed):
+        await run.transfer_all(things(Thing("large", 30 * MiB), Thing("small", 5 * MiB)), cut)
+    large, small = (failure["error"] for failure in run.report.failures)
+    assert "cut 3 times while this file of 30.0 MiB was moved, when it had carried 20.0, 20.0, 20.0 MiB" in large
+    assert "cut 3 times while this file of 5.0 MiB was moved" in small
 
 
 async def test_what_nobody_can_mend_ends_the_run() -> None:

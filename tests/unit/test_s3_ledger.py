@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, cast
 from unittest.mock import patch
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_sftp_s3.engine import paths
@@ -131,8 +131,17 @@ async def live(store: Store, run: Lived) -> dict[str, Fact]:
 small = patch.multiple(ledger_module, MIN_NEW_FACTS=1, SEGMENT=120)
 
 
+#: One segment is emptied and another one cut in one go: the new one must not have the name of the one that goes.
+EMPTIED_AND_CUT = [
+    Lived({key: Listed(1, True) for key in ("p/a", "p/\U0001f600", "p/\U0001f600\U0001f600")}, 1000, True, 1000, 0),
+    Lived({key: Listed(1, True) for key in ("p//", "p/a", "p/aa", "p/b")}, 1000, True, 1000, 0),
+    Lived({"p/aa": Listed(1, False)}, 1000, False, 1000, 0),
+]
+
+
 @pytest.mark.unit
 @settings(deadline=None)
+@example(EMPTIED_AND_CUT)
 @given(st.lists(WHOLE, max_size=8))
 def test_what_runs_know_is_what_a_plain_dictionary_knows(runs: list[Lived]) -> None:
     """Over segments that are cut, grow and are emptied: what any run has asked for since, of that version, no more."""

@@ -14,12 +14,12 @@ from airflow_provider_sftp_s3.engine.s3.marks import (
     REASON,
     REASON_OF_0_1,
     REASON_OF_LAMBDA,
-    TAG,
     Look,
     Marked,
     Marks,
     Naming,
 )
+from airflow_provider_sftp_s3.engine.s3.names import TAG
 from airflow_provider_sftp_s3.engine.s3.probes import Kind
 from airflow_provider_sftp_s3.engine.s3.requests import S3Refused
 from tests.support.s3_server import S3Request, S3Server

@@ -10,7 +10,8 @@ import pytest
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError, Overwritten
 from airflow_provider_sftp_s3.engine.paths import MAX_KEY_BYTES
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
-from airflow_provider_sftp_s3.engine.s3.probes import Kind, Probes, TagsUnreadable, probe_name, put_tags
+from airflow_provider_sftp_s3.engine.s3.names import probe_name
+from airflow_provider_sftp_s3.engine.s3.probes import Kind, Probes, TagsUnreadable, put_tags
 from tests.support.s3_server import S3Request, S3Server
 
 BOTH = pytest.mark.parametrize("kind", ["metadata", "tag"])

@@ -27,11 +27,12 @@ async def stream(
     opened: Bucket, chunks: AsyncIterator[bytes], key: str = "k", called_off: list[str] | None = None
 ) -> None:
     """Upload what `chunks` yields, in parts of the least size; the name of what is called off goes to a list."""
-    uploads: Uploads = opened.uploads
+    uploads = opened.uploads
+    assert isinstance(uploads, Uploads)
     await uploads.put_stream(
         key,
         chunks,
-        {"mtime": "5"},
+        {"x-amz-meta-mtime": "5"},
         part_size=MIN_PART_SIZE,
         parts_at_once=2,
         call_off=lambda: called_off.append(key) if called_off is not None else None,
@@ -40,7 +41,7 @@ async def stream(
 
 async def test_one_request_holds_all_pieces(s3: S3Server, opened: Bucket) -> None:
     """In their order, with the metadata, whatever the size."""
-    await opened.uploads.put("k", [b"a", memoryview(b"b" * 100_000), b""], {"mtime": "5"})
+    await opened.uploads.put("k", [b"a", memoryview(b"b" * 100_000), b""], {"x-amz-meta-mtime": "5"})
     assert s3.objects(opened.name) == {"k": b"a" + b"b" * 100_000}
     assert [request.operation for request in s3.requests] == ["PutObject"]
     version = await opened.head("k")

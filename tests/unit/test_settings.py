@@ -21,6 +21,8 @@ OF_BOTH: list[dict[str, Any]] = [
     *({"max_age": seconds} for seconds in (-1, float("inf"), float("nan"), True)),
     *({"order": word} for word in ("", "newest", True)),
     *({"after_transfer": word} for word in ("", "copy", None)),
+    *({"rename_to": name} for name in ("", "/{name}", "{{ ds }}", 7)),
+    *({"on_conflict": word} for word in ("", "overwrite", None)),
 ]
 OF_A_PULL: list[dict[str, Any]] = [
     *({"min_age": seconds} for seconds in (-1, float("inf"), float("nan"))),
@@ -28,6 +30,9 @@ OF_A_PULL: list[dict[str, Any]] = [
     {"max_age": 30.0, "min_age": 30.0},
     *({"done_dir": name} for name in ("", ".", "..", "a/b", "/done", "a\nb", "\ud800")),
     *({"shard": shard} for shard in ("3/2", "0/2", "half")),
+    {"on_conflict": "wait"},
+    *({"sftp_paths": given} for given in ([None], ["a", 7], 7, b"a", {"a": 1})),
+    *({"done_conflict": word} for word in ("", "skip", None)),
 ]
 OF_A_PUSH: list[dict[str, Any]] = [
     *({"mark": word} for word in ("", "tags", "Metadata")),
@@ -40,6 +45,9 @@ OF_A_PUSH: list[dict[str, Any]] = [
     *({"mark": mark, "after_transfer": "delete"} for mark in ("metadata", "tag", "none")),
     *({"s3_keys": keys} for keys in ([None], ["a", 7], 7, {"a": 1})),
     *({"strip_regex": pattern} for pattern in ("(", "*", 7)),
+    {"on_conflict": "skip"},
+    *({"file_mode": mode} for mode in (-1, 0o1000, 640, "0640", True)),
+    *({"preserve_mtime": word} for word in ("yes", None, 1)),
 ]
 
 

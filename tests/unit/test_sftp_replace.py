@@ -101,3 +101,26 @@ async def test_a_file_that_cannot_be_moved_back_is_named(sftp_server: AsyncsshSe
     (aside,) = set(files(sftp_server)) - {"new"}
     assert aside in str(refused.value)
     assert files(sftp_server) == {aside: b"old", "new": b"new"}
+
+
+class TestTake:
+    """A name is taken unless there is something."""
+
+    async def test_what_is_there_is_not_replaced(self, sftp_server: AsyncsshServer, session: SftpSession) -> None:
+        """By a RENAME that was seen to be refused between two files of our own, which are gone again."""
+        names = iter((b"/.1", b"/.2"))
+        for name in ("one", "two", "taken"):
+            (sftp_server.root / name).write_bytes(name.encode())
+        replacing = Replacing(session)
+        assert await replacing.take(b"/one", b"/new", lambda: next(names))
+        assert not await replacing.take(b"/two", b"/taken", lambda: next(names))
+        assert session.traits.rename_replaces is False
+        await session.lstat(b"/two")  # what is removed is removed by then
+        assert files(sftp_server) == {"new": b"one", "two": b"two", "taken": b"taken"}
+
+    async def test_what_is_gone_is_not_there(self, sftp_server: AsyncsshServer, session: SftpSession) -> None:
+        """Though some servers say first that the target is taken, as this one does."""
+        (sftp_server.root / "taken").write_bytes(b"taken")
+        names = iter((b"/.1", b"/.2"))
+        with pytest.raises(NotFound):
+            await Replacing(session).take(b"/gone", b"/taken", lambda: next(names))

@@ -112,17 +112,24 @@ class TestOnce:
         await other
         assert work.begun == 1
 
-    async def test_what_nobody_waits_for_fails_unheard_and_is_told_to_who_asks_next(self) -> None:
+    @pytest.mark.parametrize("waits", [False, True])
+    async def test_what_fails_when_nobody_waits_any_more_is_unheard_and_the_next_begins_anew(self, waits: bool) -> None:
+        """Else who comes back after a lost connection would be told of that one."""
         once, work = Once(), _Work(failures=1)
-        work.may_end.set()
 
         async def begun() -> None:
-            once.begin(b"a", work)
+            if waits:
+                waiting = asyncio.create_task(once.done(b"a", work))
+                await asyncio.sleep(0)
+                cancel_all([waiting])
+            else:
+                once.begin(b"a", work)
+            await asyncio.sleep(0.01)
+            work.may_end.set()
 
         assert await told_of(begun) == []
-        with pytest.raises(ZeroDivisionError):
-            await once.done(b"a", work)
-        assert work.begun == 1
+        await once.done(b"a", work)
+        assert work.begun == 2
 
     async def test_again(self) -> None:
         once, work = Once(), _Work()

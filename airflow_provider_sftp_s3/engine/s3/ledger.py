@@ -250,7 +250,7 @@ class Ledger:
                 if not lines and position:
                     emptied.append(own)
                     continue
-                taken = {each.name for each in (*segments, *parts)}
+                taken = {*emptied, *(each.name for each in (*segments, *parts))}
                 free = next(str(number) for number in itertools.count() if str(number) not in taken)
                 begins = lines[0].partition(b"\t")[0].decode() if parts else first
                 parts.append(_Segment(begins, free if parts else own))

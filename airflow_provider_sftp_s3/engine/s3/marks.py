@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import urllib.parse
 from collections.abc import Callable, Collection, Mapping
 from typing import Literal, NamedTuple
 
@@ -26,24 +25,16 @@ from airflow_provider_sftp_s3.engine.model import MarkMode
 from airflow_provider_sftp_s3.engine.options import GiB
 from airflow_provider_sftp_s3.engine.s3 import xml as s3_xml
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket, Version, metadata_headers
+from airflow_provider_sftp_s3.engine.s3.endpoint import copy_source
 from airflow_provider_sftp_s3.engine.s3.ledger import Fact
+from airflow_provider_sftp_s3.engine.s3.names import LEGACY, SYNCED, SYNCED_KEY, SYNCED_OF, SYNCED_TO, TAG
 from airflow_provider_sftp_s3.engine.s3.probes import INSTEAD, NONE, Kind, Probes, put_tags, refusal
 from airflow_provider_sftp_s3.engine.s3.requests import Answer, S3Refused
 
 Marked = Literal["marked", "overwritten", "gone"]
 
-#: The metadata of a mark: ``synced=true`` for eyes, a token for each destination, and the last ETags of these bytes.
-SYNCED = "synced"
-SYNCED_TO = "synced-to"
-SYNCED_OF = "synced-of"
 #: How many ETags ``synced-of`` names.
 ETAGS = 4
-#: sftp-lambda's own mark, which names nobody.
-LEGACY = "synched"
-#: The mark of version 0.1.0, a hash of bucket and key, which names nobody either.
-SYNCED_KEY = "synced-key"
-#: The tag of a mark: ``<etag>:<token>:<token>...``.
-TAG = "sftp-s3-synced"
 
 #: Why an object counts as synced, as a report says it.
 REASON = "synced"
@@ -149,6 +140,14 @@ class Naming(NamedTuple):
 def bare(etag: str) -> str:
     """Return an ETag as marks have it: with no quotes."""
     return etag.strip('"')
+
+
+def _is_utf8(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # bytes that were none are kept as surrogates
+        return False
+    return True
 
 
 def names_in_metadata(version: Version) -> list[str]:
@@ -324,7 +323,10 @@ class Marks:
             return "it is larger than CopyObject takes, 5 GiB"
         if any(name.startswith(_LOCK) for name in version.headers):
             return "it is under an object lock"
-        size = sum(len(f"{name}{value}".encode()) for name, value in self.naming.added_to(key, version).items())
+        metadata = self.naming.added_to(key, version)
+        if name := next((name for name, value in {**version.headers, **metadata}.items() if not _is_utf8(value)), None):
+            return f"the value of its {name} is no UTF-8, and could not be sent again"
+        size = sum(len(f"{name}{value}".encode()) for name, value in metadata.items())
         if size > MAX_METADATA:
             return f"its metadata would have {size} bytes with a mark, and S3 takes {MAX_METADATA}"
         return ""
@@ -332,7 +334,7 @@ class Marks:
     def _copy_headers(self, key: str, version: Version) -> dict[str, str]:
         """Return what a copy of the object onto itself is sent with, but for its source and its conditions."""
         metadata = metadata_headers(self.naming.added_to(key, version))
-        return {**version.headers, **metadata, "x-amz-metadata-directive": "REPLACE"}
+        return {**version.headers, **metadata, **self.bucket.sent_along.copy, "x-amz-metadata-directive": "REPLACE"}
 
     async def _mark_by_metadata(self, key: str, version: Version) -> Marked:
         """
@@ -343,7 +345,7 @@ class Marks:
         same = {bare(version.etag)}
         for _ in range(ATTEMPTS):
             conditions = {
-                "x-amz-copy-source": urllib.parse.quote(f"{self.bucket.name}/{key}"),
+                "x-amz-copy-source": copy_source(self.bucket.name, key),
                 "x-amz-copy-source-if-match": version.etag,
                 "If-Match": version.etag,
             }

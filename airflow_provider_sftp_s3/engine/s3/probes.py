@@ -16,9 +16,6 @@ import asyncio
 import base64
 import contextlib
 import hashlib
-import posixpath
-import secrets
-import urllib.parse
 from collections.abc import Mapping
 from typing import Literal
 
@@ -26,13 +23,13 @@ from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError, Overwritten, StorageError
 from airflow_provider_sftp_s3.engine.s3 import xml as s3_xml
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
+from airflow_provider_sftp_s3.engine.s3.endpoint import copy_source
+from airflow_provider_sftp_s3.engine.s3.names import NO_ETAG, probe_name
 from airflow_provider_sftp_s3.engine.s3.requests import S3Refused
 from airflow_provider_sftp_s3.engine.tasks import cancel_all, forget
 
 Kind = Literal["metadata", "tag"]
 
-#: An ETag that no object has.
-NO_ETAG = '"00000000000000000000000000000000"'
 #: What each kind of mark takes: for whoever has to allow it.
 NEEDS: dict[Kind, str] = {
     "metadata": (
@@ -108,7 +105,7 @@ class Probes:
 
     async def _ask_metadata(self, key: str, headers: Mapping[str, str]) -> str | None:
         """Return what the store lacks; None: `key` is gone."""
-        source = {"x-amz-copy-source": urllib.parse.quote(f"{self._bucket.name}/{key}"), **headers}
+        source = {"x-amz-copy-source": copy_source(self._bucket.name, key), **headers}
         # In this order: a source that is gone says 404 too, and the second one finds that out.
         for condition, held in (("If-Match", (404, 412)), ("x-amz-copy-source-if-match", (412,))):
             name = probe_name(key)
@@ -167,15 +164,6 @@ class Probes:
     async def _remove(self, name: str) -> None:
         with contextlib.suppress(StorageError):  # it is beneath .sftp-s3/, where nobody takes it for a file
             await self._bucket.requests.ask("DELETE", name)
-
-
-def probe_name(key: str) -> str:
-    """Return a name that does not exist, beside `key`: whoever may write one may write the other."""
-    directory = posixpath.dirname(key)
-    name = f"{paths.STATE}/probe-{secrets.token_hex(8)}"
-    while len(long := posixpath.join(directory, name).encode()) > paths.MAX_KEY_BYTES:
-        directory = posixpath.dirname(directory)
-    return long.decode()
 
 
 async def put_tags(bucket: Bucket, key: str, tags: Mapping[str, str]) -> None:

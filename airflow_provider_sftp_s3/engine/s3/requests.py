@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import posixpath
 import random
 import ssl
@@ -26,10 +27,17 @@ from yarl import URL
 
 from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.clock import Clock
-from airflow_provider_sftp_s3.engine.errors import AuthenticationFailed, CredentialsExpired, PlaceMissing, StorageError
+from airflow_provider_sftp_s3.engine.errors import (
+    AuthenticationFailed,
+    ConfigurationError,
+    CredentialsExpired,
+    PlaceMissing,
+    StorageError,
+)
 from airflow_provider_sftp_s3.engine.options import KiB, MiB, TransferOptions
 from airflow_provider_sftp_s3.engine.s3 import sigv4
 from airflow_provider_sftp_s3.engine.s3 import xml as s3_xml
+from airflow_provider_sftp_s3.engine.s3.endpoint import Endpoint, Network
 
 if TYPE_CHECKING:
     import boto3
@@ -48,6 +56,9 @@ MAX_ERROR = 64 * KiB
 #: Bytes of the longest answer that is read whole: a page of a listing has 1,000 keys of 1,024 bytes at most, each of
 #: which may be an escape of three.
 MAX_ANSWER = 16 * MiB
+
+#: Bytes of a body above which the event loop is not to wait for it.
+LARGE = MiB
 
 _PASSING = {429, 500, 502, 503, 504}
 _PASSING_CODES = {"InternalError", "RequestTimeout", "ServiceUnavailable", "SlowDown"}
@@ -153,43 +164,44 @@ class S3Requests:
     """
     Sends signed requests for the objects of one bucket, over connections that are kept. To be closed in the end.
 
-    :param endpoint: URL of S3's API.
     :param session: the boto3 session that the credentials come from, and are renewed by.
-    :param proxy: URL of a proxy, if there is one.
-    :param verify: False: any TLS certificate will do; a path: a file of CA certificates to trust instead of certifi's.
     :raises AuthenticationFailed: there are no credentials.
+    :raises ConfigurationError: a file of certificates has none.
     """
 
     def __init__(
         self,
         bucket: str,
-        endpoint: str,
-        region: str,
+        endpoint: Endpoint,
         session: boto3.Session,
         options: TransferOptions,
-        proxy: str | None,
-        verify: bool | str | None,
+        network: Network,
     ) -> None:
         credentials = session.get_credentials()
         if credentials is None:
             raise AuthenticationFailed("the aws connection gives no credentials, and neither does the environment")
         self._bucket = bucket
         self._credentials = credentials
-        scheme, _, rest = endpoint.rstrip("/").partition("://")
+        scheme, _, rest = endpoint.url.partition("://")
         place, _, base = rest.partition("/")
         self._origin = f"{scheme}://{place}"
-        self._path = posixpath.join("/", base, bucket, "")
+        self._path = posixpath.join("/", base, "")
         self._host = place.removesuffix({"http": ":80", "https": ":443"}.get(scheme, ":"))
-        self._region = region
-        self._proxy = proxy
+        self._region = endpoint.region
+        self._proxy = network.proxy
+        self._user_agent = network.user_agent
+        #: headers of all requests, of those that read an object or ask for it, and of those that read it from its start
+        self.every: Mapping[str, str] = {}
+        self.read: Mapping[str, str] = {}
+        self.opened: Mapping[str, str] = {}
         #: seconds for which a request is sent again
         self.patience = options.idle_timeout
         self._timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=options.conn_timeout, sock_read=options.idle_timeout
         )
-        self._tls: ssl.SSLContext | bool = verify is not False
-        if self._tls and endpoint.startswith("https://"):
-            self._tls = ssl.create_default_context(cafile=botocore.httpsession.get_cert_path(verify or True))
+        self._tls: ssl.SSLContext | bool = True
+        if scheme == "https":
+            self._tls = _tls_of(network)
         self._http: aiohttp.ClientSession | None = None
         self._closed = False
         #: what time it is by the first answer of S3, None before that, and where S3 does not say
@@ -237,7 +249,7 @@ class S3Requests:
 
     async def open(self, key: str) -> Contents:
         """Begin to read an object; raises as :meth:`ask` does."""
-        return Contents(self, key, await self.open_response(key, {}))
+        return Contents(self, key, await self.open_response(key, self.opened))
 
     async def open_response(self, key: str, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
         """Return S3's answer to a GET with its body still to be read; raises as :meth:`ask` does."""
@@ -276,12 +288,14 @@ class S3Requests:
                 timeout=self._timeout,
                 auto_decompress=False,
                 read_bufsize=256 * KiB,
-                skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
+                skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type"),
+                headers={"User-Agent": self._user_agent},  # not signed: a proxy may have its say in it
             )
         refreshing = getattr(self._credentials, "refresh_needed", None)
         if refreshing and refreshing():  # asks a server
             await asyncio.to_thread(self._credentials.get_frozen_credentials)
-        path = self._path + urllib.parse.quote(key, safe="/~")
+        path = self._path + urllib.parse.quote(key, safe="/~") if key else self._path.rstrip("/") or "/"
+        along = {**self.every, **self.read} if key and not query and method in ("GET", "HEAD") else self.every
         response = await self._http.request(
             method,
             URL(f"{self._origin}{path}?{query}" if query else self._origin + path, encoded=True),
@@ -291,10 +305,10 @@ class S3Requests:
                 method,
                 path,
                 query,
-                {"Host": self._host, **headers},
+                {"Host": self._host, **along, **headers},
                 body,
             ),
-            data=body or None,
+            data=io.BytesIO(body) if len(body) > LARGE else body or None,  # which is sent in pieces
             proxy=self._proxy,
             allow_redirects=False,
         )
@@ -326,6 +340,25 @@ class S3Requests:
     def error(self, key: str, reason: str) -> StorageError:
         """Return an error that names the object."""
         return StorageError(f"{paths.printable(f's3://{self._bucket}/{key}')}: {paths.said(reason)}")
+
+
+def _tls_of(network: Network) -> ssl.SSLContext | bool:
+    """Return how aiohttp is to look at certificates. :raises ConfigurationError: a file of them has none."""
+    if network.verify is False and not network.client_cert:
+        return False
+    try:
+        tls = ssl.create_default_context(cafile=botocore.httpsession.get_cert_path(network.verify or True))
+        if network.client_cert:
+            pair = (network.client_cert,) if isinstance(network.client_cert, str) else network.client_cert
+            tls.load_cert_chain(*pair)
+    except (OSError, ValueError) as wrong:
+        raise ConfigurationError(
+            f"verify, ca_bundle, AWS_CA_BUNDLE or client_cert of the aws connection: {paths.reason_of(wrong)}"
+        ) from None
+    if network.verify is False:
+        tls.check_hostname = False
+        tls.verify_mode = ssl.CERT_NONE
+    return tls
 
 
 async def _beginning(response: aiohttp.ClientResponse, limit: int) -> tuple[bytes, bool]:

@@ -12,10 +12,11 @@ there are stores that answer 404 to a DELETE of one, whatever the condition.
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import hashlib
 import posixpath
 import secrets
-import urllib.parse
 from collections.abc import Callable, Collection
 from typing import Literal
 
@@ -23,8 +24,9 @@ from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError, NameRefused, Overwritten, StorageError
 from airflow_provider_sftp_s3.engine.s3 import xml as s3_xml
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket, Version
+from airflow_provider_sftp_s3.engine.s3.endpoint import copy_source
 from airflow_provider_sftp_s3.engine.s3.marks import MAX_COPY, bare
-from airflow_provider_sftp_s3.engine.s3.probes import NO_ETAG
+from airflow_provider_sftp_s3.engine.s3.names import NO_ETAG
 from airflow_provider_sftp_s3.engine.s3.requests import S3Refused
 from airflow_provider_sftp_s3.engine.tasks import Once
 
@@ -217,10 +219,11 @@ class Sent:
         """
         Return the headers that a copy needs to be as the object is: all else S3 copies by itself, but for ACLs.
 
-        A lock stays with the version that it was set on.
+        What S3 does not show, an ACL or a customer key, is as `extra_args` say. A lock stays with the version that it
+        was set on.
         """
         own = {n: v for n, v in version.headers.items() if n.startswith("x-amz-") and not n.startswith(_LOCK)}
-        return {**own, _COPY_SOURCE: urllib.parse.quote(f"{self.bucket.name}/{key}")}
+        return {**own, **self.bucket.sent_along.copy, _COPY_SOURCE: copy_source(self.bucket.name, key)}
 
     # --- what the store heeds
 
@@ -234,8 +237,7 @@ class Sent:
         probe = posixpath.join(self._prefix or posixpath.dirname(key), paths.STATE, "probe")
         try:
             if await self.bucket.head(probe) is None:
-                encryption = {name: value for name, value in version.headers.items() if name.startswith(_ENCRYPTION)}
-                await self.bucket.requests.ask("PUT", probe, headers=encryption, body=_PROBE)
+                await self.bucket.requests.ask("PUT", probe, headers=self._of_the_probe(version), body=_PROBE)
             if self._sent_prefix is not None:
                 place = f"{self._sent_prefix}{paths.STATE}/probe-{secrets.token_hex(8)}"
                 copied = {**self._copied(probe, version), _SOURCE_IF_MATCH: NO_ETAG}
@@ -245,6 +247,13 @@ class Sent:
             if refused.passes or refused.status == 409:
                 raise
             raise self._refusal(refused) from None
+
+    def _of_the_probe(self, version: Version) -> dict[str, str]:
+        """Return what the probe is stored with: what a policy may demand, and an object lock does."""
+        encryption = {name: value for name, value in version.headers.items() if name.startswith(_ENCRYPTION)}
+        along = {name: v for name, v in self.bucket.sent_along.copy.items() if not name.startswith(_COPY_SOURCE)}
+        digest = base64.b64encode(hashlib.md5(_PROBE, usedforsecurity=False).digest()).decode()
+        return {**encryption, **along, "Content-MD5": digest}
 
     async def _lacks(self, method: str, name: str, headers: dict[str, str]) -> str:
         """Send what cannot be done since its condition does not hold. Return what is wrong with the answer."""

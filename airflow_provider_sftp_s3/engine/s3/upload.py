@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import html
+import re
+import urllib.parse
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import botocore.exceptions
 import obstore
@@ -17,11 +20,15 @@ from obstore.store import S3Store
 
 from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.errors import CredentialsExpired, PlaceMissing, SftpS3Error, StorageError
+from airflow_provider_sftp_s3.engine.model import Stored
 from airflow_provider_sftp_s3.engine.options import TransferOptions
+from airflow_provider_sftp_s3.engine.s3.endpoint import Endpoint, Network
+from airflow_provider_sftp_s3.engine.s3.extra_args import SentAlong
 from airflow_provider_sftp_s3.engine.s3.requests import EXPIRED, MAX_PAUSE, PAUSE
 
 if TYPE_CHECKING:
     import boto3
+    from obstore import PutResult
     from obstore.store import ClientConfig
 
 #: obstore's pauses are random, between the shortest one and so many times the one before. By its own 2 they shrink:
@@ -31,50 +38,106 @@ GROWTH = 5
 ABORT_SECONDS = 1.5
 
 
+#: A proxy that is never asked, since it is not for any host.
+NO_PROXY = "http://127.0.0.1:9"
+ALL_HOSTS = "*,0.0.0.0/0,::/0"
+
+#: What S3 has said, in the errors of obstore.
+_STATUS = re.compile(r"status(?: code:)? (\d{3})")
+_CODE = re.compile("<Code>([^<]+)</Code>")
+_MESSAGE = re.compile("<Message>([^<]+)</Message>")
+
+_METADATA = "x-amz-meta-"
+_TAGGING = "x-amz-tagging"
+#: What obstore calls an object's headers.
+_ATTRIBUTES = {
+    **{name: name for name in ("Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Language")},
+    "Content-Type": "Content-Type",
+    "x-amz-storage-class": "Storage-Class",
+}
+#: What its store is told of encryption.
+_ENCRYPTION = {
+    "x-amz-server-side-encryption": "server_side_encryption",
+    "x-amz-server-side-encryption-aws-kms-key-id": "sse_kms_key_id",
+    "x-amz-server-side-encryption-bucket-key-enabled": "sse_bucket_key_enabled",
+}
+
+
+def can_send(sent: SentAlong) -> bool:
+    """Say whether obstore has words for all that an object is to be stored with."""
+    metadata = {name.removeprefix(_METADATA) for name in sent.put if name.startswith(_METADATA)}
+    others = {name for name in sent.put if not name.startswith(_METADATA)} - {_TAGGING, *_ATTRIBUTES, *_ENCRYPTION}
+    # Metadata that is called as an attribute would become that one.
+    taken = {name.lower() for name in metadata} & {name.lower() for name in _ATTRIBUTES.values()}
+    encrypted = _ENCRYPTION.keys() & sent.put.keys()
+    return not (others or taken or sent.part) and (not encrypted or "x-amz-server-side-encryption" in encrypted)
+
+
+def _attributes(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return headers as obstore has them; those that its store adds by itself are left out."""
+    return {
+        _ATTRIBUTES.get(name, name.removeprefix(_METADATA)): value
+        for name, value in headers.items()
+        if name in _ATTRIBUTES or name.startswith(_METADATA)
+    }
+
+
+def _stored(result: PutResult) -> Stored:
+    """Return what obstore says of an object that it has stored."""
+    return Stored((result["e_tag"] or "").strip('"'), result["version"] or "")
+
+
 class Uploads:
     """
     Uploads into one bucket.
 
-    :param endpoint: URL of S3's API.
     :param session: the boto3 session that the credentials come from, and are renewed by.
-    :param proxy: URL of a proxy, if there is one.
-    :param verify: False: any TLS certificate will do; a path: a file of CA certificates to trust besides.
+    :param sent: headers of all requests, and of those that begin an upload: see :func:`can_send`.
+    :param checksums: whether each request carries a checksum of its body. S3 makes one of the whole object of them.
     """
 
     def __init__(
         self,
         bucket: str,
-        endpoint: str,
-        region: str,
+        endpoint: Endpoint,
         session: boto3.Session,
         options: TransferOptions,
-        proxy: str | None,
-        verify: bool | str | None,
+        network: Network,
+        sent: SentAlong = SentAlong(),  # noqa: B008 - it is never changed
+        *,
+        checksums: bool = True,
     ) -> None:
         self._bucket = bucket
+        self._tags = dict(urllib.parse.parse_qsl(sent.put.get(_TAGGING, ""), keep_blank_values=True))
         idle = timedelta(seconds=options.idle_timeout)
-        network: ClientConfig = {
-            "allow_http": endpoint.startswith("http://"),
+        client: ClientConfig = {
+            "allow_http": endpoint.url.startswith("http://"),
+            "user_agent": network.user_agent,
+            "default_headers": dict(sent.every),
             "connect_timeout": timedelta(seconds=options.conn_timeout),
             "read_timeout": idle,
             # obstore's own limit of 30 s is for a request as a whole: too short for a large object.
             "timeout": timedelta(days=1),
         }
-        if verify is False:
-            network["allow_invalid_certificates"] = True
-        elif isinstance(verify, str):
-            network["root_certificate"] = Path(verify).read_bytes()
-        if proxy:
-            network["proxy_url"] = proxy
+        if network.verify is False:
+            client["allow_invalid_certificates"] = True
+        elif isinstance(network.verify, str):
+            client["root_certificate"] = Path(network.verify).read_bytes()
+        # Without a word obstore goes by the environment, which does not have the last one.
+        client["proxy_url"] = network.proxy or NO_PROXY
+        if not network.proxy:
+            client["proxy_excludes"] = ALL_HOSTS
+        config: dict[str, Any] = {"checksum_algorithm": "CRC64NVME"} if checksums else {}
+        config |= {_ENCRYPTION[name]: value for name, value in sent.put.items() if name in _ENCRYPTION}
         self._store = S3Store(
             bucket,
-            endpoint=endpoint,
-            region=region,
-            virtual_hosted_style_request=False,
+            endpoint=endpoint.url,
+            region=endpoint.region,
+            virtual_hosted_style_request=True,  # which means that the URL is the bucket's own
             # With no more than five minutes to live obstore asks for them again and again, ten times a second at most:
             # when to renew them is left to the session.
             credential_provider=Boto3CredentialProvider(session, ttl=timedelta(minutes=5)),
-            client_options=network,
+            client_options=client,
             retry_config={
                 "max_retries": 1_000_000,  # it is the time that ends them
                 "retry_timeout": idle,
@@ -84,28 +147,42 @@ class Uploads:
                     "base": GROWTH,
                 },
             },
+            **config,
         )
 
-    async def put(self, key: str, data: Sequence[bytes | memoryview], metadata: Mapping[str, str]) -> None:
-        """Store `data`, piece by piece, under `key` in one request. S3 has it completely when this returns."""
+    async def put(self, key: str, data: Sequence[bytes | memoryview], headers: Mapping[str, str]) -> Stored:
+        """
+        Store `data`, piece by piece, under `key` in one request. S3 has it completely when this returns.
+
+        :param headers: of this object, such as :func:`can_send` knows.
+        """
         with self._errors(key):
-            await obstore.put_async(self._store, key, iter(data), attributes=dict(metadata), use_multipart=False)
+            result = await obstore.put_async(
+                self._store,
+                key,
+                iter(data),
+                attributes=_attributes(headers),
+                tags=self._tags or None,
+                use_multipart=False,
+            )
+        return _stored(result)
 
     async def put_stream(
         self,
         key: str,
         chunks: AsyncIterator[bytes | memoryview],
-        metadata: Mapping[str, str],
+        headers: Mapping[str, str],
         *,
         part_size: int,
         parts_at_once: int,
         call_off: Callable[[], None],
-    ) -> None:
+    ) -> Stored:
         """
         Store what `chunks` yields in a multipart upload. S3 has it completely when this returns.
 
         An error out of `chunks` aborts the upload on the server and is raised here.
 
+        :param headers: as of :meth:`put`.
         :param call_off: makes `chunks` fail soon; called when this call is cancelled, since a cancelled upload would
             be left behind on the server, and an aborted one is not.
         """
@@ -114,7 +191,8 @@ class Uploads:
                 self._store,
                 key,
                 chunks,
-                attributes=dict(metadata),
+                attributes=_attributes(headers),
+                tags=self._tags or None,
                 use_multipart=True,
                 chunk_size=part_size,
                 max_concurrency=parts_at_once,
@@ -122,7 +200,7 @@ class Uploads:
         )
         with self._errors(key):
             try:
-                await asyncio.shield(upload)
+                result = await asyncio.shield(upload)
             except asyncio.CancelledError:
                 call_off()
                 await asyncio.wait({upload}, timeout=ABORT_SECONDS)
@@ -130,6 +208,7 @@ class Uploads:
                     upload.exception()
                 upload.cancel()
                 raise
+        return _stored(result)
 
     @contextlib.contextmanager
     def _errors(self, key: str) -> Iterator[None]:
@@ -159,7 +238,12 @@ class Uploads:
             raise self._error(key, failed) from None
 
     def _error(self, key: str, failed: BaseException) -> StorageError:
-        return StorageError(f"{paths.printable(self._uri_of(key))}: {paths.reason_of(failed, lines=1)}")
+        reason = paths.reason_of(failed, lines=1)
+        if code := _CODE.search(str(failed)):
+            status, message = _STATUS.search(str(failed)), _MESSAGE.search(str(failed))
+            said = (found[1] for found in (status, code, message) if found)
+            reason = paths.said(f"S3 answered {html.unescape(' '.join(said))}")
+        return StorageError(f"{paths.printable(self._uri_of(key))}: {reason}")
 
     def _uri_of(self, key: str) -> str:
         return f"s3://{self._bucket}/{key}"

@@ -142,7 +142,14 @@ class RemoteFile:
         return not await self.read(offset, 1)
 
     async def write_all(
-        self, chunks: AsyncIterator[bytes], size: int, window: int, moved: Callable[[int], None]
+        self,
+        chunks: AsyncIterator[bytes],
+        size: int,
+        window: int,
+        moved: Callable[[int], None],
+        *,
+        in_order: bool = False,
+        look: bool = True,
     ) -> tuple[int, int | None]:
         """
         Write all chunks one after another, have the server put them on its disk where it can, and close the file.
@@ -152,12 +159,16 @@ class RemoteFile:
         :param size: how many bytes are expected. On their way to a far-away server many of them go by several sessions:
             OpenSSH takes no more than 2 MiB a round trip in each.
         :param window: bytes that are unanswered at most in each session.
-        :return: how many bytes the chunks were, and how many the file has on the server, None where it does not say.
+        :param in_order: write in one session in any case.
+        :param look: ask how many bytes the file has.
+        :return: how many bytes the chunks were, and how many the file has on the server; None: that does not say. Some
+            know it only once the file is closed.
+        :raises ServerRefused: a WRITE, the FSYNC or the CLOSE has failed.
         """
         step = self._sftp.write_size
         offset = turn = 0
         unanswered: deque[tuple[int, asyncio.Future[None]]] = deque()
-        wide = size >= WIDE and self._session.round_trip >= FAR and self._session.is_openssh
+        wide = not in_order and size >= WIDE and self._session.round_trip >= FAR and self._session.is_openssh
         widening = [asyncio.create_task(self._widen(number)) for number in range(1, SESSIONS if wide else 1)]
 
         async def write(pieces: list[memoryview], size: int) -> None:
@@ -184,39 +195,39 @@ class RemoteFile:
             if held:
                 await write(pieces, held)
             cancel_all(widening)
-            stored = await self._finished(unanswered, moved)
-            if stored != offset:  # a server may know the size of a file only once it is closed
-                stored = (await self._session.lstat(self._path)).size
-            return offset, stored
+            return offset, await self._finished(unanswered, moved, look=look)
         finally:
             cancel_all(widening)
             cancel_all(answer for _, answer in unanswered)
 
     async def _finished(
-        self, unanswered: deque[tuple[int, asyncio.Future[None]]], moved: Callable[[int], None]
+        self, unanswered: deque[tuple[int, asyncio.Future[None]]], moved: Callable[[int], None], *, look: bool
     ) -> int | None:
         """Wait for the writes, have the file synced and closed, and return the size that it has until then."""
+        size = None
         if not self._session.is_openssh:
             await _acknowledged(unanswered, moved)
-            size = None
-            with contextlib.suppress(ServerRefused):
-                size = (await self.ask_stat()).size
+            if look:
+                with contextlib.suppress(ServerRefused):
+                    size = (await self.ask_stat()).size
             await self._session.sync(self._sftp, self._handle, self._path)
             await self.close()
             return size
         if len(self._lanes) > 1:  # each session does its own requests in order, and no others
             await _acknowledged(unanswered, moved)
-        stored = self.ask_stat()
+        stored = [self.ask_stat()] if look else []
         synced = self._sftp.fsync(self._handle, self._path)
         closed = self._ask_to_close()
         try:
             await _acknowledged(unanswered, moved)
-            size = (await stored).size
+            for answer in stored:
+                with contextlib.suppress(ServerRefused):
+                    size = (await answer).size
             await synced
             await closed
             return size
         finally:
-            cancel_all((stored, synced, closed))
+            cancel_all((*stored, synced, closed))
 
     async def _widen(self, number: int) -> None:
         """Have the file written in one more session, where the server lets us."""

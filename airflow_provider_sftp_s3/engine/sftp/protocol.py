@@ -35,17 +35,19 @@ LEAST_REQUEST = 1 * KiB
 MAX_PACKET = 16 * MiB
 
 _INIT, _OPEN, _CLOSE, _READ, _WRITE, _LSTAT, _FSTAT, _SETSTAT = 1, 3, 4, 5, 6, 7, 8, 9
-_OPENDIR, _READDIR, _REMOVE, _MKDIR, _RMDIR, _STAT, _RENAME, _EXTENDED = 11, 12, 13, 14, 15, 17, 18, 200
+_OPENDIR, _READDIR, _REMOVE, _MKDIR, _RMDIR, _REALPATH = 11, 12, 13, 14, 15, 16
+_STAT, _RENAME, _EXTENDED = 17, 18, 200
 _STATUS, _HANDLE, _DATA, _NAME, _ATTRS, _EXTENDED_REPLY = 101, 102, 103, 104, 105, 201
 
 READ, WRITE = 0x01, 0x02  # flags of OPEN
-#: WRITE, CREAT and TRUNC. A new file has nothing to be cut; without TRUNC some servers (node's ssh2) take it for a file
-#: to be read.
+#: WRITE, CREAT and TRUNC: what is there is cut to nothing. A new file has nothing to be cut; without TRUNC some servers
+#: (node's ssh2) take it for a file to be read.
 CREATE = 0x02 | 0x08 | 0x10
 #: ... and EXCL: it must be new.
 CREATE_NEW = CREATE | 0x20
 
 _OK, _EOF, _NO_SUCH_FILE, _DENIED, _FAILURE, _UNSUPPORTED, _NO_SUCH_PATH = 0, 1, 2, 3, 4, 8, 10
+_NO_SPACE, _QUOTA_EXCEEDED = 14, 15  # of later versions; some servers use them all the same
 _REASONS = {3: "permission denied", 4: "failure", 5: "bad message", 6: "no connection", 8: "operation unsupported"}
 
 _HAS_SIZE, _HAS_OWNER, _HAS_MODE, _HAS_TIMES, _HAS_MORE = 0x01, 0x02, 0x04, 0x08, 0x80000000
@@ -321,6 +323,7 @@ class SftpProtocol:
             error = Unsupported if code == _UNSUPPORTED else ServerRefused
             refused = _refused(awaited.path, reason, error)
             refused.is_generic, refused.is_denied = code == _FAILURE, code == _DENIED
+            refused.is_full = code in (_NO_SPACE, _QUOTA_EXCEEDED)
             awaited.answer.set_exception(refused)
 
     def _greet(self, packet: _Packet, version: int) -> None:
@@ -402,7 +405,6 @@ class SftpProtocol:
         Open a file: :data:`READ`, :data:`WRITE`, :data:`CREATE` or :data:`CREATE_NEW`.
 
         The answer is a handle, to be closed.
-
         Of a file that nobody waits for any more, what was opened for reading stays open: some servers take a file away
         when it is closed.
         """
@@ -442,8 +444,15 @@ class SftpProtocol:
         """Ask for the attributes of what a path leads to."""
         return self._ask(_STAT, _string(path), _ATTRS, _Packet.attributes, path)
 
-    def set_times(self, path: bytes, atime: int, mtime: int) -> asyncio.Future[None]:
-        return self._ask(_SETSTAT, _string(path) + struct.pack(">III", _HAS_TIMES, atime, mtime), path=path)
+    def real_path(self, path: bytes) -> asyncio.Future[bytes]:
+        """Ask for the absolute path of what a path leads to, with no link in it."""
+        return self._ask(_REALPATH, _string(path), _NAME, lambda packet: _entries(packet)[0].name, path)
+
+    def set_attributes(self, path: bytes, *, mode: int | None = None, mtime: int | None = None) -> asyncio.Future[None]:
+        """Set the mode bits of a file, or its times, or both."""
+        flags = (0 if mode is None else _HAS_MODE) | (0 if mtime is None else _HAS_TIMES)
+        values = [each for each in (mode, mtime, mtime) if each is not None]
+        return self._ask(_SETSTAT, _string(path) + struct.pack(f">I{len(values)}I", flags, *values), path=path)
 
     def open_directory(self, path: bytes) -> asyncio.Future[bytes]:
         """Open a directory for listing. The answer is a handle, to be closed."""

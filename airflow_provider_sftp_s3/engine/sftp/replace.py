@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import posixpath
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.errors import ConnectionFailed, NotFound, ServerRefused
 from airflow_provider_sftp_s3.engine.model import Stat
 from airflow_provider_sftp_s3.engine.sftp.protocol import Attributes, Unsupported
-from airflow_provider_sftp_s3.engine.tasks import cancel_all
+from airflow_provider_sftp_s3.engine.tasks import Once, cancel_all
+from airflow_provider_sftp_s3.engine.temporary import TEMP_NAME, TemporaryNames
 
 if TYPE_CHECKING:
     from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
@@ -21,6 +22,7 @@ class Replacing:
 
     def __init__(self, session: SftpSession) -> None:
         self._session = session
+        self._tried = Once()
 
     async def move(self, old: bytes, new: bytes) -> Stat | None:
         """
@@ -39,12 +41,14 @@ class Replacing:
         await self.replace(old, new)
         return await _stat_if_there((await self._session.live()).lstat(new))
 
-    async def replace(self, old: bytes, new: bytes) -> None:
+    async def replace(self, old: bytes, new: bytes, aside: bytes | None = None) -> None:
         """
         Rename `old` to `new`; a file of that name is replaced.
 
         Atomic with the posix-rename extension. Without it, a file in the way is moved aside first, and moved back
         when the rename fails all the same, so that it is never lost.
+
+        :param aside: where to; None: a hidden name beside it.
         """
         traits, fails = self._session.traits, None
         if traits.has_posix_rename is not False:
@@ -63,13 +67,71 @@ class Replacing:
         try:
             if not await self._renamed(old, new, final=fails is not None and fails.is_denied):
                 # Not to be cancelled half-way, where the target is neither the old nor the new one.
-                await asyncio.shield(self._session.later(self._replace_in_steps(old, new)))
+                await asyncio.shield(self._session.later(self._replace_in_steps(old, new, aside)))
         except NotFound:
             raise
         except ServerRefused as refused:
             raise fails or refused from None
         if fails is not None:
             traits.posix_rename_fails(str(fails))
+
+    async def take(self, old: bytes, new: bytes, spare: Callable[[], bytes], aside: bytes | None = None) -> bool:
+        """
+        Rename `old` to `new` unless there is something; False: there is.
+
+        By a plain RENAME, where that was seen to replace nothing. Else there is a look before :meth:`replace`, and what
+        comes in between is replaced.
+
+        :param spare: gives a new path for a file of our own, to see that on.
+        :param aside: as for :meth:`replace`.
+        """
+        traits = self._session.traits
+        if traits.rename_replaces is None:
+            await self._tried.done(b"", lambda: self._try_to_replace(spare(), spare()))
+        if traits.rename_replaces is not False:
+            if await self._session.exists(new):
+                return False
+            await self.replace(old, new, aside)
+            return True
+        try:
+            await self._session.rename(old, new)
+        except NotFound:
+            raise
+        except ServerRefused:
+            if not await self._session.exists(new):
+                raise
+            if not await self._session.exists(old):  # some servers look at the target first
+                raise NotFound(f"{paths.printable(old)!r} is not there") from None
+            return False
+        except ConnectionFailed:
+            if await self._session.exists(old) or not await self._session.exists(new):
+                raise
+            # It has worked, and only its answer was lost.
+        return True
+
+    async def _try_to_replace(self, one: bytes, other: bytes) -> None:
+        """Find out on two empty files of our own whether RENAME replaces what is there."""
+        made: list[bytes] = []
+        replaces = True
+        try:
+            for path in (one, other):
+                async with self._session.creating(path) as file:
+                    await file.close()
+                    made.append(path)
+            await self._session.rename(one, other)
+            made.remove(one)
+        except ServerRefused:
+            replaces = len(made) < 2 or not await self._are_there(made)
+        finally:
+            for path in made:
+                self._session.later(self._session.remove(path))
+        self._session.traits.learn_rename(replaces=replaces)
+
+    async def _are_there(self, files: Sequence[bytes]) -> bool:
+        try:
+            return all([await self._session.exists(path) for path in files])
+        except ServerRefused:
+            return False
 
     async def _renamed(self, old: bytes, new: bytes, *, final: bool) -> bool:
         """
@@ -97,9 +159,9 @@ class Replacing:
                 raise ServerRefused(f"{refused}; there is a {kind} in the way") from None
             return False
 
-    async def _replace_in_steps(self, old: bytes, new: bytes) -> None:
+    async def _replace_in_steps(self, old: bytes, new: bytes, aside: bytes | None) -> None:
         # Nobody's name: what a retry cleans up must not be the only copy of a file.
-        aside = posixpath.join(posixpath.dirname(new), paths.temporary_name("0" * 8))
+        aside = aside or TemporaryNames(TEMP_NAME).aside_for(new)
         try:
             await self._session.rename(new, aside)
         except ConnectionFailed:

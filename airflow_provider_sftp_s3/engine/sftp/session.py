@@ -34,6 +34,7 @@ from airflow_provider_sftp_s3.engine.sftp.protocol import (
     READ,
     SAFE_REQUEST,
     WRITE,
+    Attributes,
     Entry,
     SftpProtocol,
     Unsupported,
@@ -77,6 +78,8 @@ class SftpSession:
         self._replacing = Replacing(self)
         #: seconds of the fastest answer to an OPEN so far
         self.round_trip = float("inf")
+        #: whether a link stands for what it leads to, in all looks
+        self.follows_links = False
         #: takes what was adapted to the server, in words for the user
         self.notice: Callable[[str], None] = lambda message: None
         self.traits = Traits(lambda message: self.notice(message))
@@ -208,8 +211,21 @@ class SftpSession:
         return [entries[name] for name in sorted(entries) if name not in (b".", b"..")]
 
     async def lstat(self, path: bytes) -> Stat:
-        """Return size and mtime of a path itself. Some servers follow links all the same."""
-        return (await (await self.live()).lstat(path)).stat
+        """Return size and mtime of a path itself, unless links are followed. Some servers follow them all the same."""
+        sftp = await self.live()
+        return (await (sftp.stat if self.follows_links else sftp.lstat)(path)).stat
+
+    async def follow(self, path: bytes) -> tuple[str, Stat]:
+        """Return what a path leads to: its kind, as of :class:`Entry`, its size and its mtime."""
+        attributes = await (await self.live()).stat(path)
+        return attributes.kind(), attributes.stat
+
+    async def real_path(self, path: bytes) -> bytes | None:
+        """Return the path of what a path leads to, with no link in it; None: the server does not say."""
+        try:
+            return await (await self.live()).real_path(path) or None
+        except ServerRefused:
+            return None
 
     async def exists(self, path: bytes) -> bool:
         """Say whether there is anything at `path`, be it a broken link."""
@@ -286,7 +302,20 @@ class SftpSession:
 
     async def set_mtime(self, path: bytes, mtime: int) -> None:
         """Set a file's times to `mtime`, seconds since 1970."""
-        await (await self.live()).set_times(path, mtime, mtime)
+        await self.set_attributes(path, mtime=mtime)
+
+    async def set_attributes(self, path: bytes, *, mode: int | None = None, mtime: int | None = None) -> None:
+        """
+        Set what is not None of a file.
+
+        :param mode: its permissions.
+        :param mtime: its times, in seconds since 1970.
+        """
+        await (await self.live()).set_attributes(path, mode=mode, mtime=mtime)
+
+    async def attributes(self, path: bytes) -> Attributes:
+        """Return what the server says of a path itself."""
+        return await (await self.live()).lstat(path)
 
     async def rename(self, old: bytes, new: bytes) -> None:
         """Rename `old` to `new`. Most servers refuse where `new` is there already; some replace it."""
@@ -300,9 +329,13 @@ class SftpSession:
         """
         return await self._replacing.move(old, new)
 
-    async def replace(self, old: bytes, new: bytes) -> None:
+    async def replace(self, old: bytes, new: bytes, aside: bytes | None = None) -> None:
         """Rename `old` to `new`; a file of that name is replaced, and never lost: see :class:`Replacing`."""
-        await self._replacing.replace(old, new)
+        await self._replacing.replace(old, new, aside)
+
+    async def take(self, old: bytes, new: bytes, spare: Callable[[], bytes], aside: bytes | None = None) -> bool:
+        """Rename `old` to `new` unless there is something; False: there is. See :meth:`Replacing.take`."""
+        return await self._replacing.take(old, new, spare, aside)
 
     @contextlib.asynccontextmanager
     async def reading(self, path: bytes) -> AsyncIterator[RemoteFile]:
@@ -373,6 +406,15 @@ class SftpSession:
         if self.traits.has_exclusive_open is None:
             self.traits.has_exclusive_open = False
         return file
+
+    @contextlib.asynccontextmanager
+    async def overwriting(self, path: bytes) -> AsyncIterator[RemoteFile]:
+        """Open a file for the block to write, a new one or one that is emptied. It stays when the block fails."""
+        file = await self._opened_file(path, CREATE)
+        try:
+            yield file
+        finally:
+            file.release()
 
     async def _opened_file(self, path: bytes, flags: int) -> RemoteFile:
         async def open_it() -> RemoteFile:

@@ -7,6 +7,8 @@ What has been learned of a server in this run, and what is done about it.
 | answers are whole | no READ has brought less than was asked for | files are closed along with their last READ |
 | no posix-rename | it is not announced, or never worked, and RENAME does | RENAME; what is in the way is moved aside |
 | no fsync | it is not announced, or has failed and never worked | files are published without it |
+| a rename sets the mtime | two files had another one after it | what is to be deleted is not renamed first |
+| RENAME replaces nothing | it is refused between two files of ours | what must not replace a file is renamed by it |
 | no exclusive OPEN | no file was ever made with EXCL, and one is without it | new files are opened without it |
 | directories want a mode | MKDIR fails without attributes, and works with them | MKDIR has them from then on |
 | handles repeat | an OPEN gives a handle that is open already | a new session, where one file is open at a time |
@@ -23,6 +25,7 @@ What shows with a single file is dealt with where that file is:
 | RENAME sets the mtime | what was moved has its size, and another mtime | `done`: read once more from there |
 | mtimes do not stick | one that is set is not there | `done`: nothing is purged |
 | one name for several | a file is there under a name that is alike | `engine.naming`: the second fails |
+| a RENAME of nothing is not answered | after `idle_timeout` | `done`: it is asked no more whether files can be moved |
 | modes without type, no STAT | as they come | `protocol`, `session`: it is listed, or opened |
 | READDIR fails behind its end | as it comes | `session`: what came ahead of it counts |
 """
@@ -51,6 +54,11 @@ class Traits:
         self.directories_want_mode = False
         #: serial number of the connection on which handles have repeated, None where they never have
         self.handles_repeated_on: int | None = None
+        #: None until it is known
+        self.rename_sets_mtime: bool | None = None
+        self._renamed_with_another_mtime = 0
+        #: whether a plain RENAME replaces what is there: None until it was tried
+        self.rename_replaces: bool | None = None
 
     def outlive_close(self, path: bytes, *, is_openssh: bool) -> bool:
         """
@@ -63,6 +71,21 @@ class Traits:
     def has_outlived_close(self, path: bytes) -> None:
         """Take note that the file at `path` was closed and was there after that."""
         self._outlived.add(posixpath.dirname(path))
+
+    def rename_did_not_keep_mtime(self) -> None:
+        """Take note that a file had another mtime after a rename: it may have been another file, once."""
+        self._renamed_with_another_mtime += 1
+        if self.rename_sets_mtime is None and self._renamed_with_another_mtime > 1:
+            self.rename_sets_mtime = True
+
+    def learn_rename(self, *, replaces: bool) -> None:
+        """Take note of whether a plain RENAME replaces what is there, or may do so."""
+        self.rename_replaces = replaces
+        if replaces:
+            self._notice(
+                "the server was not seen to refuse a RENAME to a name that is taken: before each that must replace "
+                "nothing is a look, and what comes under the name between the two is replaced"
+            )
 
     def posix_rename_fails(self, reason: str) -> None:
         """Take note that RENAME has worked where posix-rename, which is announced, has failed."""

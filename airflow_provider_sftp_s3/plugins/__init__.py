@@ -1,0 +1,1 @@
+"""What Airflow's own UI shows of the flows."""

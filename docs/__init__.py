@@ -1,0 +1,1 @@
+"""What makes the site: see conf.py, and `make docs`."""

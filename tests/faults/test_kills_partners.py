@@ -1,0 +1,219 @@
+"""
+SIGKILL under what partners agree on, at each step of a run, and then a plain retry.
+
+Names on the way, names that are taken, older done files, modes and mtimes. Nothing is lost or replaced that should not
+be, and nothing is there twice but what docs/partners.md says of a push: it cannot know what it has delivered.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+import shutil
+from typing import Any
+
+import pytest
+
+from airflow_provider_sftp_s3.engine.model import WAITS
+from airflow_provider_sftp_s3.engine.options import MiB
+from tests.faults import table
+from tests.faults.harness import beneath, done_path, marked_keys, read_tree, write_tree
+from tests.faults.test_kills import HOUR, PATIENCE, SHARDS, Sweep, kill_at_each_step
+from tests.support.s3_server import S3Server
+from tests.support.sftp_servers import AsyncsshServer
+
+pytestmark = pytest.mark.faults
+
+WHEN = 1_700_000_000
+FILES = {
+    "one": b"1",
+    "again.csv": os.urandom(3_000),
+    "sub/again.csv": os.urandom(40_000),
+    "sub/large": os.urandom(5 * MiB + 70_000),
+}
+#: What is there already of those names: in S3, at the partner, in the done directory.
+OLD = {"again.csv": b"the one before", "sub/again.csv": os.urandom(50_000)}
+PULLS: dict[str, dict[str, Any]] = {
+    "names, rename": {
+        **{"rename_to": "{dir}/{stem}-{size}{suffix}", "on_conflict": "rename", "done_conflict": "rename"}
+    },
+    "skip": {"on_conflict": "skip", "done_conflict": "rename"},
+    "given files": {"sftp_paths": list(FILES), "on_conflict": "skip", "done_conflict": "rename"},
+    "delete, rename": {"on_conflict": "rename", "after_transfer": "delete"},
+    "keep, rename": {"on_conflict": "rename", "after_transfer": "keep"},
+}
+PUSHES: dict[str, dict[str, Any]] = {
+    "names, rename": {"rename_to": "{dir}/{stem}-{size}{suffix}", "on_conflict": "rename"},
+    "wait": {"on_conflict": "wait", "file_mode": "0640", "preserve_mtime": True},
+    "wait, delete": {"on_conflict": "wait", "after_transfer": "delete", "s3_prefix": "out/"},
+}
+
+
+def beside(name: str, number: str = "") -> str:
+    """Return the name of a file whose own one is taken."""
+    stem, suffix = posixpath.splitext(name)
+    return f"{stem}.{WHEN}{number}{suffix}"
+
+
+class PartnerSweep(Sweep):
+    """As :class:`Sweep`, with a name on the way for each file, of which some are taken."""
+
+    def target(self, name: str) -> str:
+        """Return what a file is called at its target, where that is free."""
+        if "rename_to" not in self.arguments:
+            return name
+        stem, suffix = posixpath.splitext(name)
+        return f"{stem}-{len(FILES[name])}{suffix}"
+
+    @property
+    def taken(self) -> dict[str, bytes]:
+        return {self.target(name): data for name, data in OLD.items()}
+
+    def store(self, objects: dict[str, bytes], **arguments: Any) -> None:
+        for key, data in objects.items():
+            self.client.put_object(Bucket=self.bucket, Key=key, Body=data, **arguments)
+
+    def objects(self) -> dict[str, bytes]:
+        found = beneath(self.s3, self.bucket, self.arguments.get("s3_prefix", ""))
+        return {key: found[key] for key in found if not key.startswith(".sftp-s3/")}
+
+
+class PullSweep(PartnerSweep):
+    def __init__(self, kind: str, *args: Any) -> None:
+        super().__init__("pull", *args, **PULLS[kind])
+        self.after = self.arguments.get("after_transfer", "move")
+        self.skipped = set(OLD) if self.arguments["on_conflict"] == "skip" else set[str]()
+        self.transfers = len(FILES) - len(self.skipped)
+
+    def prepare(self) -> None:
+        shutil.rmtree(self.root, ignore_errors=True)
+        self.root.mkdir()
+        self.s3.empty(self.bucket)
+        write_tree(self.root, FILES)
+        for name in FILES:
+            os.utime(self.root / name, (WHEN, WHEN))
+        if self.after == "move":
+            write_tree(self.root, {done_path(name): data for name, data in OLD.items()})
+        self.store(self.taken)
+
+    def key_of(self, name: str) -> str:
+        """Return the key that a file has in the end."""
+        key = self.target(name)
+        return beside(key) if key in self.taken else key
+
+    def check_after_kill(self) -> None:
+        tree, objects = read_tree(self.root), self.objects()
+        table.checked(len(FILES))
+        left = {name for name in FILES if tree.get(name) == FILES[name]}
+        in_s3 = {name for name in FILES if objects.get(self.key_of(name)) == FILES[name]}
+        done = [(name, data) for name, data in tree.items() if ".done/" in name]
+        moved = {name for name in FILES if any(data == FILES[name] for _, data in done)}
+        table.none_is("lost", set(FILES) - left - in_s3)
+        table.none_is("lost", set(FILES) - left - moved if self.after != "delete" else ())
+        table.none_is("lost", [name for name, data in self.taken.items() if objects.get(name) != data])
+        if self.after == "move":
+            table.none_is("lost", [name for name, data in OLD.items() if data not in dict(done).values()])
+        allowed = {self.key_of(name): FILES[name] for name in FILES} | self.taken
+        table.none_is("wrong bytes", [key for key, data in objects.items() if allowed.get(key) != data])
+        self.kills += 1
+
+    def retry(self) -> None:
+        self.s3.let_uploads_age(self.bucket, HOUR)
+        with self.run(try_number=2) as again:
+            again.go()
+            again.report(PATIENCE)
+        self.check_after_kill()
+        self.kills -= 1
+        tree = read_tree(self.root)
+        expected = {self.key_of(name): FILES[name] for name in set(FILES) - self.skipped}
+        assert self.objects() == expected | self.taken
+        stays = set(FILES) if self.after == "keep" else self.skipped
+        assert {name: data for name, data in tree.items() if ".done/" not in name} == {n: FILES[n] for n in stays}
+        done = {name: data for name, data in tree.items() if ".done/" in name}
+        if self.after == "move":
+            moved = {done_path(name): FILES[name] for name in set(FILES) - self.skipped}
+            assert {name: done[name] for name in moved} == moved
+            older = {re.sub(r"\.\d{10}(-\d)?$", "", name): data for name, data in done.items() if name not in moved}
+            assert older == {done_path(name): data for name, data in OLD.items()}
+        else:
+            assert done == {}
+        table.none_is("left over", self.s3.unfinished_uploads(self.bucket))
+
+
+class PushSweep(PartnerSweep):
+    def __init__(self, kind: str, *args: Any) -> None:
+        super().__init__("push", *args, **PUSHES[kind])
+        self.waits = self.arguments["on_conflict"] == "wait"
+        self.transfers = len(FILES) - (len(OLD) if self.waits else 0)
+
+    def prepare(self) -> None:
+        shutil.rmtree(self.root, ignore_errors=True)
+        self.root.mkdir()
+        self.s3.empty(self.bucket)
+        write_tree(self.root, self.taken)
+        prefix = self.arguments.get("s3_prefix", "")
+        self.store({prefix + name: data for name, data in FILES.items()}, Metadata={"mtime": str(WHEN)})
+
+    def check_after_kill(self) -> None:
+        tree, objects = read_tree(self.root), self.objects()
+        table.checked(len(FILES))
+        table.none_is("lost", [name for name, data in self.taken.items() if tree.get(name) != data])
+        there = {name for name in FILES if FILES[name] in tree.values()}
+        table.none_is("lost", [name for name in FILES if name not in objects and name not in there])
+        table.none_is("wrong marks", [key for key in marked_keys(self.bucket) if key not in there])
+        own = {self.target(name) for name in FILES}
+        allowed = own if self.waits else own | {beside(name, number) for name in own for number in ("", "-1")}
+        named = {name: data for name, data in tree.items() if not name.endswith(".part")}
+        table.none_is("wrong bytes", set(named) - allowed)
+        ours = set(named) - set(self.taken)
+        table.none_is("wrong bytes", [name for name in ours if named[name] not in FILES.values()])
+        if "file_mode" in self.arguments:
+            modes = {name: (self.root / name).stat() for name in ours}
+            assert {(stat.st_mode & 0o777, int(stat.st_mtime)) for stat in modes.values()} <= {(0o640, WHEN)}
+        self.kills += 1
+
+    def retry(self) -> None:
+        with self.run(try_number=2) as again:
+            again.go()
+            report = again.report(PATIENCE)
+        self.check_after_kill()
+        self.kills -= 1
+        tree = read_tree(self.root)
+        assert not [name for name in tree if name.endswith(".part")], "left over"
+        if not self.waits:
+            assert marked_keys(self.bucket) == set(FILES)
+            counts = [list(tree.values()).count(FILES[name]) for name in FILES]
+            assert max(counts) <= 2, "once by the run that was killed, and once by its retry"
+            return
+        # What waits is what the partner has a file of, its own or the killed run's.
+        assert report["skipped"][WAITS] >= len(OLD)
+        delivered = {name for name in FILES if FILES[name] == tree.get(self.target(name))}
+        assert delivered == set(FILES) - set(OLD)
+        for name in tree:
+            (self.root / name).unlink()
+        with self.run() as third:
+            third.go()
+            report = third.report(PATIENCE)
+        assert WAITS not in report["skipped"]
+        tree = read_tree(self.root)
+        assert {name: tree[name] for name in OLD} == {name: FILES[name] for name in OLD}
+        assert self.objects() == ({} if self.takes_away else FILES)
+
+
+@pytest.mark.parametrize("shard", SHARDS[::2])
+@pytest.mark.parametrize("kind", PULLS)
+def test_a_pull_is_killed_at_each_step(
+    sftp_server: AsyncsshServer, s3: S3Server, bucket: str, kind: str, shard: int
+) -> None:
+    """Each file is in S3 once in the end, under the one name that it has to have."""
+    kill_at_each_step(PullSweep(kind, sftp_server, s3, bucket), sftp_server, s3, shard)
+
+
+@pytest.mark.parametrize("shard", SHARDS[::2])
+@pytest.mark.parametrize("kind", PUSHES)
+def test_a_push_is_killed_at_each_step(
+    sftp_server: AsyncsshServer, s3: S3Server, bucket: str, kind: str, shard: int
+) -> None:
+    """Nothing of the partner's is replaced, and each object is there in the end."""
+    kill_at_each_step(PushSweep(kind, sftp_server, s3, bucket), sftp_server, s3, shard)

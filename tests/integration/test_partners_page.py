@@ -1,0 +1,142 @@
+"""docs/partners.md: its flows are run as they stand, and do what the text says."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.airflow_env import airflow_connections, run_dag, warnings_of_ours_only
+from tests.support.s3_server import S3Server
+from tests.support.sftp_servers import AsyncsshServer
+
+pytestmark = pytest.mark.integration
+
+PAGE = (Path(__file__).parents[2] / "docs/partners.md").read_text()
+FLOWS = re.findall(r"^```yaml\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+WHEN = datetime(2026, 1, 31, 6, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def _connections(airflow_home: Path, sftp_server: AsyncsshServer, s3: S3Server) -> Iterator[None]:
+    with airflow_connections(sftp_default=sftp_server.airflow_connection(), aws_default=s3.airflow_connection()):
+        yield
+
+
+@pytest.fixture
+def dags(tmp_path: Path) -> dict[str, Any]:
+    """The Dags of the page's flows, by name."""
+    from airflow_provider_sftp_s3.flows.file import load_flows
+
+    (tmp_path / "flows.yaml").write_text("\n".join(FLOWS))
+    with warnings_of_ours_only():
+        flows = load_flows(tmp_path / "flows.yaml")
+    assert flows.errors == []
+    return dict(flows.dags)
+
+
+class World:
+    """The page's servers: what is at the partner, and what is in S3."""
+
+    def __init__(self, server: AsyncsshServer, s3: S3Server) -> None:
+        self.s3 = s3
+        self.outgoing, self.incoming = server.root / "outgoing", server.root / "incoming"
+        for directory in (self.outgoing, self.incoming):
+            directory.mkdir()
+        client = s3.client()
+        for bucket in ("example-inbound", "example-outbound"):
+            client.create_bucket(
+                Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": client.meta.region_name}
+            )
+
+    def put(self, name: str, data: bytes, when: datetime = WHEN) -> None:
+        place = self.outgoing / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(data)
+        os.utime(place, (when.timestamp(), when.timestamp()))
+
+    def store(self, key: str, data: bytes, bucket: str = "example-outbound", **arguments: Any) -> None:
+        self.s3.client().put_object(Bucket=bucket, Key=key, Body=data, **arguments)
+
+    @property
+    def inbound(self) -> dict[str, bytes]:
+        objects = self.s3.objects("example-inbound")
+        return {key: objects[key] for key in objects if "/.sftp-s3/" not in key}
+
+    def files(self, root: Path) -> dict[str, bytes]:
+        return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def world(sftp_server: AsyncsshServer, s3: S3Server) -> World:
+    return World(sftp_server, s3)
+
+
+def run(dag: Any, conf: dict[str, Any] | None = None) -> str:
+    when = datetime.now(UTC)
+    state, _ = run_dag(dag, logical_date=when, execution_date=when, run_conf=conf)
+    return str(state)
+
+
+def test_orders_in(dags: dict[str, Any], world: World) -> None:
+    """A name with the date; the same file has the same one whenever it is pulled."""
+    world.put("eu/orders.csv", b"1")
+    assert run(dags["orders_in"]) == "success"
+    assert world.inbound == {"orders/eu/2026/01/orders_20260131060000.csv": b"1"}
+    assert world.files(world.outgoing) == {"eu/.done/orders.csv": b"1"}
+
+
+def test_statements_in(dags: dict[str, Any], world: World) -> None:
+    """Monday's and Tuesday's are both there, in S3 and in the done directory."""
+    for day in (30, 31):
+        world.put("orders.csv", f"{day}".encode(), WHEN.replace(day=day))
+        assert run(dags["statements_in"]) == "success"
+    second = int(WHEN.timestamp())
+    assert world.inbound == {"statements/orders.csv": b"30", f"statements/orders.{second}.csv": b"31"}
+    older, newer = sorted(world.files(world.outgoing), key=len, reverse=True)
+    assert re.fullmatch(r"\.done/orders\.csv\.\d{10}", older)
+    assert world.files(world.outgoing) == {older: b"30", newer: b"31"}
+    assert newer == ".done/orders.csv"
+
+
+def test_invoices_out(dags: dict[str, Any], world: World) -> None:
+    """A run in which all waits takes poke_interval; the partner takes the first, and the second comes."""
+    dag = dags["invoices_out"]
+    assert dag.get_task("wait_for_partner").interval.total_seconds() == 120
+    (world.incoming / "1.csv").write_bytes(b"the one before")
+    world.store("invoices/1.csv", b"new")
+    began = time.monotonic()
+    dag.get_task("wait_for_partner").interval = timedelta(seconds=5)
+    dag.get_task("wait_for_partner").poke_interval = 5
+    assert run(dag) == "success"
+    assert time.monotonic() - began >= 5
+    assert world.files(world.incoming) == {"1.csv": b"the one before"}
+    (world.incoming / "1.csv").unlink()
+    assert run(dag) == "success"
+    assert world.files(world.incoming) == {"1.csv": b"new"}
+
+
+def test_reports_out(dags: dict[str, Any], world: World) -> None:
+    """Mode and mtime are those of the text."""
+    world.store("reports/a", b"a", Metadata={"mtime": "1700000000"})
+    assert run(dags["reports_out"]) == "success"
+    stat = (world.incoming / "a").stat()
+    assert (stat.st_mode & 0o777, int(stat.st_mtime)) == (0o640, 1700000000)
+
+
+def test_announced_in(dags: dict[str, Any], world: World) -> None:
+    """What the run is told of is pulled, and nothing else; with nothing told, nothing is."""
+    for name in ("a.csv", "eu/b.csv", "c.csv"):
+        world.put(name, b"x")
+    dag = dags["announced_in"]
+    assert run(dag) == "success"
+    assert world.inbound == {}
+    assert run(dag, {"files": ["a.csv", "/outgoing/eu/b.csv"]}) == "success"
+    assert world.inbound == {"announced/a.csv": b"x", "announced/eu/b.csv": b"x"}
+    assert set(world.files(world.outgoing)) == {".done/a.csv", "eu/.done/b.csv", "c.csv"}
