@@ -32,6 +32,7 @@ def test_sources_of_one_name_are_found_by_each_other(noted: list[tuple[str, str]
         assert namesakes.of(name) == source
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "source"),
     [

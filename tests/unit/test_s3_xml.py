@@ -80,6 +80,7 @@ def by_a_parser(page: bytes) -> list[dict[str, str]]:
     ]
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(pages())
 def test_a_page_is_read_as_a_parser_reads_it(made: tuple[bytes, list[str]]) -> None:
