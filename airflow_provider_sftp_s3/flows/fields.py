@@ -214,6 +214,10 @@ PUSH_FIELDS = {
     ),
     "file_mode": Field(values.file_mode, "a mode of three octal digits such as 0640"),
     "preserve_mtime": Field(values.boolean, "true or false"),
+    "trigger_file": Field(
+        values.trigger_file,
+        "the name of an empty file such as '{name}.ok', '{stem}.done' (in quotes) or _SUCCESS; a template, too",
+    ),
     "verify": Field(partial(values.choice, among=("size", "none")), "size or none"),
 }
 
@@ -254,4 +258,7 @@ FIELDS = {
 
 ALL_FIELDS = FIELDS["pull"] | FIELDS["push"]
 #: Which objects are there to push.
-LISTING_FIELDS = ("include", "exclude", "min_size", "max_size", "max_age", "order", "mark", "aws_conn_id", "extra_args")
+LISTING_FIELDS = (
+    *("include", "exclude", "min_size", "max_size", "max_age", "order"),
+    *("trigger_file", "mark", "aws_conn_id", "extra_args"),
+)

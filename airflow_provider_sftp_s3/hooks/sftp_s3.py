@@ -200,6 +200,7 @@ class SftpS3Hook(BaseHook):
         sent_prefix: str | None = None,
         temp_name: str | None = ".{id}.part",
         verify: str = "size",
+        trigger_file: str | None = None,
         file_mode: int | str | None = None,
         preserve_mtime: bool = False,
         destination: str | None = None,
@@ -238,6 +239,10 @@ class SftpS3Hook(BaseHook):
             its name.
         :param verify: ``size``: a file counts as delivered when the server says that it has the right size; ``none``:
             when the server has said OK to everything.
+        :param trigger_file: an empty file beside each pushed one, or beside several, that says that they are whole:
+            ``{name}.ok``, ``{stem}.done``, ``_SUCCESS``, by the name of the object. An old one is taken away before new
+            data comes, and a new one made after the last file that it tells of. Objects of such names are not pushed.
+            None: no triggers.
         :param file_mode: the permissions of pushed files, such as ``0o640`` or ``"0640"``. A file that does not get
             them fails. None: the server's own.
         :param preserve_mtime: give a pushed file the ``mtime`` metadata of its object, else its ``LastModified``.
@@ -276,6 +281,7 @@ class SftpS3Hook(BaseHook):
             "sent_prefix": sent_prefix,
             "temp_name": temp_name,
             "verify": verify,
+            "trigger_file": trigger_file,
             "file_mode": file_mode,
             "preserve_mtime": preserve_mtime,
             "destination": destination,

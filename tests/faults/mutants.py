@@ -94,8 +94,73 @@ FILE_ATTRIBUTES = "integration/test_file_attributes.py"
 DUTY = "integration/test_on_duty.py"
 COMMAND_LINE = "integration/test_command_line.py"
 EXPECTED = "integration/test_expected_files.py"
+TRIGGERS = "integration/test_trigger_file.py"
+ANNOUNCEMENT = "unit/test_announcement.py"
 
 MUTANTS = (
+    Mutant(
+        "triggers: an old one is away before new data comes",
+        "engine/announcement.py",
+        "                    await self._session.remove(trigger.path)\n",
+        "                    pass\n",
+        _only(ANNOUNCEMENT, "last_of_several"),
+    ),
+    Mutant(
+        "triggers: none is made while a file of its is missing",
+        "engine/announcement.py",
+        "if not trigger.unfinished - {key} and trigger.is_due:",
+        "if trigger.is_due:",
+        _only(ANNOUNCEMENT, "last_of_several"),
+    ),
+    Mutant(
+        "triggers: none is made where nothing was delivered",
+        "engine/announcement.py",
+        "if not trigger.unfinished - {key} and trigger.is_due:",
+        "if not trigger.unfinished - {key}:",
+        _only(ANNOUNCEMENT, "nothing_is_delivered"),
+    ),
+    Mutant(
+        "triggers: what is sent again is missing again",
+        "engine/announcement.py",
+        "            trigger.unfinished.add(key)\n            try:",
+        "            try:",
+        _only(ANNOUNCEMENT, "last_of_several"),
+    ),
+    Mutant(
+        "triggers: one that may be there is in the way",
+        "engine/announcement.py",
+        "                if self._looks:\n",
+        "                if False:\n",
+        _only(ANNOUNCEMENT, "nobody_may_look"),
+    ),
+    Mutant(
+        "triggers: none before its file",
+        "engine/push.py",
+        "        await self._triggers.withdraw(trigger, pushed.key)\n",
+        "        await self._triggers.delivered(trigger, pushed.key)\n",
+        _only(TRIGGERS, "a_file_has_failed"),
+    ),
+    Mutant(
+        "triggers: a file that stays keeps its own",
+        "engine/push.py",
+        "        if not (self._replaces or pushed.path) and await self._delivery.is_taken(path):\n",
+        "        if False:\n",
+        _only(TRIGGERS, "stays_keeps"),
+    ),
+    Mutant(
+        "triggers: a directory is in one batch",
+        "operators/s3_unsynced.py",
+        "        batches[-1] += several\n",
+        "        batches += [[key] for key in several]\n",
+        _only("unit/test_unsynced_batches.py", "two_batches"),
+    ),
+    Mutant(
+        "triggers: of a list that is cut, no directory is",
+        "operators/s3_unsynced.py",
+        "        directories = whole\n",
+        "        pass\n",
+        _only("unit/test_unsynced_batches.py", "two_batches"),
+    ),
     Mutant(
         "a file that was stamped when the line was cut is no other one",
         "engine/done.py",

@@ -46,6 +46,9 @@ OF_A_PUSH: list[dict[str, Any]] = [
     *({"s3_keys": keys} for keys in ([None], ["a", 7], 7, {"a": 1})),
     *({"strip_regex": pattern} for pattern in ("(", "*", 7)),
     {"on_conflict": "skip"},
+    *({"trigger_file": name} for name in ("", "{name}", "a/{name}.ok", "{dir}", "..", 7)),
+    *({"trigger_file": "{name}.ok", "on_conflict": mode} for mode in ("rename", "wait")),
+    {"trigger_file": "_SUCCESS", "rename_to": "{mtime:%Y}/{name}"},
     *({"file_mode": mode} for mode in (-1, 0o1000, 640, "0640", True)),
     *({"preserve_mtime": word} for word in ("yes", None, 1)),
 ]
