@@ -17,7 +17,7 @@ from airflow_provider_sftp_s3.engine.globs import Globs
 from airflow_provider_sftp_s3.engine.model import MarkMode
 from airflow_provider_sftp_s3.engine.rename import check_rename_to
 from airflow_provider_sftp_s3.engine.temporary import TEMP_NAME, check_temp_name
-from airflow_provider_sftp_s3.engine.triggers import check_trigger_file
+from airflow_provider_sftp_s3.engine.triggers import check_trigger_file, is_of_a_run
 
 AfterTransfer = Literal["move", "delete", "keep"]
 #: How a pushed file is looked at before it counts as delivered.
@@ -70,6 +70,7 @@ class PullSettings:
     after_transfer: AfterTransfer = "move"
     done_dir: str = ".done"
     done_conflict: DoneConflict = "replace"
+    trigger_file: str | None = None
     retention: float | None = None
     max_files: int | None = None
     max_bytes: int | None = None
@@ -102,6 +103,7 @@ class PullSettings:
                 'follow_links needs after_transfer="keep": to move or delete a link is not to move or delete its file'
             )
         paths.Shard.of(self.shard)
+        _check_awaited(self)
         check_seconds("min_age", self.min_age)
         check_seconds("retention", self.retention or 0)
         if self.max_age is not None and self.max_age <= self.min_age:
@@ -265,6 +267,29 @@ def _check_trigger(settings: PushSettings) -> None:
         raise ConfigurationError(
             f"trigger_file does not go with rename_to={settings.rename_to!r}: which files share a trigger has to be "
             "known beforehand, so make no directory of {size} or {mtime}"
+        )
+
+
+def _check_awaited(settings: PullSettings) -> None:
+    """Check what goes with the trigger files of a pull."""
+    if settings.trigger_file is None:
+        return
+    check_trigger_file(settings.trigger_file)
+    if settings.sftp_paths is not None or settings.follow_links:
+        other = "sftp_paths" if settings.sftp_paths is not None else "follow_links"
+        raise ConfigurationError(f"trigger_file does not go with {other}: triggers are looked for in whole directories")
+    if settings.on_conflict == "rename":
+        raise ConfigurationError(
+            "trigger_file does not go with on_conflict='rename': two files would share one trigger in S3. Use rename_to"
+        )
+    if "{" in (settings.rename_to or "").rpartition("/")[0].replace("{dir}", ""):
+        raise ConfigurationError(
+            f"trigger_file does not go with rename_to={settings.rename_to!r}: a file and its trigger stay in one "
+            "directory, so make directories of {dir} only"
+        )
+    if settings.shard is not None and is_of_a_run(settings.trigger_file):
+        raise ConfigurationError(
+            "trigger_file without {name} or {stem} does not go with a shard: it tells of all files of a directory"
         )
 
 

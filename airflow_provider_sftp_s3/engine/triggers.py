@@ -43,6 +43,20 @@ class TriggerNames:
         """Say whether a file of this name may be a trigger: it is no file to be transferred by itself."""
         return self._any.fullmatch(name) is not None
 
+    def beginning_of(self, trigger: str) -> str:
+        """Return what the names begin with of which a trigger of this name tells, as far as that is known."""
+        before, word, after = self._template.partition("{name}" if "{name}" in self._template else "{stem}")
+        if not word or _WORD.search(after):
+            return ""
+        return trigger[len(before) : len(trigger) - len(after)]
+
+    def tells_of(self, trigger: str, name: str) -> bool:
+        """Say whether a file of this name has a trigger of that one."""
+        try:
+            return self.of(name) == trigger
+        except NameRefused:
+            return False
+
 
 def is_of_a_run(template: str) -> bool:
     """Say whether one trigger is for all files of a directory, since no word is in its name."""

@@ -156,6 +156,10 @@ TRANSFER_FIELDS = {
         "a path beneath the target such as '{dir}/{stem}_{mtime:%Y%m%d}{suffix}' (in quotes); its words are {dir}, "
         "{stem}, {suffix}, {name}, {size}, {mtime} and {mtime:%Y%m%d}",
     ),
+    "trigger_file": Field(
+        values.trigger_file,
+        "the name of an empty file such as '{name}.ok', '{stem}.done' (in quotes) or _SUCCESS; a template, too",
+    ),
     "extra_args": Field(
         values.mapping,
         "a mapping of names of boto3's ExtraArgs, such as {ServerSideEncryption: 'aws:kms'}; templates, too",
@@ -214,10 +218,6 @@ PUSH_FIELDS = {
     ),
     "file_mode": Field(values.file_mode, "a mode of three octal digits such as 0640"),
     "preserve_mtime": Field(values.boolean, "true or false"),
-    "trigger_file": Field(
-        values.trigger_file,
-        "the name of an empty file such as '{name}.ok', '{stem}.done' (in quotes) or _SUCCESS; a template, too",
-    ),
     "verify": Field(partial(values.choice, among=("size", "none")), "size or none"),
 }
 

@@ -136,6 +136,16 @@ RULES = (
         "a file that is there has, or awaits, a trigger of the same name. Allowed with 'on_conflict: replace' or fail",
     ),
     Rule(
+        "trigger_file",
+        lambda flow: (
+            "trigger_file" in flow
+            and flow["direction"] == "pull"
+            and (flow.get("on_conflict") == "rename" or "sftp_paths" in flow or flow.get("follow_links", False))
+        ),
+        "a file and its trigger have one name for each other, in one directory that is listed. Allowed without "
+        "sftp_paths, follow_links and 'on_conflict: rename'",
+    ),
+    Rule(
         "parallelism",
         lambda flow: flow["parallelism"] > 1 and is_of_a_run(flow.get("trigger_file", "{name}")),
         "a trigger without {name} or {stem} is for all files of a directory, and no task may be ahead of another one. "

@@ -91,6 +91,7 @@ class SftpS3Hook(BaseHook):
         after_transfer: str = "move",
         done_dir: str = ".done",
         done_conflict: str = "replace",
+        trigger_file: str | None = None,
         retention: timedelta | float | str | None = None,
         max_files: int | str | None = None,
         max_bytes: int | str | None = None,
@@ -125,6 +126,9 @@ class SftpS3Hook(BaseHook):
         :param done_dir: name of the done directory inside each directory.
         :param done_conflict: what becomes of an older file of the same name in there: ``replace`` it, or ``rename`` it
             to ``<name>.<its mtime>``.
+        :param trigger_file: a file beside each one, or beside several, that says that they are whole: ``{name}.ok``,
+            ``{stem}.done``, ``_SUCCESS``. A file is taken only with a trigger that is not older; a trigger goes to S3,
+            and is moved, after all files that it tells of, and stays where one of them does. None: no triggers.
         :param retention: purge done files this long after their transfer, as a timedelta or in seconds. None or 0:
             never.
         :param max_files: transfer at most so many files; the rest waits for the next call.
@@ -165,6 +169,7 @@ class SftpS3Hook(BaseHook):
             "after_transfer": after_transfer,
             "done_dir": done_dir,
             "done_conflict": done_conflict,
+            "trigger_file": trigger_file,
             "retention": retention,
             "max_files": max_files,
             "max_bytes": max_bytes,

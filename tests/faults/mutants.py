@@ -95,9 +95,81 @@ DUTY = "integration/test_on_duty.py"
 COMMAND_LINE = "integration/test_command_line.py"
 EXPECTED = "integration/test_expected_files.py"
 TRIGGERS = "integration/test_trigger_file.py"
+AWAITED = "unit/test_awaited.py"
+PULLED_TRIGGERS = "unit/test_pulled_triggers.py"
 ANNOUNCEMENT = "unit/test_announcement.py"
 
 MUTANTS = (
+    Mutant(
+        "awaited: a trigger is not older than its file",
+        "engine/awaited.py",
+        "            elif is_older(trigger.file.stat, file.stat):\n",
+        "            elif False:\n",
+        _only(AWAITED, "not_older"),
+    ),
+    Mutant(
+        "awaited: nobody may still be writing it",
+        "engine/awaited.py",
+        "            if stamp is not None and self._is_young(stamp):\n",
+        "            if False:\n",
+        _only(AWAITED, "not_older"),
+    ),
+    Mutant(
+        "awaited: what is not taken holds the trigger back",
+        "engine/awaited.py",
+        '            if isinstance(item, Outcome) and (item.left or item.status == "failed"):\n',
+        "            if False:\n",
+        _only(AWAITED, "holds_the_trigger"),
+    ),
+    Mutant(
+        "awaited: the trigger is stored after all",
+        "engine/pulled_triggers.py",
+        "if not self._keeps and not trigger.unstored - {pulled.file.path}:",
+        "if not self._keeps:",
+        _only(PULLED_TRIGGERS, "any_order"),
+    ),
+    Mutant(
+        "awaited: and moved after all",
+        "engine/pulled_triggers.py",
+        "elif trigger.stored is not None and not trigger.unmoved:",
+        "elif trigger.stored is not None:",
+        _only(PULLED_TRIGGERS, "any_order"),
+    ),
+    Mutant(
+        "awaited: a file that has changed since stays",
+        "engine/pulled_triggers.py",
+        "        if is_older(trigger.file.stat, uploaded.read):\n",
+        "        if False:\n",
+        _only(PULLED_TRIGGERS, "newer_than"),
+    ),
+    Mutant(
+        "awaited: the file stays whose trigger was taken away",
+        "engine/pulled_triggers.py",
+        "if await self._tree.session.exists(pulled.file.path):",
+        "if False:",
+        _only(PULLED_TRIGGERS, "taken_away"),
+    ),
+    Mutant(
+        "awaited: a trigger alone goes only where S3 has its file",
+        "engine/pulled_triggers.py",
+        "if trigger.stored is None and not await self._has_its_file(pulled.file.relative):",
+        "if False:",
+        _only(TRIGGERS, "file_is_gone and Asyncssh"),
+    ),
+    Mutant(
+        "awaited: from this destination",
+        "engine/pulled_triggers.py",
+        "if version is not None and self._naming.token(entry.key) in names_in_metadata(version):",
+        "if version is not None:",
+        _only(TRIGGERS, "file_is_gone and Asyncssh"),
+    ),
+    Mutant(
+        "awaited: shards keep directories together",
+        "engine/paths.py",
+        "path = posixpath.dirname(path) if self.by_directory else path",
+        "path = path",
+        _only(TRIGGERS, "directories_together"),
+    ),
     Mutant(
         "triggers: an old one is away before new data comes",
         "engine/announcement.py",
@@ -145,7 +217,7 @@ MUTANTS = (
         "engine/push.py",
         "        if not (self._replaces or pushed.path) and await self._delivery.is_taken(path):\n",
         "        if False:\n",
-        _only(TRIGGERS, "stays_keeps"),
+        _only(TRIGGERS, "comes_meanwhile"),
     ),
     Mutant(
         "triggers: a directory is in one batch",

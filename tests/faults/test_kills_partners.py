@@ -144,6 +144,50 @@ class PullSweep(PartnerSweep):
         table.none_is("left over", self.s3.unfinished_uploads(self.bucket))
 
 
+class AwaitedSweep(PartnerSweep):
+    """A pull of files with triggers: each its own, or one for a directory."""
+
+    def __init__(self, trigger: str, after: str, *args: Any) -> None:
+        super().__init__("pull", *args, trigger_file=trigger, after_transfer=after)
+        self.after = after
+        self.told_of: dict[str, list[str]] = {}
+        for name in FILES:
+            directory, own = posixpath.split(name)
+            self.told_of.setdefault(posixpath.join(directory, trigger.format(name=own)), []).append(name)
+        self.all = {**FILES, **dict.fromkeys(self.told_of, b"trigger")}
+        self.transfers = len(self.all)
+
+    def prepare(self) -> None:
+        shutil.rmtree(self.root, ignore_errors=True)
+        self.root.mkdir()
+        self.s3.empty(self.bucket)
+        write_tree(self.root, self.all)
+        for name in self.all:
+            os.utime(self.root / name, (WHEN, WHEN))
+
+    def check_after_kill(self) -> None:
+        tree, objects = read_tree(self.root), self.objects()
+        table.checked(len(FILES))
+        table.none_is("wrong bytes", [key for key, data in objects.items() if self.all.get(key) != data])
+        table.none_is("lost", [name for name in self.all if name not in tree and objects.get(name) != self.all[name]])
+        for trigger, names in self.told_of.items():
+            table.none_is("wrong marks", [each for each in names if trigger in objects and each not in objects])
+            table.none_is("wrong marks", [each for each in names if trigger not in tree and each in tree])
+            gone = all(each not in tree for each in names)
+            table.none_is("wrong marks", [trigger] if gone and trigger not in objects else [])
+        self.kills += 1
+
+    def retry(self) -> None:
+        self.s3.let_uploads_age(self.bucket, HOUR)
+        with self.run(try_number=2) as again:
+            again.go()
+            again.report(PATIENCE)
+        assert self.objects() == self.all
+        done = {done_path(name): data for name, data in self.all.items()} if self.after == "move" else {}
+        assert read_tree(self.root) == done
+        table.none_is("left over", self.s3.unfinished_uploads(self.bucket))
+
+
 class PushSweep(PartnerSweep):
     def __init__(self, kind: str, *args: Any) -> None:
         super().__init__("push", *args, **PUSHES[kind])
@@ -240,6 +284,15 @@ def test_a_pull_is_killed_at_each_step(
 ) -> None:
     """Each file is in S3 once in the end, under the one name that it has to have."""
     kill_at_each_step(PullSweep(kind, sftp_server, s3, bucket), sftp_server, s3, shard)
+
+
+@pytest.mark.parametrize("shard", SHARDS[::2])
+@pytest.mark.parametrize(("trigger", "after"), [("{name}.ok", "move"), ("_SUCCESS", "move"), ("{name}.ok", "delete")])
+def test_a_pull_of_files_with_triggers_is_killed_at_each_step(
+    sftp_server: AsyncsshServer, s3: S3Server, bucket: str, trigger: str, after: str, shard: int
+) -> None:
+    """A trigger is in S3 after its files, and away after them; one that is left alone is finished by the retry."""
+    kill_at_each_step(AwaitedSweep(trigger, after, sftp_server, s3, bucket), sftp_server, s3, shard)
 
 
 @pytest.mark.parametrize("shard", SHARDS[::2])

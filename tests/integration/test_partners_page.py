@@ -156,3 +156,12 @@ def test_exports_out(dags: dict[str, Any], world: World) -> None:
         world.store(f"exports/{name}", b"1")
     assert run(dags["exports_out"]) == "success"
     assert set(world.files(world.incoming)) == {"a.csv", "b.csv", "_SUCCESS", "eu/b.csv", "eu/_SUCCESS"}
+
+
+def test_prices_in(dags: dict[str, Any], world: World) -> None:
+    """A file with no trigger waits; the others go with theirs."""
+    for name in ("a.csv", "a.csv.ok", "eu/b.csv"):
+        world.put(name, b"x")
+    assert run(dags["prices_in"]) == "success"
+    assert world.inbound == {"prices/a.csv": b"x", "prices/a.csv.ok": b"x"}
+    assert set(world.files(world.outgoing)) == {".done/a.csv", ".done/a.csv.ok", "eu/b.csv"}

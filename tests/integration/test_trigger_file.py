@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,9 +13,11 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_sftp_s3.engine.awaited import NO_TRIGGER, OLD_TRIGGER
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError, TransferError
 from airflow_provider_sftp_s3.engine.model import Report
-from tests.faults.harness import marked_keys
+from airflow_provider_sftp_s3.engine.pulled_triggers import NO_FILE
+from tests.faults.harness import Acts, marked_keys
 from tests.support.engine import Engine
 from tests.support.faulty_sftp import RENAMES, Refuses
 from tests.support.s3_server import S3Request, S3Server
@@ -204,6 +209,22 @@ class TestPush:
         assert (report.transferred, late, listener.wrong) == (1, ["a"], set())
         assert tree(root) == {"a": b"newer", "a.ok": b""}
 
+    @pytest.mark.parametrize("trigger", ["{name}.ok", "_SUCCESS"])
+    async def test_two_runs_at_once(self, fast: Engine, trigger: str) -> None:
+        """Whoever is second takes the first one's trigger away before its file comes again."""
+        root = fast.sftp.root / "out"
+        files = {f"{number}": b"%d" % number for number in range(40)}
+        listener = Listener(root, files, trigger.removeprefix("{name}"), () if "{" in trigger else tuple(files))
+        store(fast, files)
+        other = Engine(fast.sftp, fast.s3, fast.bucket)
+        with listener.listening():
+            await asyncio.gather(*(report_of(each.push(trigger_file=trigger)) for each in (fast, other)))
+        listener.look()
+        assert listener.wrong == set()
+        assert {name: data for name, data in tree(root).items() if name in files} == files
+        assert listener.seen == ({f"{name}.ok" for name in files} if "{" in trigger else {trigger})
+        assert marked_keys(fast.bucket) == set(files)
+
     async def test_a_file_that_stays_keeps_its_trigger(self, fast: Engine) -> None:
         root = fast.sftp.root / "out"
         for name in ("a", "a.ok"):
@@ -212,6 +233,20 @@ class TestPush:
         report = await report_of(fast.push(trigger_file="{name}.ok", on_conflict="fail"))
         assert report.failed == 1
         assert tree(root) == {"a": b"before", "a.ok": b"before"}
+
+    async def test_so_does_one_that_comes_meanwhile(self, fast: Engine, s3: S3Server) -> None:
+        root = fast.sftp.root / "out"
+        store(fast, {"a": b"new"})
+
+        @s3.before
+        def other(request: S3Request) -> None:
+            if request.operation == "GetObject" and request.key == "a":
+                for name in ("a", "a.ok"):
+                    (root / name).write_bytes(b"other")
+
+        report = await report_of(fast.push(trigger_file="{name}.ok", on_conflict="fail"))
+        assert report.failed == 1
+        assert tree(root) == {"a": b"other", "a.ok": b"other"}
 
     async def test_a_name_too_long_for_a_trigger_fails_by_itself(self, fast: Engine) -> None:
         store(fast, {"n" * 254: b"1", "b": b"2"})
@@ -241,3 +276,154 @@ class TestPush:
         assert len(tree(root)) == (1 if cap else 3)
         await fast.push(trigger_file="_SUCCESS", max_files=cap)
         assert set(tree(root)) == {"a", "b", "_SUCCESS"}
+
+
+WHEN = 1_700_000_000
+
+
+def put(root: Path, *names: str, mtime: int = WHEN) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(name.encode())
+        os.utime(root / name, (mtime, mtime))
+
+
+def objects(engine: Engine) -> set[str]:
+    return {key for key in engine.s3.objects(engine.bucket) if ".sftp-s3/" not in key}
+
+
+class TestPull:
+    """A trigger that is not older; file into S3, trigger into S3, file away, trigger away."""
+
+    async def test_a_file_is_taken_with_its_trigger(self, engine: Engine) -> None:
+        """One without, or with an older one, waits, and is taken as soon as there is one."""
+        root = engine.sftp.root / "in"
+        put(root, "a.csv", "a.csv.ok", "sub/b.csv", "sub/c.csv", "sub/c.csv.ok", "excluded")
+        put(root, "sub/c.csv", mtime=WHEN + 2)
+        report = await engine.pull(trigger_file="{name}.ok", exclude="excluded")
+        assert objects(engine) == {"a.csv", "a.csv.ok"}
+        stays = {"sub/b.csv", "sub/c.csv", "sub/c.csv.ok", "excluded"}
+        assert set(tree(root)) == {".done/a.csv", ".done/a.csv.ok", *stays}
+        assert report.skipped == {NO_TRIGGER: 1, OLD_TRIGGER: 1, "excluded": 1}
+        assert (report.transferred, report.left) == (2, 2)
+        put(root, "sub/b.csv.ok", "sub/c.csv.ok", mtime=WHEN + 2)
+        report = await engine.pull(trigger_file="{name}.ok", exclude="excluded")
+        assert (report.transferred, report.left) == (4, 0)
+        assert engine.s3.objects(engine.bucket)["sub/b.csv.ok"] == b"sub/b.csv.ok"
+
+    async def test_the_order_of_all_steps(self, fast: Engine, s3: S3Server) -> None:
+        root = fast.sftp.root / "in"
+        steps: list[str] = []
+        moves: list[str] = []
+        put(root, "a", "a.ok")
+        moved = Acts(lambda request: moves.append(request.path.rpartition("/")[2]), RENAMES, always=True)
+        fast.sftp.fault = moved  # type: ignore[attr-defined]
+
+        @s3.after
+        def seen(request: S3Request) -> None:
+            if request.operation == "PutObject" and request.key in ("a", "a.ok"):
+                steps.append(f"PUT {request.key}, {sorted(tree(root))}")
+
+        await fast.pull(trigger_file="{name}.ok")
+        assert steps == ["PUT a, ['a', 'a.ok']", "PUT a.ok, ['a', 'a.ok']"]
+        assert moves == ["a", "a.ok"]
+
+    @pytest.mark.parametrize("after_transfer", ["move", "delete", "keep"])
+    @pytest.mark.parametrize("trigger", ["{stem}.done", "_SUCCESS"])
+    async def test_one_of_several_goes_after_all(self, engine: Engine, trigger: str, after_transfer: str) -> None:
+        """And again nothing is done where files stay."""
+        root = engine.sftp.root / "in"
+        names = {"a.csv", "a.pdf", trigger.replace("{stem}", "a")}
+        put(root, *names)
+        report = await engine.pull(trigger_file=trigger, after_transfer=after_transfer)
+        assert (objects(engine), report.transferred) == (names, 3)
+        left = {"move": {f".done/{name}" for name in names}, "delete": set(), "keep": names}[after_transfer]
+        assert set(tree(root)) == left
+        report = await engine.pull(trigger_file=trigger, after_transfer=after_transfer)
+        assert (report.transferred, report.failed) == (0, 0)
+
+    @pytest.mark.parametrize("why", ["fails", "young", "over a cap"])
+    async def test_it_stays_where_one_does(self, fast: Engine, why: str) -> None:
+        root = fast.sftp.root / "in"
+        put(root, "a", "b", "_SUCCESS")
+        settings: dict[str, Any] = {"trigger_file": "_SUCCESS"}
+        if why == "fails":
+            fast.sftp.fault = Refuses(["OPEN"], lambda path: path.endswith("/b"))  # type: ignore[attr-defined]
+        elif why == "young":
+            put(root, "b", mtime=int(time.time()))
+            settings["min_age"] = 60
+        else:
+            settings["max_files"] = 1
+        await report_of(fast.pull(**settings))
+        assert "_SUCCESS" in tree(root)
+        assert "_SUCCESS" not in objects(fast)
+        fast.sftp.fault = Fault()  # type: ignore[attr-defined]
+        put(root, "_SUCCESS", *(["b"] if why == "young" else []))
+        await fast.pull(trigger_file="_SUCCESS")
+        assert objects(fast) == {"a", "b", "_SUCCESS"}
+        assert set(tree(root)) == {".done/a", ".done/b", ".done/_SUCCESS"}
+
+    @pytest.mark.parametrize("trigger", ["{name}.ok", "{stem}.ok", "ok"])
+    async def test_a_trigger_whose_file_is_gone(self, engine: Engine, trigger: str) -> None:
+        """It is finished where S3 has the file from here; one of another origin, or of none, is left, and said."""
+        root = engine.sftp.root / "in"
+        names = [trigger.replace("{name}", f"{name}.x").replace("{stem}", name) for name in ("a", "b", "c")]
+        places = [f"{directory}/{name}" for directory, name in zip("abc", names, strict=True)]
+        put(root, "a/a.x", *places)
+        await engine.pull(include="a.x", after_transfer="delete")
+        store(engine, {"b/b.x": b"of somebody else"})
+        assert objects(engine) == {"a/a.x", "b/b.x"}
+        report = await engine.pull(trigger_file=trigger)
+        assert objects(engine) == {"a/a.x", "b/b.x", places[0]}
+        assert set(tree(root)) == {f"a/.done/{names[0]}", *places[1:]}
+        assert (report.transferred, report.skipped, report.left) == (1, {NO_FILE: 2}, 2)
+
+    async def test_a_file_that_changes_after_its_trigger_stays(self, fast: Engine, s3: S3Server) -> None:
+        root = fast.sftp.root / "in"
+        put(root, "a", "a.ok")
+        fast.sftp.fault = Acts(lambda _: put(root, "a", mtime=WHEN + 5), ["OPEN"])  # type: ignore[attr-defined]
+        report = await report_of(fast.pull(trigger_file="{name}.ok"))
+        fast.sftp.fault = Fault()  # type: ignore[attr-defined]
+        assert "waits for a newer one" in report.failures[0]["error"]
+        assert set(tree(root)) == {"a", "a.ok"}
+
+    async def test_shards_keep_directories_together(self, fast: Engine) -> None:
+        root = fast.sftp.root / "in"
+        names = [f"{number % 5}/{number}" for number in range(60)]
+        put(root, *names, *(f"{name}.ok" for name in names))
+        reports = [await fast.pull(trigger_file="{name}.ok", shard=f"{number}/4") for number in range(1, 5)]
+        assert sum(report.transferred for report in reports) == 120
+        assert [report.skipped for report in reports] == [{}] * 4
+        assert len(objects(fast)) == 120
+
+    async def test_names_on_the_way(self, fast: Engine) -> None:
+        """A trigger is called by the file's own name, beside the file."""
+        root = fast.sftp.root / "in"
+        put(root, "sub/a.csv", "sub/a.csv.ok")
+        await fast.pull(trigger_file="{name}.ok", rename_to="{dir}/new/{stem}-{mtime}{suffix}")
+        assert objects(fast) == {f"sub/new/a-{WHEN}.csv", "sub/new/a.csv.ok"}
+
+    async def test_two_runs_at_once(self, fast: Engine) -> None:
+        """Each file and trigger is in S3 and in its done directory, and nothing is said to have failed."""
+        root = fast.sftp.root / "in"
+        names = [f"{number}" for number in range(40)]
+        put(root, *names, *(f"{name}.ok" for name in names))
+        other = Engine(fast.sftp, fast.s3, fast.bucket)
+        reports = await asyncio.gather(*(report_of(each.pull(trigger_file="{name}.ok")) for each in (fast, other)))
+        assert [report.failures for report in reports] == [[], []]
+        assert len(objects(fast)) == 80
+        assert len(tree(root)) == 80
+        assert all(name.startswith(".done/") for name in tree(root))
+
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            *({name: value} for name, value in (("sftp_paths", "a"), ("on_conflict", "rename"))),
+            {"follow_links": True, "after_transfer": "keep"},
+            {"rename_to": "{stem}/{name}"},
+            {"trigger_file": "_SUCCESS", "shard": "1/2"},
+        ],
+    )
+    async def test_what_does_not_go_together(self, fast: Engine, settings: dict[str, Any]) -> None:
+        with pytest.raises(ConfigurationError, match=r"trigger_file .*does not go with"):
+            await fast.pull(**{"trigger_file": "{name}.ok", **settings})

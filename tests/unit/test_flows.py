@@ -543,6 +543,21 @@ def test_triggers_do_not_go_with_everything(own: dict[str, Any], field: str) -> 
         flow_dag(PUSH | own)
 
 
+@pytest.mark.parametrize(
+    ("own", "field"),
+    [
+        ({"on_conflict": "rename"}, "trigger_file"),
+        ({"sftp_paths": ["a"]}, "trigger_file"),
+        ({"follow_links": True, "after_transfer": "keep"}, "trigger_file"),
+        ({"trigger_file": "_SUCCESS", "parallelism": 2}, "parallelism"),
+    ],
+)
+def test_triggers_of_a_pull_do_not_go_with_everything(own: dict[str, Any], field: str) -> None:
+    flow_dag(PULL | {"trigger_file": "{name}.ok", "parallelism": 2})
+    with pytest.raises(FlowError, match=field):
+        flow_dag(PULL | {"trigger_file": "{name}.ok"} | own)
+
+
 def test_triggers_reach_what_lists_the_objects() -> None:
     """Which has to know them for what they are, and keeps a directory together."""
     dag = flow_dag(PUSH | {"trigger_file": "{stem}.ok", "parallelism": 2})

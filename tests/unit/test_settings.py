@@ -31,6 +31,12 @@ OF_A_PULL: list[dict[str, Any]] = [
     *({"done_dir": name} for name in ("", ".", "..", "a/b", "/done", "a\nb", "\ud800")),
     *({"shard": shard} for shard in ("3/2", "0/2", "half")),
     {"on_conflict": "wait"},
+    *({"trigger_file": name} for name in ("", "{name}", "a/{name}.ok", "{dir}", "..", 7)),
+    {"trigger_file": "{name}.ok", "on_conflict": "rename"},
+    {"trigger_file": "{name}.ok", "sftp_paths": "a"},
+    {"trigger_file": "{name}.ok", "follow_links": True, "after_transfer": "keep"},
+    {"trigger_file": "{name}.ok", "rename_to": "{stem}/{name}"},
+    {"trigger_file": "_SUCCESS", "shard": "1/2"},
     *({"sftp_paths": given} for given in ([None], ["a", 7], 7, b"a", {"a": 1})),
     *({"done_conflict": word} for word in ("", "skip", None)),
 ]
