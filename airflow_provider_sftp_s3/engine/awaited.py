@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from airflow_provider_sftp_s3.engine.errors import NameRefused
 from airflow_provider_sftp_s3.engine.model import DoneState, Outcome, SourceFile, Stat, Trigger
-from airflow_provider_sftp_s3.engine.paths import text
+from airflow_provider_sftp_s3.engine.paths import check_name, text
 from airflow_provider_sftp_s3.engine.sftp.protocol import Entry
 from airflow_provider_sftp_s3.engine.triggers import TriggerNames
 
@@ -42,7 +42,13 @@ class Awaited:
         return [entry for entry in entries if not self._is_trigger(entry)]
 
     def _is_trigger(self, entry: Entry) -> bool:
-        return entry.kind == "file" and self._names.is_trigger(text(entry.name))
+        if entry.kind != "file" or not self._names.is_trigger(text(entry.name)):
+            return False
+        try:
+            check_name(entry.name)
+        except NameRefused:
+            return False  # as any other name that is no path
+        return True
 
     def sift(
         self, path: bytes, relative: bytes, entries: Iterable[Entry], done: DoneState, items: Iterable[T]
@@ -72,8 +78,9 @@ class Awaited:
                 _hold_back(by_label.get(item.source, b""), triggers, told_of)
             sifted.append(item)
         yield from sifted
-        for name in sorted(triggers.keys() - set(told_of.values())):
-            yield triggers[name].file._replace(trigger=triggers[name])
+        for _, trigger in sorted(triggers.items()):
+            if not trigger.unmoved:
+                yield trigger.file._replace(trigger=trigger)
 
     def _name_for(self, name: bytes) -> bytes:
         """Return what the trigger of a file is called; nothing, where it can have none."""

@@ -18,7 +18,7 @@ from airflow_provider_sftp_s3.engine.errors import ChangedWhileReading, Credenti
 from airflow_provider_sftp_s3.engine.fetch import Fetcher, PulledFile, Uploaded
 from airflow_provider_sftp_s3.engine.kept import KeptFiles
 from airflow_provider_sftp_s3.engine.listing import Tree
-from airflow_provider_sftp_s3.engine.model import Outcome, Trigger
+from airflow_provider_sftp_s3.engine.model import Outcome, SourceFile, Trigger, seconds_of
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
 from airflow_provider_sftp_s3.engine.s3.marks import Naming, names_in_metadata
 from airflow_provider_sftp_s3.engine.settings import PullSettings
@@ -139,8 +139,12 @@ class PulledTriggers:
         trigger = pulled.file.trigger
         if trigger is None or self._keeps:
             return Outcome(pulled.label, "skipped", reason=NO_FILE)
-        if trigger.stored is None and not await self._has_its_file(pulled.file.relative):
-            return Outcome(pulled.label, "skipped", reason=NO_FILE, changed=pulled.changed, left=True)
+        if trigger.stored is None:
+            there = await self._files_there(pulled.file)
+            is_waited_for = any(self._tree.globs.reason_to_skip(each) is None for each in there)
+            if is_waited_for or not await self._has_its_file(pulled.file):
+                left = is_waited_for or not there
+                return Outcome(pulled.label, "skipped", reason=NO_FILE, changed=pulled.changed, left=left)
         directory = posixpath.dirname(paths.key_for(self._prefix, pulled.file.relative))
         own = self._pulled(trigger, directory)
         if self._settings.dry_run:
@@ -153,11 +157,23 @@ class PulledTriggers:
                 return Outcome(own.label, "skipped", reason="gone")
         return await self._move(trigger, own)
 
-    async def _has_its_file(self, relative: bytes) -> bool:
-        """Say whether S3 has a file that a trigger tells of, pulled from this destination."""
-        if self._settings.rename_to is not None:
-            return False  # nobody knows what it is called there
-        directory, name = posixpath.split(paths.key_for(self._prefix, relative))
+    async def _files_there(self, trigger: SourceFile) -> list[str]:
+        """Return the files, relative to the root, that a trigger tells of: some have come since, or are excluded."""
+        directory, name = (paths.text(part) for part in posixpath.split(trigger.relative))
+        entries = await self._tree.session.list_directory(posixpath.dirname(trigger.path))
+        others = [paths.text(entry.name) for entry in entries if entry.kind == "file"]
+        told_of = (each for each in others if not self._names.is_trigger(each) and self._names.tells_of(name, each))
+        return [posixpath.join(directory, each) for each in told_of]
+
+    async def _has_its_file(self, trigger: SourceFile) -> bool:
+        """
+        Say whether S3 has a file that a trigger tells of, pulled from this destination since the trigger was made.
+
+        An older one is of another day, and the new one still to come.
+        """
+        if self._settings.rename_to is not None or trigger.stat.mtime is None:
+            return False  # nobody knows what it is called there, or which one it is
+        directory, name = posixpath.split(paths.key_for(self._prefix, trigger.relative))
         before = posixpath.join(directory, self._names.beginning_of(name))
         asked = 0
         async with contextlib.aclosing(self._bucket.list(before)) as entries:
@@ -166,6 +182,9 @@ class PulledTriggers:
                 if beside != directory or self._names.is_trigger(other) or not self._names.tells_of(name, other):
                     continue
                 asked += 1
+                modified = seconds_of(entry.modified)
+                if modified is None or modified < trigger.stat.mtime:
+                    continue
                 version = await self._bucket.head(entry.key)
                 if version is not None and self._naming.token(entry.key) in names_in_metadata(version):
                     return True

@@ -152,9 +152,23 @@ MUTANTS = (
     Mutant(
         "awaited: a trigger alone goes only where S3 has its file",
         "engine/pulled_triggers.py",
-        "if trigger.stored is None and not await self._has_its_file(pulled.file.relative):",
-        "if False:",
+        "if is_waited_for or not await self._has_its_file(pulled.file):",
+        "if is_waited_for:",
         _only(TRIGGERS, "file_is_gone and Asyncssh"),
+    ),
+    Mutant(
+        "awaited: since the trigger was made",
+        "engine/pulled_triggers.py",
+        "if modified is None or modified < trigger.stat.mtime:",
+        "if False:",
+        _only(TRIGGERS, "still_to_come"),
+    ),
+    Mutant(
+        "awaited: a trigger's name is no path",
+        "engine/awaited.py",
+        "            check_name(entry.name)\n",
+        "            pass\n",
+        _only(AWAITED, "no_path"),
     ),
     Mutant(
         "awaited: from this destination",

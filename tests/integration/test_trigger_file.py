@@ -369,14 +369,24 @@ class TestPull:
         root = engine.sftp.root / "in"
         names = [trigger.replace("{name}", f"{name}.x").replace("{stem}", name) for name in ("a", "b", "c")]
         places = [f"{directory}/{name}" for directory, name in zip("abc", names, strict=True)]
-        put(root, "a/a.x", *places)
+        put(root, "a/a.x", "a/excluded", *places)
         await engine.pull(include="a.x", after_transfer="delete")
         store(engine, {"b/b.x": b"of somebody else"})
         assert objects(engine) == {"a/a.x", "b/b.x"}
-        report = await engine.pull(trigger_file=trigger)
+        report = await engine.pull(trigger_file=trigger, exclude="excluded")
         assert objects(engine) == {"a/a.x", "b/b.x", places[0]}
-        assert set(tree(root)) == {f"a/.done/{names[0]}", *places[1:]}
-        assert (report.transferred, report.skipped, report.left) == (1, {NO_FILE: 2}, 2)
+        assert set(tree(root)) == {f"a/.done/{names[0]}", "a/excluded", *places[1:]}
+        assert (report.transferred, report.skipped, report.left) == (1, {NO_FILE: 2, "excluded": 1}, 2)
+
+    async def test_a_trigger_of_a_file_that_is_still_to_come(self, fast: Engine) -> None:
+        """S3 has yesterday's of that name: today's would wait for ever."""
+        root = fast.sftp.root / "in"
+        put(root, "a", "a.ok")
+        await fast.pull(trigger_file="{name}.ok")
+        put(root, "a.ok", mtime=int(time.time()) + 60)
+        report = await fast.pull(trigger_file="{name}.ok")
+        assert (report.skipped, report.left) == ({NO_FILE: 1}, 1)
+        assert "a.ok" in tree(root)
 
     async def test_a_file_that_changes_after_its_trigger_stays(self, fast: Engine, s3: S3Server) -> None:
         root = fast.sftp.root / "in"

@@ -65,6 +65,15 @@ def test_a_file_without_one_waits_and_one_without_a_file_is_told_of() -> None:
     assert set(found) == {"a", "t-b"}
 
 
+def test_a_trigger_whose_name_is_no_path_is_none() -> None:
+    """As of a hostile server: it would be moved from elsewhere."""
+    awaited = Awaited(TriggerNames("{name}.ok"), lambda mtime: False, label)
+    entries = [Entry(name, "file", Stat(0, 1)) for name in (b"../a.ok", b"x/a.ok", b"a\n.ok", b"a.ok")]
+    assert awaited.without(entries) == entries[:3]
+    found = list(awaited.sift(b"/d", b"", entries, "absent", list[SourceFile]()))
+    assert [item.path for item in found if isinstance(item, SourceFile)] == [b"/d/a.ok"]
+
+
 def test_what_is_not_taken_holds_the_trigger_of_others_back() -> None:
     """A file that fails, or is newer than the trigger."""
     found = sifted("all", a=1, held=1, newer=3, all=2)
