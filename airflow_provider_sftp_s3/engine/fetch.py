@@ -23,7 +23,7 @@ from airflow_provider_sftp_s3.engine.errors import (
 )
 from airflow_provider_sftp_s3.engine.limits import off_the_clock
 from airflow_provider_sftp_s3.engine.listing import is_young
-from airflow_provider_sftp_s3.engine.model import SourceFile, Stat, Stored
+from airflow_provider_sftp_s3.engine.model import Outcome, SourceFile, Stat, Stored
 from airflow_provider_sftp_s3.engine.observer import Notices
 from airflow_provider_sftp_s3.engine.options import MAX_OBJECT_SIZE, MAX_PARTS, KiB, MiB, TransferOptions
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
@@ -66,6 +66,8 @@ class PulledFile:
     :param opened: the server has opened it, so it cannot be gone unsaid.
     :param is_long: nobody says how large it is, and it has more than `part_size` bytes.
     :param uploaded: S3 has it, and its move has not been answered yet.
+    :param keeps_key: the key is another file's, with another name.
+    :param outcome: what has become of it, while its trigger is on its way.
     :param stamp: the mtime that it was to get after its move, which may not have been answered, either.
     """
 
@@ -79,6 +81,8 @@ class PulledFile:
     is_long: bool = False
     uploaded: Uploaded | None = None
     stamp: int | None = None
+    keeps_key: bool = False
+    outcome: Outcome | None = None
 
     @property
     def size(self) -> int:

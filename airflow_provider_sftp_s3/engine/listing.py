@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from airflow_provider_sftp_s3.engine import paths
+from airflow_provider_sftp_s3.engine.awaited import Awaited
 from airflow_provider_sftp_s3.engine.errors import ConnectionFailed, NameRefused, NotFound, ServerRefused
 from airflow_provider_sftp_s3.engine.globs import Globs
 from airflow_provider_sftp_s3.engine.limits import ATTEMPTS, Losses
@@ -18,6 +19,7 @@ from airflow_provider_sftp_s3.engine.model import DoneState, Outcome, SourceFile
 from airflow_provider_sftp_s3.engine.order import Bounds
 from airflow_provider_sftp_s3.engine.sftp.protocol import Entry
 from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
+from airflow_provider_sftp_s3.engine.triggers import TriggerNames
 
 #: Directories listed at once: enough that a far-away server does not leave the transfers waiting for names.
 LISTERS = 16
@@ -92,6 +94,7 @@ class Tree:
     :param now: returns the time, in seconds since 1970.
     :param finds_left: whether to look for files that an earlier run has moved into a done directory to remove them.
     :param follow_links: take what symbolic links lead to, wherever that is on the server.
+    :param triggers: names of the files without which no other one is taken; None: there are none.
     :param name_of: returns what a file is called at its target, by its relative path and what it is: what comes to one
         name is in one shard. None: as it is called here.
     """
@@ -110,6 +113,7 @@ class Tree:
         finds_left: bool = False,
         follow_links: bool = False,
         name_of: Callable[[bytes, Stat], bytes] | None = None,
+        triggers: TriggerNames | None = None,
     ) -> None:
         self.session = session
         self.root = root
@@ -129,6 +133,9 @@ class Tree:
         #: paths of those that were looked into and found empty
         self.empty_done_directories: list[bytes] = []
         self._of_unknown_age: list[SourceFile] = []
+        self._awaited: Awaited | None = None
+        if triggers is not None:
+            self._awaited = Awaited(triggers, lambda mtime: is_young(mtime, now(), min_age), self.label)
         self._losses = Losses()
         self._root: asyncio.Task[Directory | Outcome] | None = None
 
@@ -319,6 +326,16 @@ class Tree:
 
     def _sift(self, directory: Directory) -> Iterator[SourceFile | Outcome | Place | Link | Unsure]:
         """Yield files, outcomes, the directories beneath, links to follow, and what may be a file or a directory."""
+        if self._awaited is None:
+            return self._sift_all(directory)
+        path, relative, entries = directory.path, directory.relative, directory.entries
+        if not self.shard.holds(posixpath.join(relative, b"trigger")):
+            return self._sift_all(directory)
+        done = directory.done or _done_state(entries, self.done_name)
+        items = self._sift_all(replace(directory, entries=self._awaited.without(entries)))
+        return self._awaited.sift(path, relative, entries, done, items)
+
+    def _sift_all(self, directory: Directory) -> Iterator[SourceFile | Outcome | Place | Link | Unsure]:
         done_state = directory.done or _done_state(directory.entries, self.done_name)
         if any(entry.name == self.done_name and entry.kind == "unknown" for entry in directory.entries):
             # It may be a link to any other one, in which nothing must be purged.
@@ -375,7 +392,10 @@ class Tree:
             else:
                 file = SourceFile(path, relative, entry.stat, done_state)
                 if self.min_age and (entry.stat.mtime is None or entry.stat.mtime > now + self.min_age):
-                    self._of_unknown_age.append(file)
+                    if self._awaited is None:
+                        self._of_unknown_age.append(file)
+                    else:
+                        yield file  # its trigger says more
                 elif entry.stat.mtime is not None and is_young(entry.stat.mtime, now, self.min_age):
                     yield Outcome(self.label(path), "skipped", reason="young", changed=entry.stat.mtime, left=True)
                 elif outside := self.bounds.reason_to_skip(*entry.stat):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from collections import Counter
@@ -65,6 +66,7 @@ class SourceFile(NamedTuple):
 
     :param relative: where its key is beneath the prefix.
     :param left: an earlier run that deletes what it has pulled has left it in the done directory.
+    :param trigger: what says that it is whole; its own, where it is one that tells of no file that is there.
     """
 
     path: bytes
@@ -72,6 +74,27 @@ class SourceFile(NamedTuple):
     stat: Stat
     done: DoneState
     left: bool = False
+    trigger: Trigger | None = None
+
+
+@dataclass(eq=False)
+class Trigger:
+    """
+    A trigger file of a pull, and the files that it tells of.
+
+    :param file: the trigger itself.
+    :param unstored: paths of those that S3 has not got in this run.
+    :param unmoved: those that are not away.
+    :param stored: what S3 has got of the trigger, after them.
+    :param is_moving: it was to be moved, which may not have been answered.
+    """
+
+    file: SourceFile
+    unstored: set[bytes] = field(default_factory=set)
+    unmoved: set[bytes] = field(default_factory=set)
+    stored: Any = None
+    is_moving: bool = False
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class ObjectEntry(NamedTuple):

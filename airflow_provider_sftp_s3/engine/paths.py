@@ -271,13 +271,15 @@ class Shard:
     One of `count` parts of a tree, which tasks on several machines pull at the same time: each path is in exactly one.
 
     :param number: which part, from 1.
+    :param by_directory: all files of a directory are in one part.
     """
 
     number: int
     count: int
+    by_directory: bool = False
 
     @classmethod
-    def of(cls, value: str | None) -> Shard:
+    def of(cls, value: str | None, *, by_directory: bool = False) -> Shard:
         """
         Return the shard that is written "2/8", the second of eight; None is the whole.
 
@@ -288,11 +290,12 @@ class Shard:
         parts = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", value) if isinstance(value, str) else None
         if parts is None or not 1 <= int(parts[1]) <= int(parts[2]):
             raise ConfigurationError(f"shard must be like '2/8', the second of eight, or None, not {value!r}")
-        return cls(int(parts[1]), int(parts[2]))
+        return cls(int(parts[1]), int(parts[2]), by_directory)
 
     def holds(self, path: bytes) -> bool:
         """Say whether a path is in this part. Every machine and every version says the same."""
         if self.count == 1:
             return True
+        path = posixpath.dirname(path) if self.by_directory else path
         digest = hashlib.blake2b(path, digest_size=8).digest()
         return int.from_bytes(digest, "big") % self.count == self.number - 1

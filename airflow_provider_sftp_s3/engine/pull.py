@@ -9,7 +9,8 @@ One file, step by step (:meth:`Pull.transfer`):
    is an object, and none is stored over one that comes later;
 3. open, fstat, read everything and the end of the file, streaming into S3, fstat again: what is stated and what is read
    must be one whole file, see :mod:`~airflow_provider_sftp_s3.engine.whole`;
-4. S3 has answered that the object is complete. Only now:
+4. S3 has answered that the object is complete, and with `trigger_file` that of the trigger, too, where this is the last
+   file that it tells of, see :mod:`~airflow_provider_sftp_s3.engine.pulled_triggers`. Only now:
 5. close, unless files of this directory are known to outlive that: then they are closed before S3 has answered;
 6. rename into the done directory, and look whether it is the file that was read: if not, upload it from there;
 7. stamp it with the time of the move, from which its retention counts, or remove it. Where nothing can be renamed, a
@@ -46,6 +47,7 @@ from airflow_provider_sftp_s3.engine.model import ObjectEntry, Outcome, Report, 
 from airflow_provider_sftp_s3.engine.observer import Notices, Observer
 from airflow_provider_sftp_s3.engine.options import TransferOptions
 from airflow_provider_sftp_s3.engine.order import Bounds, oldest_first
+from airflow_provider_sftp_s3.engine.pulled_triggers import PulledTriggers
 from airflow_provider_sftp_s3.engine.run import Run
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket, Version
 from airflow_provider_sftp_s3.engine.s3.left_uploads import LeftUploads
@@ -55,6 +57,7 @@ from airflow_provider_sftp_s3.engine.s3.receipts import Receipts
 from airflow_provider_sftp_s3.engine.settings import PullSettings
 from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
 from airflow_provider_sftp_s3.engine.transfer import Transfer
+from airflow_provider_sftp_s3.engine.triggers import TriggerNames
 
 #: Why a file is not there any more, where an earlier try of the same task has moved it.
 PULLED_BEFORE = "pulled by an earlier try"
@@ -91,6 +94,7 @@ class Pull(Transfer[PulledFile]):
         self.settings = settings
         self._bounds = Bounds(settings.min_size, settings.max_size, settings.max_age, bucket.now)
         self._keys = Keys(settings, self.prefix, bucket)
+        names = TriggerNames(settings.trigger_file) if settings.trigger_file is not None else None
         self.tree = Tree(
             session,
             self.root,
@@ -98,7 +102,8 @@ class Pull(Transfer[PulledFile]):
             bounds=self._bounds,
             done_name=settings.done_dir.encode(),
             min_age=settings.min_age,
-            shard=paths.Shard.of(settings.shard),
+            shard=paths.Shard.of(settings.shard, by_directory=settings.trigger_file is not None),
+            triggers=names,
             now=bucket.now,
             finds_left=settings.after_transfer == "delete",
             follow_links=settings.follow_links,
@@ -126,6 +131,12 @@ class Pull(Transfer[PulledFile]):
         )
         self._done = DoneDirectories(settings, self.tree, self._keys, session, bucket, self._fetcher, notices)
         self._kept = KeptFiles(bucket, self.prefix, self._keys)
+        self._triggers: PulledTriggers | None = None
+        if names is not None:
+            self._triggers = PulledTriggers(
+                *(settings, self.prefix, names, self.tree, bucket, self._fetcher, self._done, self._kept, naming),
+                self._run.settle,
+            )
 
     async def _is_there(self) -> bool:
         if self.settings.sftp_paths is not None:
@@ -197,7 +208,7 @@ class Pull(Transfer[PulledFile]):
                     yield item
                     continue
                 label = self.tree.label(item.path)
-                if await self._kept.has_by_ledger(item):
+                if item.trigger is None and await self._kept.has_by_ledger(item):
                     yield Outcome(label, "skipped", reason="unchanged")
                 else:
                     yield PulledFile(item, label)
@@ -260,6 +271,8 @@ class Pull(Transfer[PulledFile]):
 
     async def _choose(self, pulled: PulledFile, stat: Stat) -> None:
         """Give a file its key anew, since it has changed, or since there is something by now."""
+        if pulled.keeps_key:
+            return
         if self.settings.after_transfer == "keep":
             stat = pulled.named_for or stat  # what it is listed with is what the next run looks for
         claim = await self._keys.claim(pulled.file, stat)
@@ -268,7 +281,14 @@ class Pull(Transfer[PulledFile]):
     async def transfer(self, pulled: PulledFile) -> Outcome:
         """Move one file, or say why not."""
         try:
-            return await self._transfer(pulled)
+            if self._triggers is None or pulled.file.trigger is None:
+                return await self._transfer(pulled)
+            if pulled.file.path == pulled.file.trigger.file.path:
+                return await self._triggers.finish(pulled)
+            outcome = pulled.outcome = pulled.outcome or await self._transfer(pulled)
+            if not outcome.left:
+                await self._triggers.moved(pulled)
+            return outcome
         except TargetTaken:
             if self.settings.on_conflict != "skip":
                 raise
@@ -321,6 +341,8 @@ class Pull(Transfer[PulledFile]):
                 return Outcome(pulled.label, "skipped", reason="gone")
         if uploaded is not None and (uploaded.read.size or 0) > self.options.part_size and self._left_uploads:
             await self._left_uploads.abort(pulled.key)
+        if self._triggers is not None and pulled.file.trigger is not None and uploaded is not None:
+            await self._triggers.stored(pulled, uploaded)
         if uploaded is not None and keeps:
             await self._fetcher.look_after_close(file.path, uploaded)
             await self._kept.pulled(pulled.key)

@@ -10,6 +10,8 @@ One object, step by step (:meth:`Push.transfer`):
 3. its bytes, held to one ETag, become a file at the target, see :mod:`~airflow_provider_sftp_s3.engine.delivery`: by
    a temporary one, of which every write is acknowledged, the size compared, the file synced, and which is renamed over
    the target, so that nobody there ever sees half a file;
+   with `trigger_file`, an old trigger is away before that, and after the last file that it tells of a new one is made,
+   see :mod:`~airflow_provider_sftp_s3.engine.announcement`;
 4. mark it, bound to the ETag that was sent, or move or delete it (`after_transfer`), bound to that, too; an object that
    was overwritten meanwhile is taken again.
 
@@ -22,12 +24,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import posixpath
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import UTC
 
 from airflow_provider_sftp_s3.engine import paths
+from airflow_provider_sftp_s3.engine.announcement import Trigger, Triggers
 from airflow_provider_sftp_s3.engine.delivery import Delivery, Publish
 from airflow_provider_sftp_s3.engine.errors import (
     Archived,
@@ -67,6 +71,7 @@ from airflow_provider_sftp_s3.engine.settings import PushSettings, check_mark
 from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
 from airflow_provider_sftp_s3.engine.strip import Strip
 from airflow_provider_sftp_s3.engine.transfer import Transfer
+from airflow_provider_sftp_s3.engine.triggers import TriggerNames
 from airflow_provider_sftp_s3.engine.unsynced import Unknown, reason_to_skip
 
 #: Bytes of the budget that a large file takes. Measured: it has a quarter of that in memory, and a few large files at
@@ -90,6 +95,7 @@ class PushedObject:
     :param namesake: the key before it in the run that comes to the same path, if any does.
     :param version: what S3 has said of it last.
     :param path: where it was delivered to, and what is there is ours.
+    :param trigger: what tells the partner of it; None: nothing does.
     """
 
     entry: ObjectEntry
@@ -97,6 +103,11 @@ class PushedObject:
     namesake: str | None = None
     version: Version | None = None
     path: bytes = b""
+    trigger: Trigger | None = None
+
+    @property
+    def key(self) -> str:
+        return self.entry.key
 
     @property
     def size(self) -> int:
@@ -170,6 +181,12 @@ class Push(Transfer[PushedObject]):
         self._unknown = Unknown()
         self._notices = Notices(observer)
         self._delivery = Delivery(settings, self.root, session, self._moved)
+        self._trigger_names: TriggerNames | None = None
+        self._triggers: Triggers | None = None
+        if settings.trigger_file is not None:
+            self._trigger_names = TriggerNames(settings.trigger_file)
+            looks = settings.verify == "size"
+            self._triggers = Triggers(session, self._trigger_names, self._directory_of, looks=looks)
 
     async def _is_there(self) -> bool:
         try:
@@ -182,6 +199,8 @@ class Push(Transfer[PushedObject]):
             if self.settings.keys is None and self.settings.mark != "none":
                 await self._ledger.load()
             found = oldest_first(self._objects()) if self.settings.order else self._objects()
+            if self._triggers is not None:
+                found = self._triggers.gathered(found)
             async with contextlib.aclosing(found) as objects:
                 await self._run.transfer_all(objects, self.transfer, self._is_left)
             self._unknown.tell(self.observer.notice)
@@ -199,7 +218,7 @@ class Push(Transfer[PushedObject]):
         async with contextlib.aclosing(self._entries()) as entries:
             async for entry, fact in entries:
                 label = self.bucket.uri_of(paths.printable(entry.key))
-                reason = reason_to_skip(entry.key, self.prefix, self.globs, self._sent_prefix)
+                reason = reason_to_skip(entry.key, self.prefix, self.globs, self._sent_prefix, self._trigger_names)
                 stat = UNKNOWN if self._renaming is None else _stat_of(entry, fact)
                 namesake = None if reason else self._namesake_before(entry.key, stat)
                 if not reason and (reason := self.marks.reason_by(fact)):
@@ -319,10 +338,17 @@ class Push(Transfer[PushedObject]):
         self._delivery.check(path)
         return path
 
+    def _directory_of(self, key: str) -> bytes:
+        """Return the directory that a key is pushed to, whatever its object is."""
+        return posixpath.dirname(self._path_of(key, Stat(0, 0)))
+
     async def transfer(self, pushed: PushedObject) -> Outcome:
         """Push one object, or say why not."""
         try:
-            return await self._transfer(pushed)
+            outcome = await self._transfer(pushed)
+            if self._triggers is not None and pushed.trigger is not None and not outcome.left:
+                await self._triggers.left_out(pushed.trigger, pushed.key)
+            return outcome
         except TargetTaken:
             if self.settings.on_conflict != "wait":
                 raise
@@ -436,10 +462,23 @@ class Push(Transfer[PushedObject]):
 
     async def _publish(self, pushed: PushedObject, publish: Publish, path: bytes, stat: Stat) -> bytes:
         """
-        Give an object its name, and return its path.
+        Give an object its name, and perhaps a trigger, and return its path.
 
         :raises TargetTaken: its name is taken, and not to be replaced.
         """
+        if self._triggers is None:
+            return await self._name(pushed, publish, path, stat)
+        trigger = pushed.trigger
+        if trigger is None:  # such as where the name would be too long
+            trigger = Trigger(self._triggers.path_of(pushed.key))
+        if not (self._replaces or pushed.path) and await self._delivery.is_taken(path):
+            raise self._taken_error(path, stat)  # and the trigger is that one's
+        await self._triggers.withdraw(trigger, pushed.key)
+        path = await self._name(pushed, publish, path, stat)
+        await self._triggers.delivered(trigger, pushed.key)
+        return path
+
+    async def _name(self, pushed: PushedObject, publish: Publish, path: bytes, stat: Stat) -> bytes:
         if self._replaces or pushed.path:  # older bytes of it are ours
             async with self._alike.taking(pushed.path or path):
                 await publish(pushed.path or path, replaces=True)

@@ -17,6 +17,7 @@ from airflow_provider_sftp_s3.engine.globs import Globs
 from airflow_provider_sftp_s3.engine.model import MarkMode
 from airflow_provider_sftp_s3.engine.rename import check_rename_to
 from airflow_provider_sftp_s3.engine.temporary import TEMP_NAME, check_temp_name
+from airflow_provider_sftp_s3.engine.triggers import check_trigger_file, is_of_a_run
 
 AfterTransfer = Literal["move", "delete", "keep"]
 #: How a pushed file is looked at before it counts as delivered.
@@ -69,6 +70,7 @@ class PullSettings:
     after_transfer: AfterTransfer = "move"
     done_dir: str = ".done"
     done_conflict: DoneConflict = "replace"
+    trigger_file: str | None = None
     retention: float | None = None
     max_files: int | None = None
     max_bytes: int | None = None
@@ -101,6 +103,7 @@ class PullSettings:
                 'follow_links needs after_transfer="keep": to move or delete a link is not to move or delete its file'
             )
         paths.Shard.of(self.shard)
+        _check_awaited(self)
         check_seconds("min_age", self.min_age)
         check_seconds("retention", self.retention or 0)
         if self.max_age is not None and self.max_age <= self.min_age:
@@ -142,6 +145,7 @@ class PushSettings:
     sent_prefix: str | None = None
     temp_name: str | None = TEMP_NAME
     verify: Verify = "size"
+    trigger_file: str | None = None
     destination: str = DESTINATION
     max_files: int | None = None
     max_bytes: int | None = None
@@ -168,6 +172,7 @@ class PushSettings:
         if self.temp_name is not None:
             check_temp_name(self.temp_name)
         check_choice("verify", self.verify, Verify)
+        _check_trigger(self)
         if self.s3_keys is not None and not isinstance(self.s3_keys, str):
             object.__setattr__(self, "s3_keys", _texts("s3_keys", "a key or a list of keys", self.s3_keys))
         if self.strip_regex is not None:
@@ -244,6 +249,47 @@ def _check_sent(settings: PushSettings) -> None:
         raise ConfigurationError(
             f"sent_prefix {sent!r} and s3_prefix {prefix!r}: neither may be inside the other (an empty one is the "
             "whole bucket), or what was sent would be sent again. Write them like 'outbound/' and 'sent/'"
+        )
+
+
+def _check_trigger(settings: PushSettings) -> None:
+    """Check what goes with the trigger files of a push."""
+    if settings.trigger_file is None:
+        return
+    check_trigger_file(settings.trigger_file)
+    if settings.on_conflict not in ("replace", "fail"):
+        raise ConfigurationError(
+            f"trigger_file does not go with on_conflict={settings.on_conflict!r}: a file that is there has, or awaits, "
+            "a trigger of the same name. Set on_conflict to 'replace' or 'fail'"
+        )
+    directory = (settings.rename_to or "").rpartition("/")[0]
+    if directory != directory.replace("{size}", "").replace("{mtime", ""):
+        raise ConfigurationError(
+            f"trigger_file does not go with rename_to={settings.rename_to!r}: which files share a trigger has to be "
+            "known beforehand, so make no directory of {size} or {mtime}"
+        )
+
+
+def _check_awaited(settings: PullSettings) -> None:
+    """Check what goes with the trigger files of a pull."""
+    if settings.trigger_file is None:
+        return
+    check_trigger_file(settings.trigger_file)
+    if settings.sftp_paths is not None or settings.follow_links:
+        other = "sftp_paths" if settings.sftp_paths is not None else "follow_links"
+        raise ConfigurationError(f"trigger_file does not go with {other}: triggers are looked for in whole directories")
+    if settings.on_conflict == "rename":
+        raise ConfigurationError(
+            "trigger_file does not go with on_conflict='rename': two files would share one trigger in S3. Use rename_to"
+        )
+    if "{" in (settings.rename_to or "").rpartition("/")[0].replace("{dir}", ""):
+        raise ConfigurationError(
+            f"trigger_file does not go with rename_to={settings.rename_to!r}: a file and its trigger stay in one "
+            "directory, so make directories of {dir} only"
+        )
+    if settings.shard is not None and is_of_a_run(settings.trigger_file):
+        raise ConfigurationError(
+            "trigger_file without {name} or {stem} does not go with a shard: it tells of all files of a directory"
         )
 
 

@@ -158,6 +158,10 @@ TRANSFER_FIELDS = {
         "a path beneath the target such as '{dir}/{stem}_{mtime:%Y%m%d}{suffix}' (in quotes); its words are {dir}, "
         "{stem}, {suffix}, {name}, {size}, {mtime} and {mtime:%Y%m%d}",
     ),
+    "trigger_file": Field(
+        values.trigger_file,
+        "the name of an empty file such as '{name}.ok', '{stem}.done' (in quotes) or _SUCCESS; a template, too",
+    ),
     "extra_args": Field(
         values.mapping,
         "a mapping of names of boto3's ExtraArgs, such as {ServerSideEncryption: 'aws:kms'}; templates, too",
@@ -256,4 +260,7 @@ FIELDS = {
 
 ALL_FIELDS = FIELDS["pull"] | FIELDS["push"]
 #: Which objects are there to push.
-LISTING_FIELDS = ("include", "exclude", "min_size", "max_size", "max_age", "order", "mark", "aws_conn_id", "extra_args")
+LISTING_FIELDS = (
+    *("include", "exclude", "min_size", "max_size", "max_age", "order"),
+    *("trigger_file", "mark", "aws_conn_id", "extra_args"),
+)

@@ -12,6 +12,7 @@ from airflow_provider_sftp_s3._compat import (
     AssetWatcher,
 )
 from airflow_provider_sftp_s3.engine.paths import directory_prefix
+from airflow_provider_sftp_s3.engine.triggers import is_of_a_run
 from airflow_provider_sftp_s3.flows import values
 from airflow_provider_sftp_s3.flows.values import CONTINUOUS
 
@@ -126,6 +127,29 @@ RULES = (
         _sends_what_was_sent,
         "it and s3_prefix overlap, and what was sent would be sent again. Allowed: two prefixes of which neither is "
         "inside the other, such as outbound/ and sent/; an empty s3_prefix is the whole bucket",
+    ),
+    Rule(
+        "trigger_file",
+        lambda flow: (
+            "trigger_file" in flow and flow["direction"] == "push" and flow.get("on_conflict") in ("rename", "wait")
+        ),
+        "a file that is there has, or awaits, a trigger of the same name. Allowed with 'on_conflict: replace' or fail",
+    ),
+    Rule(
+        "trigger_file",
+        lambda flow: (
+            "trigger_file" in flow
+            and flow["direction"] == "pull"
+            and (flow.get("on_conflict") == "rename" or "sftp_paths" in flow or flow.get("follow_links", False))
+        ),
+        "a file and its trigger have one name for each other, in one directory that is listed. Allowed without "
+        "sftp_paths, follow_links and 'on_conflict: rename'",
+    ),
+    Rule(
+        "parallelism",
+        lambda flow: flow["parallelism"] > 1 and is_of_a_run(flow.get("trigger_file", "{name}")),
+        "a trigger without {name} or {stem} is for all files of a directory, and no task may be ahead of another one. "
+        "Allowed with such a trigger_file: 1",
     ),
     Rule(
         "dry_run",

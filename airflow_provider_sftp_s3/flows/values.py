@@ -19,6 +19,7 @@ from airflow_provider_sftp_s3.engine.paths import directory_prefix
 from airflow_provider_sftp_s3.engine.rename import check_rename_to
 from airflow_provider_sftp_s3.engine.settings import check_file_mode
 from airflow_provider_sftp_s3.engine.temporary import check_temp_name
+from airflow_provider_sftp_s3.engine.triggers import check_trigger_file
 from airflow_provider_sftp_s3.hooks import quantities
 from airflow_provider_sftp_s3.hooks.arguments import mode
 
@@ -225,6 +226,13 @@ def temp_name(value: Any) -> str:
 
 def rename_to(value: Any) -> str:
     check_rename_to(value)
+    return str(value)
+
+
+def trigger_file(value: Any) -> str:
+    value = text(value)
+    if not is_template(value):
+        check_trigger_file(value)
     return str(value)
 
 

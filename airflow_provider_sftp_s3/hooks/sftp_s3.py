@@ -91,6 +91,7 @@ class SftpS3Hook(BaseHook):
         after_transfer: str = "move",
         done_dir: str = ".done",
         done_conflict: str = "replace",
+        trigger_file: str | None = None,
         retention: timedelta | float | str | None = None,
         max_files: int | str | None = None,
         max_bytes: int | str | None = None,
@@ -125,6 +126,9 @@ class SftpS3Hook(BaseHook):
         :param done_dir: name of the done directory inside each directory.
         :param done_conflict: what becomes of an older file of the same name in there: ``replace`` it, or ``rename`` it
             to ``<name>.<its mtime>``.
+        :param trigger_file: a file beside each one, or beside several, that says that they are whole: ``{name}.ok``,
+            ``{stem}.done``, ``_SUCCESS``. A file is taken only with a trigger that is not older; a trigger goes to S3,
+            and is moved, after all files that it tells of, and stays where one of them does. None: no triggers.
         :param retention: purge done files this long after their transfer, as a timedelta or in seconds. None or 0:
             never.
         :param max_files: transfer at most so many files; the rest waits for the next call.
@@ -165,6 +169,7 @@ class SftpS3Hook(BaseHook):
             "after_transfer": after_transfer,
             "done_dir": done_dir,
             "done_conflict": done_conflict,
+            "trigger_file": trigger_file,
             "retention": retention,
             "max_files": max_files,
             "max_bytes": max_bytes,
@@ -200,6 +205,7 @@ class SftpS3Hook(BaseHook):
         sent_prefix: str | None = None,
         temp_name: str | None = ".{id}.part",
         verify: str = "size",
+        trigger_file: str | None = None,
         file_mode: int | str | None = None,
         preserve_mtime: bool = False,
         destination: str | None = None,
@@ -238,6 +244,10 @@ class SftpS3Hook(BaseHook):
             its name.
         :param verify: ``size``: a file counts as delivered when the server says that it has the right size; ``none``:
             when the server has said OK to everything.
+        :param trigger_file: an empty file beside each pushed one, or beside several, that says that they are whole:
+            ``{name}.ok``, ``{stem}.done``, ``_SUCCESS``, by the name of the object. An old one is taken away before new
+            data comes, and a new one made after the last file that it tells of. Objects of such names are not pushed.
+            None: no triggers.
         :param file_mode: the permissions of pushed files, such as ``0o640`` or ``"0640"``. A file that does not get
             them fails. None: the server's own.
         :param preserve_mtime: give a pushed file the ``mtime`` metadata of its object, else its ``LastModified``.
@@ -276,6 +286,7 @@ class SftpS3Hook(BaseHook):
             "sent_prefix": sent_prefix,
             "temp_name": temp_name,
             "verify": verify,
+            "trigger_file": trigger_file,
             "file_mode": file_mode,
             "preserve_mtime": preserve_mtime,
             "destination": destination,

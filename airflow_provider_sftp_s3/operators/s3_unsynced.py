@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import json
 import logging
+import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,8 @@ class S3ListUnsyncedOperator(TemplatedOperator):
     :param max_size: as for S3ToSftpOperator. (templated)
     :param max_age: as for S3ToSftpOperator. (templated)
     :param order: as for S3ToSftpOperator.
+    :param trigger_file: as for S3ToSftpOperator: with it, all objects of a directory are in one batch, though that be
+        larger than `batch_files`. (templated)
     :param mark: as for S3ToSftpOperator: with ``none``, all objects are listed. (templated)
     :param destination: whom the objects are pushed to: the push's `destination` or, where it has none, its
         `sftp_conn_id`. (templated)
@@ -68,6 +71,7 @@ class S3ListUnsyncedOperator(TemplatedOperator):
         "min_size",
         "max_size",
         "max_age",
+        "trigger_file",
         "extra_args",
     )
     ui_color = "#f0f0e0"
@@ -83,6 +87,7 @@ class S3ListUnsyncedOperator(TemplatedOperator):
         max_size: int | None = None,
         max_age: timedelta | float | None = None,
         order: str | None = None,
+        trigger_file: str | None = None,
         mark: str = "auto",
         destination: str = "sftp_default",
         aws_conn_id: str | None = "aws_default",
@@ -100,6 +105,7 @@ class S3ListUnsyncedOperator(TemplatedOperator):
         self.max_size = max_size
         self.max_age = max_age
         self.order = order
+        self.trigger_file = trigger_file
         self.mark = mark
         self.destination = destination
         self.aws_conn_id = aws_conn_id
@@ -183,7 +189,10 @@ def _size_as_json(key: str) -> int:
 
 
 #: Arguments of a push that say which objects it takes, and how S3 is asked for them.
-SELECTION = ("include", "exclude", "min_size", "max_size", "max_age", "order", "mark", "destination", "extra_args")
+SELECTION = (
+    *("include", "exclude", "min_size", "max_size", "max_age", "order"),
+    *("trigger_file", "mark", "destination", "extra_args"),
+)
 
 
 def selected(task: Any) -> dict[str, Any]:
@@ -217,7 +226,8 @@ def unsynced_batches(
 
     settings = settings_of(PushSettings, {"sftp_path": "/", "s3_prefix": s3_prefix, **selection})
     options = TransferOptions()
-    limit = min(batch_files * max_batches, MAX_KEYS)
+    together = settings.trigger_file is not None
+    limit = MAX_KEYS if together else min(batch_files * max_batches, MAX_KEYS)
     notice = logging.getLogger(__name__).warning
     bucket = bucket_of(aws_conn_id, s3_bucket, options)
     bucket.send_along(settings.extra_args, "push")
@@ -246,7 +256,38 @@ def unsynced_batches(
         return [key for key, up_to in zip(keys, sizes, strict=True) if up_to <= MAX_BYTES or key == keys[0]]
 
     keys = EngineThread().run(first)
+    if together:
+        is_cut = len(keys) == limit or sum(map(_size_as_json, keys)) >= MAX_BYTES
+        return by_directory(keys, batch_files, is_cut=is_cut)[:max_batches]
     return [keys[start : start + batch_files] for start in range(0, len(keys), batch_files)]
+
+
+def by_directory(keys: Sequence[str], batch_files: int, *, is_cut: bool) -> list[list[str]]:
+    """
+    Return keys in batches with all of a directory in one, though that be larger.
+
+    :param is_cut: there are more: those of the last key's directory, and of those that it is in, wait for the next run.
+    :raises ConfigurationError: that is all of them.
+    """
+    directories: dict[str, list[str]] = {}
+    for key in keys:
+        directories.setdefault(posixpath.dirname(key), []).append(key)
+    if is_cut:
+        last = keys[-1]
+        whole = {name: each for name, each in directories.items() if name and not last.startswith(f"{name}/")}
+        if not whole:
+            raise ConfigurationError(
+                f"trigger_file keeps the objects of a directory together, and {posixpath.dirname(last)!r} has more "
+                f"than {MAX_KEYS} that are not pushed, or more than {MAX_BYTES} bytes of their keys: push them with no "
+                "list of keys, by an S3ToSftpOperator alone, or from directories beneath it"
+            )
+        directories = whole
+    batches: list[list[str]] = []
+    for several in directories.values():
+        if not batches or len(batches[-1]) + len(several) > batch_files:
+            batches.append([])
+        batches[-1] += several
+    return batches
 
 
 def _number_above_0(name: str, value: int | str) -> int:

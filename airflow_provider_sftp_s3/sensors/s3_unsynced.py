@@ -38,6 +38,8 @@ class S3UnsyncedSensor(TemplatedOperator, S3KeySensor):
     :param max_size: as for S3ToSftpOperator. (templated)
     :param max_age: as for S3ToSftpOperator. (templated)
     :param order: as for S3ToSftpOperator.
+    :param trigger_file: as for S3ToSftpOperator: with it, all objects of a directory are in one batch, though that be
+        larger than `batch_files`. (templated)
     :param extra_args: as for S3ToSftpOperator. (templated)
     :param batch_files: as for S3ListUnsyncedOperator. (templated)
     :param max_batches: as for S3ListUnsyncedOperator. (templated)
@@ -60,6 +62,7 @@ class S3UnsyncedSensor(TemplatedOperator, S3KeySensor):
         "min_size",
         "max_size",
         "max_age",
+        "trigger_file",
         "extra_args",
     )
     _places = ("bucket_name", "bucket_key", "include")
@@ -76,6 +79,7 @@ class S3UnsyncedSensor(TemplatedOperator, S3KeySensor):
         max_size: int | str | None = None,
         max_age: timedelta | float | str | None = None,
         order: str | None = None,
+        trigger_file: str | None = None,
         extra_args: dict[str, Any] | None = None,
         batch_files: int | str = 1000,
         max_batches: int | str = 1000,
@@ -91,6 +95,7 @@ class S3UnsyncedSensor(TemplatedOperator, S3KeySensor):
         self.max_size = max_size
         self.max_age = max_age
         self.order = order
+        self.trigger_file = trigger_file
         self.extra_args = extra_args
         self.batch_files = batch_files
         self.max_batches = max_batches

@@ -62,6 +62,10 @@ class S3ToSftpOperator(TransferOperator):
         if it is missing. None: straight to its own name, so that a reader may see half of it.
     :param verify: ``size``: a file counts as delivered when the server says that it has the right size. ``none``: when
         the server has said OK to everything, for those where nothing can be looked at.
+    :param trigger_file: an empty file beside each pushed one, or beside several, that says that they are whole:
+        ``{name}.ok``, ``{stem}.done``, ``_SUCCESS``, by the name of the object. An old one is taken away before new
+        data comes, and a new one made after the last file that it tells of. Objects of such names are not pushed. None:
+        no triggers. (templated)
     :param destination: the name under which marks know the partner. An object that others have is pushed all the same.
         None: `sftp_conn_id`. Give the same to all operators whose connections lead to one partner. (templated)
     :param sftp_conn_id: Airflow connection of type `sftp`. (templated)
@@ -99,6 +103,7 @@ class S3ToSftpOperator(TransferOperator):
         "sftp_path",
         "strip_regex",
         "sent_prefix",
+        "trigger_file",
         "destination",
         "sftp_conn_id",
         "aws_conn_id",
@@ -137,6 +142,7 @@ class S3ToSftpOperator(TransferOperator):
         sent_prefix: str | None = None,
         temp_name: str | None = ".{id}.part",
         verify: str = "size",
+        trigger_file: str | None = None,
         destination: str | None = None,
         sftp_conn_id: str = "sftp_default",
         aws_conn_id: str | None = "aws_default",
@@ -169,6 +175,7 @@ class S3ToSftpOperator(TransferOperator):
         self.sent_prefix = sent_prefix
         self.temp_name = temp_name
         self.verify = verify
+        self.trigger_file = trigger_file
         self.destination = destination
         self.sftp_conn_id = sftp_conn_id
         self.aws_conn_id = aws_conn_id

@@ -48,6 +48,9 @@ class SftpTreeToS3Operator(TransferOperator):
     :param done_dir: name of the done directory inside each directory. (templated)
     :param done_conflict: what becomes of an older file of the same name in the done directory. ``replace`` it, or
         ``rename`` it to ``<name>.<its mtime>``.
+    :param trigger_file: a file beside each one, or beside several, that says that they are whole: ``{name}.ok``,
+        ``{stem}.done``, ``_SUCCESS``. A file is taken only with a trigger that is not older; a trigger goes to S3,
+        and is moved, after all files that it tells of, and stays where one of them does. None: no triggers. (templated)
     :param retention: purge done files this long after their transfer, as a timedelta or in seconds. None or 0: never.
         (templated)
     :param max_files: transfer at most so many files in one run; the rest waits for the next. Each shard counts its own.
@@ -97,6 +100,7 @@ class SftpTreeToS3Operator(TransferOperator):
         "sftp_conn_id",
         "aws_conn_id",
         "sftp_paths",
+        "trigger_file",
         "include",
         "exclude",
         "dry_run",
@@ -134,6 +138,7 @@ class SftpTreeToS3Operator(TransferOperator):
         after_transfer: str = "move",
         done_dir: str = ".done",
         done_conflict: str = "replace",
+        trigger_file: str | None = None,
         retention: timedelta | float | str | None = None,
         max_files: int | str | None = None,
         max_bytes: int | str | None = None,
@@ -165,6 +170,7 @@ class SftpTreeToS3Operator(TransferOperator):
         self.after_transfer = after_transfer
         self.done_dir = done_dir
         self.done_conflict = done_conflict
+        self.trigger_file = trigger_file
         self.retention = retention
         self.max_files = max_files
         self.max_bytes = max_bytes

@@ -94,8 +94,159 @@ FILE_ATTRIBUTES = "integration/test_file_attributes.py"
 DUTY = "integration/test_on_duty.py"
 COMMAND_LINE = "integration/test_command_line.py"
 EXPECTED = "integration/test_expected_files.py"
+TRIGGERS = "integration/test_trigger_file.py"
+AWAITED = "unit/test_awaited.py"
+PULLED_TRIGGERS = "unit/test_pulled_triggers.py"
+ANNOUNCEMENT = "unit/test_announcement.py"
 
 MUTANTS = (
+    Mutant(
+        "awaited: a trigger is not older than its file",
+        "engine/awaited.py",
+        "            elif is_older(trigger.file.stat, file.stat):\n",
+        "            elif False:\n",
+        _only(AWAITED, "not_older"),
+    ),
+    Mutant(
+        "awaited: nobody may still be writing it",
+        "engine/awaited.py",
+        "            if stamp is not None and self._is_young(stamp):\n",
+        "            if False:\n",
+        _only(AWAITED, "not_older"),
+    ),
+    Mutant(
+        "awaited: what is not taken holds the trigger back",
+        "engine/awaited.py",
+        '            if isinstance(item, Outcome) and (item.left or item.status == "failed"):\n',
+        "            if False:\n",
+        _only(AWAITED, "holds_the_trigger"),
+    ),
+    Mutant(
+        "awaited: the trigger is stored after all",
+        "engine/pulled_triggers.py",
+        "if not self._keeps and not trigger.unstored - {pulled.file.path}:",
+        "if not self._keeps:",
+        _only(PULLED_TRIGGERS, "any_order"),
+    ),
+    Mutant(
+        "awaited: and moved after all",
+        "engine/pulled_triggers.py",
+        "elif trigger.stored is not None and not trigger.unmoved:",
+        "elif trigger.stored is not None:",
+        _only(PULLED_TRIGGERS, "any_order"),
+    ),
+    Mutant(
+        "awaited: a file that has changed since stays",
+        "engine/pulled_triggers.py",
+        "        if is_older(trigger.file.stat, uploaded.read):\n",
+        "        if False:\n",
+        _only(PULLED_TRIGGERS, "newer_than"),
+    ),
+    Mutant(
+        "awaited: the file stays whose trigger was taken away",
+        "engine/pulled_triggers.py",
+        "if await self._tree.session.exists(pulled.file.path):",
+        "if False:",
+        _only(PULLED_TRIGGERS, "taken_away"),
+    ),
+    Mutant(
+        "awaited: a trigger alone goes only where S3 has its file",
+        "engine/pulled_triggers.py",
+        "if is_waited_for or not await self._has_its_file(pulled.file):",
+        "if is_waited_for:",
+        _only(TRIGGERS, "file_is_gone and Asyncssh"),
+    ),
+    Mutant(
+        "awaited: since the trigger was made",
+        "engine/pulled_triggers.py",
+        "if modified is None or modified < trigger.stat.mtime:",
+        "if False:",
+        _only(TRIGGERS, "still_to_come"),
+    ),
+    Mutant(
+        "awaited: a trigger's name is no path",
+        "engine/awaited.py",
+        "            check_name(entry.name)\n",
+        "            pass\n",
+        _only(AWAITED, "no_path"),
+    ),
+    Mutant(
+        "awaited: from this destination",
+        "engine/pulled_triggers.py",
+        "if version is not None and self._naming.token(entry.key) in names_in_metadata(version):",
+        "if version is not None:",
+        _only(TRIGGERS, "file_is_gone and Asyncssh"),
+    ),
+    Mutant(
+        "awaited: shards keep directories together",
+        "engine/paths.py",
+        "path = posixpath.dirname(path) if self.by_directory else path",
+        "path = path",
+        _only(TRIGGERS, "directories_together"),
+    ),
+    Mutant(
+        "triggers: an old one is away before new data comes",
+        "engine/announcement.py",
+        "                    await self._session.remove(trigger.path)\n",
+        "                    pass\n",
+        _only(ANNOUNCEMENT, "last_of_several"),
+    ),
+    Mutant(
+        "triggers: none is made while a file of its is missing",
+        "engine/announcement.py",
+        "if not trigger.unfinished - {key} and trigger.is_due:",
+        "if trigger.is_due:",
+        _only(ANNOUNCEMENT, "last_of_several"),
+    ),
+    Mutant(
+        "triggers: none is made where nothing was delivered",
+        "engine/announcement.py",
+        "if not trigger.unfinished - {key} and trigger.is_due:",
+        "if not trigger.unfinished - {key}:",
+        _only(ANNOUNCEMENT, "nothing_is_delivered"),
+    ),
+    Mutant(
+        "triggers: what is sent again is missing again",
+        "engine/announcement.py",
+        "            trigger.unfinished.add(key)\n            try:",
+        "            try:",
+        _only(ANNOUNCEMENT, "last_of_several"),
+    ),
+    Mutant(
+        "triggers: one that may be there is in the way",
+        "engine/announcement.py",
+        "                if self._looks:\n",
+        "                if False:\n",
+        _only(ANNOUNCEMENT, "nobody_may_look"),
+    ),
+    Mutant(
+        "triggers: none before its file",
+        "engine/push.py",
+        "        await self._triggers.withdraw(trigger, pushed.key)\n",
+        "        await self._triggers.delivered(trigger, pushed.key)\n",
+        _only(TRIGGERS, "a_file_has_failed"),
+    ),
+    Mutant(
+        "triggers: a file that stays keeps its own",
+        "engine/push.py",
+        "        if not (self._replaces or pushed.path) and await self._delivery.is_taken(path):\n",
+        "        if False:\n",
+        _only(TRIGGERS, "comes_meanwhile"),
+    ),
+    Mutant(
+        "triggers: a directory is in one batch",
+        "operators/s3_unsynced.py",
+        "        batches[-1] += several\n",
+        "        batches += [[key] for key in several]\n",
+        _only("unit/test_unsynced_batches.py", "two_batches"),
+    ),
+    Mutant(
+        "triggers: of a list that is cut, no directory is",
+        "operators/s3_unsynced.py",
+        "        directories = whole\n",
+        "        pass\n",
+        _only("unit/test_unsynced_batches.py", "two_batches"),
+    ),
     Mutant(
         "a file that was stamped when the line was cut is no other one",
         "engine/done.py",

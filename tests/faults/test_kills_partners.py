@@ -1,8 +1,9 @@
 """
 SIGKILL under what partners agree on, at each step of a run, and then a plain retry.
 
-Names on the way, names that are taken, older done files, modes and mtimes. Nothing is lost or replaced that should not
-be, and nothing is there twice but what docs/partners.md says of a push: it cannot know what it has delivered.
+Names on the way, names that are taken, older done files, modes and mtimes, triggers. Nothing is lost or replaced that
+should not be, and nothing is there twice but what docs/partners.md says of a push: it cannot know what it has
+delivered.
 """
 
 from __future__ import annotations
@@ -46,6 +47,8 @@ PULLS: dict[str, dict[str, Any]] = {
 PUSHES: dict[str, dict[str, Any]] = {
     "names, rename": {"rename_to": "{dir}/{stem}-{size}{suffix}", "on_conflict": "rename"},
     "wait": {"on_conflict": "wait", "file_mode": "0640", "preserve_mtime": True},
+    "triggers": {"trigger_file": "{name}.ok"},
+    "one trigger": {"trigger_file": "_SUCCESS", "temp_name": None},
     "wait, delete": {"on_conflict": "wait", "after_transfer": "delete", "s3_prefix": "out/"},
 }
 
@@ -141,10 +144,55 @@ class PullSweep(PartnerSweep):
         table.none_is("left over", self.s3.unfinished_uploads(self.bucket))
 
 
+class AwaitedSweep(PartnerSweep):
+    """A pull of files with triggers: each its own, or one for a directory."""
+
+    def __init__(self, trigger: str, after: str, *args: Any) -> None:
+        super().__init__("pull", *args, trigger_file=trigger, after_transfer=after)
+        self.after = after
+        self.told_of: dict[str, list[str]] = {}
+        for name in FILES:
+            directory, own = posixpath.split(name)
+            self.told_of.setdefault(posixpath.join(directory, trigger.format(name=own)), []).append(name)
+        self.all = {**FILES, **dict.fromkeys(self.told_of, b"trigger")}
+        self.transfers = len(self.all)
+
+    def prepare(self) -> None:
+        shutil.rmtree(self.root, ignore_errors=True)
+        self.root.mkdir()
+        self.s3.empty(self.bucket)
+        write_tree(self.root, self.all)
+        for name in self.all:
+            os.utime(self.root / name, (WHEN, WHEN))
+
+    def check_after_kill(self) -> None:
+        tree, objects = read_tree(self.root), self.objects()
+        table.checked(len(FILES))
+        table.none_is("wrong bytes", [key for key, data in objects.items() if self.all.get(key) != data])
+        table.none_is("lost", [name for name in self.all if name not in tree and objects.get(name) != self.all[name]])
+        for trigger, names in self.told_of.items():
+            table.none_is("wrong marks", [each for each in names if trigger in objects and each not in objects])
+            table.none_is("wrong marks", [each for each in names if trigger not in tree and each in tree])
+            gone = all(each not in tree for each in names)
+            table.none_is("wrong marks", [trigger] if gone and trigger not in objects else [])
+        self.kills += 1
+
+    def retry(self) -> None:
+        self.s3.let_uploads_age(self.bucket, HOUR)
+        with self.run(try_number=2) as again:
+            again.go()
+            again.report(PATIENCE)
+        assert self.objects() == self.all
+        done = {done_path(name): data for name, data in self.all.items()} if self.after == "move" else {}
+        assert read_tree(self.root) == done
+        table.none_is("left over", self.s3.unfinished_uploads(self.bucket))
+
+
 class PushSweep(PartnerSweep):
     def __init__(self, kind: str, *args: Any) -> None:
         super().__init__("push", *args, **PUSHES[kind])
-        self.waits = self.arguments["on_conflict"] == "wait"
+        self.waits = self.arguments.get("on_conflict") == "wait"
+        self.trigger: str = self.arguments.get("trigger_file", "")
         self.transfers = len(FILES) - (len(OLD) if self.waits else 0)
 
     def prepare(self) -> None:
@@ -152,10 +200,34 @@ class PushSweep(PartnerSweep):
         self.root.mkdir()
         self.s3.empty(self.bucket)
         write_tree(self.root, self.taken)
+        if self.trigger:
+            write_tree(self.root, {self.trigger_of(name): b"old" for name in OLD})
         prefix = self.arguments.get("s3_prefix", "")
         self.store({prefix + name: data for name, data in FILES.items()}, Metadata={"mtime": str(WHEN)})
 
+    def trigger_of(self, name: str) -> str:
+        """Return the trigger that tells of a file."""
+        directory, name = posixpath.split(name)
+        return posixpath.join(directory, self.trigger.format(name=name))
+
+    def check_triggers(self) -> None:
+        """One that is there tells of whole files only, the old ones or the new ones; a mark comes after its trigger."""
+        tree, marked = read_tree(self.root), marked_keys(self.bucket)
+        for name in FILES:
+            trigger = self.trigger_of(name)
+            told_of = [each for each in FILES if self.trigger_of(each) == trigger]
+            files = OLD if tree.get(trigger) == b"old" else FILES if trigger in tree else {}
+            table.none_is("wrong bytes", [each for each in told_of if each in files and tree.get(each) != files[each]])
+            all_are_marked = marked.issuperset(told_of)
+            table.none_is("wrong marks", [trigger] if all_are_marked and tree.get(trigger) != b"" else [])
+        table.none_is("wrong marks", [key for key in marked if tree.get(key) != FILES[key]])
+        table.checked(len(FILES))
+        self.kills += 1
+
     def check_after_kill(self) -> None:
+        if self.trigger:
+            self.check_triggers()
+            return
         tree, objects = read_tree(self.root), self.objects()
         table.checked(len(FILES))
         table.none_is("lost", [name for name, data in self.taken.items() if tree.get(name) != data])
@@ -181,6 +253,10 @@ class PushSweep(PartnerSweep):
         self.kills -= 1
         tree = read_tree(self.root)
         assert not [name for name in tree if name.endswith(".part")], "left over"
+        if self.trigger:
+            assert tree == {**FILES, **{self.trigger_of(name): b"" for name in FILES}}
+            assert marked_keys(self.bucket) == set(FILES)
+            return
         if not self.waits:
             assert marked_keys(self.bucket) == set(FILES)
             counts = [list(tree.values()).count(FILES[name]) for name in FILES]
@@ -208,6 +284,15 @@ def test_a_pull_is_killed_at_each_step(
 ) -> None:
     """Each file is in S3 once in the end, under the one name that it has to have."""
     kill_at_each_step(PullSweep(kind, sftp_server, s3, bucket), sftp_server, s3, shard)
+
+
+@pytest.mark.parametrize("shard", SHARDS[::2])
+@pytest.mark.parametrize(("trigger", "after"), [("{name}.ok", "move"), ("_SUCCESS", "move"), ("{name}.ok", "delete")])
+def test_a_pull_of_files_with_triggers_is_killed_at_each_step(
+    sftp_server: AsyncsshServer, s3: S3Server, bucket: str, trigger: str, after: str, shard: int
+) -> None:
+    """A trigger is in S3 after its files, and away after them; one that is left alone is finished by the retry."""
+    kill_at_each_step(AwaitedSweep(trigger, after, sftp_server, s3, bucket), sftp_server, s3, shard)
 
 
 @pytest.mark.parametrize("shard", SHARDS[::2])

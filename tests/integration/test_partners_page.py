@@ -140,3 +140,28 @@ def test_announced_in(dags: dict[str, Any], world: World) -> None:
     assert run(dag, {"files": ["a.csv", "/outgoing/eu/b.csv"]}) == "success"
     assert world.inbound == {"announced/a.csv": b"x", "announced/eu/b.csv": b"x"}
     assert set(world.files(world.outgoing)) == {".done/a.csv", "eu/.done/b.csv", "c.csv"}
+
+
+def test_prices_out(dags: dict[str, Any], world: World) -> None:
+    """Each file has its trigger."""
+    for name in ("a.csv", "eu/b.csv"):
+        world.store(f"prices/{name}", b"1")
+    assert run(dags["prices_out"]) == "success"
+    assert world.files(world.incoming) == {"a.csv": b"1", "a.csv.ok": b"", "eu/b.csv": b"1", "eu/b.csv.ok": b""}
+
+
+def test_exports_out(dags: dict[str, Any], world: World) -> None:
+    """Each directory has one."""
+    for name in ("a.csv", "b.csv", "eu/b.csv"):
+        world.store(f"exports/{name}", b"1")
+    assert run(dags["exports_out"]) == "success"
+    assert set(world.files(world.incoming)) == {"a.csv", "b.csv", "_SUCCESS", "eu/b.csv", "eu/_SUCCESS"}
+
+
+def test_prices_in(dags: dict[str, Any], world: World) -> None:
+    """A file with no trigger waits; the others go with theirs."""
+    for name in ("a.csv", "a.csv.ok", "eu/b.csv"):
+        world.put(name, b"x")
+    assert run(dags["prices_in"]) == "success"
+    assert world.inbound == {"prices/a.csv": b"x", "prices/a.csv.ok": b"x"}
+    assert set(world.files(world.outgoing)) == {".done/a.csv", ".done/a.csv.ok", "eu/b.csv"}

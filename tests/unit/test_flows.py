@@ -112,6 +112,7 @@ def problems_of(settings: Any) -> str:
         (PUSH, "file_mode", "rw-r-----", "a mode of three octal digits such as 0640"),
         (PUSH, "file_mode", "1777", "a mode of three octal digits such as 0640"),
         (PUSH, "preserve_mtime", "maybe", "true or false"),
+        (PUSH, "trigger_file", "done/{name}", "its only words are {name} and {stem}"),
         (PUSH, "strip_regex", "^(outbound", "a regular expression"),
         (PUSH, "strip_regex", "a{99999999999}", "a regular expression"),
         (PULL, "include", "{#*.csv", "no valid template: Missing end of comment tag. Allowed: a glob"),
@@ -528,6 +529,41 @@ def test_what_becomes_of_a_file_reaches_the_operators() -> None:
     push = flow_dag(PUSH | own | {"file_mode": "0640", "preserve_mtime": "true"}).get_task("push").partial_kwargs
     assert {name: push[name] for name in own} == own
     assert (push["file_mode"], push["preserve_mtime"]) == (0o640, True)
+
+
+@pytest.mark.parametrize(
+    ("own", "field"),
+    [
+        *(({"trigger_file": "{name}.ok", "on_conflict": mode}, "trigger_file") for mode in ("rename", "wait")),
+        *(({"trigger_file": name, "parallelism": 2}, "parallelism") for name in ("_SUCCESS", "{{ ds }}.ok")),
+    ],
+)
+def test_triggers_do_not_go_with_everything(own: dict[str, Any], field: str) -> None:
+    with pytest.raises(FlowError, match=field):
+        flow_dag(PUSH | own)
+
+
+@pytest.mark.parametrize(
+    ("own", "field"),
+    [
+        ({"on_conflict": "rename"}, "trigger_file"),
+        ({"sftp_paths": ["a"]}, "trigger_file"),
+        ({"follow_links": True, "after_transfer": "keep"}, "trigger_file"),
+        ({"trigger_file": "_SUCCESS", "parallelism": 2}, "parallelism"),
+    ],
+)
+def test_triggers_of_a_pull_do_not_go_with_everything(own: dict[str, Any], field: str) -> None:
+    flow_dag(PULL | {"trigger_file": "{name}.ok", "parallelism": 2})
+    with pytest.raises(FlowError, match=field):
+        flow_dag(PULL | {"trigger_file": "{name}.ok"} | own)
+
+
+def test_triggers_reach_what_lists_the_objects() -> None:
+    """Which has to know them for what they are, and keeps a directory together."""
+    dag = flow_dag(PUSH | {"trigger_file": "{stem}.ok", "parallelism": 2})
+    assert dag.get_task("push").partial_kwargs["trigger_file"] == "{stem}.ok"
+    for task in set(dag.task_ids) - {"push", "update_asset"}:
+        assert dag.get_task(task).trigger_file == "{stem}.ok", task
 
 
 def test_there_are_never_more_batches_than_airflow_maps_over() -> None:

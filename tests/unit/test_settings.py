@@ -31,6 +31,12 @@ OF_A_PULL: list[dict[str, Any]] = [
     *({"done_dir": name} for name in ("", ".", "..", "a/b", "/done", "a\nb", "\ud800")),
     *({"shard": shard} for shard in ("3/2", "0/2", "half")),
     {"on_conflict": "wait"},
+    *({"trigger_file": name} for name in ("", "{name}", "a/{name}.ok", "{dir}", "..", 7)),
+    {"trigger_file": "{name}.ok", "on_conflict": "rename"},
+    {"trigger_file": "{name}.ok", "sftp_paths": "a"},
+    {"trigger_file": "{name}.ok", "follow_links": True, "after_transfer": "keep"},
+    {"trigger_file": "{name}.ok", "rename_to": "{stem}/{name}"},
+    {"trigger_file": "_SUCCESS", "shard": "1/2"},
     *({"sftp_paths": given} for given in ([None], ["a", 7], 7, b"a", {"a": 1})),
     *({"done_conflict": word} for word in ("", "skip", None)),
 ]
@@ -46,6 +52,9 @@ OF_A_PUSH: list[dict[str, Any]] = [
     *({"s3_keys": keys} for keys in ([None], ["a", 7], 7, {"a": 1})),
     *({"strip_regex": pattern} for pattern in ("(", "*", 7)),
     {"on_conflict": "skip"},
+    *({"trigger_file": name} for name in ("", "{name}", "a/{name}.ok", "{dir}", "..", 7)),
+    *({"trigger_file": "{name}.ok", "on_conflict": mode} for mode in ("rename", "wait")),
+    {"trigger_file": "_SUCCESS", "rename_to": "{mtime:%Y}/{name}"},
     *({"file_mode": mode} for mode in (-1, 0o1000, 640, "0640", True)),
     *({"preserve_mtime": word} for word in ("yes", None, 1)),
 ]

@@ -25,3 +25,22 @@ def test_a_number_that_is_none_is_named(field: str, number: Any) -> None:
             unsynced_batches(selection={}, **wrong)
         with pytest.raises(AirflowFailException, match=f"{field} must be a whole number above 0"):
             S3ListUnsyncedOperator(task_id="list", **wrong).execute({})
+
+
+@pytest.mark.parametrize("batch_files", [1, 2, 3, 100])
+def test_a_directory_is_never_in_two_batches(batch_files: int) -> None:
+    """Though its keys be many, and others stand between them; what is cut off leaves no directory in two."""
+    with warnings_of_ours_only():
+        from airflow_provider_sftp_s3.operators.s3_unsynced import by_directory
+
+        keys = ["a", "p/1", "p/2", "p/q/1", "p/q/2", "p/r/1", "p/z", "q/1", "q/2"]
+        batches = by_directory(keys, batch_files, is_cut=False)
+        assert sorted(key for batch in batches for key in batch) == keys
+        for directory in ("", "p", "p/q", "p/r", "q"):
+            holders = [batch for batch in batches for key in batch if key.rpartition("/")[0] == directory]
+            assert all(holder is holders[0] for holder in holders)
+        assert all(len(batch) <= max(batch_files, 3) for batch in batches)
+        cut = by_directory(keys[:6], batch_files, is_cut=True)
+        assert sorted(key for batch in cut for key in batch) == ["p/q/1", "p/q/2"]
+        with pytest.raises(ConfigurationError, match="keeps the objects of a directory together, and 'p' has more"):
+            by_directory(keys[1:3], batch_files, is_cut=True)

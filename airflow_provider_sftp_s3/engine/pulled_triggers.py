@@ -1,0 +1,206 @@
+"""
+The trigger of pulled files on its way: into S3 after the last of them, and away after the last of them.
+
+A run that ends before a trigger is away leaves one with no file. The next one ends that, where S3 has a file that it
+tells of, from this destination.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import posixpath
+from collections.abc import Callable
+
+from airflow_provider_sftp_s3.engine import paths
+from airflow_provider_sftp_s3.engine.awaited import is_older
+from airflow_provider_sftp_s3.engine.done import DoneDirectories
+from airflow_provider_sftp_s3.engine.errors import ChangedWhileReading, CredentialsExpired, FileError, NotFound
+from airflow_provider_sftp_s3.engine.fetch import Fetcher, PulledFile, Uploaded
+from airflow_provider_sftp_s3.engine.kept import KeptFiles
+from airflow_provider_sftp_s3.engine.listing import Tree
+from airflow_provider_sftp_s3.engine.model import Outcome, SourceFile, Trigger, seconds_of
+from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
+from airflow_provider_sftp_s3.engine.s3.marks import Naming, names_in_metadata
+from airflow_provider_sftp_s3.engine.settings import PullSettings
+from airflow_provider_sftp_s3.engine.triggers import TriggerNames
+
+#: Why a trigger stays that tells of no file.
+NO_FILE = "trigger of no file"
+#: Objects that are asked about at most, to find one that a trigger with no file tells of.
+MAX_ASKED = 1_000
+
+
+class PulledTriggers:
+    """
+    The triggers of one run of a pull.
+
+    :param settle: counts an outcome, and tells of it.
+    """
+
+    def __init__(
+        self,
+        settings: PullSettings,
+        prefix: str,
+        names: TriggerNames,
+        tree: Tree,
+        bucket: Bucket,
+        fetcher: Fetcher,
+        done: DoneDirectories,
+        kept: KeptFiles,
+        naming: Naming,
+        settle: Callable[[Outcome], None],
+    ) -> None:
+        self._settings = settings
+        self._prefix = prefix
+        self._names = names
+        self._bucket = bucket
+        self._fetcher = fetcher
+        self._done = done
+        self._kept = kept
+        self._naming = naming
+        self._settle = settle
+        self._tree = tree
+        self._keeps = settings.after_transfer == "keep"
+
+    async def stored(self, pulled: PulledFile, uploaded: Uploaded) -> None:
+        """
+        Take note that S3 has a file. After the last one that a trigger tells of, it gets the trigger.
+
+        :raises FileError: it does not, or the file is newer than its trigger. The file must not be moved.
+        """
+        trigger = pulled.file.trigger
+        if trigger is None:
+            return
+        if is_older(trigger.file.stat, uploaded.read):
+            raise ChangedWhileReading(
+                "S3 has it, and it stays: it has changed since its trigger was made, and waits for a newer one"
+            )
+        async with trigger.lock:
+            if not self._keeps and not trigger.unstored - {pulled.file.path}:
+                try:
+                    await self._store(trigger, posixpath.dirname(pulled.key))
+                except NotFound:
+                    if await self._tree.session.exists(pulled.file.path):  # else another run has moved both
+                        raise FileError("S3 has it, and it stays: its trigger was taken away meanwhile") from None
+            trigger.unstored.discard(pulled.file.path)
+
+    async def _store(self, trigger: Trigger, directory: str) -> None:
+        """
+        Bring a trigger into S3. Where files stay, it is told of.
+
+        :raises NotFound: there is none any more.
+        """
+        own = self._pulled(trigger, directory)
+        if self._keeps and await self._kept.has(own.key, trigger.file.stat):
+            return
+        try:
+            if not self._keeps:
+                own.may_be_stored = await self._done.check(trigger.file)
+            trigger.stored = await self._fetcher.upload(own, trigger.file.path, trigger.file.stat)
+        except (NotFound, CredentialsExpired):
+            raise
+        except FileError as failed:
+            raise FileError(f"S3 has it, and it stays: its trigger cannot be pulled: {own.label}: {failed}") from None
+        if trigger.stored is None:
+            raise FileError(f"S3 has it, and it stays: its trigger {own.label} has changed meanwhile")
+        if self._keeps:
+            await self._kept.pulled(own.key)
+            self._settle(self._transferred(own, trigger.stored))
+
+    async def moved(self, pulled: PulledFile) -> None:
+        """Take note that a file is done with: away, kept, or taken by somebody. After the last one the trigger goes."""
+        trigger = pulled.file.trigger
+        if trigger is None:
+            return
+        async with trigger.lock:
+            trigger.unstored.discard(pulled.file.path)
+            trigger.unmoved.discard(pulled.file.path)
+            directory = posixpath.dirname(pulled.key)
+            if self._keeps and not trigger.unstored:
+                with contextlib.suppress(NotFound):
+                    await self._store(trigger, directory)
+            elif trigger.stored is not None and not trigger.unmoved:
+                outcome = await self._move(trigger, self._pulled(trigger, directory))
+                trigger.stored = None
+                self._settle(outcome)
+
+    async def _move(self, trigger: Trigger, own: PulledFile) -> Outcome:
+        again, trigger.is_moving = trigger.is_moving, True
+        try:
+            uploaded = await self._done.move(own, trigger.stored, again=again)
+        except FileError as failed:
+            return Outcome(own.label, "failed", reason=str(failed), changed=own.changed)
+        if uploaded is None:
+            return Outcome(own.label, "skipped", reason="young", changed=own.changed, left=True)
+        return self._transferred(own, uploaded)
+
+    async def finish(self, pulled: PulledFile) -> Outcome:
+        """Pull and move a trigger that tells of no file there, where S3 has one from this destination."""
+        trigger = pulled.file.trigger
+        if trigger is None or self._keeps:
+            return Outcome(pulled.label, "skipped", reason=NO_FILE)
+        if trigger.stored is None:
+            there = await self._files_there(pulled.file)
+            is_waited_for = any(self._tree.globs.reason_to_skip(each) is None for each in there)
+            if is_waited_for or not await self._has_its_file(pulled.file):
+                left = is_waited_for or not there
+                return Outcome(pulled.label, "skipped", reason=NO_FILE, changed=pulled.changed, left=left)
+        directory = posixpath.dirname(paths.key_for(self._prefix, pulled.file.relative))
+        own = self._pulled(trigger, directory)
+        if self._settings.dry_run:
+            target = self._bucket.uri_of(own.key)
+            return Outcome(own.label, "skipped", target, "dry run", own.size, changed=own.changed, left=True)
+        if trigger.stored is None:
+            try:
+                await self._store(trigger, directory)
+            except NotFound:
+                return Outcome(own.label, "skipped", reason="gone")
+        return await self._move(trigger, own)
+
+    async def _files_there(self, trigger: SourceFile) -> list[str]:
+        """Return the files, relative to the root, that a trigger tells of: some have come since, or are excluded."""
+        directory, name = (paths.text(part) for part in posixpath.split(trigger.relative))
+        entries = await self._tree.session.list_directory(posixpath.dirname(trigger.path))
+        others = [paths.text(entry.name) for entry in entries if entry.kind == "file"]
+        told_of = (each for each in others if not self._names.is_trigger(each) and self._names.tells_of(name, each))
+        return [posixpath.join(directory, each) for each in told_of]
+
+    async def _has_its_file(self, trigger: SourceFile) -> bool:
+        """
+        Say whether S3 has a file that a trigger tells of, pulled from this destination since the trigger was made.
+
+        An older one is of another day, and the new one still to come.
+        """
+        if self._settings.rename_to is not None or trigger.stat.mtime is None:
+            return False  # nobody knows what it is called there, or which one it is
+        directory, name = posixpath.split(paths.key_for(self._prefix, trigger.relative))
+        before = posixpath.join(directory, self._names.beginning_of(name))
+        asked = 0
+        async with contextlib.aclosing(self._bucket.list(before)) as entries:
+            async for entry in entries:
+                beside, other = posixpath.split(entry.key)
+                if beside != directory or self._names.is_trigger(other) or not self._names.tells_of(name, other):
+                    continue
+                asked += 1
+                modified = seconds_of(entry.modified)
+                if modified is None or modified < trigger.stat.mtime:
+                    continue
+                version = await self._bucket.head(entry.key)
+                if version is not None and self._naming.token(entry.key) in names_in_metadata(version):
+                    return True
+                if asked == MAX_ASKED:
+                    break
+        return False
+
+    def _pulled(self, trigger: Trigger, directory: str) -> PulledFile:
+        file = trigger.file
+        name = paths.text(posixpath.basename(file.path))
+        key = paths.key_for("", posixpath.join(directory, name).encode())
+        return PulledFile(file, self._tree.label(file.path), key, keeps_key=True)
+
+    def _transferred(self, own: PulledFile, uploaded: Uploaded) -> Outcome:
+        size, mtime = uploaded.read.size or 0, uploaded.read.mtime
+        target, seconds = self._bucket.uri_of(own.key), 0.0
+        return Outcome(
+            own.label, "transferred", target, bytes=size, seconds=seconds, changed=mtime, stored=uploaded.stored
+        )
