@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 
 # hypothesis's plugin imports it at the end of the session otherwise, where a future that is collected while source is
@@ -12,6 +13,8 @@ import pytest
 pytest.register_assert_rewrite("tests.faults.harness", "tests.faults.table")
 
 from tests.faults import table  # noqa: E402
+
+LOOPS = ("asyncio", "uvloop")
 
 _table = table.Table()
 _failed: set[str] = set()
@@ -24,6 +27,27 @@ def _figures(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     title = (request.module.__doc__ or request.module.__name__).partition("\n")[0].partition(":")[0].rstrip(".")
     request.node.user_properties.append(("figures", table.end(title)))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Do in one event loop what is done in either, where a run is to be short: another run does it in the other."""
+    if table.LONG >= 1:
+        return
+    twins: dict[str, dict[str, pytest.Item]] = defaultdict(dict)
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        for loop in LOOPS if callspec is not None and item.get_closest_marker("loops") else ():
+            if loop in callspec.id.split("-"):
+                twins[item.nodeid.replace(loop, "loop", 1)][loop] = item
+    left = [
+        pair[loop]
+        for name, pair in twins.items()
+        for loop in [table.chance("loop", name).choice(LOOPS)]
+        if len(pair) == len(LOOPS)
+    ]
+    config.hook.pytest_deselected(items=left)
+    dropped = set(left)
+    items[:] = [item for item in items if item not in dropped]
 
 
 def pytest_report_header() -> str:
