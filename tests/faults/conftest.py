@@ -35,9 +35,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     twins: dict[str, dict[str, pytest.Item]] = defaultdict(dict)
     for item in items:
-        callspec = getattr(item, "callspec", None)
-        for loop in LOOPS if callspec is not None and item.get_closest_marker("loops") else ():
-            if loop in callspec.id.split("-"):
+        words = item.callspec.id.split("-") if hasattr(item, "callspec") else []
+        for loop in LOOPS if item.get_closest_marker("loops") else ():
+            if loop in words:
                 twins[item.nodeid.replace(loop, "loop", 1)][loop] = item
     left = [
         pair[loop]
