@@ -248,7 +248,9 @@ class Bucket:
         self._only_ours = bool(network.client_cert)
         self.sent_along = SentAlong()
         self._refusals = Refusals(self.requests)
-        self._uploads: Uploads | OwnUploads | None = None
+        # Made at once: later the system may open no more files, and it reads certificates.
+        self.uploads: Uploads | OwnUploads
+        self._made_for: tuple[SentAlong, bool] | None = None
         self.send_along({}, "pull")
 
     def beside(self, name: str) -> Bucket:
@@ -275,18 +277,15 @@ class Bucket:
         self._checksums = needed or getattr(config, "request_checksum_calculation", None) != "when_required"
         if getattr(config, "response_checksum_validation", None) != "when_required":
             self.requests.opened = {"x-amz-checksum-mode": "ENABLED"}
-        self._uploads = None
+        if self._made_for != (sent, self._checksums):
+            self._made_for = sent, self._checksums
+            self.uploads = self._made_uploads(sent)
 
-    @property
-    def uploads(self) -> Uploads | OwnUploads:
-        """What sends all but the smallest files: obstore, where it can send all that is to go along."""
-        if self._uploads is None:
-            sent, checksums = self.sent_along, self._checksums
-            if can_send(sent) and not self._only_ours:
-                self._uploads = self._obstore(sent, checksums=checksums)
-            else:
-                self._uploads = OwnUploads(self.requests, sent.part, checksums=checksums)
-        return self._uploads
+    def _made_uploads(self, sent: SentAlong) -> Uploads | OwnUploads:
+        """Return what sends all but the smallest files: obstore, where it can send all that is to go along."""
+        if can_send(sent) and not self._only_ours:
+            return self._obstore(sent, checksums=self._checksums)
+        return OwnUploads(self.requests, sent.part, checksums=self._checksums)
 
     async def __aenter__(self) -> Bucket:
         return self
