@@ -336,7 +336,7 @@ class DoneDirectories:
         raise FileError(f"S3 has it, and it stays: {paths.printable(done)!r} is there {MAX_ASIDE} times with one mtime")
 
     async def _clean_up(self, directory: bytes) -> None:
-        """Remove the empty files on which an earlier try has tried RENAME. Another run that loses its own looks first."""
+        """Remove the empty files on which an earlier try has tried RENAME. A run that loses its own looks first."""
         with contextlib.suppress(ServerRefused):
             for entry in await self._session.list_directory(directory):
                 if entry.kind == "file" and self._spares.is_own(entry.name) and entry.stat.size == 0:
