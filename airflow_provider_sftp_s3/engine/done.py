@@ -35,7 +35,7 @@ from airflow_provider_sftp_s3.engine.s3.requests import S3Refused
 from airflow_provider_sftp_s3.engine.settings import PullSettings
 from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
 from airflow_provider_sftp_s3.engine.tasks import Once, cancel_all
-from airflow_provider_sftp_s3.engine.temporary import TEMP_NAME, TemporaryNames
+from airflow_provider_sftp_s3.engine.temporary import TEMP_NAME, TRIED, TemporaryNames
 
 #: Files of one name and one mtime that a done directory holds at most.
 MAX_ASIDE = 100
@@ -68,6 +68,8 @@ class DoneDirectories:
         self._notices = notices
         self._made = Once()
         self._checked = Once()
+        self._cleaned = Once()
+        self._spares = TemporaryNames(TEMP_NAME, owner=TRIED)
         #: those that files can be moved into, as far as is known, and why that cannot be done with others
         self._movable: set[bytes] = set()
         self._refusals: dict[bytes, ServerRefused] = {}
@@ -318,8 +320,11 @@ class DoneDirectories:
         """Rename a file into its done directory, and return what is there then; None: it is gone already."""
         if self._settings.done_conflict == "replace" or self._settings.after_transfer == "delete":
             return await self._session.move(path, done)
+        if self._settings.retried_since is not None:
+            directory = posixpath.dirname(done)
+            await self._cleaned.done(directory, lambda: self._clean_up(directory))
         for _ in range(LOOKS):
-            if await self._session.take(path, done, lambda: self._spare(done)):
+            if await self._session.take(path, done, lambda: self._spares.path_for(done)):
                 with contextlib.suppress(NotFound):
                     return await self._session.lstat(done)
                 return None
@@ -343,12 +348,17 @@ class DoneDirectories:
             )
         for number in range(MAX_ASIDE):
             name = paths.aside_name(posixpath.basename(done), older.mtime, number)
-            if await self._session.take(done, posixpath.join(posixpath.dirname(done), name), lambda: self._spare(done)):
+            aside = posixpath.join(posixpath.dirname(done), name)
+            if await self._session.take(done, aside, lambda: self._spares.path_for(done)):
                 return
         raise FileError(f"S3 has it, and it stays: {paths.printable(done)!r} is there {MAX_ASIDE} times with one mtime")
 
-    def _spare(self, done: bytes) -> bytes:
-        return TemporaryNames(TEMP_NAME).aside_for(done)
+    async def _clean_up(self, directory: bytes) -> None:
+        """Remove the empty files on which an earlier try has tried RENAME. A run that loses its own looks first."""
+        with contextlib.suppress(ServerRefused):
+            for entry in await self._session.list_directory(directory):
+                if entry.kind == "file" and self._spares.is_own(entry.name) and entry.stat.size == 0:
+                    await self._session.remove(posixpath.join(directory, entry.name))
 
     async def _move_back(self, done: bytes, path: bytes) -> None:
         """Move a file out of the done directory, unless a newer one has its place: the next run replaces it then."""

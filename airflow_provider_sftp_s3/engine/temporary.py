@@ -13,6 +13,8 @@ from airflow_provider_sftp_s3.engine.paths import MAX_NAME_BYTES, check_segments
 TEMP_NAME = ".{id}.part"
 #: Names with this owner are nobody's: no try of a task removes them.
 NOBODY = "0" * 8
+#: Names with this owner are those of empty files on which a pull tries what the server does.
+TRIED = "0" * 7 + "1"
 _WORD = re.compile(r"(\{id\}|\{name\})")
 
 

@@ -2053,6 +2053,13 @@ MUTANTS = (
         _only(DONE_CONFLICT, "purged_no_sooner"),
     ),
     Mutant(
+        "done files: what a killed try has made to try RENAME is removed",
+        "engine/done.py",
+        "        if self._settings.retried_since is not None:\n",
+        "        if False:\n",
+        _only(DONE_CONFLICT, "killed_try"),
+    ),
+    Mutant(
         "modes: one that is refused is a failure",
         "engine/attributes.py",
         "            if self._mode is not None:\n                await",

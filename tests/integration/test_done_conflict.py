@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -154,3 +155,14 @@ async def test_shards_and_two_runs_at_once(fast: Engine) -> None:
     assert sorted(tree(root).values()) == sorted(
         f"{day} {number}".encode() for day in ("monday", "tuesday") for number in range(30)
     )
+
+
+async def test_a_retry_removes_what_a_killed_try_has_tried_renames_on(fast: Engine) -> None:
+    """Empty files of ours, and no others; the older one keeps its place beside the newer one."""
+    root = fast.sftp.root / "in"
+    put(root, ".done/.00000001abcdef01.part", b"")
+    put(root, ".done/.00000000abcdef01.part", b"")
+    put(root, ".done/.00000001abcdef02.part", b"a file")
+    put(root, "a", b"a")
+    await fast.pull(done_conflict="rename", retried_since=datetime.now(UTC))
+    assert set(tree(root)) == {".done/a", ".done/.00000000abcdef01.part", ".done/.00000001abcdef02.part"}
