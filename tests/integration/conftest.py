@@ -95,9 +95,14 @@ KEPT = {
 }
 
 
+#: Files that take minutes, the longest first: who gets one of them last has everybody wait.
+FIRST = ["test_page.py", "test_page_of_many.py", "test_airflow_system.py", "test_demo.py", "test_readme.py"]
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what takes long and is not kept. A name that no test has keeps nothing: say so."""
+    items.sort(key=lambda item: FIRST.index(item.path.name) if item.path.name in FIRST else len(FIRST))
     for file, kept in KEPT.items():
         tests = [item for item in items if isinstance(item, pytest.Function) and item.path.name == file]
         found = {item.originalname for item in tests}
