@@ -119,6 +119,8 @@ async def test_all_shards_together_take_every_file_once(shards: Shards, after_tr
     assert sum(report.transferred for report in reports) == len(files)
     assert all(report.transferred for report in reports), "the work is spread"
     skipped = sum((report.skipped for report in reports), start=type(reports[0].skipped)())
+    if after_transfer == "delete":
+        skipped.pop("gone", None)  # seen in the done directory in the moment before its removal
     assert skipped == ({"link": 1} if shards.sftp.lists_links else {})
     puts = [request for request in shards.s3.requests if request.operation == "PutObject"]
     assert len(puts) == len(files), "and none of them twice"

@@ -200,8 +200,12 @@ function key(event) {
   const typing = event.target.closest("input");
   if (event.key === "/" && !typing) {
     event.preventDefault();
-    if (opened() !== null) location.hash = "#/";
-    setTimeout(() => document.getElementById("filter")?.focus());
+    const filter = () => document.getElementById("filter")?.focus();
+    if (opened() === null) filter(); // at once: what is typed next is meant for it
+    else {
+      location.hash = "#/";
+      setTimeout(filter);
+    }
   } else if (event.key === "Escape" && opened() !== null) {
     location.hash = "#/";
   }
