@@ -118,6 +118,7 @@ def _show(story: Story, airflow: Airflow) -> None:
     """Let both flows run and show what they moved. :raises DemoFailed: not all of it arrived."""
     wait("Starting Airflow", lambda: airflow.has_dags(story.dags) and airflow.unpause(story.dags), START_TIMEOUT)
     say(f"    its UI: {airflow.url}, no login needed")
+    say(f"    all flows: {airflow.url}/sftp-s3/")
     wait("Running both Dags", lambda: story.follow(airflow), RUN_TIMEOUT)
     story.show()
 
@@ -128,6 +129,7 @@ def _stay(story: Story, airflow: Airflow) -> None:
     log_servers = " and ".join(map(str, airflow.log_servers))
     say(f"""
   Airflow   {airflow.url}, no login needed
+  Flows     {airflow.url}/sftp-s3/, the page of all flows: what is broken first, and why
   SFTP      {story.sftp.url}, password {story.sftp.password}; its files: {files}
   S3        {story.s3.url}, any credentials; bucket {story.bucket}
 
@@ -140,9 +142,10 @@ What to try, in another terminal:
      cp LICENSE {files}/outgoing/
 2. Put an object. demo_push has it at the partner in half a minute, and marks it:
      curl -T LICENSE {story.s3.url}/{story.bucket}/out/LICENSE
-3. Look: in Airflow's UI, the log of demo_pull's task has a line for each file, and its XCom the report.
-4. Break it: take the partner's directory away, and put an object. The task says what to change, and fails at once; put
-   the directory back, and the next run sends the object.
+3. Look: on the page of all flows, what each has moved and what is waiting; in Airflow's UI, the log of demo_pull's task
+   has a line for each file, and its XCom the report.
+4. Break it: take the partner's directory away, and put an object. The task says what to change, and fails at once, and
+   the page has the flow on top; put the directory back, and the next run sends the object.
      mv {files}/incoming {files}/gone; curl -T README.md {story.s3.url}/{story.bucket}/out/README.md
      mv {files}/gone {files}/incoming
 5. Change a flow in {dags}/flows.yaml: it counts within a minute. A typo is one of Airflow's import errors,

@@ -197,6 +197,8 @@ def test_what_the_demo_says_to_try_works(tmp_path: Path) -> None:
         text = output.read_text()
         drop, put, breaks, mend = re.findall(r"^     (\w+ .+)$", text, re.MULTILINE)
         (files,) = (REPOSITORY / found for found in re.findall(r"its files: (\S+)", text))
+        (page,) = re.findall(r"^  Flows     (\S+),", text, re.MULTILINE)
+        assert "SFTP and S3 flows" in httpx.get(page, trust_env=False).raise_for_status().text
         _in_a_shell(drop)
         _in_a_shell(put)
         _wait_until(lambda: (files / "outgoing/.done/LICENSE").exists(), process, output)
