@@ -67,13 +67,14 @@ class DoneDirectories:
         self._fetcher = fetcher
         self._notices = notices
         self._made = Once()
+        self._maybe_made: set[bytes] = set()
         self._checked = Once()
         self._cleaned = Once()
         self._spares = TemporaryNames(TEMP_NAME, owner=TRIED)
         #: those that files can be moved into, as far as is known, and why that cannot be done with others
         self._movable: set[bytes] = set()
         self._refusals: dict[bytes, ServerRefused] = {}
-        #: whether a server is asked: some never answer where the answer would be no
+        #: whether a server is asked: some never answer, or hang up, where the answer would be no
         self._asks = True
         self._used: set[bytes] = set()
         self._trying = asyncio.Lock()
@@ -120,6 +121,10 @@ class DoneDirectories:
         made = asyncio.create_task(self._make(directory, wait=True)) if make else None
         refused: ServerRefused | None
         try:
+            if made is not None and not self._session.is_openssh:
+                await (
+                    made
+                )  # first: where the next request is answered by hanging up, nobody would know what became of it
             refused = await self._why_not_movable(beside, directory)
             if made is not None:
                 await made
@@ -138,10 +143,8 @@ class DoneDirectories:
             return None
         try:
             return await why_not_movable(self._session, beside, directory)
-        except ConnectionFailed as lost:
-            if not lost.unanswered:
-                raise
-            self._asks = False
+        except ConnectionFailed:
+            self._asks = False  # the others of the run are moved without having been asked about
             return None
 
     async def move(self, pulled: PulledFile, uploaded: Uploaded, *, again: bool) -> Uploaded | None:
@@ -396,13 +399,23 @@ class DoneDirectories:
         """
 
         def make() -> Coroutine[Any, Any, None]:
-            return self._session.make_directory(directory)
+            return self._make_unless_made(directory)
 
         if wait:
             await self._made.done(directory, make)
         else:
             self._made.begin(directory, make)
             await asyncio.sleep(0)  # what was begun before goes first
+
+    async def _make_unless_made(self, directory: bytes) -> None:
+        """Make a directory, unless an earlier attempt has, whose answer was lost with the connection."""
+        if directory in self._maybe_made and await self._session.is_directory(directory):
+            return
+        try:
+            await self._session.make_directory(directory)
+        except ConnectionFailed:
+            self._maybe_made.add(directory)
+            raise
 
     async def remove_empty(self) -> None:
         """Remove the done directories in which nothing is left."""

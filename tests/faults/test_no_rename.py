@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from tests.faults import table
 from tests.faults.harness import Acts, Together, read_tree, run_pull, write_tree
 from tests.support import faulty_sftp as faulty
 from tests.support.s3_server import S3Server
-from tests.support.sftp_servers import AsyncsshServer, Fault, Request
+from tests.support.sftp_servers import AsyncsshServer, CutConnection, Fault, Proceed, Request
 
 pytestmark = [pytest.mark.faults, pytest.mark.loops]
 
@@ -44,6 +45,30 @@ async def test_what_cannot_be_moved_is_not_uploaded(
     assert s3.objects(bucket) == FILES
     assert read_tree(sftp_server.root) == {}
     table.checked(3 * len(FILES))
+
+
+class HangsUpForNo(Fault):
+    """Where the answer to RENAME or MKDIR would be no, the connection is cut, as by a server in Node.js that crashes."""
+
+    async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
+        is_there = request.path != "" and os.path.lexists(server.local(request.path))
+        if (request.name in faulty.RENAMES and not is_there) or (request.name == "MKDIR" and is_there):
+            raise CutConnection
+        return await proceed()
+
+
+@pytest.mark.parametrize("after", ["move", "delete"])
+async def test_a_server_that_hangs_up_where_it_would_say_no_loses_no_attempt(
+    sftp_server: AsyncsshServer, s3: S3Server, bucket: str, after: str
+) -> None:
+    """To look whether files can be moved is no reason to fail them: it is not known, and the move will tell."""
+    files = {f"{directory}{name}": name.encode() for directory in ("", "a/", "b/", "c/d/") for name in "xyz"}
+    write_tree(sftp_server.root, files)
+    sftp_server.fault = HangsUpForNo()
+    ran = await run_pull(sftp_server, s3, bucket, after_transfer=after)
+    ran.done()
+    assert s3.objects(bucket) == files
+    table.checked(len(files))
 
 
 async def test_one_directory_that_takes_nothing_leaves_the_others_alone(
