@@ -48,7 +48,7 @@ async def test_what_cannot_be_moved_is_not_uploaded(
 
 
 class HangsUpForNo(Fault):
-    """Where the answer to RENAME or MKDIR would be no, the connection is cut, as by a server in Node.js that crashes."""
+    """Where the answer to RENAME or MKDIR would be no, it hangs up, as a server in Node.js does that crashes."""
 
     async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
         is_there = request.path != "" and os.path.lexists(server.local(request.path))
