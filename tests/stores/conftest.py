@@ -78,7 +78,7 @@ def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     about = STORES[request.param]
     require(not about.missing(), about.missing())
     with about.make(tmp_path_factory.mktemp("store") / "data") as made, S3Proxy(made) as proxy:
-        client = made.client()
+        client = made.client(retries={"total_max_attempts": 8, "mode": "standard"})  # a busy Swift answers with 503
         yield Store(about, proxy, client)
         client.close()
 

@@ -87,7 +87,7 @@ async def pulls(place: Guarded) -> None:
 async def keeps(place: Guarded) -> None:
     await pulls(place)
     (place.sftp.root / "in/broken").unlink()
-    write_tree(place.sftp.root / "in", FILES)
+    write_tree(place.sftp.root / "in", FILES, age=7200)  # other files than those that were pulled
     for skipped in ({}, {"unchanged": len(FILES)}):
         assert (await place.pull(s3_prefix=PREFIX, after_transfer="keep")).skipped == skipped
     await place.pull(s3_prefix=PREFIX, retention=3600.0)
