@@ -82,10 +82,6 @@ class PartnerSweep(Sweep):
         return {key: found[key] for key in found if not key.startswith(".sftp-s3/")}
 
 
-def is_spare(name: str, data: bytes) -> bool:
-    return data == b"" and re.search(r"/\.0{7}1[0-9a-f]{8}\.part$", name) is not None
-
-
 class PullSweep(PartnerSweep):
     def __init__(self, kind: str, *args: Any) -> None:
         super().__init__("pull", *args, **PULLS[kind])
@@ -141,9 +137,7 @@ class PullSweep(PartnerSweep):
         if self.after == "move":
             moved = {done_path(name): FILES[name] for name in set(FILES) - self.skipped}
             assert {name: done[name] for name in moved} == moved
-            # An empty file on which RENAME was tried stays until it is purged, where the retry has nothing to move.
-            others = {name: data for name, data in done.items() if name not in moved and not is_spare(name, data)}
-            older = {re.sub(r"\.\d{10}(-\d)?$", "", name): data for name, data in others.items()}
+            older = {re.sub(r"\.\d{10}(-\d)?$", "", name): data for name, data in done.items() if name not in moved}
             assert older == {done_path(name): data for name, data in OLD.items()}
         else:
             assert done == {}
