@@ -324,8 +324,7 @@ class DoneDirectories:
         if self._settings.done_conflict == "replace" or self._settings.after_transfer == "delete":
             return await self._session.move(path, done)
         if self._settings.retried_since is not None:
-            directory = posixpath.dirname(done)
-            await self._cleaned.done(directory, lambda: self._clean_up(directory))
+            await self._clean_up(posixpath.dirname(done))
         for _ in range(LOOKS):
             if await self._session.take(path, done, lambda: self._spares.path_for(done)):
                 with contextlib.suppress(NotFound):
@@ -356,8 +355,26 @@ class DoneDirectories:
                 return
         raise FileError(f"S3 has it, and it stays: {paths.printable(done)!r} is there {MAX_ASIDE} times with one mtime")
 
+    def was_moved(self, path: bytes) -> None:
+        """Take note of a file that an earlier try has moved into its done directory."""
+        self._used.add(posixpath.join(posixpath.dirname(path), self._name))
+
+    async def clean_up(self) -> None:
+        """On a retry, remove what earlier tries have tried RENAME on, in the done directories with nothing to move."""
+        settings = self._settings
+        renames = settings.done_conflict == "rename" and settings.after_transfer == "move"
+        if settings.retried_since is None or settings.dry_run or not renames:
+            return
+        found = (posixpath.join(self._tree.root, relative) for relative in self._tree.done_directories)
+        for directory in self._used.union(found):
+            with contextlib.suppress(ConnectionFailed):
+                await self._clean_up(directory)
+
     async def _clean_up(self, directory: bytes) -> None:
-        """Remove the empty files on which an earlier try has tried RENAME. A run that loses its own looks first."""
+        """Do that in one of them, once. A run that loses its own looks before it moves."""
+        await self._cleaned.done(directory, lambda: self._remove_spares(directory))
+
+    async def _remove_spares(self, directory: bytes) -> None:
         with contextlib.suppress(ServerRefused):
             for entry in await self._session.list_directory(directory):
                 if entry.kind == "file" and self._spares.is_own(entry.name) and entry.stat.size == 0:

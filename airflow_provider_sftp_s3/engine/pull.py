@@ -154,6 +154,7 @@ class Pull(Transfer[PulledFile]):
             async with contextlib.aclosing(found) as files:
                 await self._run.transfer_all(files, self.transfer)
             await self._kept.end()
+        await self._done.clean_up()
         receipts = self.receipts if self._since and self.settings.sftp_paths is None else None
         if receipts is not None and receipts.earlier is not None:
             await self._find_recovered(receipts)
@@ -231,6 +232,7 @@ class Pull(Transfer[PulledFile]):
         try:
             if found := await self._keys.recovered(relative, self._naming):
                 key, version = found
+                self._done.was_moved(posixpath.join(self.root, relative))
                 if self._is_recovered(label, None):
                     return self._recovered(label, version.as_listed(key), version)
                 return Outcome(label, "skipped", reason=PULLED_BEFORE)
