@@ -133,7 +133,7 @@ async def pull_all(server: AsyncsshServer | OpenSshServer, s3: S3Server, bucket:
 
 async def push_all(server: AsyncsshServer | OpenSshServer, s3: S3Server, bucket: str) -> None:
     """Push all files, and make sure that each arrives as it is."""
-    (server.root / "out").mkdir()
+    (server.root / "out").mkdir(exist_ok=True)
     client = s3.client()
     for key, data in FILES.items():
         client.put_object(Bucket=bucket, Key=key, Body=data)
@@ -258,17 +258,20 @@ async def test_new_keys_on_the_way(
     if who == "client":
         _rekeys_often(monkeypatch)
     with openssh(tmp_path, "RekeyLimit 1M" if who == "server" else "") as server:
-        await push_all(server, s3, bucket)
+        # Twice: what is on its way when an exchange begins is counted to none, and on a busy machine that is much.
+        for to in (bucket, s3.new_bucket()):
+            await push_all(server, s3, to)
         exchanges = server.log.read_text().count("SSH2_MSG_NEWKEYS received")
-        await pull_all(server, s3, s3.new_bucket())
+        for to in (s3.new_bucket(), s3.new_bucket()):
+            await pull_all(server, s3, to)
         exchanges_of_pull = server.log.read_text().count("SSH2_MSG_NEWKEYS received") - exchanges
-    assert exchanges > 2  # what is on its way when one begins is counted to no other
+    assert exchanges > 5
     # The client counts what it sends, and a pull sends little.
-    assert exchanges_of_pull > (2 if who == "server" else 0)
+    assert exchanges_of_pull > (5 if who == "server" else 0)
     assert here.made
     assert sum(here.taken) > len(FILES["large"]) / 2
     assert {key for key, _ in nonces.ours} & {key for key, _ in nonces.asyncsshs}
-    assert len({key for key, _ in nonces.all}) > 3
+    assert len({key for key, _ in nonces.all}) > 6
     assert len(set(nonces.all)) == len(nonces.all)
 
 
