@@ -178,7 +178,7 @@ class Delivery:
             raise
         except BaseException:
             if is_ours:
-                self._session.later(self._session.remove(path))
+                self._session.discard(path)
             raise
 
     async def _remove_half(self, path: bytes) -> str:

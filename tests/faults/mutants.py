@@ -789,7 +789,7 @@ MUTANTS = (
         "half a file under its name is removed before it is written again",
         "engine/delivery.py",
         'failed.args = (f"{failed}; {await self._remove_half(path)}",)',
-        "self._session.later(self._session.remove(path))",
+        "self._session.discard(path)",
         _only(DROP_BOXES, "begun_again"),
     ),
     Mutant(
@@ -945,9 +945,16 @@ MUTANTS = (
     Mutant(
         "an unfinished file is removed when its transfer fails",
         "engine/sftp/session.py",
-        "            self.later(self.remove(path))\n",
-        "",
-        _only("faults/test_servers.py", "push and (fsync and fails)"),
+        "                self.discard(path)\n",
+        "                pass\n",
+        _only("faults/test_servers.py", "push and every and write and fails"),
+    ),
+    Mutant(
+        "the removal of an unfinished file is asked for again where the connection is lost",
+        "engine/sftp/session.py",
+        "for _ in range(DISCARD_TRIES):",
+        "for _ in range(1):",
+        _only("faults/test_servers.py", "push and cut and twice and remove"),
     ),
     Mutant(
         "without posix-rename: what was moved aside comes back",

@@ -182,6 +182,10 @@ PUSHES: dict[str, Case] = {
         lambda: Together(faulty.NoPosixRename(), NewVictimIsRefused()), ALL_BUT_VICTIM
     ),
     "remove refused": Case(lambda: faulty.Refuses(("REMOVE",))),
+    "cut twice at the remove of what could not be renamed": fails(
+        lambda: Together(faulty.RenameIsRefused(path=at_victim), faulty.ConnectionCutBefore(("REMOVE",), times=2)),
+        ALL_BUT_VICTIM,
+    ),
     "remove and rename refused": fails(lambda: faulty.Refuses(("REMOVE", *faulty.RENAMES)), frozenset(), leavings=True),
     "mkdir refused": fails(faulty.MkdirIsRefused, EVERY - {"sub/deep/z"}),
     "open of all refused": fails(faulty.OpenIsRefused),

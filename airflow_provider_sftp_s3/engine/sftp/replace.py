@@ -124,7 +124,7 @@ class Replacing:
             replaces = len(made) < 2 or not await self._are_there(made)
         finally:
             for path in made:
-                self._session.later(self._session.remove(path))
+                self._session.discard(path)
         self._session.traits.learn_rename(replaces=replaces)
 
     async def _are_there(self, files: Sequence[bytes]) -> bool:

@@ -54,6 +54,8 @@ MAX_NAMES_BYTES = 256 * MiB
 #: How often a server may list each name, and how many names it may repeat in any case. Some list a few names twice.
 MAX_REPEATS = 3
 MAX_REPEATED = 1000
+#: On how many connections the removal of a file of our own is tried.
+DISCARD_TRIES = 5
 T = TypeVar("T")
 
 
@@ -296,6 +298,17 @@ class SftpSession:
         """Remove a file."""
         await (await self.live()).remove(path)
 
+    def discard(self, path: bytes) -> None:
+        """Have a file of our own removed while the run goes on; what is lost with its connection is asked for again."""
+        self.later(self._discarded(path))
+
+    async def _discarded(self, path: bytes) -> None:
+        for _ in range(DISCARD_TRIES):
+            with contextlib.suppress(ConnectionFailed):
+                with contextlib.suppress(NotFound):  # it was never made, or only an answer was lost
+                    await self.remove(path)
+                return
+
     async def remove_directory(self, path: bytes) -> None:
         """Remove an empty directory."""
         await (await self.live()).remove_directory(path)
@@ -382,7 +395,7 @@ class SftpSession:
         except BaseException as error:
             # What could not be made is not there, or somebody else's. Some servers never answer a removal of nothing.
             if file is not None or not isinstance(error, ServerRefused):
-                self.later(self.remove(path))
+                self.discard(path)
             raise
         finally:
             if file is not None:
