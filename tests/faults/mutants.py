@@ -1344,6 +1344,13 @@ MUTANTS = (
         "if there == start or True:",
         _only(PLACES, "a_ring_is_refused"),
     ),
+    Mutant(
+        "keep: what one's end and the next one's beginning are is no file of ours",
+        "engine/kept.py",
+        "while at % SIZE and at > 0:",
+        "while False:",
+        _only("unit/test_kept.py", "that_were_added"),
+    ),
     # --- the aws connection
     Mutant(
         "aws connection: a field that is misspelled is named",
