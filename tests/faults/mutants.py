@@ -1351,6 +1351,13 @@ MUTANTS = (
         "while False:",
         _only("unit/test_kept.py", "that_were_added"),
     ),
+    Mutant(
+        "flows: S3's events name no access point",
+        "flows/rules.py",
+        'bool(_ACCESS_POINT.search(flow["s3_bucket"]))',
+        "False",
+        _only("unit/test_flows.py", "do_not_go_together"),
+    ),
     # --- the aws connection
     Mutant(
         "aws connection: a field that is misspelled is named",

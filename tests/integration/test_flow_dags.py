@@ -162,7 +162,7 @@ def test_what_came_from_one_partner_goes_to_two_others_and_not_back(
             assert run_flow("pull", bucket, sftp_path="/outgoing", s3_prefix="p", min_age=0)[0] == "success"
             for _ in brought:
                 for directory, fields in to.items():
-                    flow = {"sftp_path": f"/{directory}", "s3_prefix": "p", "wait_timeout": 0, **fields}
+                    flow: dict[str, Any] = {"sftp_path": f"/{directory}", "s3_prefix": "p", "wait_timeout": 0, **fields}
                     assert run_flow("push", bucket, **flow)[0] == "success"
                     expected = {} if directory == "back" else brought
                     assert files(sftp_server.local(f"/{directory}")) == expected
