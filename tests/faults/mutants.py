@@ -1381,6 +1381,13 @@ MUTANTS = (
         _only(AWS_SETTINGS, "heeded_or_named"),
     ),
     Mutant(
+        "aws connection: what is not heeded is said in the log of a run",
+        "engine/transfer.py",
+        "            observer.remark(remark)\n",
+        "            pass\n",
+        _only(AWS_SETTINGS, "takes_no_notice"),
+    ),
+    Mutant(
         "aws connection: a text is no switch",
         "hooks/aws_fields.py",
         '(bool,), "true or false")',

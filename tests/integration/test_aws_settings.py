@@ -11,13 +11,17 @@ import pytest
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError
 from airflow_provider_sftp_s3.engine.options import KiB, MiB, TransferOptions
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
+from airflow_provider_sftp_s3.engine.settings import PullSettings
 from airflow_provider_sftp_s3.engine_thread import EngineThread
 from airflow_provider_sftp_s3.hooks.s3_bucket import bucket_of
+from airflow_provider_sftp_s3.hooks.sftp_s3 import SftpS3Hook
 from tests.integration.aws_settings import SETTINGS, Given, Seen, Try, table
 from tests.support.airflow_env import airflow_connections, warnings_of_ours_only
 from tests.support.certificates import Certificates
+from tests.support.engine import Recorder as Observed
 from tests.support.s3_recorder import Recorder
-from tests.support.s3_server import ACCESS_KEY, REGION, SECRET_KEY, SESSION_TOKEN
+from tests.support.s3_server import ACCESS_KEY, REGION, SECRET_KEY, SESSION_TOKEN, S3Server
+from tests.support.sftp_servers import AsyncsshServer
 
 pytestmark = pytest.mark.integration
 
@@ -98,6 +102,17 @@ def test_each_setting_is_heeded_or_named_at_once(
         EngineThread().run(lambda: use(bucket))
     assert one.shows(Seen(bucket, [*plain.asked, *tls.asked]))
     assert bucket.remarks == [] or "remarks" in one.shows.__qualname__, bucket.remarks
+
+
+def test_a_run_says_what_it_takes_no_notice_of(sftp_server: AsyncsshServer, s3: S3Server, bucket: str) -> None:
+    """Once, and goes on."""
+    aws = s3.airflow_connection(config_kwargs={"retries": {"max_attempts": 3}}, comment="of team red")
+    seen = Observed()
+    with airflow_connections(sftp_here=sftp_server.airflow_connection(), aws_here=aws), warnings_of_ours_only():
+        SftpS3Hook("sftp_here", "aws_here").transfer(PullSettings(sftp_path="/"), bucket, observer=seen)
+    (remark,) = seen.remarks
+    assert "takes no notice of comment, config_kwargs.retries in Extra of the aws connection 'aws_here'" in remark
+    assert seen.notices == []
 
 
 def test_the_page_says_what_was_tried() -> None:
