@@ -6,8 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from airflow_provider_sftp_s3.engine.options import TransferOptions
 from tests.conftest import require
 from tests.support.chromium import Chromium
+from tests.support.engine import Engine, engine_on
+from tests.support.s3_server import S3Server
+from tests.support.sftp_servers import AsyncsshServer, SftpServer
 
 #: file -> the tests of it that `make test` runs: one at least of each thing that the file is about
 KEPT = {
@@ -118,3 +122,21 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
     require(Chromium.available(), Chromium.missing())
     with Chromium(tmp_path_factory.mktemp("browser") / "profile", 1500, 1200) as started:
         yield started
+
+
+@pytest.fixture
+def options() -> TransferOptions:
+    """Those of `engine` and `fast`: a module that wants others has a fixture of this name."""
+    return TransferOptions()
+
+
+@pytest.fixture
+def engine(any_sftp_server: SftpServer, s3: S3Server, bucket: str, options: TransferOptions) -> Engine:
+    """Every real SFTP server in turn, each with the directories `in` and `out`, and a bucket."""
+    return engine_on(any_sftp_server, s3, bucket, options)
+
+
+@pytest.fixture
+def fast(sftp_server: AsyncsshServer, s3: S3Server, bucket: str, options: TransferOptions) -> Engine:
+    """The same with asyncssh's server: for what does not depend on the SFTP server."""
+    return engine_on(sftp_server, s3, bucket, options)
