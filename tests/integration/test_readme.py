@@ -391,7 +391,7 @@ def test_the_first_ten_minutes(sftp_server: AsyncsshServer, s3: S3Server, tmp_pa
     (sftp_server.root / "outgoing/a.csv").write_bytes(b"in")
     os.utime(sftp_server.root / "outgoing/a.csv", (1e9, 1e9))
     make_buckets(s3).close()
-    _, home, connections, files, look, test = blocks(DOCS / "start.md", "console", "sh")
+    _, home, connections, files, look, test, _ = blocks(DOCS / "start.md", "console", "sh")
     (flows,) = blocks(DOCS / "start.md", "yaml")
     more = "".join(map(script, blocks(DOCS / "connections.md", "sh")))
     prepare = with_the_places("".join(map(script, (home, connections, files))) + more, sftp_server, s3)
