@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from airflow_provider_sftp_s3.engine.options import TransferOptions
 from tests.conftest import require
+from tests.support.airflow_env import airflow_connections
 from tests.support.chromium import Chromium
 from tests.support.engine import Engine, engine_on
 from tests.support.s3_server import S3Server
@@ -140,3 +142,10 @@ def engine(any_sftp_server: SftpServer, s3: S3Server, bucket: str, options: Tran
 def fast(sftp_server: AsyncsshServer, s3: S3Server, bucket: str, options: TransferOptions) -> Engine:
     """The same with asyncssh's server: for what does not depend on the SFTP server."""
     return engine_on(sftp_server, s3, bucket, options)
+
+
+@pytest.fixture
+def default_connections(airflow_home: Path, sftp_server: AsyncsshServer, s3: S3Server) -> Iterator[None]:
+    """`sftp_default` and `aws_default`, to asyncssh's server and to S3, for what Airflow runs."""
+    with airflow_connections(sftp_default=sftp_server.airflow_connection(), aws_default=s3.airflow_connection()):
+        yield

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,12 @@ import pytest
 from airflow_provider_sftp_s3 import flows
 from airflow_provider_sftp_s3._compat import AIRFLOW_2, BaseNotifier
 from tests.support import trees
-from tests.support.airflow_env import airflow_connections, run_dag, warnings_of_ours_only, xcom
+from tests.support.airflow_env import run_dag, warnings_of_ours_only, xcom
 from tests.support.faulty_sftp import RefusesFirstTries
 from tests.support.s3_server import S3Server
 from tests.support.sftp_servers import AsyncsshServer
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("default_connections")]
 
 A_DAY = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -30,12 +29,6 @@ def incoming(sftp_server: AsyncsshServer) -> Path:
     directory = sftp_server.local("/incoming")
     directory.mkdir()
     return directory
-
-
-@pytest.fixture(autouse=True)
-def _connections(airflow_home: Path, sftp_server: AsyncsshServer, s3: S3Server) -> Iterator[None]:
-    with airflow_connections(sftp_default=sftp_server.airflow_connection(), aws_default=s3.airflow_connection()):
-        yield
 
 
 def run_flow(

@@ -154,9 +154,8 @@ def new_dag(**arguments: Any) -> Any:
 
 
 @pytest.fixture
-def world(sftp_server: AsyncsshServer, s3: S3Server, bucket: str, airflow_home: Path) -> Iterator[World]:
-    with airflow_connections(sftp_default=sftp_server.airflow_connection(), aws_default=s3.airflow_connection()):
-        yield World(sftp_server, s3, bucket)
+def world(sftp_server: AsyncsshServer, s3: S3Server, bucket: str, default_connections: None) -> World:
+    return World(sftp_server, s3, bucket)
 
 
 @dataclass

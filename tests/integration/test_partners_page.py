@@ -5,29 +5,22 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.airflow_env import airflow_connections, run_dag, warnings_of_ours_only
+from tests.support.airflow_env import run_dag, warnings_of_ours_only
 from tests.support.pages import DOCS, blocks
 from tests.support.s3_server import S3Server
 from tests.support.sftp_servers import AsyncsshServer
 from tests.support.trees import tree
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("default_connections")]
 
 FLOWS = [text for page in ("partners.md", "trigger-files.md") for text in blocks(DOCS / page, "yaml")]
 WHEN = datetime(2026, 1, 31, 6, tzinfo=UTC)
-
-
-@pytest.fixture(autouse=True)
-def _connections(airflow_home: Path, sftp_server: AsyncsshServer, s3: S3Server) -> Iterator[None]:
-    with airflow_connections(sftp_default=sftp_server.airflow_connection(), aws_default=s3.airflow_connection()):
-        yield
 
 
 @pytest.fixture
