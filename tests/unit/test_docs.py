@@ -90,6 +90,13 @@ def test_the_diagrams_are_those_that_the_command_draws() -> None:
     assert set(re.findall(r"\(diagrams/([\w.-]+)\)", pages)) == set(diagrams.drawings())
 
 
+def test_each_picture_is_shown() -> None:
+    """Of two, for each theme, the light one: the site puts the dark one beside it."""
+    pages = "".join(path.read_text() for path in DOCS.glob("*.md"))
+    there = {path.name.replace("-dark.", "-light.") for path in (DOCS / "pictures").iterdir()}
+    assert set(re.findall(r"\(pictures/([\w.-]+)\)", pages)) == there
+
+
 def test_the_states_are_those_of_the_retry_table() -> None:
     assert f"\n{diagrams.states_table()}\n" in (DOCS / "marks.md").read_text()
 

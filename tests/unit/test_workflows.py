@@ -73,6 +73,13 @@ def test_the_release_looks_whether_tag_version_and_changelog_agree(tmp_path: Pat
     assert run(script, tmp_path, GITHUB_REF_NAME=f"v{version}.1") != 0
 
 
+def test_the_first_release_has_to_say_that_it_is_one(tmp_path: Path) -> None:
+    """It ends where README or docs say still that there is none."""
+    pages = [REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md")]
+    says = any("not on the package index yet" in page.read_text() for page in pages)
+    assert (run(step("release/build", "no release"), tmp_path) != 0) == says
+
+
 @pytest.mark.parametrize(
     ("gh", "site"),
     [
