@@ -58,8 +58,7 @@ class TemporaryNames:
 
     def check(self, path: bytes) -> None:
         """Raise NameRefused where `path`, of a target, is one of these."""
-        directory, name = posixpath.split(path)
-        if directory == self.directory_of(path) and self.is_own(name):
+        if self.is_own(posixpath.basename(path)) and posixpath.dirname(path) == self.directory_of(path):
             raise NameRefused("the name is one that temp_name makes for unfinished files")
 
     def _path_for(self, path: bytes, owner: str) -> bytes:

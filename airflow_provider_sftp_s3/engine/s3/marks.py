@@ -102,11 +102,12 @@ class Naming(NamedTuple):
 
     def added_to(self, key: str, version: Version) -> dict[str, str]:
         """Return the user metadata of a version, with a mark of the destination."""
-        known = _listed(version, SYNCED_TO)
-        tokens = dict.fromkeys([*known, self.token(key)])
-        etags = dict.fromkeys([etag for etag in _listed(version, SYNCED_OF) if etag != bare(version.etag)])
-        of = [*etags, bare(version.etag)][-ETAGS:]
-        return {**version.metadata, SYNCED: "true", SYNCED_TO: ",".join(tokens), SYNCED_OF: ",".join(of)}
+        to, of = self.token(key), bare(version.etag)
+        if known := _listed(version, SYNCED_TO):
+            to = ",".join(dict.fromkeys([*known, to]))
+        if known := _listed(version, SYNCED_OF):
+            of = ",".join([*dict.fromkeys(etag for etag in known if etag != of), of][-ETAGS:])
+        return {**version.metadata, SYNCED: "true", SYNCED_TO: to, SYNCED_OF: of}
 
     def reason_by_metadata(self, key: str, version: Version) -> str | None:
         """Return why a version counts as synced by its metadata; None: it does not."""
