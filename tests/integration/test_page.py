@@ -255,6 +255,32 @@ def test_the_page_of_a_flow_has_its_runs_and_failed_files(world: World) -> None:
     assert httpx.get(asset, trust_env=False).status_code == 200
 
 
+def test_the_page_of_a_flow_has_the_lines_that_try_its_connections(world: World) -> None:
+    """They can be pasted as they are, and the one of the connection that is wrong says so."""
+    world.page.flow("delta_prices")
+    lines = world.page.browser.evaluate("[...document.querySelectorAll('article .line code')].map((c) => c.innerText)")
+    command = "python -m airflow_provider_sftp_s3 test-connection"
+    assert lines == [
+        f"{command} --path=/prices sftp_delta",
+        f"{command} --bucket={world.bucket} --prefix=in/delta/ aws_default",
+    ]
+    for line, status, says in zip(lines, (1, 0), ("FAILED  login", "ok      write"), strict=True):
+        done = world.page.airflow.shell(line)
+        assert (done.returncode, says in done.stdout) == (status, True), done.stdout + done.stderr
+    # By keyboard, too.
+    browser = world.page.browser
+    browser.evaluate("document.querySelector('article .line button').focus()")
+    browser.press("Enter")
+    browser.wait_for("/^(Copied|Selected)$/.test(document.querySelector('article .line button').textContent)")
+    assert browser.evaluate("getSelection().toString()") == lines[0]
+    assert world.page.browser.complaints() == []
+
+    world.page.open(flow="eta_labels")
+    (line,) = browser.wait_for("[...document.querySelectorAll('article .line code')].map((c) => c.innerText)")
+    done = world.page.airflow.shell(line, cwd=world.page.airflow.home / "dags")
+    assert (done.returncode, "flow 'eta_labels'" in done.stderr) == (1, True)
+
+
 def test_links_lead_to_where_airflow_shows_it(world: World) -> None:
     """The log that the page names is the one that Airflow opens, with the reason in it."""
     world.page.table()

@@ -128,6 +128,12 @@ class AirflowSystem(Airflow):
         )
         assert done.returncode == 0, done.stdout + done.stderr
 
+    def shell(self, line: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+        """Run a line in a shell in which the command ``airflow`` works with this Airflow."""
+        environment = self._environment | {"PYTHONPATH": str(REPOSITORY)}
+        command = ["bash", "-c", line]
+        return subprocess.run(command, cwd=cwd or self.home, env=environment, capture_output=True, text=True)
+
     def stop(self) -> None:
         """End every process of Airflow's, and give its ports back."""
         super().stop()

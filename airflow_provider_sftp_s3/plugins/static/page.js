@@ -89,7 +89,7 @@ function draw() {
 /** Return what gives the focus to the element that is now where the focused one is. */
 function heldFocus() {
   const name = (each) => each.id || each.getAttribute("href") || each.getAttribute("aria-label") || each.tagName;
-  const all = () => [...content.querySelectorAll("a, input, [tabindex]")];
+  const all = () => [...content.querySelectorAll("a, button, input, [tabindex]")];
   const named = (wanted) => all().filter((each) => name(each) === wanted);
   const now = document.activeElement;
   if (!content.contains(now) || now === content) return () => {};
