@@ -228,7 +228,8 @@ def two_sides(command_line: CommandLine, sftp_server: AsyncsshServer, s3: S3Serv
     (command_line.home / "flows.yaml").write_text(
         f"defaults: {{s3_bucket: {bucket}}}\n"
         "flows:\n"
-        "- {name: in, direction: pull, sftp_path: /outgoing, s3_prefix: in/, max_files: 1, retention: 1d, min_age: 1h}\n"
+        "- {name: in, direction: pull, sftp_path: /outgoing, s3_prefix: in/, max_files: 1, retention: 1d,\n"
+        "   min_age: 1h}\n"
         "- {name: out, direction: push, sftp_path: /incoming, s3_prefix: out/}\n"
         "- {name: nowhere, direction: pull, sftp_path: /nowhere, s3_prefix: no/}\n"
     )
