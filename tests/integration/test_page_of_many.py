@@ -118,7 +118,7 @@ def test_500_flows_take_20_requests_until_the_table_stands(crowd: FlowsPage) -> 
     browser.call("Page.addScriptToEvaluateOnNewDocument", source=watch)
     crowd.open()
     before = browser.wait_for("window.atTheTable")
-    assert 5 < before <= 20  # 17 on Airflow 3.3.2
+    assert 5 < before <= 20
     browser.wait_for("!document.querySelector('#status').innerText.includes('Asking')")
     assert browser.evaluate("document.querySelectorAll('#flows > tbody').length") == MANY
     states = "[...document.querySelectorAll('#flows > tbody')].map((rows) => rows.className)"
