@@ -142,6 +142,38 @@ def test_a_push_flow_pushes_what_is_unsynced_and_the_next_run_finds_nothing(
     assert states(tasks) == {"wait_for_objects": {"skipped"}, "list_unsynced": {"skipped"}, "push": {"skipped"}}
 
 
+def test_what_came_from_one_partner_goes_to_two_others_and_not_back(
+    sftp_server: AsyncsshServer, s3: S3Server, bucket: str
+) -> None:
+    """Each gets it once, by its own flow and kind of mark; a file that is new then, too."""
+    partners = {name: sftp_server.airflow_connection() for name in ("partner_b", "partner_c")}
+    for name in ("outgoing", "b", "c", "back"):
+        sftp_server.local(f"/{name}").mkdir()
+    to = {
+        "b": {"sftp_conn_id": "partner_b", "mark": "metadata"},
+        "c": {"sftp_conn_id": "partner_c", "destination": "c", "mark": "tag"},
+        "back": {"sftp_conn_id": "sftp_default"},
+    }
+    brought: dict[str, bytes] = {}
+    with airflow_connections(**partners):
+        for name, body in (("one", b"1"), ("two", b"22")):
+            (sftp_server.local("/outgoing") / name).write_bytes(body)
+            brought[name] = body
+            assert run_flow("pull", bucket, sftp_path="/outgoing", s3_prefix="p", min_age=0)[0] == "success"
+            for _ in brought:
+                for directory, fields in to.items():
+                    flow: dict[str, Any] = {"sftp_path": f"/{directory}", "s3_prefix": "p", "wait_timeout": 0, **fields}
+                    assert run_flow("push", bucket, **flow)[0] == "success"
+                    expected = {} if directory == "back" else brought
+                    assert files(sftp_server.local(f"/{directory}")) == expected
+    times = [
+        request.key for request in s3.requests if request.operation == "GetObject" and ".sftp-s3" not in request.key
+    ]
+    assert sorted(times) == ["p/one", "p/one", "p/two", "p/two"], (
+        "an object was delivered twice, or to whom it came from"
+    )
+
+
 def test_a_push_flow_waits_until_an_object_lands(s3: S3Server, bucket: str, incoming: Path) -> None:
     timer = threading.Timer(2.5, put, [s3, bucket], {"out__late": b"here"})
     timer.start()
