@@ -11,6 +11,7 @@ from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.errors import (
     ConfigurationError,
     ConnectionFailed,
+    FailedForGood,
     PlaceMissing,
     SftpS3Error,
     TransferError,
@@ -118,8 +119,11 @@ class Transfer(ABC, Generic[T]):
         if self.report.failed:
             first = self.report.failures[0]
             stopped = f"{self._run.stopped}; " if self._run.stopped else ""
-            raise TransferError(
-                f"{self.report.failed} failed, the first: {first['source']}: {first['error']}; {stopped}"
+            kind, alike = TransferError, ""
+            if self.report.failed_for_good == self.report.failed:
+                kind, alike = FailedForGood, "a retry would end in the same way; "
+            raise kind(
+                f"{self.report.failed} failed, the first: {first['source']}: {first['error']}; {stopped}{alike}"
                 f"{self.report.summary()}",
                 self.report,
             )

@@ -352,6 +352,29 @@ def test_a_server_that_is_down_is_tried_as_often_as_retries_say(world: World, di
     assert f"127.0.0.1:{world.sftp.port} cannot be reached" in str(ended.errors[0])
 
 
+def test_the_log_says_when_the_next_try_comes(world: World, task_log: TaskLog) -> None:
+    """While there is one."""
+    world.sftp.stop()
+    world.run("pull", retries=1, retry_delay=timedelta(seconds=2), options={"conn_timeout": 0.2})
+    (said,) = [line for line in task_log.of_operators("warning") if "has failed" in line]
+    assert said.startswith("try 1 of 2 has failed; the next begins in 2 s, not before ")
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_a_name_that_can_never_be_is_not_retried(world: World, direction: str) -> None:
+    """Once nothing else has failed. The report is in XCom, as that of other failures."""
+    never = "bad\tname" if direction == "pull" else "n" * 300
+    for name in ("a.txt", "bad.txt", never):
+        world.source(direction, name)
+    world.sftp.fault = refusal(direction, "bad.txt", 1)
+    ended = world.run(direction, retries=5)
+    assert (ended.state, ended.task.try_number) == ("failed", 2)
+    assert [type(error) for error in ended.errors] == [TransferError, AirflowFailException]
+    assert "a retry would end in the same way" in str(ended.errors[1])
+    assert (ended.failed_report["transferred"], ended.failed_report["failed"]) == (1, 1)
+    assert set(world.arrived(direction)) == {"a.txt", "bad.txt"}
+
+
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_an_s3_that_is_down_is_retried(world: World, direction: str) -> None:
     """S3 that cannot be reached is an error of the network, not of a setting."""
