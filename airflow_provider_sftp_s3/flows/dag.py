@@ -97,8 +97,9 @@ def _dag(flow: Mapping[str, Any]) -> DAG:
     transfers = add_tasks(
         dag, {**flow, **_templates(flow), **({"batches": _batches(flow)} if flow["direction"] == "push" else {})}
     )
+    outlets = [AssetAlias(flow["name"])]
     update = UpdateAssetOperator(
-        task_id="update_asset", transfers=transfers.task_id, outlets=[AssetAlias(flow["name"])], dag=dag
+        task_id="update_asset", transfers=transfers.task_id, whole=True, outlets=outlets, dag=dag
     )
     update.set_upstream(transfers)
     if schedule == CONTINUOUS and flow.get("on_conflict") == "wait":

@@ -21,7 +21,7 @@ from airflow_provider_sftp_s3.engine.errors import (
 from airflow_provider_sftp_s3.engine.settings import PullSettings, PushSettings, TaskTry
 from airflow_provider_sftp_s3.hooks.arguments import judge, names_of, settings_of, truth
 from airflow_provider_sftp_s3.hooks.sftp_s3 import SftpS3Hook
-from airflow_provider_sftp_s3.transfers.assets import UPDATED, extra_of, update_assets
+from airflow_provider_sftp_s3.transfers.assets import PULLED_SHARD, UPDATED, extra_of, update_assets
 from airflow_provider_sftp_s3.transfers.lineage import Places
 from airflow_provider_sftp_s3.transfers.links import ReceiptLink, S3PrefixLink, leave_links
 from airflow_provider_sftp_s3.transfers.metrics import tell
@@ -144,6 +144,8 @@ class TransferOperator(TemplatedOperator):
             update_assets(self, context, uri, extra)
             if getattr(context.get("ti"), "map_index", None) not in (None, -1):
                 context["ti"].xcom_push(key=UPDATED, value={"uri": uri, "extra": extra})
+        if (shard := getattr(self, "shard", None)) and getattr(context["ti"], "map_index", None) not in (None, -1):
+            context["ti"].xcom_push(key=PULLED_SHARD, value=shard)
         return report.as_dict()
 
     def _heed_refusals(self, context: Context) -> None:

@@ -230,8 +230,13 @@ def test_objects_that_can_never_go_hold_nobody_up(s3: S3Server, bucket: str, inc
     flow: dict[str, Any] = {"sftp_path": "/incoming", "retries": 5, "retry_delay": "1h", "schedule": "@continuous"}
 
     state, tasks = run_flow("push", bucket, max_files=2, **flow)
-    assert (state, states(tasks)["push"], tasks["push", 0].try_number) == ("failed", {"failed"}, 1)
+    assert (state, xcom(tasks["push", 0])["left"]) == ("success", 3)
     assert files(incoming) == {"a": b"1", "z": b"2"}, "max_files are those that can go"
+
+    put(s3, bucket, m=b"3")
+    state, tasks = run_flow("push", bucket, **flow)
+    assert (state, states(tasks)["push"], tasks["push", 0].try_number) == ("failed", {"failed"}, 1)
+    assert files(incoming) == {"a": b"1", "m": b"3", "z": b"2"}
     assert len(xcom(tasks["push", 0], "report")["failures"]) == 3
 
     timer = threading.Timer(2.5, put, [s3, bucket], {"late": b"here"})
@@ -242,7 +247,7 @@ def test_objects_that_can_never_go_hold_nobody_up(s3: S3Server, bucket: str, inc
     finally:
         timer.join()
     assert datetime.now(UTC) - started > timedelta(seconds=2)
-    assert files(incoming) == {"a": b"1", "z": b"2", "late": b"here"}
+    assert files(incoming) == {"a": b"1", "m": b"3", "z": b"2", "late": b"here"}
 
     state, tasks = run_flow("push", bucket, wait_timeout=0, **flow)
     assert (state, states(tasks)["push"]) == ("failed", {"failed"}), "not green over what it has left behind"
@@ -348,7 +353,7 @@ def test_airflows_own_fields_hold_in_a_run_and_who_is_to_be_told_is_told(
     assert state == "success"
     assert files(incoming) == {"a": b"1", "b": b"2"}
     pushed = tasks["push", 0]
-    assert (pushed.try_number, pushed.priority_weight) == (2, 7)
+    assert (pushed.try_number, pushed.priority_weight) == (2, 2 * 7), "that of the task after it counts, too"
     assert [message for message in Told.sent if message.startswith("push")] == ["push 1", "push 2"]
 
 

@@ -668,6 +668,50 @@ def test_keys_come_from_xcom(world: World, form: str, arrives: set[str], native:
     assert set(world.arrived("push")) == arrives
 
 
+class Choices(BaseOperator):
+    """Returns an argument, as a task that asks somebody does."""
+
+    def __init__(self, *, chosen: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.chosen = chosen
+
+    def execute(self, context: Any) -> Any:
+        return self.chosen
+
+
+def test_numbers_and_choices_come_from_xcom_and_a_mapped_task_group(world: World) -> None:
+    """By reference, of a group's own argument, and as text that Jinja has made of params."""
+    try:
+        from airflow.sdk import task_group
+    except ImportError:
+        from airflow.decorators import task_group
+
+    for name in ("left/a", "left/b", "right/c", "right/d"):
+        world.file(name)
+    with new_dag(params={"days": 7}) as dag:
+        most, after = Choices(task_id="most", chosen=1), Choices(task_id="after", chosen="move")
+
+        @task_group
+        def partner(directory: str) -> None:
+            world.operator(
+                "pull",
+                sftp_path=directory,
+                s3_prefix="to",
+                max_files=most.output,
+                max_bytes="{{ ti.xcom_pull(task_ids='most') }} MB",
+                after_transfer=after.output,
+                done_dir="{{ ti.xcom_pull(task_ids='after') }}d",
+                retention="{{ params.days }}d",
+            )
+
+        partner.expand(directory=["/in/left", "/in/right"])
+    state, instances = run_dag(dag)
+    assert state == "success"
+    reports = [xcom(instances["partner.transfer", index]) for index in (0, 1)]
+    assert [(report["transferred"], report["left"]) for report in reports] == [(1, 1), (1, 1)]
+    assert len(list(world.sftp.root.glob("in/*/moved/*"))) == 2
+
+
 def test_keys_are_mapped_over(world: World) -> None:
     """With expand, each key is a task instance of its own: one fails and is retried alone."""
     for key in ("from/a.txt", "from/ü, 'b'.txt"):
