@@ -1,4 +1,4 @@
-"""Databases that Airflow may have, with nothing in them: PostgreSQL's and MariaDB's own servers, on 127.0.0.1."""
+"""A PostgreSQL on 127.0.0.1, with nothing in it."""
 
 from __future__ import annotations
 
@@ -15,60 +15,32 @@ from tests.distributed.system import PATIENCE, Process, postgres_tools
 from tests.support.sftp_servers import free_port
 
 
-def has_mariadb() -> bool:
-    """Say whether MariaDB's programs are installed."""
-    return bool(shutil.which("mariadbd") and shutil.which("mariadb-install-db") and shutil.which("mariadb"))
-
-
 @contextmanager
 def postgresql() -> Iterator[Mapping[str, str]]:
     """A PostgreSQL; yields the environment of an Airflow that has it for its database."""
     tools = postgres_tools()
     assert tools is not None
     port = free_port()
-    with _directory("postgres") as (directory, as_user):
+    with _directory() as (directory, as_user):
         data = str(directory / "data")
         _run([*as_user, str(tools / "initdb"), "--no-sync", "--auth=trust", "--username=airflow", "-EUTF8", data])
         serve = [str(tools / "postgres"), "-D", data, "-p", str(port), "-h", "127.0.0.1", "-k", str(directory), "-F"]
         create = [str(tools / "createdb"), "-h127.0.0.1", f"-p{port}", "-Uairflow", "airflow"]
         with _serving([*as_user, *serve], create):
-            yield _environment(
-                f"127.0.0.1:{port}/airflow", "postgresql+psycopg2://airflow@", "postgresql+asyncpg://airflow@"
-            )
+            where = f"airflow@127.0.0.1:{port}/airflow"
+            yield {
+                "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg2://{where}",
+                "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": f"postgresql+asyncpg://{where}",
+            }
 
 
 @contextmanager
-def mariadb() -> Iterator[Mapping[str, str]]:
-    """A MariaDB, with the longest packet that it takes by default; yields what :func:`postgresql` does."""
-    port = free_port()
-    with _directory("mysql") as (directory, as_user):
-        data, socket = f"--datadir={directory / 'data'}", f"--socket={directory / 's'}"
-        own = "--auth-root-authentication-method=normal"
-        _run([*as_user, "mariadb-install-db", "--no-defaults", data, own, "--skip-test-db"])
-        text = ("--character-set-server=utf8mb4", "--collation-server=utf8mb4_unicode_ci")
-        serve = ["mariadbd", "--no-defaults", data, socket, f"--port={port}", "--bind-address=127.0.0.1", *text]
-        sql = "create database airflow; grant all on airflow.* to airflow@'127.0.0.1' identified by 'secret'"
-        create = ["mariadb", "--no-defaults", socket, "-uroot", "-e", sql]
-        fast = "--innodb-flush-log-at-trx-commit=0"
-        with _serving([*as_user, *serve, fast], create):
-            where = f"127.0.0.1:{port}/airflow?charset=utf8mb4"
-            yield _environment(where, "mysql+mysqldb://airflow:secret@", "mysql+aiomysql://airflow:secret@")
-
-
-def _environment(where: str, sync: str, asynchronous: str) -> Mapping[str, str]:
-    return {
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": sync + where,
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": asynchronous + where,
-    }
-
-
-@contextmanager
-def _directory(user: str) -> Iterator[tuple[Path, Sequence[str]]]:
-    """A directory of a server's own, and what goes before its command: neither runs as root."""
-    directory, as_user = Path(tempfile.mkdtemp(prefix=f"{user}-")), []
+def _directory() -> Iterator[tuple[Path, Sequence[str]]]:
+    """A directory of the server's own, and what goes before its commands: it does not run as root."""
+    directory, as_user = Path(tempfile.mkdtemp(prefix="postgres-")), []
     if os.geteuid() == 0:
-        shutil.chown(directory, user, user)
-        as_user = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"]
+        shutil.chown(directory, "postgres", "postgres")
+        as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
     try:
         yield directory, as_user
     finally:

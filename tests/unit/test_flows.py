@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_provider_sftp_s3._compat import AIRFLOW_2
 from airflow_provider_sftp_s3.engine.options import TransferOptions
 from airflow_provider_sftp_s3.flows import FlowsFileError, values
 from airflow_provider_sftp_s3.flows.dag import flow_dag
@@ -41,6 +42,11 @@ def rendered(dag: Any, field: str, task: Any = None, **form: Any) -> Any:
     template = task.partial_kwargs[field] if hasattr(task, "partial_kwargs") else getattr(task, field)
     params = {name: dag.params[name] for name in dag.params} | form
     return dag.get_template_env().from_string(template).render(params=params, ds="2026-01-31")
+
+
+def lister(dag: Any) -> Any:
+    """Return the task that lists what is to be pushed."""
+    return dag.get_task("wait_for_objects" if AIRFLOW_2 else "list_unsynced")
 
 
 def problems_of(settings: Any) -> str:
@@ -455,11 +461,12 @@ def test_a_push_flow_says_how_files_are_called_until_they_are_whole() -> None:
 
 def test_a_push_flow_waits_lists_and_pushes_batches() -> None:
     dag = flow_dag(PUSH | {"schedule": "@continuous", "parallelism": "3", "batch_files": 50, "poke_interval": "30s"})
-    wait, listing, push = (dag.get_task(name) for name in ("wait_for_objects", "list_unsynced", "push"))
-    assert wait.downstream_task_ids == {"list_unsynced"}
+    wait, listing, push = dag.get_task("wait_for_objects"), lister(dag), dag.get_task("push")
     assert listing.downstream_task_ids == {"push"}
     assert (wait.mode, wait.poke_interval, wait.deferrable) == ("reschedule", 30, False)
-    assert (wait.batch_files, wait.max_batches) == (1, 1), "one is enough to ring"
+    if wait is not listing:
+        assert wait.downstream_task_ids == {"list_unsynced"}
+        assert (wait.batch_files, wait.max_batches) == (1, 1), "one is enough to ring"
     assert (rendered(dag, "batch_files", listing), rendered(dag, "max_batches", listing)) == ("50", "1000")
     assert push.max_active_tis_per_dag == 3
     assert push.map_index_template == "{{ task.batch }}", "bounded, see test_templates.py"
@@ -509,7 +516,7 @@ def test_a_push_with_a_cap_is_one_task_so_that_the_cap_is_the_runs(
     capped: dict[str, Any], batches: tuple[int, int]
 ) -> None:
     dag = flow_dag(PUSH | capped)
-    listing = dag.get_task("list_unsynced")
+    listing = lister(dag)
     assert (int(rendered(dag, "batch_files", listing)), listing.max_batches) == batches
 
 
@@ -517,7 +524,7 @@ def test_a_push_with_a_cap_is_one_task_so_that_the_cap_is_the_runs(
 def test_where_objects_wait_a_cap_does_not_cut_the_list(capped: dict[str, Any]) -> None:
     """What waits takes no cap: the push has to know of those behind it."""
     dag = flow_dag(PUSH | {"on_conflict": "wait", "batch_files": 70} | capped)
-    listing = dag.get_task("list_unsynced")
+    listing = lister(dag)
     if capped:
         assert (rendered(dag, "batch_files", listing), listing.max_batches) == ("100000", 1)
     else:
@@ -589,7 +596,7 @@ def test_there_are_never_more_batches_than_airflow_maps_over() -> None:
     from airflow.configuration import conf
 
     dag = flow_dag(PUSH | {"batch_files": "1"})
-    assert int(rendered(dag, "max_batches", dag.get_task("list_unsynced"))) <= conf.getint("core", "max_map_length")
+    assert int(rendered(dag, "max_batches", lister(dag))) <= conf.getint("core", "max_map_length")
 
 
 @pytest.mark.parametrize(("schedule", "wait"), [("@continuous", timedelta(days=1)), ("@daily", timedelta(hours=1))])
@@ -635,7 +642,7 @@ def test_what_the_trigger_form_says_is_taken_as_it_is_and_nothing_is_the_flows_o
 def test_the_trigger_form_refuses_other_types_and_templates_that_are_not_the_flows(field: str, value: Any) -> None:
     """Whoever may start a run may not read every connection."""
     dag = flow_dag(PUSH | {"s3_prefix": "in/{{ ds }}/"})
-    with pytest.raises(ValueError, match=r"does not match|is not of type"):
+    with pytest.raises(Exception, match=r"does not match|is not of type"):  # its class is another one on Airflow 2
         dag.params.get_param(field).resolve(value)
 
 
@@ -646,6 +653,7 @@ def test_a_templated_dry_run_can_be_overruled() -> None:
     assert rendered(dag, "dry_run", dry_run=param.resolve(False)) == "False"
 
 
+@pytest.mark.skipif(AIRFLOW_2, reason="nothing outside of Airflow 2 starts a run")
 def test_a_flow_with_a_queue_runs_on_its_messages_and_on_its_schedule() -> None:
     dag = flow_dag(SQS | {"poke_interval": "20s", "aws_conn_id": "none"})
     assert sorted(dag.task_ids) == ["list_unsynced", "push", "update_asset"]
@@ -659,6 +667,7 @@ def test_a_flow_with_a_queue_runs_on_its_messages_and_on_its_schedule() -> None:
     assert dag.doc_md.startswith("On the schedule `@hourly` (UTC) and as S3's events come, pushes everything in")
 
 
+@pytest.mark.skipif(AIRFLOW_2, reason="nothing outside of Airflow 2 starts a run")
 def test_a_queue_needs_airflow_3_and_aiobotocore(monkeypatch: pytest.MonkeyPatch) -> None:
     from airflow_provider_sftp_s3.flows import rules
 
