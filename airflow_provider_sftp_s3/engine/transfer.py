@@ -119,11 +119,14 @@ class Transfer(ABC, Generic[T]):
         if self.report.failed:
             first = self.report.failures[0]
             stopped = f"{self._run.stopped}; " if self._run.stopped else ""
-            kind, alike = TransferError, ""
             if self.report.failed_for_good == self.report.failed:
-                kind, alike = FailedForGood, "a retry would end in the same way; "
-            raise kind(
-                f"{self.report.failed} failed, the first: {first['source']}: {first['error']}; {stopped}{alike}"
+                raise FailedForGood(
+                    f"{self.report.failed} failed, and a retry would end in the same way, the first: "
+                    f"{first['source']}: {first['error']}; {self.report.summary()}",
+                    self.report,
+                )
+            raise TransferError(
+                f"{self.report.failed} failed, the first: {first['source']}: {first['error']}; {stopped}"
                 f"{self.report.summary()}",
                 self.report,
             )

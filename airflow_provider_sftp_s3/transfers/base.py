@@ -64,7 +64,7 @@ def _fails_briefly(execute: Callable[[Any, Context], T]) -> Callable[[Any, Conte
             in_vain = isinstance(failed, (ConfigurationError, FailedForGood))
             error = AirflowFailException(str(failed)) if in_vain else failed.with_traceback(None)
             if not in_vain and (told := next_try(self, context["ti"])):
-                self.log.warning("%s", told)
+                self.log.warning("try %s has failed; the next begins in %s, not before %s UTC", *told)
         raise error from None
 
     return wrapped

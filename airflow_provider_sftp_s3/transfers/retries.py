@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 #: Seconds that Airflow lets a growing delay grow to.
 MOST = 24 * 3600.0
 
 
-def next_try(task: Any, ti: Any, now: datetime | None = None) -> str | None:
+class NextTry(NamedTuple):
+    """
+    When the next try of a task begins.
+
+    :param failed: the number of the try before it, of how many.
+    :param wait: how long from now, perhaps from and to.
+    :param soonest: the time of day before which it does not begin, in UTC.
+    """
+
+    failed: str
+    wait: str
+    soonest: str
+
+
+def next_try(task: Any, ti: Any, now: datetime | None = None) -> NextTry | None:
     """
     Return when the next try of a task that is about to fail begins; None: there is none, or nobody can say.
 
@@ -21,8 +35,7 @@ def next_try(task: Any, ti: Any, now: datetime | None = None) -> str | None:
     soonest, latest = waits(task, ti.try_number)
     begins = (now or datetime.now(UTC)) + soonest
     between = f"{shown(soonest)} to {shown(latest)}" if latest > soonest else shown(soonest)
-    failed = f"try {ti.try_number} of {most + 1} has failed"
-    return f"{failed}; the next begins in {between}, not before {begins:%H:%M:%S} UTC"
+    return NextTry(f"{ti.try_number} of {most + 1}", between, f"{begins:%H:%M:%S}")
 
 
 def waits(task: Any, try_number: int) -> tuple[timedelta, timedelta]:

@@ -116,7 +116,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         flows[0]["expected_files"] = [{"files": "😀*", "by": "00:00"}]
         files = {path.name: path.read_text() for path in DAGS.glob("*.py")} | {"flows.yaml": yaml.safe_dump(flows)}
         connections = {"sftp_default": sftp.airflow_connection(), "aws_default": s3.airflow_connection()}
-        airflow = AirflowSystem(directory, connections, files, environment=environment | OFTEN)
+        airflow = AirflowSystem(directory, connections, files, environment={**environment, **OFTEN})
         try:
             airflow.command("db", "migrate")
             airflow.start()

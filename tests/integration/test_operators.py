@@ -691,7 +691,7 @@ def test_numbers_and_choices_come_from_xcom_and_a_mapped_task_group(world: World
     with new_dag(params={"days": 7}) as dag:
         most, after = Choices(task_id="most", chosen=1), Choices(task_id="after", chosen="move")
 
-        @task_group
+        @task_group  # type: ignore[untyped-decorator]
         def partner(directory: str) -> None:
             world.operator(
                 "pull",
