@@ -114,10 +114,10 @@ def check(path: Path) -> int:
     with _quiet():
         from airflow_provider_sftp_s3.engine.paths import printable
         from airflow_provider_sftp_s3.flows.docs import END
-        from airflow_provider_sftp_s3.flows.file import load_flows
+        from airflow_provider_sftp_s3.flows.file import dags_of
         from airflow_provider_sftp_s3.flows.pools import pools_of, pools_of_airflow
 
-        flows = load_flows(path)
+        flows = dags_of(read)
         wanted = pools_of(found.flow for found in read.flows.values())
         there = pools_of_airflow() if wanted else None
     for name, dag in flows.dags.items():

@@ -25,6 +25,7 @@ The errors of the engine. An error's type answers "what now?", its message says 
     │       ├── NotFound          ... namely that there is no such file
     │       └── NoRoom            ... as one does whose disk is full
     └── TransferError             the run is over and something in it failed
+        └── FailedForGood           ... for no other reason than one that no retry can mend
 """
 
 from __future__ import annotations
@@ -41,6 +42,9 @@ class SftpS3Error(Exception):
 
     All of them can be pickled, with their attributes: they leave processes, as those of a multiprocessing pool do.
     """
+
+    #: what failed would fail in the same way if this very run were tried again
+    for_good = False
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Python's own way calls the class with the message alone, which is too little where more is needed.
@@ -120,7 +124,15 @@ class FileError(SftpS3Error):
 
 
 class NameRefused(FileError):
-    """A name or key that must not become a path, or cannot become a key."""
+    """
+    A name or key that must not become a path, or cannot become a key.
+
+    :param for_good: whatever becomes of the other files: False where one of them has the name.
+    """
+
+    def __init__(self, message: str, for_good: bool = True) -> None:
+        super().__init__(message)
+        self.for_good = for_good
 
 
 class ChangedWhileReading(FileError):
@@ -185,3 +197,9 @@ class TransferError(SftpS3Error):
     def __init__(self, message: str, report: Report) -> None:
         super().__init__(message)
         self.report = report
+
+
+class FailedForGood(TransferError):
+    """A run ended with failures, each of which a retry of it would meet again. The next run has a list of its own."""
+
+    for_good = True

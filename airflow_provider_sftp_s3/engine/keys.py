@@ -156,7 +156,8 @@ class Keys:
             other = paths.printable(first.encode("utf-8", "surrogateescape"))
             raise NameRefused(
                 f"{self._by} gives it the key of {other!r}, which has it in this run: {paths.printable(key)!r}. Change "
-                f"{self._by}, or exclude one of the two"
+                f"{self._by}, or exclude one of the two",
+                for_good=False,
             )
         self._taken.note(key, own)
 
@@ -183,5 +184,6 @@ class Keys:
             raise NameRefused(
                 f"rename_to gives it the key {paths.printable(key)!r}, to which an earlier try of this run has pulled "
                 "another file, or an older version of this one: change rename_to, or exclude one of the two; the next "
-                "run puts this one in its place"
+                "run puts this one in its place",
+                for_good=False,
             )

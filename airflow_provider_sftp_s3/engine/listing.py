@@ -365,13 +365,14 @@ class Tree:
                 if mine and reason == "excluded":
                     yield Outcome(self.label(path), "skipped", reason=reason)
                 elif mine:
-                    yield Outcome(self.label(path), "failed", reason=str(refused))
+                    yield Outcome(self.label(path), "failed", reason=str(refused), for_good=True)
                 continue
             if entry.kind == "directory":
                 if len(relative) <= paths.MAX_KEY_BYTES:  # a server can go on for ever
                     yield Place(path, relative, _below(directory.trail, entry.name))
                 elif mine:
-                    yield Outcome(self.label(path), "failed", reason="is too deep: nothing in it can be an S3 key")
+                    reason = "is too deep: nothing in it can be an S3 key"
+                    yield Outcome(self.label(path), "failed", reason=reason, for_good=True)
             elif entry.kind == "unknown":
                 yield Unsure(entry, directory, done_state)
             elif follows and reason != "excluded":
@@ -385,7 +386,8 @@ class Tree:
             elif reason:
                 yield Outcome(self.label(path), "skipped", reason=reason)
             elif paths.is_deleting(entry.name):
-                yield Outcome(self.label(path), "failed", reason="the name is one that this provider uses itself")
+                reason = "the name is one that this provider uses itself"
+                yield Outcome(self.label(path), "failed", reason=reason, for_good=True)
             elif relative in held_back:
                 reason = "waits until an earlier one of its name is deleted"
                 yield Outcome(self.label(path), "skipped", reason=reason, changed=entry.stat.mtime, left=True)

@@ -154,6 +154,8 @@ class Outcome:
     changed: float | None = None
     #: the next run has it to do
     left: bool = False
+    #: it failed, and would fail again in a retry of the run
+    for_good: bool = False
     #: the object that it has become, or was
     stored: Stored = NOT_STORED
 
@@ -182,6 +184,8 @@ class Report:
     bytes: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
     failed: int = 0
+    #: how many of these would fail again in a retry of the run
+    failed_for_good: int = 0
     failures: list[dict[str, str]] = field(default_factory=list)
     targets: list[str] = field(default_factory=list)
     purged: int = 0
@@ -220,6 +224,7 @@ class Report:
             self.purged += 1
         else:
             self.failed += 1
+            self.failed_for_good += outcome.for_good
             if len(self.failures) < MAX_FAILURES:
                 now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
                 self.failures.append({"time": now, "source": outcome.source, "error": outcome.reason})

@@ -146,7 +146,8 @@ class AlikeNames:
         first = paths.printable(posixpath.join(directory, here[0])) if here else "another one of this run"
         raise NameRefused(
             f"the server holds {paths.printable(path)!r} for the name of {first!r}, which differs in case or Unicode "
-            "form only, is there, and would be lost: rename or exclude one of the two"
+            "form only, is there, and would be lost: rename or exclude one of the two",
+            for_good=False,
         )
 
     async def _may_be_there(self, path: bytes) -> bool:

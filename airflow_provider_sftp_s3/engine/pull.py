@@ -221,7 +221,8 @@ class Pull(Transfer[PulledFile]):
             try:
                 wanted[paths.relative_to(self.root, path)] = None
             except NameRefused as refused:
-                yield Outcome(self.tree.label(path.encode("utf-8", "surrogateescape")), "failed", reason=str(refused))
+                label = self.tree.label(path.encode("utf-8", "surrogateescape"))
+                yield Outcome(label, "failed", reason=str(refused), for_good=True)
         async with contextlib.aclosing(self.tree.find(list(wanted))) as found:
             async for each in found:
                 yield await self._missing(each.relative) if isinstance(each, Missing) else each

@@ -129,7 +129,7 @@ class PulledTriggers:
         try:
             uploaded = await self._done.move(own, trigger.stored, again=again)
         except FileError as failed:
-            return Outcome(own.label, "failed", reason=str(failed), changed=own.changed)
+            return Outcome(own.label, "failed", reason=str(failed), changed=own.changed, for_good=failed.for_good)
         if uploaded is None:
             return Outcome(own.label, "skipped", reason="young", changed=own.changed, left=True)
         return self._transferred(own, uploaded)

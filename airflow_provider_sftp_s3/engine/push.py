@@ -283,7 +283,8 @@ class Push(Transfer[PushedObject]):
         if first != key:
             raise NameRefused(
                 f"{self._naming_by} makes the same path of this key and of {paths.printable(first)!r}, which has it in "
-                f"this run: change {self._naming_by}, or exclude one of the two"
+                f"this run: change {self._naming_by}, or exclude one of the two",
+                for_good=False,
             )
         self._taken.note(name, key)
 

@@ -68,7 +68,8 @@ def beside(path: str, mtime: int | None, number: int = 0) -> str:
     if mtime is None:
         raise NameRefused(
             f"{printable(path)!r} is there already, and on_conflict='rename' makes a name of the mtime, which nobody "
-            "says"
+            "says",
+            for_good=False,
         )
     directory, name = posixpath.split(path)
     stem, suffix = posixpath.splitext(name)
@@ -76,7 +77,8 @@ def beside(path: str, mtime: int | None, number: int = 0) -> str:
     if len(name.encode("utf-8", "surrogateescape")) > MAX_NAME_BYTES:
         raise NameRefused(
             f"{printable(path)!r} is there already, and with its mtime, as on_conflict='rename' has it, the name would "
-            f"have more than {MAX_NAME_BYTES} bytes"
+            f"have more than {MAX_NAME_BYTES} bytes",
+            for_good=False,
         )
     return posixpath.join(directory, name)
 

@@ -238,13 +238,15 @@ class Run(Generic[T]):
                     self._full = 0
                 return outcome
             break
+        for_good = False
         if isinstance(error, SftpS3Error):
+            for_good = error.for_good
             reason = f"{error}{_said_of_cuts(cuts, item.size) if isinstance(error, ConnectionFailed) else ''}"
         else:
             reason = paths.said(f"{type(error).__name__}: {error}")
             _log_unforeseen(item.label, error)
         seconds = time.monotonic() - started
-        return Outcome(item.label, "failed", reason=reason, seconds=seconds, changed=item.changed)
+        return Outcome(item.label, "failed", reason=reason, seconds=seconds, changed=item.changed, for_good=for_good)
 
     def _carried_by(self, connection: int) -> int:
         """Return how many bytes of files a lost connection has moved; to be called as soon as it is lost."""

@@ -287,7 +287,7 @@ def _check_awaited(settings: PullSettings) -> None:
             f"trigger_file does not go with rename_to={settings.rename_to!r}: a file and its trigger stay in one "
             "directory, so make directories of {dir} only"
         )
-    if settings.shard is not None and is_of_a_run(settings.trigger_file):
+    if paths.Shard.of(settings.shard).count > 1 and is_of_a_run(settings.trigger_file):
         raise ConfigurationError(
             "trigger_file without {name} or {stem} does not go with a shard: it tells of all files of a directory"
         )

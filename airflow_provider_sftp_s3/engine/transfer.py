@@ -11,6 +11,7 @@ from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.errors import (
     ConfigurationError,
     ConnectionFailed,
+    FailedForGood,
     PlaceMissing,
     SftpS3Error,
     TransferError,
@@ -120,6 +121,12 @@ class Transfer(ABC, Generic[T]):
         if self.report.failed:
             first = self.report.failures[0]
             stopped = f"{self._run.stopped}; " if self._run.stopped else ""
+            if self.report.failed_for_good == self.report.failed:
+                raise FailedForGood(
+                    f"{self.report.failed} failed, and a retry would end in the same way, the first: "
+                    f"{first['source']}: {first['error']}; {self.report.summary()}",
+                    self.report,
+                )
             raise TransferError(
                 f"{self.report.failed} failed, the first: {first['source']}: {first['error']}; {stopped}"
                 f"{self.report.summary()}",

@@ -6,18 +6,21 @@ import asyncio
 import contextlib
 import posixpath
 from collections.abc import AsyncGenerator, Callable
+from typing import NamedTuple
 
 from airflow_provider_sftp_s3.engine import paths
-from airflow_provider_sftp_s3.engine.errors import FileError
+from airflow_provider_sftp_s3.engine.errors import FileError, NameRefused
 from airflow_provider_sftp_s3.engine.globs import Globs
 from airflow_provider_sftp_s3.engine.limits import connections_left
-from airflow_provider_sftp_s3.engine.model import ObjectEntry, seconds_of
+from airflow_provider_sftp_s3.engine.model import ObjectEntry, Stat, seconds_of
 from airflow_provider_sftp_s3.engine.options import TransferOptions
 from airflow_provider_sftp_s3.engine.order import Bounds
+from airflow_provider_sftp_s3.engine.rename import Renaming
 from airflow_provider_sftp_s3.engine.s3 import marks
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
 from airflow_provider_sftp_s3.engine.s3.ledger import Fact, Ledger
 from airflow_provider_sftp_s3.engine.settings import PushSettings, check_mark
+from airflow_provider_sftp_s3.engine.strip import Strip
 from airflow_provider_sftp_s3.engine.triggers import TriggerNames
 
 
@@ -62,13 +65,57 @@ class Unknown:
             )
 
 
+class Unsynced(NamedTuple):
+    """
+    An object that a push would take.
+
+    :param path: where beneath `sftp_path` it would come to; None: nowhere, or nobody knows yet.
+    :param is_refused: its key, or what the push makes of it, can be no path: it never goes.
+    """
+
+    entry: ObjectEntry
+    path: bytes | None = None
+    is_refused: bool = False
+
+    @property
+    def key(self) -> str:
+        """Its key."""
+        return self.entry.key
+
+
+class _Paths:
+    """Where a push would bring the objects to. To be closed in the end."""
+
+    def __init__(self, settings: PushSettings, options: TransferOptions) -> None:
+        self._prefix = paths.directory_prefix(settings.s3_prefix)
+        self._strip = Strip(settings.strip_regex, options.idle_timeout) if settings.strip_regex else None
+        self._renaming = Renaming(settings.rename_to) if settings.rename_to is not None else None
+        #: what nobody but the object itself says may be in its name
+        self.needs_mtime = self._renaming is not None and "mtime" in self._renaming.needs
+
+    def of(self, entry: ObjectEntry, stat: Stat) -> Unsynced:
+        """Return the object with its path. :raises FileError: it cannot be found out."""
+        try:
+            relative = paths.relative_for(entry.key, self._prefix, self._strip)
+            if self._renaming is not None:
+                relative = self._renaming.of(relative, stat)
+            return Unsynced(entry, paths.path_beneath(b"", relative))
+        except NameRefused:
+            return Unsynced(entry, is_refused=True)
+
+    def close(self) -> None:
+        """End what searches."""
+        if self._strip is not None:
+            self._strip.close()
+
+
 async def unsynced(
     settings: PushSettings,
     bucket: Bucket,
     options: TransferOptions,
     ledger: Ledger,
     notice: Callable[[str], None] | None = None,
-) -> AsyncGenerator[ObjectEntry]:
+) -> AsyncGenerator[Unsynced]:
     """
     Yield the objects under the prefix, or of the keys, that a push would take, in their order, many asked at once.
 
@@ -84,13 +131,14 @@ async def unsynced(
     globs = Globs(settings.include, settings.exclude)
     bounds = Bounds(settings.min_size, settings.max_size, settings.max_age, bucket.now)
     triggers = TriggerNames(settings.trigger_file) if settings.trigger_file is not None else None
+    paths_of = _Paths(settings, options)
 
-    async def if_unsynced(entry: ObjectEntry) -> ObjectEntry | None:
+    async def if_unsynced(entry: ObjectEntry) -> Unsynced | None:
         """Return the object as S3 has it now, None where there is nothing to push."""
-        if settings.mark == "none" and entry.size >= 0:
-            return entry
         try:
-            paths.path_for(b"/", entry.key)
+            paths.check_segments(entry.key)
+            if settings.mark == "none" and entry.size >= 0 and not paths_of.needs_mtime:
+                return paths_of.of(entry, Stat(entry.size))
             version = await bucket.head(entry.key)
             if version is None:
                 if settings.keys is None:
@@ -100,16 +148,18 @@ async def unsynced(
                 return None
             if (await marking.look(entry.key, version)).reason:
                 return None
-            return ObjectEntry(entry.key, version.size, version.etag, version.modified)
+            return paths_of.of(version.as_listed(entry.key), version.stat)
+        except NameRefused:
+            return Unsynced(entry, is_refused=True)
         except FileError:
-            return entry
+            return Unsynced(entry)
 
     async def candidates() -> AsyncGenerator[tuple[ObjectEntry, Fact | None]]:
         for key in settings.keys or ():
             yield ObjectEntry(key), None
 
     at_once = min(options.concurrency, connections_left())
-    asked: list[asyncio.Task[ObjectEntry | None]] = []
+    asked: list[asyncio.Task[Unsynced | None]] = []
     try:
         listed = candidates() if settings.keys is not None else ledger.along(bucket.list(prefix))
         async with contextlib.aclosing(listed) as entries:
@@ -129,3 +179,4 @@ async def unsynced(
     finally:
         for answer in asked:
             answer.cancel()
+        paths_of.close()

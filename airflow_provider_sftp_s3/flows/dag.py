@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -92,16 +92,16 @@ def _dag(flow: Mapping[str, Any]) -> DAG:
         **limits,
     )
     add_tasks = _add_pull if flow["direction"] == "pull" else _add_push
-    outlets = [AssetAlias(flow["name"])]
-    at_once = flow["parallelism"] > 1
+    # The same tasks, and mapped ones, whatever the settings: a flow may be changed while a run of it is under way, and
+    # Airflow ends a task that its Dag has no more, with nothing said.
     transfers = add_tasks(
-        dag,
-        {**flow, **_templates(flow), **({"batches": _batches(flow)} if flow["direction"] == "push" else {})},
-        [] if at_once else outlets,
+        dag, {**flow, **_templates(flow), **({"batches": _batches(flow)} if flow["direction"] == "push" else {})}
     )
-    if at_once:
-        update = UpdateAssetOperator(task_id="update_asset", transfers=transfers.task_id, outlets=outlets, dag=dag)
-        update.set_upstream(transfers)
+    outlets = [AssetAlias(flow["name"])]
+    update = UpdateAssetOperator(
+        task_id="update_asset", transfers=transfers.task_id, whole=True, outlets=outlets, dag=dag
+    )
+    update.set_upstream(transfers)
     if schedule == CONTINUOUS and flow.get("on_conflict") == "wait":
         # The next run begins at once, and would log in to the partner's server again and again.
         interval = flow["poke_interval"]
@@ -143,20 +143,19 @@ def _queue(flow: Mapping[str, Any]) -> Asset:
     return Asset(flow["queue_url"], watchers=[AssetWatcher(name=flow["queue_url"], trigger=trigger)])
 
 
-def _add_pull(dag: DAG, flow: Mapping[str, Any], outlets: Sequence[AssetAlias]) -> Any:
-    """Add the tasks of a pull, and return the one that transfers, with these outlets."""
-    arguments = {"task_id": "pull", "dag": dag, "outlets": outlets}
-    arguments |= _set(flow, *TRANSFER_FIELDS, *PULL_FIELDS)
+def _add_pull(dag: DAG, flow: Mapping[str, Any]) -> Any:
+    """Add the tasks of a pull, and return the one that transfers."""
     shards = flow["parallelism"]
-    if shards == 1:
-        return SftpTreeToS3Operator(**arguments)
-    return SftpTreeToS3Operator.partial(map_index_template="{{ task.shard }}", **arguments).expand(
-        shard=[f"{number}/{shards}" for number in range(1, shards + 1)]
-    )
+    return SftpTreeToS3Operator.partial(
+        task_id="pull",
+        dag=dag,
+        map_index_template="{{ task.shard }}",
+        **_set(flow, *TRANSFER_FIELDS, *PULL_FIELDS),
+    ).expand(shard=[f"{number}/{shards}" for number in range(1, shards + 1)])
 
 
-def _add_push(dag: DAG, flow: Mapping[str, Any], outlets: Sequence[AssetAlias]) -> Any:
-    """Add the tasks of a push, and return the one that transfers, with these outlets."""
+def _add_push(dag: DAG, flow: Mapping[str, Any]) -> Any:
+    """Add the tasks of a push, and return the one that transfers."""
     batches = flow["batches"]
     where = {**_set(flow, "s3_bucket", "s3_prefix", *LISTING_FIELDS), "destination": _destination(flow)}
     if _is_sqs(flow):
@@ -172,7 +171,6 @@ def _add_push(dag: DAG, flow: Mapping[str, Any], outlets: Sequence[AssetAlias]) 
     return S3ToSftpOperator.partial(
         task_id="push",
         dag=dag,
-        outlets=outlets,
         max_active_tis_per_dag=flow["parallelism"],
         map_index_template="{{ task.batch }}",
         **_set(flow, *TRANSFER_FIELDS, *PUSH_FIELDS),

@@ -262,5 +262,5 @@ ALL_FIELDS = FIELDS["pull"] | FIELDS["push"]
 #: Which objects are there to push.
 LISTING_FIELDS = (
     *("include", "exclude", "min_size", "max_size", "max_age", "order"),
-    *("trigger_file", "mark", "aws_conn_id", "extra_args"),
+    *("trigger_file", "strip_regex", "rename_to", "mark", "aws_conn_id", "extra_args"),
 )

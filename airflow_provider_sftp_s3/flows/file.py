@@ -51,6 +51,7 @@ class Read:
 
     flows: dict[str, Settings] = field(default_factory=dict)
     errors: list[FlowError] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
 
 def load_flows(path: str | Path) -> Flows:
@@ -68,15 +69,24 @@ def load_flows(path: str | Path) -> Flows:
     """
     asked_for = get_parsing_context().dag_id
     # Of a flow that is called so itself, the shorter name is a part.
-    read = read_flows(path, asked_for and asked_for.removesuffix(SUFFIX))
-    flows = Flows(errors=read.errors, warnings=look_between([found.flow for found in read.flows.values()]).warnings)
+    flows = dags_of(read_flows(path, asked_for and asked_for.removesuffix(SUFFIX)), asked_for)
+    for error in flows.errors:
+        log.error("%s", error)
+    return flows
+
+
+def dags_of(read: Read, asked_for: str | None = None) -> Flows:
+    """
+    Return the Dags of what was read, with its errors and warnings, and with what Airflow itself refuses.
+
+    :param asked_for: make no other Dag than this one.
+    """
+    flows = Flows(errors=list(read.errors), warnings=read.warnings)
     for name, found in read.flows.items():
         try:
             flows.dags.update(_dags_of(found.flow, asked_for))
         except Exception as unforeseen:
             flows.errors.append(_refused(name, found.where, unforeseen))
-    for error in flows.errors:
-        log.error("%s", error)
     return flows
 
 
@@ -104,13 +114,7 @@ def check_flows(path: str | Path) -> None:
         read = read_flows(path)
     except FlowsFileError:
         return
-    if has_policies():
-        for name, found in read.flows.items():
-            try:
-                _dags_of(found.flow)
-            except Exception as unforeseen:
-                read.errors.append(_refused(name, found.where, unforeseen))
-    if error := FlowsError.of(read.errors):
+    if error := FlowsError.of(dags_of(read).errors if has_policies() else read.errors):
         raise error
 
 
@@ -140,7 +144,9 @@ def read_flows(path: str | Path, flow: str | None = None) -> Read:
             if not clashes:
                 taken.update({each.lower(): each for each in dags})
                 read.flows[name] = one
-    for name, problems in look_between([one.flow for one in read.flows.values()]).problems.items():
+    between = look_between([one.flow for one in read.flows.values()])
+    read.warnings.extend(between.warnings)
+    for name, problems in between.problems.items():
         read.errors.append(FlowError(name, problems, read.flows.pop(name).where))
     return read
 

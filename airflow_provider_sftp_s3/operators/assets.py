@@ -9,7 +9,7 @@ from airflow_provider_sftp_s3._compat import AirflowFailException, BaseOperator
 if TYPE_CHECKING:
     from airflow_provider_sftp_s3._compat import Context
 
-from airflow_provider_sftp_s3.transfers.assets import UPDATED, sum_of, update_assets
+from airflow_provider_sftp_s3.transfers.assets import PULLED_SHARD, UPDATED, missing_of, sum_of, update_assets
 
 
 class UpdateAssetOperator(BaseOperator):
@@ -22,11 +22,14 @@ class UpdateAssetOperator(BaseOperator):
     constraint's error).
 
     :param transfers: task id of the transfers, which must be upstream of this task.
+    :param whole: fail where they are pulls of shards, and those that have succeeded are not a whole tree. Airflow takes
+        tasks away, and calls the others a success, where a Dag is changed while a run of it is under way.
     """
 
-    def __init__(self, *, transfers: str, **kwargs: Any) -> None:
+    def __init__(self, *, transfers: str, whole: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.transfers = transfers
+        self.whole = whole
 
     def execute(self, context: Context) -> dict[str, Any] | None:
         """
@@ -34,13 +37,22 @@ class UpdateAssetOperator(BaseOperator):
 
         `files` and `bytes` are None where the earlier tries of one are not known.
 
-        :raises AirflowFailException: `transfers` is no task before this one.
+        :raises AirflowFailException: `transfers` is no task before this one; or shards are missing, see `whole`:
+            no event is sent.
         """
         if self.transfers not in self.get_flat_relative_ids(upstream=True):
             raise AirflowFailException(f"transfers: there is no task {self.transfers!r} upstream of {self.task_id!r}")
-        # A list of tasks: of one, Airflow 3 returns the XCom itself where there is just one.
-        updated = context["ti"].xcom_pull(task_ids=[self.transfers], key=UPDATED)
-        found = [each for each in updated if each is not None]
+        found = self._left_by_transfers(context, UPDATED)
         for uri in sorted({each["uri"] for each in found}):
             update_assets(self, context, uri, sum_of([each["extra"] for each in found if each["uri"] == uri]))
+        if self.whole and (missing := missing_of(self._left_by_transfers(context, PULLED_SHARD))):
+            raise AirflowFailException(
+                f"the tasks of {self.transfers!r} for the shards {', '.join(missing)} of the tree are gone: the flow "
+                "was changed while they were under way. What they had not moved is where it was, for the next run"
+            )
         return sum_of([each["extra"] for each in found]) if found else None
+
+    def _left_by_transfers(self, context: Context, key: str) -> list[Any]:
+        # A list of tasks: of one, Airflow 3 returns the XCom itself where there is just one.
+        values = context["ti"].xcom_pull(task_ids=[self.transfers], key=key)
+        return [each for each in values if each is not None]

@@ -61,4 +61,6 @@ def _object(described: Mapping[str, Any], decode: Callable[[str], str]) -> Lande
     bucket, key = described["bucket"]["name"], described["object"]["key"]
     if not isinstance(bucket, str) or not isinstance(key, str):
         raise TypeError("bucket and key must be text")
-    return Landed(bucket, decode(key))
+    key = decode(key)
+    key.encode()  # one with half a character is no object's, and PostgreSQL would refuse the list that it is in
+    return Landed(bucket, key)

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError
-from airflow_provider_sftp_s3.engine.paths import directory_prefix
+from airflow_provider_sftp_s3.engine.paths import directory_prefix, printable
 from airflow_provider_sftp_s3.engine.settings import PushSettings
 from airflow_provider_sftp_s3.engine_thread import EngineThread
 from airflow_provider_sftp_s3.hooks.arguments import judge, settings_of, whole_number
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 #: MariaDB refuses 16 MB, and a key of 1,000 characters outside of ASCII is 6,000 bytes or more.
 MAX_KEYS = 100_000
 MAX_BYTES = 8_000_000
+#: Keys of objects that can never go which one list has at most, so that a push tells of them.
+MAX_REFUSED = 100
 
 
 class S3ListUnsyncedOperator(TemplatedOperator):
@@ -46,6 +48,9 @@ class S3ListUnsyncedOperator(TemplatedOperator):
     :param order: as for S3ToSftpOperator.
     :param trigger_file: as for S3ToSftpOperator: with it, all objects of a directory are in one batch, though that be
         larger than `batch_files`. (templated)
+    :param strip_regex: as for S3ToSftpOperator: keys that it makes one path of are in one batch, where the second
+        fails. (templated)
+    :param rename_to: as for S3ToSftpOperator, likewise.
     :param mark: as for S3ToSftpOperator: with ``none``, all objects are listed. (templated)
     :param destination: whom the objects are pushed to: the push's `destination` or, where it has none, its
         `sftp_conn_id`. (templated)
@@ -54,7 +59,8 @@ class S3ListUnsyncedOperator(TemplatedOperator):
     :param batch_files: objects in a batch, at most. (templated)
     :param max_batches: batches, at most; Airflow maps over 1,024 (`max_map_length`). What is over that, or over 100,000
         keys or 8 MB of them, since they live in XCom, waits for the next run. (templated)
-    :return: a list of lists of keys.
+    :return: a list of lists of keys. Those that can be no path, and so never go, are the last, 100 of them at most, and
+        take the place of no other.
     :raises AirflowFailException: at once, with no retries, where a setting, a credential or the bucket is wrong.
     """
 
@@ -72,6 +78,7 @@ class S3ListUnsyncedOperator(TemplatedOperator):
         "max_size",
         "max_age",
         "trigger_file",
+        "strip_regex",
         "extra_args",
     )
     ui_color = "#f0f0e0"
@@ -88,6 +95,8 @@ class S3ListUnsyncedOperator(TemplatedOperator):
         max_age: timedelta | float | None = None,
         order: str | None = None,
         trigger_file: str | None = None,
+        strip_regex: str | None = None,
+        rename_to: str | None = None,
         mark: str = "auto",
         destination: str = "sftp_default",
         aws_conn_id: str | None = "aws_default",
@@ -106,6 +115,8 @@ class S3ListUnsyncedOperator(TemplatedOperator):
         self.max_age = max_age
         self.order = order
         self.trigger_file = trigger_file
+        self.strip_regex = strip_regex
+        self.rename_to = rename_to
         self.mark = mark
         self.destination = destination
         self.aws_conn_id = aws_conn_id
@@ -184,6 +195,13 @@ def _inside(value: Any, name: str) -> Any:
     return value.get(name) if isinstance(value, Mapping) else None
 
 
+def _fits_into_xcom(key: str) -> bool:
+    """Say whether PostgreSQL takes a text in JSON: with NUL, or half of a character, it refuses all of the list."""
+    with contextlib.suppress(UnicodeEncodeError):
+        return b"\0" not in key.encode()
+    return False
+
+
 def _size_as_json(key: str) -> int:
     return len(json.dumps(key)) + len(", ")
 
@@ -191,7 +209,7 @@ def _size_as_json(key: str) -> int:
 #: Arguments of a push that say which objects it takes, and how S3 is asked for them.
 SELECTION = (
     *("include", "exclude", "min_size", "max_size", "max_age", "order"),
-    *("trigger_file", "mark", "destination", "extra_args"),
+    *("trigger_file", "strip_regex", "rename_to", "mark", "destination", "extra_args"),
 )
 
 
@@ -208,20 +226,22 @@ def unsynced_batches(
     aws_conn_id: str | None = "aws_default",
     batch_files: int | str = 1000,
     max_batches: int | str = 1000,
+    if_all_refused: bool = True,
 ) -> list[list[str]]:
     """
     Return the keys of unsynced objects in batches: what :class:`S3ListUnsyncedOperator` returns, with its arguments.
 
     :param selection: those that say which objects; with `s3_keys` among them, only these keys are looked at.
+    :param if_all_refused: whether objects that can never go are listed where there are no others.
     :raises ConfigurationError: a setting, a credential or the bucket is wrong.
     """
     batch_files = _number_above_0("batch_files", batch_files)
     max_batches = _number_above_0("max_batches", max_batches)
-    from airflow_provider_sftp_s3.engine.model import ObjectEntry, seconds_of
+    from airflow_provider_sftp_s3.engine.model import seconds_of
     from airflow_provider_sftp_s3.engine.options import TransferOptions
     from airflow_provider_sftp_s3.engine.order import by_age
     from airflow_provider_sftp_s3.engine.s3.ledger import Ledger
-    from airflow_provider_sftp_s3.engine.unsynced import unsynced
+    from airflow_provider_sftp_s3.engine.unsynced import Unsynced, unsynced
     from airflow_provider_sftp_s3.hooks.s3_bucket import bucket_of
 
     settings = settings_of(PushSettings, {"sftp_path": "/", "s3_prefix": s3_prefix, **selection})
@@ -232,8 +252,9 @@ def unsynced_batches(
     bucket = bucket_of(aws_conn_id, s3_bucket, options)
     bucket.send_along(settings.extra_args, "push")
 
-    async def first() -> list[str]:
-        entries: list[ObjectEntry] = []
+    async def first() -> tuple[list[Unsynced], list[str]]:
+        entries: list[Unsynced] = []
+        refused: list[str] = []
         size = 0
         ledger = Ledger(bucket, directory_prefix(s3_prefix))
         async with bucket:
@@ -243,6 +264,12 @@ def unsynced_batches(
                     await ledger.load()
                 async with contextlib.aclosing(unsynced(settings, bucket, options, ledger, notice)) as found:
                     async for entry in found:
+                        if entry.is_refused:
+                            if _fits_into_xcom(entry.key):
+                                refused.append(entry.key)
+                            else:
+                                notice(f"{printable(entry.key)!r} is left out: no database takes such a name in a list")
+                            continue
                         entries.append(entry)
                         size += _size_as_json(entry.key)
                         if not settings.order and (len(entries) >= limit or size >= MAX_BYTES):
@@ -250,16 +277,41 @@ def unsynced_batches(
                 if entries:  # they will be moved
                     await ledger.save()
         if settings.order:
-            entries.sort(key=lambda entry: by_age(seconds_of(entry.modified), entry.key))
-        keys = [entry.key for entry in entries[:limit]]
-        sizes = itertools.accumulate(map(_size_as_json, keys))
-        return [key for key, up_to in zip(keys, sizes, strict=True) if up_to <= MAX_BYTES or key == keys[0]]
+            entries.sort(key=lambda each: by_age(seconds_of(each.entry.modified), each.key))
+        entries = entries[:limit]
+        sizes = itertools.accumulate(_size_as_json(each.key) for each in entries)
+        fit = [each for each, up_to in zip(entries, sizes, strict=True) if up_to <= MAX_BYTES or each is entries[0]]
+        return fit, refused[:MAX_REFUSED]
 
-    keys = EngineThread().run(first)
-    if together:
+    entries, refused = EngineThread().run(first)
+    keys = [each.key for each in entries]
+    if together and keys:
         is_cut = len(keys) == limit or sum(map(_size_as_json, keys)) >= MAX_BYTES
-        return by_directory(keys, batch_files, is_cut=is_cut)[:max_batches]
-    return [keys[start : start + batch_files] for start in range(0, len(keys), batch_files)]
+        batches = by_directory(keys, batch_files, is_cut=is_cut)[:max_batches]
+    else:
+        batches = [keys[start : start + batch_files] for start in range(0, len(keys), batch_files)]
+    if settings.strip_regex is not None or settings.rename_to is not None:
+        batches = by_path(batches, {each.key: each.path for each in entries})
+    if refused and (batches or if_all_refused):
+        batches = [*batches[:-1], [*(batches[-1] if batches else ()), *refused]]
+    return batches
+
+
+def by_path(batches: Sequence[Sequence[str]], path_of: Mapping[str, bytes | None]) -> list[list[str]]:
+    """
+    Return batches in which keys that come to one path are in one, the first of them.
+
+    There the push lets the second fail; in two, it would be written over the first, and nobody would be told.
+
+    :param path_of: the path of each key; None: nobody knows.
+    """
+    first: dict[bytes, int] = {}
+    sorted_anew: list[list[str]] = [[] for _ in batches]
+    for number, batch in enumerate(batches):
+        for key in batch:
+            path = path_of[key]
+            sorted_anew[number if path is None else first.setdefault(path, number)].append(key)
+    return [batch for batch in sorted_anew if batch]
 
 
 def by_directory(keys: Sequence[str], batch_files: int, *, is_cut: bool) -> list[list[str]]:

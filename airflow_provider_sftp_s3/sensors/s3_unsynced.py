@@ -28,6 +28,9 @@ class S3UnsyncedSensor(TemplatedOperator, S3KeySensor):
     A plain S3KeySensor with a `check_fn` lists the whole prefix into memory before it asks, takes a `[` in the prefix
     for a pattern, and makes hours of retries of a bucket that does not exist.
 
+    Objects that can never go, since their keys can be no path, do not end the wait: where there is nothing else, they
+    are listed at its end.
+
     :param wait: how long after the end of a run's data interval an object may still come; then the task is skipped.
         So a backfilled day with no objects ends at once, while today's run gives a late partner time.
     :param mark: as for S3ToSftpOperator. (templated)
@@ -40,6 +43,8 @@ class S3UnsyncedSensor(TemplatedOperator, S3KeySensor):
     :param order: as for S3ToSftpOperator.
     :param trigger_file: as for S3ToSftpOperator: with it, all objects of a directory are in one batch, though that be
         larger than `batch_files`. (templated)
+    :param strip_regex: as for S3ListUnsyncedOperator. (templated)
+    :param rename_to: as for S3ListUnsyncedOperator.
     :param extra_args: as for S3ToSftpOperator. (templated)
     :param batch_files: as for S3ListUnsyncedOperator. (templated)
     :param max_batches: as for S3ListUnsyncedOperator. (templated)
@@ -63,6 +68,7 @@ class S3UnsyncedSensor(TemplatedOperator, S3KeySensor):
         "max_size",
         "max_age",
         "trigger_file",
+        "strip_regex",
         "extra_args",
     )
     _places = ("bucket_name", "bucket_key", "include")
@@ -80,6 +86,8 @@ class S3UnsyncedSensor(TemplatedOperator, S3KeySensor):
         max_age: timedelta | float | str | None = None,
         order: str | None = None,
         trigger_file: str | None = None,
+        strip_regex: str | None = None,
+        rename_to: str | None = None,
         extra_args: dict[str, Any] | None = None,
         batch_files: int | str = 1000,
         max_batches: int | str = 1000,
@@ -96,6 +104,8 @@ class S3UnsyncedSensor(TemplatedOperator, S3KeySensor):
         self.max_age = max_age
         self.order = order
         self.trigger_file = trigger_file
+        self.strip_regex = strip_regex
+        self.rename_to = rename_to
         self.extra_args = extra_args
         self.batch_files = batch_files
         self.max_batches = max_batches
@@ -115,6 +125,9 @@ class S3UnsyncedSensor(TemplatedOperator, S3KeySensor):
     def poke(self, context: Context) -> PokeReturnValue:
         """List the unsynced objects, if there are any."""
         self.refuse_none()
+        # A run that was started with no logical date has no interval.
+        due = context.get("data_interval_end") or context["dag_run"].start_date
+        is_over = datetime.now(UTC) >= due + self.wait
         batches = unsynced_batches(
             s3_bucket=self.bucket_name,
             s3_prefix=self.bucket_key,
@@ -122,12 +135,11 @@ class S3UnsyncedSensor(TemplatedOperator, S3KeySensor):
             aws_conn_id=self.aws_conn_id,
             batch_files=self.batch_files,
             max_batches=self.max_batches,
+            if_all_refused=is_over,
         )
         if batches:
             return PokeReturnValue(is_done=True, xcom_value=batches)
-        # A run that was started with no logical date has no interval.
-        due = context.get("data_interval_end") or context["dag_run"].start_date
-        if datetime.now(UTC) >= due + self.wait:
+        if is_over:
             place = f"s3://{self.bucket_name}/{self.bucket_key}"
             nothing = f"no unsynced object under {place!r} within {self.wait} after {due}"
             if AIRFLOW_2:

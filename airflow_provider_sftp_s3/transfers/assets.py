@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 #: The XCom in which a mapped transfer leaves the asset that it has updated: its `uri`, and the `extra` of its event.
 UPDATED = "updated_asset"
+#: That in which a mapped pull that has succeeded leaves which part of the tree it was, such as `2/4`.
+PULLED_SHARD = "pulled_shard"
 
 
 def extra_of(report: Report) -> dict[str, Any]:
@@ -27,6 +29,20 @@ def extra_of(report: Report) -> dict[str, Any]:
         "bytes": total and total.bytes,
         "receipt": report.receipt,
     }
+
+
+def missing_of(shards: Sequence[str]) -> list[str]:
+    """
+    Return the parts of a tree that are not among `shards`; none where some of these are a whole tree together.
+
+    There are parts of several counts where a flow was changed while its tasks began: `1/1` and `2/4` are a whole tree.
+    """
+    missing: list[str] = []
+    for count in sorted({shard.partition("/")[2] for shard in shards}, key=int):
+        missing = [each for number in range(1, int(count) + 1) if (each := f"{number}/{count}") not in shards]
+        if not missing:
+            return []
+    return missing
 
 
 def sum_of(extras: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

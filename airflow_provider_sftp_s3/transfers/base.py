@@ -8,17 +8,24 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import UTC
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from airflow_provider_sftp_s3._compat import AirflowFailException, is_continuous
-from airflow_provider_sftp_s3.engine.errors import ConfigurationError, LoginRefused, SftpS3Error, TransferError
+from airflow_provider_sftp_s3.engine.errors import (
+    ConfigurationError,
+    FailedForGood,
+    LoginRefused,
+    SftpS3Error,
+    TransferError,
+)
 from airflow_provider_sftp_s3.engine.settings import PullSettings, PushSettings, TaskTry
 from airflow_provider_sftp_s3.hooks.arguments import judge, names_of, settings_of, truth
 from airflow_provider_sftp_s3.hooks.sftp_s3 import SftpS3Hook
-from airflow_provider_sftp_s3.transfers.assets import UPDATED, extra_of, update_assets
+from airflow_provider_sftp_s3.transfers.assets import PULLED_SHARD, UPDATED, extra_of, update_assets
 from airflow_provider_sftp_s3.transfers.lineage import Places
 from airflow_provider_sftp_s3.transfers.links import ReceiptLink, S3PrefixLink, leave_links
 from airflow_provider_sftp_s3.transfers.metrics import tell
+from airflow_provider_sftp_s3.transfers.retries import next_try
 from airflow_provider_sftp_s3.transfers.templates import TemplatedOperator
 
 if TYPE_CHECKING:
@@ -26,7 +33,6 @@ if TYPE_CHECKING:
     from airflow_provider_sftp_s3.engine.model import Report
     from airflow_provider_sftp_s3.engine.options import TransferOptions
 
-P = ParamSpec("P")
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
@@ -40,23 +46,25 @@ REFUSED = "login_refused"
 REFUSED_PAUSE = 15 * 60.0
 
 
-def _fails_briefly(execute: Callable[P, T]) -> Callable[P, T]:
+def _fails_briefly(execute: Callable[[Any, Context], T]) -> Callable[[Any, Context], T]:
     """
     Have what the engine raises on purpose end the task with no more than one frame of ours, and no retries in vain.
 
     Airflow logs the traceback above the message, which says all that a user can do something about. It is logged at
-    DEBUG.
+    DEBUG. Where there will be another try, the log says when.
     """
 
     @functools.wraps(execute)
-    def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
+    def wrapped(self: Any, context: Context) -> T:
         error: Exception
         try:
-            return execute(*args, **kwargs)
+            return execute(self, context)
         except SftpS3Error as failed:
             _log.debug("the task fails", exc_info=failed)
-            wrong = isinstance(failed, ConfigurationError)
-            error = AirflowFailException(str(failed)) if wrong else failed.with_traceback(None)
+            in_vain = isinstance(failed, (ConfigurationError, FailedForGood))
+            error = AirflowFailException(str(failed)) if in_vain else failed.with_traceback(None)
+            if not in_vain and (told := next_try(self, context["ti"])):
+                self.log.warning("try %s has failed; the next begins in %s, not before %s UTC", *told)
         raise error from None
 
     return wrapped
@@ -100,8 +108,9 @@ class TransferOperator(TemplatedOperator):
         """
         Transfer once and return the report.
 
-        :raises AirflowFailException: somebody has to change something first. Where that shows in the middle of a run,
-            the report is in XCom under ``report``, too.
+        :raises AirflowFailException: somebody has to change something first, or what failed would fail again in each
+            retry, such as a name that cannot be. Where that shows in the middle of a run, the report is in XCom under
+            ``report``, too.
         :raises TransferError: something failed; the report is in XCom under ``report``.
         :raises ConnectionFailed: the server or S3 cannot be reached.
         """
@@ -135,6 +144,8 @@ class TransferOperator(TemplatedOperator):
             update_assets(self, context, uri, extra)
             if getattr(context.get("ti"), "map_index", None) not in (None, -1):
                 context["ti"].xcom_push(key=UPDATED, value={"uri": uri, "extra": extra})
+        if (shard := getattr(self, "shard", None)) and getattr(context["ti"], "map_index", None) not in (None, -1):
+            context["ti"].xcom_push(key=PULLED_SHARD, value=shard)
         return report.as_dict()
 
     def _heed_refusals(self, context: Context) -> None:

@@ -20,6 +20,7 @@ from tests.support.sftp_servers import AsyncsshServer
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("default_connections")]
 
+PUSH_TASKS = ("wait_for_objects", "list_unsynced", "push", "update_asset")
 A_DAY = datetime(2026, 3, 1, tzinfo=UTC)
 
 
@@ -73,7 +74,7 @@ def test_a_pull_flow_moves_a_tree_into_the_bucket(sftp_server: AsyncsshServer, s
     assert state == "success"
     assert s3.objects(bucket) == {"in/a.csv": b"one", "in/sub/b.csv": b"two"}
     assert trees.tree(tree) == {".done/a.csv": b"one", "sub/.done/b.csv": b"two", "c.tmp": b"not yet"}
-    assert xcom(tasks["pull", -1])["transferred"] == 2
+    assert xcom(tasks["pull", 0])["transferred"] == 2
 
 
 def test_a_pull_flow_with_parallelism_shares_the_tree_among_its_tasks(
@@ -129,7 +130,7 @@ def test_a_push_flow_pushes_what_is_unsynced_and_the_next_run_finds_nothing(
 
     state, tasks = run_flow("push", bucket, wait_timeout=0, **flow)
     assert state == "success"
-    assert states(tasks) == {"wait_for_objects": {"skipped"}, "list_unsynced": {"skipped"}, "push": {"skipped"}}
+    assert states(tasks) == {task: {"skipped"} for task in PUSH_TASKS}
 
 
 def test_what_came_from_one_partner_goes_to_two_others_and_not_back(
@@ -212,7 +213,7 @@ def test_a_day_long_past_with_no_objects_ends_at_once_as_skipped(s3: S3Server, b
         "push", bucket, at=A_DAY, schedule="@daily", sftp_path="/incoming", s3_prefix="out/{{ ds }}/", wait_timeout="7d"
     )
     assert state == "success"
-    assert states(tasks) == {"wait_for_objects": {"skipped"}, "list_unsynced": {"skipped"}, "push": {"skipped"}}
+    assert states(tasks) == {task: {"skipped"} for task in PUSH_TASKS}
     assert datetime.now(UTC) - started < timedelta(seconds=60)
 
 
@@ -242,6 +243,73 @@ def test_a_failed_push_is_tried_again_with_its_keys(
     assert state == "success"
     assert tasks["push", 0].try_number == 2
     assert trees.tree(incoming) == {"a": b"1", "b": b"2"}
+
+
+def test_objects_that_can_never_go_hold_nobody_up(s3: S3Server, bucket: str, incoming: Path) -> None:
+    """Their task fails at once, in its first try, with all others pushed; and they ring for nobody before the end."""
+    never = ["0" * 300, "00//x", "../up"]
+    put(s3, bucket, a=b"1", z=b"2", **dict.fromkeys(never, b"never"))
+    flow: dict[str, Any] = {"sftp_path": "/incoming", "retries": 5, "retry_delay": "1h", "schedule": "@continuous"}
+
+    state, tasks = run_flow("push", bucket, max_files=2, **flow)
+    assert (state, xcom(tasks["push", 0])["left"]) == ("success", 3)
+    assert trees.tree(incoming) == {"a": b"1", "z": b"2"}, "max_files are those that can go"
+
+    put(s3, bucket, m=b"3")
+    state, tasks = run_flow("push", bucket, **flow)
+    assert (state, states(tasks)["push"], tasks["push", 0].try_number) == ("failed", {"failed"}, 1)
+    assert trees.tree(incoming) == {"a": b"1", "m": b"3", "z": b"2"}
+    assert len(xcom(tasks["push", 0], "report")["failures"]) == 3
+
+    timer = threading.Timer(2.5, put, [s3, bucket], {"late": b"here"})
+    timer.start()
+    try:
+        started = datetime.now(UTC)
+        state, tasks = run_flow("push", bucket, poke_interval=1, **flow)
+    finally:
+        timer.join()
+    assert datetime.now(UTC) - started > timedelta(seconds=2)
+    assert trees.tree(incoming) == {"a": b"1", "m": b"3", "z": b"2", "late": b"here"}
+
+    state, tasks = run_flow("push", bucket, wait_timeout=0, **flow)
+    assert (state, states(tasks)["push"]) == ("failed", {"failed"}), "not green over what it has left behind"
+
+
+def test_two_keys_that_come_to_one_path_in_two_batches_are_one_batchs(
+    s3: S3Server, bucket: str, incoming: Path
+) -> None:
+    """There the second fails; else it would be written over the first, and both would count as pushed."""
+    put(s3, bucket, **{"a/x": b"first", "a/y": b"1", "b/w": b"2", "b/x": b"second", "b/z": b"3"})
+    state, tasks = run_flow("push", bucket, sftp_path="/incoming", strip_regex="^[ab]/", batch_files=2, parallelism=4)
+    assert state == "failed"
+    assert trees.tree(incoming) == {"x": b"first", "y": b"1", "w": b"2", "z": b"3"}
+    (failed,) = [task for (name, _), task in tasks.items() if name == "push" and task.state == "failed"]
+    (failure,) = xcom(failed, "report")["failures"]
+    assert failure["source"].endswith("/b/x")
+    assert "strip_regex makes the same path of this key and of 'a/x'" in failure["error"]
+
+
+def test_names_made_of_mtimes_are_told_apart_by_those_of_pulled_objects(
+    s3: S3Server, bucket: str, incoming: Path
+) -> None:
+    client = s3.client()
+    for key, mtime in (("a/x", "1000000000"), ("b/x", "1000000000"), ("c/x", "1100000000")):
+        client.put_object(Bucket=bucket, Key=key, Body=key.encode(), Metadata={"mtime": mtime})
+    client.close()
+    state, _ = run_flow(
+        "push", bucket, sftp_path="/incoming", rename_to="{name}.{mtime}", batch_files=1, mark="none", schedule=None
+    )
+    assert state == "failed"
+    assert trees.tree(incoming) == {"x.1000000000": b"a/x", "x.1100000000": b"c/x"}
+
+
+def test_a_name_that_no_database_takes_is_left_out_by_itself(s3: S3Server, bucket: str) -> None:
+    """PostgreSQL refuses a whole list for a NUL in it, or for half a character."""
+    from airflow_provider_sftp_s3.operators.s3_unsynced import unsynced_batches
+
+    put(s3, bucket, good=b"1")
+    selection = {"s3_keys": ["half \ud800", "nul \0", "tab \t", "good"]}
+    assert unsynced_batches(s3_bucket=bucket, selection=selection) == [["good", "tab \t"]]
 
 
 def test_a_cap_holds_for_the_run_and_the_rest_waits_for_the_next(s3: S3Server, bucket: str, incoming: Path) -> None:
@@ -307,7 +375,7 @@ def test_airflows_own_fields_hold_in_a_run_and_who_is_to_be_told_is_told(
     assert state == "success"
     assert trees.tree(incoming) == {"a": b"1", "b": b"2"}
     pushed = tasks["push", 0]
-    assert (pushed.try_number, pushed.priority_weight) == (2, 7)
+    assert (pushed.try_number, pushed.priority_weight) == (2, 2 * 7), "that of the task after it counts, too"
     assert [message for message in Told.sent if message.startswith("push")] == ["push 1", "push 2"]
 
 

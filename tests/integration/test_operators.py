@@ -351,6 +351,29 @@ def test_a_server_that_is_down_is_tried_as_often_as_retries_say(world: World, di
     assert f"127.0.0.1:{world.sftp.port} cannot be reached" in str(ended.errors[0])
 
 
+def test_the_log_says_when_the_next_try_comes(world: World, task_log: TaskLog) -> None:
+    """While there is one."""
+    world.sftp.stop()
+    world.run("pull", retries=1, options={"conn_timeout": 0.2})
+    (said,) = [line for line in task_log.of_operators("warning") if "has failed" in line]
+    assert said.startswith("try 1 of 2 has failed; the next begins in 0 s, not before ")
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_a_name_that_can_never_be_is_not_retried(world: World, direction: str) -> None:
+    """Once nothing else has failed. The report is in XCom, as that of other failures."""
+    never = "bad\tname" if direction == "pull" else "n" * 300
+    for name in ("a.txt", "bad.txt", never):
+        world.source(direction, name)
+    world.sftp.fault = refusal(direction, "bad.txt", 1)
+    ended = world.run(direction, retries=5)
+    assert (ended.state, ended.task.try_number) == ("failed", 2)
+    assert [type(error) for error in ended.errors] == [TransferError, AirflowFailException]
+    assert "a retry would end in the same way" in str(ended.errors[1])
+    assert (ended.failed_report["transferred"], ended.failed_report["failed"]) == (1, 1)
+    assert set(world.arrived(direction)) == {"a.txt", "bad.txt"}
+
+
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_an_s3_that_is_down_is_retried(world: World, direction: str) -> None:
     """S3 that cannot be reached is an error of the network, not of a setting."""
@@ -642,6 +665,50 @@ def test_keys_come_from_xcom(world: World, form: str, arrives: set[str], native:
     state, _ = run_dag(dag)
     assert state == "success"
     assert set(world.arrived("push")) == arrives
+
+
+class Choices(BaseOperator):
+    """Returns an argument, as a task that asks somebody does."""
+
+    def __init__(self, *, chosen: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.chosen = chosen
+
+    def execute(self, context: Any) -> Any:
+        return self.chosen
+
+
+def test_numbers_and_choices_come_from_xcom_and_a_mapped_task_group(world: World) -> None:
+    """By reference, of a group's own argument, and as text that Jinja has made of params."""
+    try:
+        from airflow.sdk import task_group
+    except ImportError:
+        from airflow.decorators import task_group
+
+    for name in ("left/a", "left/b", "right/c", "right/d"):
+        world.file(name)
+    with new_dag(params={"days": 7}) as dag:
+        most, after = Choices(task_id="most", chosen=1), Choices(task_id="after", chosen="move")
+
+        @task_group  # type: ignore[untyped-decorator]
+        def partner(directory: str) -> None:
+            world.operator(
+                "pull",
+                sftp_path=directory,
+                s3_prefix="to",
+                max_files=most.output,
+                max_bytes="{{ ti.xcom_pull(task_ids='most') }} MB",
+                after_transfer=after.output,
+                done_dir="{{ ti.xcom_pull(task_ids='after') }}d",
+                retention="{{ params.days }}d",
+            )
+
+        partner.expand(directory=["/in/left", "/in/right"])
+    state, instances = run_dag(dag)
+    assert state == "success"
+    reports = [xcom(instances["partner.transfer", index]) for index in (0, 1)]
+    assert [(report["transferred"], report["left"]) for report in reports] == [(1, 1), (1, 1)]
+    assert len(list(world.sftp.root.glob("in/*/moved/*"))) == 2
 
 
 def test_keys_are_mapped_over(world: World) -> None:

@@ -36,6 +36,7 @@ class AirflowSystem(Airflow):
     :param base_path: what its address has after host and port, such as ``/airflow``.
     :param users: who may sign in, and their roles; none: there is no signing in, and everybody is an admin. The first
         of them asks what this class asks.
+    :param environment: of all its processes, besides, such as another database; none: SQLite.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class AirflowSystem(Airflow):
         *,
         base_path: str = "",
         users: Mapping[str, str] | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         ports = claim_ports()
         #: Held until the end: who lets go of it early shares its ports with the next who claims some.
@@ -59,6 +61,7 @@ class AirflowSystem(Airflow):
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home}/airflow.db?timeout=120",
             "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "120",
             "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "120",
+            **(environment or {}),
         }
         dags = self.home / "dags"
         dags.mkdir(parents=True)

@@ -175,4 +175,4 @@ def test_the_flow_with_receipts_is_a_flow(tmp_path: Path) -> None:
     with warnings_of_ours_only():
         flows = load_flows(tmp_path / "flows.yaml")
     assert flows.error is None
-    assert flows.dags["partner_in"].get_task("pull").receipts == "s3://example-books/receipts/"
+    assert flows.dags["partner_in"].get_task("pull").partial_kwargs["receipts"] == "s3://example-books/receipts/"

@@ -211,10 +211,15 @@ def intervals(dag: Any, since: datetime, until: datetime) -> list[tuple[datetime
 
 
 @pytest.mark.parametrize(
-    ("change", "hours"),
-    [("2026-03-29", 23), ("2026-10-25", 25)],
+    ("change", "hours", "begins"),
+    [
+        ("2026-03-29", 23, ["26T23", "27T23", "28T23", "29T22", "30T22", "31T22"]),
+        ("2026-10-25", 25, ["22T22", "23T22", "24T22", "25T23", "26T23", "27T23"]),
+    ],
 )
-def test_a_day_in_a_time_zone_is_a_day_there_over_the_changes_of_summer_time(change: str, hours: int) -> None:
+def test_a_day_in_a_time_zone_is_a_day_there_over_the_changes_of_summer_time(
+    change: str, hours: int, begins: list[str]
+) -> None:
     """Caught up and backfilled: a run for each day, none missing and none twice, on all versions the same."""
     changing = datetime.fromisoformat(change).replace(tzinfo=UTC)
     flow = PUSH | {"schedule": "@daily", "timezone": "Europe/Berlin", "start_date": "2026-01-01", "catchup": True}
@@ -225,6 +230,8 @@ def test_a_day_in_a_time_zone_is_a_day_there_over_the_changes_of_summer_time(cha
     lengths = [(end - start).total_seconds() / 3600 for start, end in found]
     assert lengths.count(hours) == 1
     assert set(lengths) == {24.0, float(hours)}
+    # `ds` is the date of these: the same on every Airflow.
+    assert [f"{start.astimezone(UTC):%dT%H}" for start, _ in found] == begins
     # What a flow writes to have the day there: `ds` is that of the run's beginning in UTC, on 2.x and 3.x.
     template = "{{ data_interval_start.in_timezone('Europe/Berlin').strftime('%Y-%m-%d') }}"
     days = [dag.get_template_env().from_string(template).render(data_interval_start=start) for start, _ in found]

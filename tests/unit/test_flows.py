@@ -10,16 +10,18 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_provider_sftp_s3._compat import AIRFLOW_2
 from airflow_provider_sftp_s3.engine.options import TransferOptions
 from airflow_provider_sftp_s3.flows import FlowsFileError, values
 from airflow_provider_sftp_s3.flows.dag import flow_dag
-from airflow_provider_sftp_s3.flows.fields import FIELDS, RUN_FIELDS
+from airflow_provider_sftp_s3.flows.fields import FIELDS, RUN_FIELDS, TASK_FIELDS
 from airflow_provider_sftp_s3.flows.file import check_flows, load_flows
 from airflow_provider_sftp_s3.flows.params import CHANGEABLE
 from airflow_provider_sftp_s3.flows.settings import FlowError, FlowsError, parse_flow
@@ -40,6 +42,11 @@ def rendered(dag: Any, field: str, task: Any = None, **form: Any) -> Any:
     template = task.partial_kwargs[field] if hasattr(task, "partial_kwargs") else getattr(task, field)
     params = {name: dag.params[name] for name in dag.params} | form
     return dag.get_template_env().from_string(template).render(params=params, ds="2026-01-31")
+
+
+def lister(dag: Any) -> Any:
+    """Return the task that lists what is to be pushed."""
+    return dag.get_task("wait_for_objects" if AIRFLOW_2 else "list_unsynced")
 
 
 def problems_of(settings: Any) -> str:
@@ -364,7 +371,7 @@ def test_whatever_stands_in_a_field_is_taken_or_a_flow_error(field: str, value: 
 # -- Dags --------------------------------------------------------------------------------------------------------------
 
 
-def test_a_pull_flow_is_one_task_with_the_flows_arguments() -> None:
+def test_a_pull_flow_is_one_mapped_task_with_the_flows_arguments() -> None:
     dag = flow_dag(
         PULL
         | {
@@ -391,8 +398,10 @@ def test_a_pull_flow_is_one_task_with_the_flows_arguments() -> None:
             "tags": "one",
         }
     )
-    (pull,) = dag.tasks
-    assert (dag.dag_id, pull.task_id, set(dag.tags)) == ("in", "pull", {"one", "sftp-s3"})
+    assert (dag.dag_id, dag.task_ids, set(dag.tags)) == ("in", ["pull", "update_asset"], {"one", "sftp-s3"})
+    task = dag.get_task("pull")
+    assert task.expand_input.value == {"shard": ["1/1"]}
+    pull = SimpleNamespace(**task.partial_kwargs)
     assert pull.s3_bucket == "a-bucket"
     assert [rendered(dag, name) for name in ("sftp_path", "s3_prefix", "dry_run")] == ["/outgoing", "in/", "True"]
     assert (rendered(dag, "include"), pull.exclude) == ("['*.csv']", ["a*", "b*"])
@@ -405,17 +414,20 @@ def test_a_pull_flow_is_one_task_with_the_flows_arguments() -> None:
         concurrency=8, memory_budget=64 * 2**20, part_size=8 * 2**20, conn_timeout=30.0
     )
     assert (pull.sftp_conn_id, pull.aws_conn_id) == ("partner", None)
-    assert (pull.retries, pull.retry_delay) == (2, timedelta(seconds=30))
+    assert (task.retries, task.retry_delay) == (2, timedelta(seconds=30))
     assert dag.doc_md.startswith("On the schedule `*/5 * * * *` (UTC), pulls `*.csv` but `a*` but `b*` in `/outgoing`")
 
 
 def test_what_a_flow_does_not_say_is_left_to_the_operators() -> None:
     from airflow_provider_sftp_s3.transfers.sftp_tree_to_s3 import SftpTreeToS3Operator
 
-    (pull,) = flow_dag(PULL).tasks
+    pull = flow_dag(PULL).get_task("pull")
     alone = SftpTreeToS3Operator(task_id="pull", sftp_path="/outgoing", s3_bucket="a-bucket")
-    for name in set(FIELDS["pull"]) & set(vars(alone)) - {*RUN_FIELDS, *CHANGEABLE}:
-        assert getattr(pull, name) == getattr(alone, name), name
+    given = set(FIELDS["pull"]) & set(vars(alone)) & set(pull.partial_kwargs)
+    assert {"sftp_path", "s3_bucket"} <= given
+    assert given - {*RUN_FIELDS, *CHANGEABLE} <= {"s3_bucket", *TASK_FIELDS}
+    for name in given - {*RUN_FIELDS, *CHANGEABLE}:
+        assert pull.partial_kwargs[name] == getattr(alone, name), name
 
 
 def test_a_pull_flow_with_parallelism_is_one_task_per_shard() -> None:
@@ -428,8 +440,6 @@ def test_a_pull_flow_with_parallelism_is_one_task_per_shard() -> None:
     assert pull.partial_kwargs["sftp_path"] == "{{ params.sftp_path or '/outgoing' }}"
     assert pull.retries == 1
     assert pull.map_index_template == "{{ task.shard }}"
-    assert (pull.downstream_task_ids, pull.partial_kwargs["outlets"]) == ({"update_asset"}, [])
-    assert [alias.name for alias in dag.get_task("update_asset").outlets] == [PULL["name"]]
     assert dag.max_active_tasks == 20, "or Airflow would run fewer at a time"
     assert flow_dag(PULL | {"parallelism": 2}).max_active_tasks == conf.getint("core", "max_active_tasks_per_dag")
 
@@ -446,7 +456,8 @@ def test_the_event_is_that_of_tasks_before_it() -> None:
 def test_links_are_followed_where_a_template_may_keep_files() -> None:
     """What it gives is judged when the task runs."""
     pull = flow_dag({**PULL, "follow_links": True, "after_transfer": "{{ params.after }}"}).get_task("pull")
-    assert (pull.follow_links, pull.after_transfer) == (True, "{{ params.after }}")
+    given = pull.partial_kwargs
+    assert (given["follow_links"], given["after_transfer"]) == (True, "{{ params.after }}")
 
 
 def test_a_push_flow_says_how_files_are_called_until_they_are_whole() -> None:
@@ -458,12 +469,12 @@ def test_a_push_flow_says_how_files_are_called_until_they_are_whole() -> None:
 
 def test_a_push_flow_waits_lists_and_pushes_batches() -> None:
     dag = flow_dag(PUSH | {"schedule": "@continuous", "parallelism": "3", "batch_files": 50, "poke_interval": "30s"})
-    wait, listing, push = (dag.get_task(name) for name in ("wait_for_objects", "list_unsynced", "push"))
-    assert wait.downstream_task_ids == {"list_unsynced"}
+    wait, listing, push = dag.get_task("wait_for_objects"), lister(dag), dag.get_task("push")
     assert listing.downstream_task_ids == {"push"}
-    assert (push.downstream_task_ids, push.partial_kwargs["outlets"]) == ({"update_asset"}, [])
     assert (wait.mode, wait.poke_interval, wait.deferrable) == ("reschedule", 30, False)
-    assert (wait.batch_files, wait.max_batches) == (1, 1), "one is enough to ring"
+    if wait is not listing:
+        assert wait.downstream_task_ids == {"list_unsynced"}
+        assert (wait.batch_files, wait.max_batches) == (1, 1), "one is enough to ring"
     assert (rendered(dag, "batch_files", listing), rendered(dag, "max_batches", listing)) == ("50", "1000")
     assert push.max_active_tis_per_dag == 3
     assert push.map_index_template == "{{ task.batch }}", "bounded, see test_templates.py"
@@ -472,13 +483,27 @@ def test_a_push_flow_waits_lists_and_pushes_batches() -> None:
     assert dag.max_consecutive_failed_dag_runs == 30
 
 
+@pytest.mark.parametrize("parallelism", [1, 4])
 @pytest.mark.parametrize("flow", [PULL, PUSH])
-def test_with_no_parallelism_what_transfers_sends_the_events(flow: dict[str, Any]) -> None:
-    dag = flow_dag(flow)
+def test_a_task_of_its_own_sends_the_event_of_all(flow: dict[str, Any], parallelism: int) -> None:
+    dag = flow_dag(flow | {"parallelism": parallelism})
     transfers = dag.get_task(flow["direction"])
-    outlets = transfers.partial_kwargs["outlets"] if flow is PUSH else transfers.outlets
-    assert [alias.name for alias in outlets] == [flow["name"]]
-    assert transfers.downstream_task_ids == set()
+    assert not transfers.partial_kwargs.get("outlets")
+    assert transfers.downstream_task_ids == {"update_asset"}
+    assert [alias.name for alias in dag.get_task("update_asset").outlets] == [flow["name"]]
+
+
+@pytest.mark.parametrize("flow", [PULL, PUSH])
+def test_a_flow_that_is_changed_keeps_its_tasks(flow: dict[str, Any]) -> None:
+    """Or a run that is under way would lose some, and others would come in between: Airflow ends them with no word."""
+
+    def shape(**changed: Any) -> set[tuple[str, bool, frozenset[str]]]:
+        tasks = flow_dag(flow | changed).tasks
+        return {(each.task_id, hasattr(each, "expand_input"), frozenset(each.upstream_task_ids)) for each in tasks}
+
+    own = {"max_files": 5, "retries": 0, "schedule": "@daily", "include": "*.csv", "dry_run": True, "destination": "x"}
+    for name, value in {**own, "parallelism": 4, "rename_to": "{name}", "trigger_file": "{name}.ok"}.items():
+        assert shape(**{name: value}) == shape(), name
 
 
 def test_the_sensor_is_an_s3_key_sensor() -> None:
@@ -499,7 +524,7 @@ def test_a_push_with_a_cap_is_one_task_so_that_the_cap_is_the_runs(
     capped: dict[str, Any], batches: tuple[int, int]
 ) -> None:
     dag = flow_dag(PUSH | capped)
-    listing = dag.get_task("list_unsynced")
+    listing = lister(dag)
     assert (int(rendered(dag, "batch_files", listing)), listing.max_batches) == batches
 
 
@@ -507,7 +532,7 @@ def test_a_push_with_a_cap_is_one_task_so_that_the_cap_is_the_runs(
 def test_where_objects_wait_a_cap_does_not_cut_the_list(capped: dict[str, Any]) -> None:
     """What waits takes no cap: the push has to know of those behind it."""
     dag = flow_dag(PUSH | {"on_conflict": "wait", "batch_files": 70} | capped)
-    listing = dag.get_task("list_unsynced")
+    listing = lister(dag)
     if capped:
         assert (rendered(dag, "batch_files", listing), listing.max_batches) == ("100000", 1)
     else:
@@ -532,8 +557,9 @@ def test_a_continuous_flow_in_which_objects_wait_ends_no_sooner(parallelism: int
 def test_what_becomes_of_a_file_reaches_the_operators() -> None:
     """As it is written, modes in octal digits."""
     own = {"rename_to": "{dir}/{stem}_{mtime:%Y}{suffix}", "on_conflict": "rename"}
-    pull = flow_dag(PULL | own | {"done_conflict": "rename"}).get_task("pull")
-    assert (pull.rename_to, pull.on_conflict, pull.done_conflict) == (*own.values(), "rename")
+    pull = flow_dag(PULL | own | {"done_conflict": "rename"}).get_task("pull").partial_kwargs
+    assert {name: pull[name] for name in own} == own
+    assert pull["done_conflict"] == "rename"
     push = flow_dag(PUSH | own | {"file_mode": "0640", "preserve_mtime": "true"}).get_task("push").partial_kwargs
     assert {name: push[name] for name in own} == own
     assert (push["file_mode"], push["preserve_mtime"]) == (0o640, True)
@@ -578,7 +604,7 @@ def test_there_are_never_more_batches_than_airflow_maps_over() -> None:
     from airflow.configuration import conf
 
     dag = flow_dag(PUSH | {"batch_files": "1"})
-    assert int(rendered(dag, "max_batches", dag.get_task("list_unsynced"))) <= conf.getint("core", "max_map_length")
+    assert int(rendered(dag, "max_batches", lister(dag))) <= conf.getint("core", "max_map_length")
 
 
 @pytest.mark.parametrize(("schedule", "wait"), [("@continuous", timedelta(days=1)), ("@daily", timedelta(hours=1))])
@@ -624,7 +650,7 @@ def test_what_the_trigger_form_says_is_taken_as_it_is_and_nothing_is_the_flows_o
 def test_the_trigger_form_refuses_other_types_and_templates_that_are_not_the_flows(field: str, value: Any) -> None:
     """Whoever may start a run may not read every connection."""
     dag = flow_dag(PUSH | {"s3_prefix": "in/{{ ds }}/"})
-    with pytest.raises(ValueError, match=r"does not match|is not of type"):
+    with pytest.raises(Exception, match=r"does not match|is not of type"):  # its class is another one on Airflow 2
         dag.params.get_param(field).resolve(value)
 
 
@@ -635,9 +661,10 @@ def test_a_templated_dry_run_can_be_overruled() -> None:
     assert rendered(dag, "dry_run", dry_run=param.resolve(False)) == "False"
 
 
+@pytest.mark.skipif(AIRFLOW_2, reason="nothing outside of Airflow 2 starts a run")
 def test_a_flow_with_a_queue_runs_on_its_messages_and_on_its_schedule() -> None:
     dag = flow_dag(SQS | {"poke_interval": "20s", "aws_conn_id": "none"})
-    assert sorted(dag.task_ids) == ["list_unsynced", "push"]
+    assert sorted(dag.task_ids) == ["list_unsynced", "push", "update_asset"]
     assert type(dag.timetable).__name__ == "AssetOrTimeSchedule"
     assert type(dag.timetable.timetable).__name__ == "CronDataIntervalTimetable"
     (asset,) = dag.timetable.asset_condition.objects
@@ -648,6 +675,7 @@ def test_a_flow_with_a_queue_runs_on_its_messages_and_on_its_schedule() -> None:
     assert dag.doc_md.startswith("On the schedule `@hourly` (UTC) and as S3's events come, pushes everything in")
 
 
+@pytest.mark.skipif(AIRFLOW_2, reason="nothing outside of Airflow 2 starts a run")
 def test_a_queue_needs_airflow_3_and_aiobotocore(monkeypatch: pytest.MonkeyPatch) -> None:
     from airflow_provider_sftp_s3.flows import rules
 
@@ -870,7 +898,7 @@ def test_plain_values_are_the_text_they_look_like(write: Callable[[str], Path]) 
     flows = load_flows(path)
     assert flows.errors == []
     dag = flows.dags["1.10"]
-    assert dag.get_task("pull").s3_bucket == "0123"
+    assert dag.get_task("pull").partial_kwargs["s3_bucket"] == "0123"
     assert (rendered(dag, "sftp_path"), rendered(dag, "s3_prefix")) == ("2024-01-31", "1:30")
     assert set(flows.dags["1.10"].tags) == {"on", "010", "sftp-s3"}
 

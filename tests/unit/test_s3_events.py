@@ -112,6 +112,16 @@ def test_a_malformed_record_does_not_lose_the_others() -> None:
         next(found)
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_half_a_character_costs_its_own_record(whole: bool) -> None:
+    """No object has such a key, and a database would refuse the whole list for it."""
+    others = [record("before"), record("after")] if whole else []
+    found = landed(notification(*others[:1], record("half \ud800"), *others[1:]))
+    assert [next(found).key for _ in others] == ["before", "after"][: len(others)]
+    with pytest.raises(ValueError, match="no message of S3's: UnicodeEncodeError"):
+        next(found)
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.floats() | st.text(),
     lambda inner: (
