@@ -1730,10 +1730,10 @@ MUTANTS = (
         hangs=True,
     ),
     Mutant(
-        "a fork of a process that has run an engine is refused",
-        "engine_thread.py",
-        "    elif _first_process != os.getpid():\n",
-        "    elif False:\n",
+        "a fork of a process that has uploaded something is refused",
+        "engine/s3/upload.py",
+        "        if self._process not in (None, os.getpid()):\n",
+        "        if False:\n",
         _only("integration/test_engine_thread.py", "fork"),
     ),
     Mutant(
