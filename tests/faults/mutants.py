@@ -1332,7 +1332,7 @@ MUTANTS = (
     ),
     Mutant(
         "a listing that does not go on where there is more",
-        "engine/s3/bucket.py",
+        "engine/s3/pages.py",
         'if token is None and s3_xml.text_of(about, "IsTruncated") == "true":',
         "if False:",
         _only("unit/test_s3_xml.py", "no_page_of_a_listing"),
@@ -1774,7 +1774,7 @@ MUTANTS = (
     # --- what goes on for ever
     Mutant(
         "a directory that repeats its names ends",
-        "engine/sftp/session.py",
+        "engine/sftp/entries.py",
         "if given > MAX_REPEATS * names + MAX_REPEATED:",
         "if False:",
         _only(ENDLESS, "repeats"),
@@ -1782,7 +1782,7 @@ MUTANTS = (
     ),
     Mutant(
         "a directory has no more names than memory",
-        "engine/sftp/session.py",
+        "engine/sftp/entries.py",
         "elif names > MAX_ENTRIES or names_bytes > MAX_NAMES_BYTES:",
         "elif False:",
         _only(ENDLESS, "never"),
@@ -1790,7 +1790,7 @@ MUTANTS = (
     ),
     Mutant(
         "a listing of S3 that does not get on ends",
-        "engine/s3/bucket.py",
+        "engine/s3/pages.py",
         "(bool(entries) and hash(entries[0].key) in begun)",
         "False",
         _only(ENDLESS, "does_not_get_on and tokens"),
@@ -2034,13 +2034,13 @@ MUTANTS = (
     Mutant(
         "done files: an older one is not replaced",
         "engine/done.py",
-        '        if self._settings.done_conflict == "replace" or self._settings.after_transfer == "delete":\n',
-        "        if True:\n",
+        "        if self._older is None:\n            return await self._session.move(path, done)\n",
+        "        if True:\n            return await self._session.move(path, done)\n",
         _only(DONE_CONFLICT, "each_day"),
     ),
     Mutant(
         "done files: nor is another older one",
-        "engine/done.py",
+        "engine/aside.py",
         "        for number in range(MAX_ASIDE):\n",
         "        for number in (0,):\n",
         _only(DONE_CONFLICT, "replaced_or_renamed and Asyncssh"),
@@ -2061,8 +2061,8 @@ MUTANTS = (
     ),
     Mutant(
         "done files: what a killed try has made to try RENAME is removed",
-        "engine/done.py",
-        "        if self._settings.retried_since is not None:\n",
+        "engine/aside.py",
+        "        if self._is_retry:\n",
         "        if False:\n",
         _only(DONE_CONFLICT, "killed_try"),
     ),

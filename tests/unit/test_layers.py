@@ -28,6 +28,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("engine/run", "engine/announcement"),
     ("engine/listing", "engine/unsynced", "engine/kept", "engine/keys", "engine/naming", "engine/awaited"),
     ("engine/transfer", "engine/fetch", "engine/movable"),
+    ("engine/aside",),
     ("engine/done", "engine/attributes", "engine/delivery"),
     ("engine/pulled_triggers",),
     ("engine/pull", "engine/push"),
