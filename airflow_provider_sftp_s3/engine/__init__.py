@@ -16,8 +16,8 @@ Where every file comes in, in the order in which a run comes to them:
    What it is called at its target: `rename` (names by `rename_to`), `keys` (those of a pull), `naming` (two sources of
    one name).
 4. A run does many files at once: `run` (their number, every outcome collected, lost connections), `limits` (memory,
-   caps, the time of one file), `observer` (who is told), `log` (an observer that writes a log), `tasks` (the asyncio
-   tasks that nobody waits for).
+   caps, the time of one file), `observer` (who is told), `log` (an observer that writes a log), `standstill` (was it
+   this process that said nothing?), `tasks` (the asyncio tasks that nobody waits for).
 5. One file of a pull: `fetch` (from the server into S3), `whole` (was all of it read?), `movable` (can it be moved
    afterwards?), `done` (the done directory: the move, the stamp, the purge), `aside` (an older file of its name in
    there), `clock` (S3's time, by which it is purged). One of a push: `strip` (which piece of a key is left out),

@@ -858,9 +858,30 @@ MUTANTS = (
     Mutant(
         "a process that stood still has not waited for the server",
         "engine/sftp/link.py",
-        "            if late > limit / 2:\n",
-        "            if False:\n",
-        _only("faults/test_standstill.py", ""),
+        "sent = max(sent, awake_since)",
+        "pass",
+        _only("faults/test_standstill.py", "goes_on"),
+    ),
+    Mutant(
+        "a process that stood still has not waited for S3",
+        "engine/s3/requests.py",
+        "                if self.awake.since() > asked:\n",
+        "                if False:\n",
+        _only("faults/test_standstill.py", "held_against_s3 and Head"),
+    ),
+    Mutant(
+        "a process that stood still has not waited for what obstore sends",
+        "engine/run.py",
+        "if attempt < ATTEMPTS and self._awake.since() > begun:",
+        "if False:",
+        _only("faults/test_standstill.py", "held_against_s3 and UploadPart"),
+    ),
+    Mutant(
+        "a look that comes late ends a stand-still",
+        "engine/standstill.py",
+        "if now - self._looked - self.step > self._late:",
+        "if False:",
+        _only("unit/test_standstill.py", "stood_still"),
     ),
     Mutant(
         "no data are sent during a key exchange",
