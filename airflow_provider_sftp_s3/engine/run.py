@@ -139,7 +139,6 @@ class Run(Generic[T]):
         Whatever else the listing raises is raised as it is.
         """
         queue: asyncio.Queue[T | None] = asyncio.Queue(self.options.concurrency * 4)
-        self._awake.since()
         tickers = asyncio.create_task(self._tick()), asyncio.create_task(self._awake.watch())
         error: BaseException | None = None
         try:
@@ -206,7 +205,7 @@ class Run(Generic[T]):
         cuts: list[int] = []
         while True:
             attempt += 1
-            begun = time.monotonic()
+            begun = self._awake.now()
             try:
                 async with asyncio.timeout(None) as clock:
                     file_clock.set(clock)

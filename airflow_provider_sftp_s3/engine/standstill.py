@@ -21,16 +21,21 @@ class Awake:
         self._late = limit / 2
         self._looked = self._since = time.monotonic()
 
-    def since(self) -> float:
-        """Look, and return when the last stand-still has ended, by the monotonic clock; else when this was made."""
+    def now(self) -> float:
+        """Look, and return the time, by the monotonic clock."""
         now = time.monotonic()
         if now - self._looked - self.step > self._late:
             self._since = now
         self._looked = now
+        return now
+
+    def since(self) -> float:
+        """Look, and return when the last stand-still has ended; before the first one, when this was made."""
+        self.now()
         return self._since
 
     async def watch(self) -> None:
         """Look again and again, until this is cancelled. Without it, or calls as often, each look would be late."""
         while True:
             await asyncio.sleep(self.step)
-            self.since()
+            self.now()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from airflow_provider_sftp_s3.engine.errors import (
     CredentialsExpired,
     FileError,
     NoRoom,
+    StorageError,
 )
 from airflow_provider_sftp_s3.engine.limits import LOSSES, MAX_FULL, Caps
 from airflow_provider_sftp_s3.engine.model import Outcome, Report
@@ -176,6 +178,25 @@ def test_expired_credentials_are_asked_for_again() -> None:
     assert tried == {"for good": 3, "renewed": 3}
     assert run.report.transferred == 1
     assert [(f["source"], f["error"]) for f in run.report.failures] == [("for good", "the token is too old")]
+
+
+async def test_what_failed_while_this_process_stood_still_is_begun_again() -> None:
+    """S3 was not silent then: at most three times in all. An error of a file that nobody slept over is its outcome."""
+    tried: dict[str, int] = {}
+
+    async def timed_out(thing: Thing) -> Outcome:
+        tried[thing.label] = tried.get(thing.label, 0) + 1
+        if thing.label == "stood still":
+            time.sleep(0.5)  # noqa: ASYNC251 - nothing goes on
+        if thing.label == "stood still" and tried[thing.label] == 3:
+            return await moved(thing)
+        raise StorageError("no answer")
+
+    options = TransferOptions(concurrency=1, idle_timeout=0.4)
+    run: Run[Thing] = Run(Report("pull"), Recorder(), options, Caps(None, None))
+    await run.transfer_all(things(Thing("stood still"), Thing("failed")), timed_out)
+    assert tried == {"stood still": 3, "failed": 1}
+    assert (run.report.transferred, run.report.failed) == (1, 1)
 
 
 async def test_a_lost_connection_begins_its_files_again() -> None:

@@ -269,8 +269,7 @@ class S3Requests:
         deadline = time.monotonic() + self.patience
         expired = False
         while True:
-            self.awake.since()
-            asked = time.monotonic()
+            asked = self.awake.now()
             over = asked + pause > deadline
             try:
                 return await attempt()
@@ -284,7 +283,7 @@ class S3Requests:
                     raise
             except (aiohttp.ClientError, TimeoutError, OSError) as failed:
                 if self.awake.since() > asked:
-                    deadline = time.monotonic() + self.patience  # it is this process that stood still
+                    deadline = self.awake.now() + self.patience  # it is this process that stood still
                 elif over or time.monotonic() > deadline:
                     raise self.error(key, paths.reason_of(failed)) from None
             await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - many must not come back at once

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 from airflow_provider_sftp_s3.engine.sftp.connection import Channel
 from airflow_provider_sftp_s3.engine.sftp.protocol import SftpProtocol
@@ -35,7 +34,7 @@ class Link:
         awake = Awake(limit)
         while True:
             await asyncio.sleep(awake.step)
-            awake_since, looked = awake.since(), time.monotonic()
+            looked, awake_since = awake.now(), awake.since()
             more = [task.result() for task in self._more.values() if task.done() and not task.exception()]
             for sftp in (self.sftp, *(channel.sftp for channel in more)):
                 if (awaited := sftp.oldest_awaited()) is None:
