@@ -965,9 +965,9 @@ MUTANTS = (
     ),
     Mutant(
         "an unfinished file is removed when its transfer fails",
-        "engine/sftp/session.py",
-        "                self.discard(path)\n",
-        "                pass\n",
+        "engine/delivery.py",
+        "                self._session.discard(temporary)\n",
+        "",
         _only("faults/test_servers.py", "push and every and write and fails"),
     ),
     Mutant(
