@@ -62,7 +62,8 @@ async def pull_tree(
     :raises ConnectionFailed: the server or S3 cannot be reached; nothing was moved.
     :raises TransferError: something failed; its `report` says what was done all the same.
     """
-    _check("settings", settings, PullSettings)
+    if not isinstance(settings, PullSettings):
+        raise ConfigurationError(f"settings must be PullSettings, not a {type(settings).__name__}")
     return await _once(settings, server, bucket, session, client, options, observer)
 
 
@@ -81,14 +82,9 @@ async def push_objects(
 
     Everything else is as for :func:`pull_tree`: parameters, errors, and what a second call does.
     """
-    _check("settings", settings, PushSettings)
+    if not isinstance(settings, PushSettings):
+        raise ConfigurationError(f"settings must be PushSettings, not a {type(settings).__name__}")
     return await _once(settings, server, bucket, session, client, options, observer)
-
-
-def _check(name: str, value: object, kind: type) -> None:
-    """Raise ConfigurationError where an argument is another thing than it has to be. What it says may be a secret."""
-    if not isinstance(value, kind):
-        raise ConfigurationError(f"{name} must be {kind.__name__}, not a {type(value).__name__}")
 
 
 async def _once(
@@ -101,7 +97,8 @@ async def _once(
     observer: Observer | None,
 ) -> Report:
     check_bucket_name(name)
-    _check("server", server, SftpServer)
+    if not isinstance(server, SftpServer):
+        raise ConfigurationError(f"server must be SftpServer, not a {type(server).__name__}")
     session = session or boto3.Session()
     options = TransferOptions.of(options)
 

@@ -215,7 +215,10 @@ class Tree:
                 kind = "file"  # to open it will tell
             return replace(beside, entries=[Entry(name, kind, attributes.stat)], left=left, done=done)
 
-        return await self._asked(path, "looked at", look)
+        found = await self._asked(look)
+        if isinstance(found, (ServerRefused, ConnectionFailed)):
+            return Outcome(self.label(path), "failed", reason=f"cannot be looked at: {found}")
+        return found
 
     async def _beside(self, directory: bytes, name: bytes) -> tuple[DoneState, list[Entry]]:
         """Return what the done directory beside a file is, and what an earlier run has left of the file in there."""
@@ -238,12 +241,10 @@ class Tree:
         except NotFound:
             return None
 
-    async def _asked(self, path: bytes, what: str, ask: Callable[[], Awaitable[T]], gone: str = "gone") -> T | Outcome:
+    async def _asked(self, ask: Callable[[], Awaitable[T]]) -> T | ServerRefused | ConnectionFailed:
         """
-        Return what `ask` returns, which is called anew where the connection is lost; else what to say of `path`.
+        Return what `ask` returns, which is called anew where the connection is lost, or the error that stays.
 
-        :param what: cannot be done with it, where the server refuses.
-        :param gone: why it is skipped, where the server does not find it.
         :raises ConnectionFailed: no connection can be opened any more, or each is lost with nothing done.
         """
         attempt = 0
@@ -251,10 +252,8 @@ class Tree:
             attempt += 1
             try:
                 found = await ask()
-            except NotFound:
-                return Outcome(self.label(path), "skipped", reason=gone)
             except ServerRefused as refused:
-                return Outcome(self.label(path), "failed", reason=f"cannot be {what}: {refused}")
+                return refused
             except ConnectionFailed as lost:
                 if lost.given_up:
                     attempt -= 1  # it was ended for a file that has failed, as in Run
@@ -262,7 +261,7 @@ class Tree:
                 if self._losses.are_too_many(lost):
                     raise
                 if lost.unanswered or attempt == ATTEMPTS:
-                    return Outcome(self.label(path), "failed", reason=f"cannot be {what}: {lost}")
+                    return lost
             else:
                 self._losses.are_over()
                 return found
@@ -304,9 +303,11 @@ class Tree:
             kind, stat = await self.session.follow(path)
             return kind, stat, await self.session.real_path(path) if kind in ("directory", "unknown") else None
 
-        found = await self._asked(path, "followed", look, gone="broken link")
-        if isinstance(found, Outcome):
-            return self._not_followed(path, relative, found.status, found.reason)
+        found = await self._asked(look)
+        if isinstance(found, NotFound):
+            return self._not_followed(path, relative, "skipped", "broken link")
+        if isinstance(found, (ServerRefused, ConnectionFailed)):
+            return self._not_followed(path, relative, "failed", f"cannot be followed: {found}")
         kind, stat, real = found
         if kind == "link":
             reason = "cannot be followed: the server does not say what it leads to"
@@ -345,7 +346,12 @@ class Tree:
                 left = [entry for entry in inside or () if entry.kind == "file" and paths.is_deleting(entry.name)]
             return Directory(path, relative, entries, left, trail=way)
 
-        return await self._asked(path, "listed", look)
+        found = await self._asked(look)
+        if isinstance(found, NotFound):
+            return Outcome(self.label(path), "skipped", reason="gone")
+        if isinstance(found, (ServerRefused, ConnectionFailed)):
+            return Outcome(self.label(path), "failed", reason=f"cannot be listed: {found}")
+        return found
 
     def _sift(self, directory: Directory) -> Iterator[SourceFile | Outcome | Place | Link | Unsure]:
         """Yield files, outcomes, the directories beneath, links to follow, and what may be a file or a directory."""
