@@ -867,7 +867,7 @@ MUTANTS = (
         "engine/s3/requests.py",
         "                if self.awake.since() > asked:\n",
         "                if False:\n",
-        _only("faults/test_standstill.py", "held_against_s3 and Head"),
+        _only("faults/test_standstill.py", "held_against_s3 and List"),
     ),
     Mutant(
         "a process that stood still has not waited for what obstore sends",
