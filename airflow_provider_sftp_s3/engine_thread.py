@@ -6,22 +6,18 @@ import _thread
 import asyncio
 import contextlib
 import gc
-import os
 import sys
 import threading
 import types
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
-from airflow_provider_sftp_s3.engine.errors import ConfigurationError, SftpS3Error
+from airflow_provider_sftp_s3.engine.errors import SftpS3Error
 
 T = TypeVar("T")
 
 #: How long an engine that is told to stop may take to close its files and connections.
 STOP_SECONDS = 10.0
-
-#: The process in which an engine was run first, None before that. A fork inherits it.
-_first_process: int | None = None
 
 
 class EngineThread:
@@ -42,7 +38,6 @@ class EngineThread:
         """
         Return what `work` returns, or raise what it raises. Any exception in this thread stops it first.
 
-        :raises ConfigurationError: this process is a fork of one that has run an engine.
         :raises SftpS3Error: :meth:`stop` was called.
         """
         try:
@@ -57,7 +52,6 @@ class EngineThread:
 
         Where an exception comes between the two, :meth:`stop` is the caller's to call.
         """
-        _refuse_a_fork()
         result: list[T] = []
         error: list[BaseException] = []
         finished = threading.Event()
@@ -106,24 +100,6 @@ class EngineThread:
         if self._thread is not None:
             with contextlib.suppress(RuntimeError):  # it has not begun yet, and will find that it is stopped
                 self._thread.join(STOP_SECONDS)
-
-
-def _refuse_a_fork() -> None:
-    """
-    Raise where an engine would wait for ever.
-
-    obstore has threads of its own from its first request on. A fork has their memory and not the threads, and obstore
-    has no way to begin anew: a request there is never answered (0.11.0, seen on Linux).
-    """
-    global _first_process
-    if _first_process is None:
-        _first_process = os.getpid()
-    elif _first_process != os.getpid():
-        raise ConfigurationError(
-            f"this process ({os.getpid()}) is a fork of one ({_first_process}) in which a transfer has run, and "
-            "threads that a transfer needs do not outlive a fork: begin a new Python process for it (with "
-            "multiprocessing, the start method 'spawn'), or fork before the first transfer"
-        )
 
 
 def _new_event_loop() -> asyncio.AbstractEventLoop:

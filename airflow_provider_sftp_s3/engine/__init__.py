@@ -16,27 +16,28 @@ Where every file comes in, in the order in which a run comes to them:
    What it is called at its target: `rename` (names by `rename_to`), `keys` (those of a pull), `naming` (two sources of
    one name).
 4. A run does many files at once: `run` (their number, every outcome collected, lost connections), `limits` (memory,
-   caps, the time of one file), `observer` (who is told), `log` (an observer that writes a log), `tasks` (the asyncio
-   tasks that nobody waits for).
+   caps, the time of one file), `observer` (who is told), `log` (an observer that writes a log), `standstill` (was it
+   this process that said nothing?), `tasks` (the asyncio tasks that nobody waits for).
 5. One file of a pull: `fetch` (from the server into S3), `whole` (was all of it read?), `movable` (can it be moved
-   afterwards?), `done` (the done directory: the move, the stamp, the purge), `clock` (S3's time, by which it is
-   purged). One of a push: `strip` (which piece of a key is left out), `delivery` (from S3 into a file at the target),
-   `temporary` (how that is called until it is whole), `attributes` (its mode and its mtime), `triggers` (names of
-   files that tell of others), and `announcement` (when those of a push are made). `awaited` (a file waits for its
-   trigger) and `pulled_triggers` (that goes after it) are a pull's.
+   afterwards?), `done` (the done directory: the move, the stamp, the purge), `aside` (an older file of its name in
+   there), `clock` (S3's time, by which it is purged). One of a push: `strip` (which piece of a key is left out),
+   `delivery` (from S3 into a file at the target), `temporary` (how that is called until it is whole), `attributes` (its
+   mode and its mtime), `triggers` (names of files that tell of others), and `announcement` (when those of a push are
+   made). `awaited` (a file waits for its trigger) and `pulled_triggers` (that goes after it) are a pull's.
 6. `sftp/` is the server. `server` says which one, and how to know it; `line` is the socket to it, `login` what asyncssh
    is given to log in with, and `keys` reads keys as people paste them. `connection` logs in over SSH, and `packets`
    makes and takes the packets of the connection; `protocol` speaks SFTP; `link` is one connection with a watchdog on
    it, and `session` opens it again when it is lost; `file` is one open file, `handles` says how many may be open,
-   `replace` puts a new file in an old one's place, `directories` makes those of a push, `traits` has what a run has
-   learned of the server.
-7. `s3/` is the bucket. `bucket` has the calls that a run needs; `endpoint` says where it is, and `extra_args` what is
-   sent along, both in botocore's words; `requests` sends single ones, `sigv4` signs them, `xml` reads the answers;
-   `upload` sends what is large, `multipart` what that one has no words for; `checksums` compares, `content_type`
-   guesses, `refusals` tells a bucket that takes nothing, `left_uploads` removes what killed tries have left; `names`
-   has those of what is ours; `marks` says which bytes are at which destination, `probes` finds out which kind of mark
-   is safe on the store at hand, `only_new` stores what must replace nothing, `sent` moves or deletes what is not
-   marked, `ledger` remembers what S3 has said of many objects, and `receipts` keeps what became of each file.
+   `entries` reads what a directory holds, `replace` puts a new file in an old one's place, `directories` makes those of
+   a push, `traits` has what a run has learned of the server.
+7. `s3/` is the bucket. `bucket` has the calls that a run needs; `versions` is what they give of one object, `pages`
+   what they list; `endpoint` says where it is, and `extra_args` what is sent along, both in botocore's words;
+   `requests` sends single ones, `sigv4` signs them, `xml` reads the answers; `upload` sends what is large, `multipart`
+   what that one has no words for; `checksums` compares, `content_type` guesses, `refusals` tells a bucket that takes
+   nothing, `left_uploads` removes what killed tries have left; `names` has those of what is ours; `marks` says which
+   bytes are at which destination, `probes` finds out which kind of mark is safe on the store at hand, `only_new` stores
+   what must replace nothing, `sent` moves or deletes what is not marked, `ledger` remembers what S3 has said of many
+   objects, and `receipts` keeps what became of each file.
 
 Imports go down only: `sftp/` and `s3/` know nothing of each other, nor of `pull` and `push`. tests/unit/test_layers.py
 holds that.

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import boto3
 
+from airflow_provider_sftp_s3.engine.errors import ConfigurationError
 from airflow_provider_sftp_s3.engine.log import LogObserver
 from airflow_provider_sftp_s3.engine.observer import Observer, Several
 from airflow_provider_sftp_s3.engine.options import TransferOptions
@@ -24,11 +25,11 @@ from airflow_provider_sftp_s3.engine.settings import (
     check_receipts,
     parse_receipts,
 )
+from airflow_provider_sftp_s3.engine.sftp.connection import SftpServer
 from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
 
 if TYPE_CHECKING:
     from airflow_provider_sftp_s3.engine.model import Report
-    from airflow_provider_sftp_s3.engine.sftp.connection import SftpServer
 
 log = logging.getLogger("airflow_provider_sftp_s3")
 
@@ -40,7 +41,7 @@ async def pull_tree(
     *,
     session: boto3.Session | None = None,
     client: Any = None,
-    options: TransferOptions | None = None,
+    options: TransferOptions | Mapping[str, Any] | None = None,
     observer: Observer | None = None,
 ) -> Report:
     """
@@ -55,12 +56,14 @@ async def pull_tree(
         them as boto3 does.
     :param client: a boto3 S3 client of that session; endpoint, region and proxies are taken from it. None: the
         session's own.
-    :param options: limits of time, memory and open files; None: the defaults.
+    :param options: limits of time, memory and open files, or a dict of some of them; None: the defaults.
     :param observer: is told of each file. None: the log ``airflow_provider_sftp_s3``, a line a file at INFO.
     :raises ConfigurationError: nothing can work until somebody changes a setting, a credential or a place.
     :raises ConnectionFailed: the server or S3 cannot be reached; nothing was moved.
     :raises TransferError: something failed; its `report` says what was done all the same.
     """
+    if not isinstance(settings, PullSettings):
+        raise ConfigurationError(f"settings must be PullSettings, not a {type(settings).__name__}")
     return await _once(settings, server, bucket, session, client, options, observer)
 
 
@@ -71,7 +74,7 @@ async def push_objects(
     *,
     session: boto3.Session | None = None,
     client: Any = None,
-    options: TransferOptions | None = None,
+    options: TransferOptions | Mapping[str, Any] | None = None,
     observer: Observer | None = None,
 ) -> Report:
     """
@@ -79,6 +82,8 @@ async def push_objects(
 
     Everything else is as for :func:`pull_tree`: parameters, errors, and what a second call does.
     """
+    if not isinstance(settings, PushSettings):
+        raise ConfigurationError(f"settings must be PushSettings, not a {type(settings).__name__}")
     return await _once(settings, server, bucket, session, client, options, observer)
 
 
@@ -88,12 +93,14 @@ async def _once(
     name: str,
     session: boto3.Session | None,
     client: Any,
-    options: TransferOptions | None,
+    options: TransferOptions | Mapping[str, Any] | None,
     observer: Observer | None,
 ) -> Report:
     check_bucket_name(name)
+    if not isinstance(server, SftpServer):
+        raise ConfigurationError(f"server must be SftpServer, not a {type(server).__name__}")
     session = session or boto3.Session()
-    options = options or TransferOptions()
+    options = TransferOptions.of(options)
 
     async def bucket() -> Bucket:
         return Bucket(name, client or session.client("s3"), session, options)

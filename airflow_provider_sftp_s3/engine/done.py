@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import posixpath
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
-from typing import Any
+from collections.abc import AsyncGenerator, Awaitable, Callable
 
 from airflow_provider_sftp_s3.engine import paths
+from airflow_provider_sftp_s3.engine.aside import OlderFiles
 from airflow_provider_sftp_s3.engine.errors import (
     ChangedWhileReading,
     ConnectionFailed,
@@ -28,17 +28,12 @@ from airflow_provider_sftp_s3.engine.fetch import LOOKS, Fetcher, PulledFile, Up
 from airflow_provider_sftp_s3.engine.keys import Keys
 from airflow_provider_sftp_s3.engine.listing import Tree
 from airflow_provider_sftp_s3.engine.model import Outcome, Report, SourceFile, Stat
-from airflow_provider_sftp_s3.engine.movable import why_not_movable
+from airflow_provider_sftp_s3.engine.movable import Movable
 from airflow_provider_sftp_s3.engine.observer import Notices
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
 from airflow_provider_sftp_s3.engine.s3.requests import S3Refused
 from airflow_provider_sftp_s3.engine.settings import PullSettings
 from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
-from airflow_provider_sftp_s3.engine.tasks import Once, cancel_all
-from airflow_provider_sftp_s3.engine.temporary import TEMP_NAME, TRIED, TemporaryNames
-
-#: Files of one name and one mtime that a done directory holds at most.
-MAX_ASIDE = 100
 
 
 class DoneDirectories:
@@ -66,17 +61,13 @@ class DoneDirectories:
         self._bucket = bucket
         self._fetcher = fetcher
         self._notices = notices
-        self._made = Once()
-        self._maybe_made: set[bytes] = set()
-        self._checked = Once()
-        self._cleaned = Once()
-        self._spares = TemporaryNames(TEMP_NAME, owner=TRIED)
-        #: those that files can be moved into, as far as is known, and why that cannot be done with others
-        self._movable: set[bytes] = set()
-        self._refusals: dict[bytes, ServerRefused] = {}
-        #: whether a server is asked: some never answer, or hang up, where the answer would be no
-        self._asks = True
+        self._movable = Movable(settings, session)
         self._used: set[bytes] = set()
+        #: what makes room for a file whose name is taken in there, where that is not just replaced
+        self._older: OlderFiles | None = None
+        if settings.done_conflict == "rename" and settings.after_transfer == "move":
+            is_retry = settings.retried_since is not None
+            self._older = OlderFiles(session, settings.done_dir, is_retry=is_retry)
         self._trying = asyncio.Lock()
         #: whether an mtime that was set is there afterwards: None until the first file is purged
         self._mtimes_stick: bool | None = None
@@ -94,58 +85,7 @@ class DoneDirectories:
         beside = posixpath.dirname(file.path)
         directory = posixpath.join(beside, self._name)
         self._used.add(directory)
-        if directory in self._movable:
-            return None
-
-        async def allow() -> None:
-            await asyncio.shield(checking)
-            self._refuse_if_known(directory)
-
-        checking = self._checked.begin(directory, lambda: self._check(directory, beside, make=file.done == "absent"))
-        if self._session.is_openssh:
-            return allow
-        await allow()
-        return None
-
-    def _refuse_if_known(self, directory: bytes) -> None:
-        refused = self._refusals.get(directory)
-        if refused is None:
-            self._movable.add(directory)
-        elif self._settings.after_transfer != "delete":
-            raise ServerRefused(
-                f"is not pulled, since it could not be moved into {self._settings.done_dir!r} then: {refused}; set "
-                'after_transfer to "keep", or to "delete" where files may be removed'
-            )
-
-    async def _check(self, directory: bytes, beside: bytes, *, make: bool) -> None:
-        made = asyncio.create_task(self._make(directory, wait=True)) if make else None
-        refused: ServerRefused | None
-        try:
-            if made is not None and not self._session.is_openssh:
-                await (
-                    made
-                )  # first: where the next request is answered by hanging up, nobody would know what became of it
-            refused = await self._why_not_movable(beside, directory)
-            if made is not None:
-                await made
-        except NotFound:
-            refused = None  # the directory of the file is gone: the move will tell
-        except ServerRefused as said:
-            refused = said
-        finally:
-            cancel_all([made] if made is not None else [])
-        if refused is not None:
-            self._refusals[directory] = refused
-
-    async def _why_not_movable(self, beside: bytes, directory: bytes) -> ServerRefused | None:
-        """Return why no file beside a done directory can be moved there; None: nothing is known against it."""
-        if not self._asks:
-            return None
-        try:
-            return await why_not_movable(self._session, beside, directory)
-        except ConnectionFailed:
-            self._asks = False  # the others of the run are moved without having been asked about
-            return None
+        return await self._movable.check(directory, beside, make=file.done == "absent")
 
     async def move(self, pulled: PulledFile, uploaded: Uploaded, *, again: bool) -> Uploaded | None:
         """
@@ -162,7 +102,7 @@ class DoneDirectories:
         file = pulled.file
         directory = posixpath.join(posixpath.dirname(file.path), self._name)
         deletes = self._settings.after_transfer == "delete"
-        if deletes and (directory in self._refusals or self._session.traits.rename_sets_mtime):
+        if deletes and (self._movable.is_refused(directory) or self._session.traits.rename_sets_mtime):
             return await self._remove_in_its_place(pulled, uploaded)
         name = posixpath.basename(file.path)
         if deletes:
@@ -294,7 +234,7 @@ class DoneDirectories:
         for left in range(others + 1, -1, -1):
             try:
                 if make:
-                    await self._make(directory, wait=wait)
+                    await self._movable.make(directory, wait=wait)
             except ServerRefused:
                 if not await self._session.exists(path):  # such as taken away when it was closed
                     return False, None
@@ -312,48 +252,18 @@ class DoneDirectories:
                 if not await self._session.exists(path):  # such as taken away when it was closed
                     return False, None
                 if make and not wait:  # why it could not be made says more
-                    await self._make(directory, wait=True)
+                    await self._movable.make(directory, wait=True)
                 raise
             # It is the done directory that is gone, or was never made.
-            self._made.again(directory)
+            self._movable.make_again(directory)
             make = wait = True
         raise AssertionError("unreachable")
 
     async def _move(self, path: bytes, done: bytes) -> Stat | None:
         """Rename a file into its done directory, and return what is there then; None: it is gone already."""
-        if self._settings.done_conflict == "replace" or self._settings.after_transfer == "delete":
+        if self._older is None:
             return await self._session.move(path, done)
-        if self._settings.retried_since is not None:
-            await self._clean_up(posixpath.dirname(done))
-        for _ in range(LOOKS):
-            if await self._session.take(path, done, lambda: self._spares.path_for(done)):
-                with contextlib.suppress(NotFound):
-                    return await self._session.lstat(done)
-                return None
-            await self._set_aside(done)
-        raise ServerRefused(f"{paths.printable(done)!r} is made again and again while it is set aside")
-
-    async def _set_aside(self, done: bytes) -> None:
-        """
-        Give an older file of the done directory a name with its mtime, which no other one has.
-
-        :raises FileError: there is none. It stays, and so does the newer one.
-        """
-        try:
-            older = await self._session.lstat(done)
-        except NotFound:
-            return  # purged, or moved by another run
-        if older.mtime is None:
-            raise FileError(
-                "S3 has it, and it stays: done_conflict='rename' makes a name of the mtime of the older one in "
-                f"{self._settings.done_dir!r}, which the server does not say"
-            )
-        for number in range(MAX_ASIDE):
-            name = paths.aside_name(posixpath.basename(done), older.mtime, number)
-            aside = posixpath.join(posixpath.dirname(done), name)
-            if await self._session.take(done, aside, lambda: self._spares.path_for(done)):
-                return
-        raise FileError(f"S3 has it, and it stays: {paths.printable(done)!r} is there {MAX_ASIDE} times with one mtime")
+        return await self._older.move(path, done)
 
     def was_moved(self, path: bytes) -> None:
         """Take note of a file that an earlier try has moved into its done directory."""
@@ -361,24 +271,12 @@ class DoneDirectories:
 
     async def clean_up(self) -> None:
         """On a retry, remove what earlier tries have tried RENAME on, in the done directories with nothing to move."""
-        settings = self._settings
-        renames = settings.done_conflict == "rename" and settings.after_transfer == "move"
-        if settings.retried_since is None or settings.dry_run or not renames:
+        if self._older is None or self._settings.retried_since is None or self._settings.dry_run:
             return
         found = (posixpath.join(self._tree.root, relative) for relative in self._tree.done_directories)
         for directory in self._used.union(found):
             with contextlib.suppress(ConnectionFailed):
-                await self._clean_up(directory)
-
-    async def _clean_up(self, directory: bytes) -> None:
-        """Do that in one of them, once. A run that loses its own looks before it moves."""
-        await self._cleaned.done(directory, lambda: self._remove_spares(directory))
-
-    async def _remove_spares(self, directory: bytes) -> None:
-        with contextlib.suppress(ServerRefused):
-            for entry in await self._session.list_directory(directory):
-                if entry.kind == "file" and self._spares.is_own(entry.name) and entry.stat.size == 0:
-                    await self._session.remove(posixpath.join(directory, entry.name))
+                await self._older.clean_up(directory)
 
     async def _move_back(self, done: bytes, path: bytes) -> None:
         """Move a file out of the done directory, unless a newer one has its place: the next run replaces it then."""
@@ -408,32 +306,6 @@ class DoneDirectories:
                 "stamp", f"the server does not let us set the mtime of done files, so none is purged: {refused}"
             )
 
-    async def _make(self, directory: bytes, *, wait: bool) -> None:
-        """
-        Make a done directory once, however many of its files are moved at the same time.
-
-        :param wait: for the server's answer; else only until the request is on its way.
-        """
-
-        def make() -> Coroutine[Any, Any, None]:
-            return self._make_unless_made(directory)
-
-        if wait:
-            await self._made.done(directory, make)
-        else:
-            self._made.begin(directory, make)
-            await asyncio.sleep(0)  # what was begun before goes first
-
-    async def _make_unless_made(self, directory: bytes) -> None:
-        """Make a directory, unless an earlier attempt has, whose answer was lost with the connection."""
-        if directory in self._maybe_made and await self._session.is_directory(directory):
-            return
-        try:
-            await self._session.make_directory(directory)
-        except ConnectionFailed:
-            self._maybe_made.add(directory)
-            raise
-
     async def remove_empty(self) -> None:
         """Remove the done directories in which nothing is left."""
         # Of those that another shard has made, too: it cannot remove what still holds a file of this one.
@@ -455,6 +327,8 @@ class DoneDirectories:
             directory = posixpath.join(self._tree.root, relative)
             try:
                 entries = await self._session.list_directory(directory)
+            except NotFound:
+                continue  # removed meanwhile, and nothing is left to purge
             except ServerRefused as refused:
                 yield Outcome(self._tree.label(directory), "failed", reason=f"cannot be purged: {refused}")
                 continue

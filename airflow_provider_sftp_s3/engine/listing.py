@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 import posixpath
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.awaited import Awaited
@@ -32,6 +32,7 @@ MAX_PAUSE = 60.0
 
 
 Trail = tuple[bytes, ...]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -200,28 +201,24 @@ class Tree:
     async def _find(self, relative: bytes) -> Directory | Outcome | Missing:
         """Look at one file, and at the done directory beside it."""
         path, (parent, name) = posixpath.join(self.root, relative), posixpath.split(relative)
-        for attempt in range(1, ATTEMPTS + 1):
+
+        async def look() -> Directory | Missing:
+            beside = Directory(posixpath.join(self.root, parent).rstrip(b"/") or b"/", parent, [])
+            done, left = await self._beside(beside.path, name)
             try:
-                beside = Directory(posixpath.join(self.root, parent).rstrip(b"/") or b"/", parent, [])
-                done, left = await self._beside(beside.path, name)
-                try:
-                    attributes = await self.session.attributes(path)
-                except NotFound:
-                    mine = self.shard.holds(relative)
-                    return replace(beside, left=left, done=done) if left or not mine else Missing(relative)
-                self._losses.are_over()
-                kind = attributes.kind()
-                if kind == "unknown":
-                    kind = "file"  # to open it will tell
-                return replace(beside, entries=[Entry(name, kind, attributes.stat)], left=left, done=done)
-            except ServerRefused as refused:
-                return Outcome(self.label(path), "failed", reason=f"cannot be looked at: {refused}")
-            except ConnectionFailed as lost:
-                if self._losses.are_too_many(lost):
-                    raise
-                if lost.unanswered or attempt == ATTEMPTS:
-                    return Outcome(self.label(path), "failed", reason=f"cannot be looked at: {lost}")
-        raise AssertionError("unreachable")
+                attributes = await self.session.attributes(path)
+            except NotFound:
+                mine = self.shard.holds(relative)
+                return replace(beside, left=left, done=done) if left or not mine else Missing(relative)
+            kind = attributes.kind()
+            if kind == "unknown":
+                kind = "file"  # to open it will tell
+            return replace(beside, entries=[Entry(name, kind, attributes.stat)], left=left, done=done)
+
+        found = await self._asked(look)
+        if isinstance(found, (ServerRefused, ConnectionFailed)):
+            return Outcome(self.label(path), "failed", reason=f"cannot be looked at: {found}")
+        return found
 
     async def _beside(self, directory: bytes, name: bytes) -> tuple[DoneState, list[Entry]]:
         """Return what the done directory beside a file is, and what an earlier run has left of the file in there."""
@@ -232,10 +229,42 @@ class Tree:
             return "absent", []
         if kind not in ("directory", "unknown"):
             return "other", []
-        if not self._finds_left:
-            return "directory", []
-        inside = await self.session.list_directory(done)
+        inside = await self._inside(done) if self._finds_left else []
+        if inside is None:
+            return "absent", []
         return "directory", [each for each in inside if each.kind == "file" and paths.deleted_name(each.name) == name]
+
+    async def _inside(self, done: bytes) -> list[Entry] | None:
+        """Return what is in a done directory; None: it is gone, as another run removes one that is empty."""
+        try:
+            return await self.session.list_directory(done)
+        except NotFound:
+            return None
+
+    async def _asked(self, ask: Callable[[], Awaitable[T]]) -> T | ServerRefused | ConnectionFailed:
+        """
+        Return what `ask` returns, which is called anew where the connection is lost, or the error that stays.
+
+        :raises ConnectionFailed: no connection can be opened any more, or each is lost with nothing done.
+        """
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                found = await ask()
+            except ServerRefused as refused:
+                return refused
+            except ConnectionFailed as lost:
+                if lost.given_up:
+                    attempt -= 1  # it was ended for a file that has failed, as in Run
+                    continue
+                if self._losses.are_too_many(lost):
+                    raise
+                if lost.unanswered or attempt == ATTEMPTS:
+                    return lost
+            else:
+                self._losses.are_over()
+                return found
 
     async def _stood_still(self) -> AsyncGenerator[SourceFile]:
         """Yield the files of unknown age, once they have been left alone for a while."""
@@ -269,15 +298,17 @@ class Tree:
         """Return the directory that a link leads to, or the file, as if it stood there by itself."""
         entry, beside, done = link
         path, relative = posixpath.join(beside.path, entry.name), posixpath.join(beside.relative, entry.name)
-        try:
+
+        async def look() -> tuple[str, Stat, bytes | None]:
             kind, stat = await self.session.follow(path)
-            real = await self.session.real_path(path) if kind in ("directory", "unknown") else None
-        except NotFound:
+            return kind, stat, await self.session.real_path(path) if kind in ("directory", "unknown") else None
+
+        found = await self._asked(look)
+        if isinstance(found, NotFound):
             return self._not_followed(path, relative, "skipped", "broken link")
-        except (ServerRefused, ConnectionFailed) as failed:
-            if isinstance(failed, ConnectionFailed) and self._losses.are_too_many(failed):
-                raise
-            return self._not_followed(path, relative, "failed", f"cannot be followed: {failed}")
+        if isinstance(found, (ServerRefused, ConnectionFailed)):
+            return self._not_followed(path, relative, "failed", f"cannot be followed: {found}")
+        kind, stat, real = found
         if kind == "link":
             reason = "cannot be followed: the server does not say what it leads to"
             return self._not_followed(path, relative, "failed", reason)
@@ -299,30 +330,28 @@ class Tree:
         return Directory(path, relative, [])  # another shard says so
 
     async def _list(self, path: bytes, relative: bytes, trail: Trail = ()) -> Directory | Outcome:
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                if self._follow_links and not trail:
-                    trail = (await self.session.real_path(path) or path,)
-                entries = await self.session.list_directory(path)
-                done = _done_state(entries, self.done_name)
-                left: list[Entry] = []
-                if self._finds_left and done == "directory":
-                    inside = await self.session.list_directory(posixpath.join(path, self.done_name))
-                    if not inside:
-                        self.empty_done_directories.append(posixpath.join(path, self.done_name))
-                    left = [entry for entry in inside if entry.kind == "file" and paths.is_deleting(entry.name)]
-                self._losses.are_over()
-                return Directory(path, relative, entries, left, trail=trail)
-            except NotFound:
-                return Outcome(self.label(path), "skipped", reason="gone")
-            except ServerRefused as refused:
-                return Outcome(self.label(path), "failed", reason=f"cannot be listed: {refused}")
-            except ConnectionFailed as lost:
-                if self._losses.are_too_many(lost):
-                    raise
-                if lost.unanswered or attempt == ATTEMPTS:
-                    return Outcome(self.label(path), "failed", reason=f"cannot be listed: {lost}")
-        raise AssertionError("unreachable")
+        async def look() -> Directory:
+            way = trail
+            if self._follow_links and not way:
+                way = (await self.session.real_path(path) or path,)
+            entries = await self.session.list_directory(path)
+            left: list[Entry] = []
+            if self._finds_left and _done_state(entries, self.done_name) == "directory":
+                done = posixpath.join(path, self.done_name)
+                inside = await self._inside(done)
+                if inside is None:
+                    entries = [entry for entry in entries if entry.name != self.done_name]
+                elif not inside:
+                    self.empty_done_directories.append(done)
+                left = [entry for entry in inside or () if entry.kind == "file" and paths.is_deleting(entry.name)]
+            return Directory(path, relative, entries, left, trail=way)
+
+        found = await self._asked(look)
+        if isinstance(found, NotFound):
+            return Outcome(self.label(path), "skipped", reason="gone")
+        if isinstance(found, (ServerRefused, ConnectionFailed)):
+            return Outcome(self.label(path), "failed", reason=f"cannot be listed: {found}")
+        return found
 
     def _sift(self, directory: Directory) -> Iterator[SourceFile | Outcome | Place | Link | Unsure]:
         """Yield files, outcomes, the directories beneath, links to follow, and what may be a file or a directory."""

@@ -1,13 +1,128 @@
-"""Whether files can be moved from one directory into another: found out with no file of anybody else."""
+"""
+Whether files can be moved into their done directory: found out with no file of anybody else, before any is read.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import posixpath
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
-from airflow_provider_sftp_s3.engine.errors import NotFound, ServerRefused
+from airflow_provider_sftp_s3.engine.errors import ConnectionFailed, NotFound, ServerRefused
+from airflow_provider_sftp_s3.engine.settings import PullSettings
 from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
+from airflow_provider_sftp_s3.engine.tasks import Once, cancel_all
 from airflow_provider_sftp_s3.engine.temporary import TEMP_NAME, TemporaryNames
+
+
+class Movable:
+    """The done directories of one run that files are to be moved into: each is made once, and asked about once."""
+
+    def __init__(self, settings: PullSettings, session: SftpSession) -> None:
+        self._settings = settings
+        self._session = session
+        self._made = Once()
+        self._maybe_made: set[bytes] = set()
+        self._checked = Once()
+        #: those that files can be moved into, as far as is known, and why that cannot be done with others
+        self._known: set[bytes] = set()
+        self._refusals: dict[bytes, ServerRefused] = {}
+        #: whether a server is asked: some never answer, or hang up, where the answer would be no
+        self._asks = True
+
+    async def check(self, directory: bytes, beside: bytes, *, make: bool) -> Callable[[], Awaitable[None]] | None:
+        """
+        Find out whether the files of `beside` can be moved into `directory`, as DoneDirectories.check says.
+
+        :param make: it is not there yet.
+        """
+        if directory in self._known:
+            return None
+
+        async def allow() -> None:
+            await asyncio.shield(checking)
+            self._refuse_if_known(directory)
+
+        checking = self._checked.begin(directory, lambda: self._check(directory, beside, make=make))
+        if self._session.is_openssh:
+            return allow
+        await allow()
+        return None
+
+    def is_refused(self, directory: bytes) -> bool:
+        """Say whether the server is known to move no file there."""
+        return directory in self._refusals
+
+    def _refuse_if_known(self, directory: bytes) -> None:
+        refused = self._refusals.get(directory)
+        if refused is None:
+            self._known.add(directory)
+        elif self._settings.after_transfer != "delete":
+            raise ServerRefused(
+                f"is not pulled, since it could not be moved into {self._settings.done_dir!r} then: {refused}; set "
+                'after_transfer to "keep", or to "delete" where files may be removed'
+            )
+
+    async def _check(self, directory: bytes, beside: bytes, *, make: bool) -> None:
+        made = asyncio.create_task(self.make(directory, wait=True)) if make else None
+        refused: ServerRefused | None
+        try:
+            if made is not None and not self._session.is_openssh:
+                # First: where the next request is answered by hanging up, nobody would know what became of it.
+                await made
+            refused = await self._why_not_movable(beside, directory)
+            if made is not None:
+                await made
+        except NotFound:
+            refused = None  # the directory of the file is gone: the move will tell
+        except ServerRefused as said:
+            refused = said
+        finally:
+            cancel_all([made] if made is not None else [])
+        if refused is not None:
+            self._refusals[directory] = refused
+
+    async def _why_not_movable(self, beside: bytes, directory: bytes) -> ServerRefused | None:
+        """Return why no file beside a done directory can be moved there; None: nothing is known against it."""
+        if not self._asks:
+            return None
+        try:
+            return await why_not_movable(self._session, beside, directory)
+        except ConnectionFailed:
+            self._asks = False  # the others of the run are moved without having been asked about
+            return None
+
+    async def make(self, directory: bytes, *, wait: bool) -> None:
+        """
+        Make a done directory once, however many of its files are moved at the same time.
+
+        :param wait: for the server's answer; else only until the request is on its way.
+        """
+
+        def make() -> Coroutine[Any, Any, None]:
+            return self._make_unless_made(directory)
+
+        if wait:
+            await self._made.done(directory, make)
+        else:
+            self._made.begin(directory, make)
+            await asyncio.sleep(0)  # what was begun before goes first
+
+    def make_again(self, directory: bytes) -> None:
+        """Have a done directory made anew that is gone, or was never made, by the next :meth:`make`."""
+        self._made.again(directory)
+
+    async def _make_unless_made(self, directory: bytes) -> None:
+        """Make a directory, unless an earlier attempt has, whose answer was lost with the connection."""
+        if directory in self._maybe_made and await self._session.is_directory(directory):
+            return
+        try:
+            await self._session.make_directory(directory)
+        except ConnectionFailed:
+            self._maybe_made.add(directory)
+            raise
 
 
 async def why_not_movable(session: SftpSession, directory: bytes, into: bytes) -> ServerRefused | None:

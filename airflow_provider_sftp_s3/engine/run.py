@@ -18,6 +18,7 @@ from airflow_provider_sftp_s3.engine.errors import (
     FileTimeout,
     NoRoom,
     SftpS3Error,
+    StorageError,
 )
 from airflow_provider_sftp_s3.engine.limits import (
     ATTEMPTS,
@@ -32,6 +33,8 @@ from airflow_provider_sftp_s3.engine.limits import (
 from airflow_provider_sftp_s3.engine.model import Outcome, Report
 from airflow_provider_sftp_s3.engine.observer import Observer, Progress
 from airflow_provider_sftp_s3.engine.options import MiB, TransferOptions
+from airflow_provider_sftp_s3.engine.standstill import Awake
+from airflow_provider_sftp_s3.engine.tasks import cancel_all
 
 _log = logging.getLogger(__name__)
 
@@ -77,7 +80,7 @@ class Run(Generic[T]):
     A file's error is its outcome. A lost connection begins the files that were in flight again, each at most 3
     times, but for the one whose request the server did not answer, which has failed. The run ends when 6 connections
     in a row moved nothing, or when none can be opened any more. No more files are begun once the server has failed to
-    write 20 in a row.
+    write 20 in a row. What S3 has failed while this process stood still is begun again, too.
     """
 
     def __init__(self, report: Report, observer: Observer, options: TransferOptions, caps: Caps) -> None:
@@ -103,6 +106,7 @@ class Run(Generic[T]):
         #: why no more files are begun, where the server seems to be full
         self.stopped = ""
         self._full = 0
+        self._awake = Awake(options.idle_timeout)
         self._losses = Losses()
         #: bytes of files that each lost connection has moved, by its number
         self._carried: dict[int, int] = {}
@@ -135,7 +139,7 @@ class Run(Generic[T]):
         Whatever else the listing raises is raised as it is.
         """
         queue: asyncio.Queue[T | None] = asyncio.Queue(self.options.concurrency * 4)
-        ticker = asyncio.create_task(self._tick())
+        tickers = asyncio.create_task(self._tick()), asyncio.create_task(self._awake.watch())
         error: BaseException | None = None
         try:
             async with asyncio.TaskGroup() as group:
@@ -146,7 +150,7 @@ class Run(Generic[T]):
             error = _first(several)
             self.report.more_left = True
         finally:
-            ticker.cancel()
+            cancel_all(tickers)
             self.report.seconds = time.monotonic() - self.report.started
         if error is not None:
             raise error  # out here, so that it keeps its own cause
@@ -201,6 +205,7 @@ class Run(Generic[T]):
         cuts: list[int] = []
         while True:
             attempt += 1
+            begun = self._awake.now()
             try:
                 async with asyncio.timeout(None) as clock:
                     file_clock.set(clock)
@@ -227,6 +232,10 @@ class Run(Generic[T]):
                 if attempt < ATTEMPTS:
                     await asyncio.sleep(RENEWAL_SECONDS)
                     continue
+            except StorageError as failed:
+                error = failed
+                if attempt < ATTEMPTS and self._awake.since() > begun:
+                    continue  # S3 was not silent: it is this process that stood still
             except NoRoom as full:
                 self._note_full(full)
                 error = full

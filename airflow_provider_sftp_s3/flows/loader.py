@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from airflow_provider_sftp_s3.engine.paths import printable
 from airflow_provider_sftp_s3.flows.values import Plain
 
 
@@ -19,8 +20,15 @@ class EntryError(ValueError):
 
 #: Lists and mappings that may stand within each other in a file. A flow's own need four.
 MAX_DEPTH = 50
+#: Characters of a line that an error shows.
+MAX_LINE_SHOWN = 500
 #: Characters that one field may have, with those of its aliases counted as often as they stand there.
 MAX_CHARACTERS = 1_000_000
+
+
+_TAG = "tag:yaml.org,2002:"
+#: Tags of values that are read as the text that they are.
+_TEXTS = ("str", "bool", "int", "float", "timestamp")
 
 
 class Weight:
@@ -69,9 +77,16 @@ class TextLoader(yaml.SafeLoader):
     Reads every plain value as the text it is, and leaves its meaning to the field it stands in.
 
     So YAML's surprises do not arise: `on` is no boolean where a tag is wanted, `010` is not eight, `1:30` is not
-    ninety, and an error shows what was written. A key that stands twice in a mapping, of which YAML's reader would
-    quietly take the last, is an error.
+    ninety, and an error shows what was written. A tag such as ``!!int`` changes nothing about that, and others than
+    those of JSON's values are unknown. A key that stands twice in a mapping, of which YAML's reader would quietly take
+    the last, is an error.
     """
+
+    yaml_constructors = {  # noqa: RUF012 - as the base class has it
+        None: yaml.SafeLoader.yaml_constructors[None],  # of a tag that is unknown
+        **{f"{_TAG}{name}": yaml.SafeLoader.yaml_constructors[f"{_TAG}{name}"] for name in ("null", "seq", "map")},
+        **{f"{_TAG}{name}": yaml.SafeLoader.yaml_constructors[f"{_TAG}str"] for name in _TEXTS},
+    }
 
     yaml_implicit_resolvers = {  # noqa: RUF012 - as the base class has it
         first: [resolver for resolver in resolvers if resolver[0].endswith((":null", ":merge"))]
@@ -124,7 +139,7 @@ class TextLoader(yaml.SafeLoader):
     def _pass_over(self) -> yaml.Node:
         """Leave out a list or mapping, and return what stands for it and for all that it has an anchor on."""
         mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
-        stands_for_it = yaml.ScalarNode("tag:yaml.org,2002:str", "", mark, mark)
+        stands_for_it = yaml.ScalarNode(f"{_TAG}str", "", mark, mark)
         self.too_deep.add(stands_for_it)
         levels = 0
         while True:
@@ -164,7 +179,7 @@ def explain(error: yaml.YAMLError, lines: list[str]) -> str:
         return " ".join(str(error).split())
     number = min(mark.line, len(lines) - 1)
     line, problem = lines[number], getattr(error, "problem", None) or str(error)
-    entry = _ENTRY.fullmatch(line)
+    entry = _ENTRY.fullmatch(line) if len(line) <= MAX_LINE_SHOWN else None
     if "stands there twice" in problem:
         advice = "Remove one"
     elif "\t" in line[: len(line) - len(line.lstrip())]:
@@ -179,4 +194,4 @@ def explain(error: yaml.YAMLError, lines: list[str]) -> str:
         advice = "A value with ': ' in it must stand in quotes"
     else:
         advice = "Look at the indentation, the quotes and the brackets here and in the line above"
-    return f"line {number + 1}, `{line.strip()}`: {problem}. {advice}"
+    return f"line {number + 1}, `{printable(line.strip(), MAX_LINE_SHOWN)}`: {problem}. {advice}"

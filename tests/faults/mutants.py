@@ -901,9 +901,30 @@ MUTANTS = (
     Mutant(
         "a process that stood still has not waited for the server",
         "engine/sftp/link.py",
-        "            if late > limit / 2:\n",
-        "            if False:\n",
-        _only("faults/test_standstill.py", ""),
+        "sent = max(sent, awake_since)",
+        "pass",
+        _only("faults/test_standstill.py", "goes_on"),
+    ),
+    Mutant(
+        "a process that stood still has not waited for S3",
+        "engine/s3/requests.py",
+        "                if self.awake.since() > asked:\n",
+        "                if False:\n",
+        _only("faults/test_standstill.py", "held_against_s3 and List"),
+    ),
+    Mutant(
+        "a process that stood still has not waited for what obstore sends",
+        "engine/run.py",
+        "if attempt < ATTEMPTS and self._awake.since() > begun:",
+        "if False:",
+        _only("faults/test_standstill.py", "held_against_s3 and UploadPart"),
+    ),
+    Mutant(
+        "a look that comes late ends a stand-still",
+        "engine/standstill.py",
+        "if now - self._looked - self.step > self._late:",
+        "if False:",
+        _only("unit/test_standstill.py", "stood_still"),
     ),
     Mutant(
         "no data are sent during a key exchange",
@@ -1460,7 +1481,7 @@ MUTANTS = (
     ),
     Mutant(
         "a listing that does not go on where there is more",
-        "engine/s3/bucket.py",
+        "engine/s3/pages.py",
         'if token is None and s3_xml.text_of(about, "IsTruncated") == "true":',
         "if False:",
         _only("unit/test_s3_xml.py", "no_page_of_a_listing"),
@@ -1858,10 +1879,10 @@ MUTANTS = (
         hangs=True,
     ),
     Mutant(
-        "a fork of a process that has run an engine is refused",
-        "engine_thread.py",
-        "    elif _first_process != os.getpid():\n",
-        "    elif False:\n",
+        "a fork of a process that has uploaded something is refused",
+        "engine/s3/upload.py",
+        "        if self._process not in (None, os.getpid()):\n",
+        "        if False:\n",
         _only("integration/test_engine_thread.py", "fork"),
     ),
     Mutant(
@@ -1902,7 +1923,7 @@ MUTANTS = (
     # --- what goes on for ever
     Mutant(
         "a directory that repeats its names ends",
-        "engine/sftp/session.py",
+        "engine/sftp/entries.py",
         "if given > MAX_REPEATS * names + MAX_REPEATED:",
         "if False:",
         _only(ENDLESS, "repeats"),
@@ -1910,7 +1931,7 @@ MUTANTS = (
     ),
     Mutant(
         "a directory has no more names than memory",
-        "engine/sftp/session.py",
+        "engine/sftp/entries.py",
         "elif names > MAX_ENTRIES or names_bytes > MAX_NAMES_BYTES:",
         "elif False:",
         _only(ENDLESS, "never"),
@@ -1918,7 +1939,7 @@ MUTANTS = (
     ),
     Mutant(
         "a listing of S3 that does not get on ends",
-        "engine/s3/bucket.py",
+        "engine/s3/pages.py",
         "(bool(entries) and hash(entries[0].key) in begun)",
         "False",
         _only(ENDLESS, "does_not_get_on and tokens"),
@@ -2162,13 +2183,13 @@ MUTANTS = (
     Mutant(
         "done files: an older one is not replaced",
         "engine/done.py",
-        '        if self._settings.done_conflict == "replace" or self._settings.after_transfer == "delete":\n',
-        "        if True:\n",
+        "        if self._older is None:\n            return await self._session.move(path, done)\n",
+        "        if True:\n            return await self._session.move(path, done)\n",
         _only(DONE_CONFLICT, "each_day"),
     ),
     Mutant(
         "done files: nor is another older one",
-        "engine/done.py",
+        "engine/aside.py",
         "        for number in range(MAX_ASIDE):\n",
         "        for number in (0,):\n",
         _only(DONE_CONFLICT, "replaced_or_renamed and Asyncssh"),
@@ -2189,8 +2210,8 @@ MUTANTS = (
     ),
     Mutant(
         "done files: what a killed try has made to try RENAME is removed",
-        "engine/done.py",
-        "        if self._settings.retried_since is not None:\n",
+        "engine/aside.py",
+        "        if self._is_retry:\n",
         "        if False:\n",
         _only(DONE_CONFLICT, "killed_try"),
     ),

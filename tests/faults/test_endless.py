@@ -12,11 +12,11 @@ import pytest
 
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError, ConnectionFailed, StorageError
 from airflow_provider_sftp_s3.engine.options import KiB, MiB, TransferOptions
-from airflow_provider_sftp_s3.engine.s3 import bucket as bucket_module
+from airflow_provider_sftp_s3.engine.s3 import pages
 from airflow_provider_sftp_s3.engine.s3.endpoint import Endpoint, Network
 from airflow_provider_sftp_s3.engine.s3.requests import MAX_ANSWER, S3Refused, S3Requests
 from airflow_provider_sftp_s3.engine.s3.upload import Uploads
-from airflow_provider_sftp_s3.engine.sftp import session as session_module
+from airflow_provider_sftp_s3.engine.sftp import entries
 from airflow_provider_sftp_s3.engine.sftp.connection import SftpServer as Target
 from airflow_provider_sftp_s3.engine.sftp.connection import connect
 from tests.faults.harness import PATIENT, bucket_of, put_objects, read_tree, run_pull, run_push, write_tree
@@ -52,8 +52,8 @@ async def test_a_directory_without_end_fails_alone(
     sftp_server: AsyncsshServer, s3: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch, fault: Fault, said: str
 ) -> None:
     """It is said what is wrong with it, and the files of the others are pulled."""
-    monkeypatch.setattr(session_module, "MAX_ENTRIES", 5000)
-    monkeypatch.setattr(session_module, "MAX_NAMES_BYTES", MiB)
+    monkeypatch.setattr(entries, "MAX_ENTRIES", 5000)
+    monkeypatch.setattr(entries, "MAX_NAMES_BYTES", MiB)
     write_tree(sftp_server.root, {"a": b"a", "odd/b": b"b", "odd/c": b"c", "other/d": b"d"})
     sftp_server.fault = fault
     ran = await run_pull(sftp_server, s3, bucket)
@@ -102,7 +102,7 @@ async def test_a_listing_of_s3_that_does_not_get_on_ends(
     token: Callable[[int], str],
 ) -> None:
     """Whatever the store calls its next page."""
-    monkeypatch.setattr(bucket_module, "MAX_EMPTY_PAGES", 50)
+    monkeypatch.setattr(pages, "MAX_EMPTY_PAGES", 50)
     asked = 0
 
     def endless(request: S3Request, body: bytes) -> bytes:

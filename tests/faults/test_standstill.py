@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import threading
+import time
 from typing import Any
 
 import pytest
 
-from tests.faults.harness import write_tree
+from tests.faults.harness import read_tree, write_tree
 from tests.faults.operator_run import OperatorRun
-from tests.support.s3_server import S3Server
+from tests.support.s3_server import S3Request, S3Server
 from tests.support.sftp_servers import AsyncsshServer, Fault, Proceed, Request
 
 pytestmark = pytest.mark.faults
@@ -62,3 +65,67 @@ def test_a_process_that_stood_still_goes_on(
     assert (report["transferred"], report["failed"]) == (len(FILES), 0)
     assert s3.objects(bucket) == FILES
     assert sftp_server.connections_total == 1
+
+
+LARGE = {"large": os.urandom(6 * 2**20)}
+
+
+@pytest.mark.parametrize(
+    ("direction", "operation", "files", "settings", "answers_first"),
+    [
+        ("pull", "HeadObject", FILES, {"after_transfer": "keep"}, False),
+        ("pull", "PutObject", FILES, {}, False),
+        ("pull", "UploadPart", LARGE, {"part_size": 5 * 2**20}, False),
+        ("pull", "CompleteMultipartUpload", LARGE, {"part_size": 5 * 2**20}, True),
+        ("push", "ListObjectsV2", FILES, {"s3_prefix": "p/"}, False),
+        ("push", "GetObject", LARGE, {"s3_prefix": "p/"}, True),
+        ("push", "CopyObject", FILES, {"s3_prefix": "p/"}, True),
+    ],
+)
+def test_a_standstill_is_not_held_against_s3(
+    sftp_server: AsyncsshServer,
+    s3: S3Server,
+    bucket: str,
+    direction: str,
+    operation: str,
+    files: dict[str, bytes],
+    settings: dict[str, Any],
+    answers_first: bool,
+) -> None:
+    """Whichever client carries the request, and whether its answer is there when the process goes on."""
+    (sftp_server.root / "tree").mkdir()
+    options = {"idle_timeout": IDLE, "part_size": settings.get("part_size", 8 * 2**20)}
+    arguments = {"sftp_path": "/tree", "s3_bucket": bucket, "options": options}
+    arguments |= {name: value for name, value in settings.items() if name != "part_size"}
+    if direction == "pull":
+        write_tree(sftp_server.root / "tree", files)
+    else:
+        client = s3.client()
+        for name, content in files.items():
+            client.put_object(Bucket=bucket, Key=f"p/{name}", Body=content)
+        client.close()
+    connections = {"sftp_default": sftp_server.airflow_connection(), "aws_default": s3.airflow_connection()}
+    stood_still = threading.Event()
+    with OperatorRun(direction, arguments, connections) as run:
+
+        def stand_still(request: S3Request) -> None:
+            if request.operation != operation or stood_still.is_set():
+                return
+            stood_still.set()
+            run.pause()
+            if answers_first:
+                threading.Timer(1.5 * IDLE, run.resume).start()
+            else:
+                time.sleep(1.5 * IDLE)
+                run.resume()
+                time.sleep(IDLE / 4)
+
+        s3.before(stand_still)
+        run.go()
+        report = run.report()
+    assert stood_still.is_set()
+    assert (report["transferred"], report["failed"]) == (len(files), 0)
+    if direction == "pull":
+        assert s3.objects(bucket) == files
+    else:
+        assert read_tree(sftp_server.root / "tree") == files

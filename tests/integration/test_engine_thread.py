@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 import warnings
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError, SftpS3Error
+from airflow_provider_sftp_s3.engine.model import Report
 from airflow_provider_sftp_s3.engine_thread import EngineThread, collecting_rarely, taking_turns
 from tests.conftest import require
 from tests.support.engine import Engine
@@ -282,9 +284,12 @@ def engine(sftp_server: AsyncsshServer, s3: S3Server, bucket: str) -> Engine:
     return Engine(sftp_server, s3, bucket)
 
 
-def test_a_fork_of_a_process_that_has_run_an_engine_is_refused(engine: Engine, tmp_path: Path) -> None:
+@pytest.mark.parametrize("begin", [EngineThread().run, lambda work: asyncio.run(work())], ids=["thread", "alone"])
+def test_a_fork_of_a_process_that_has_run_an_engine_is_refused(
+    engine: Engine, tmp_path: Path, begin: Callable[..., Report]
+) -> None:
     """It would wait for ever for obstore's threads. The error says what to do instead."""
-    assert EngineThread().run(lambda: engine.pull(after_transfer="keep")).transferred == 1
+    assert begin(lambda: engine.pull(after_transfer="keep")).transferred == 1
     said = tmp_path / "said"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 knows how such a fork may end
@@ -293,7 +298,7 @@ def test_a_fork_of_a_process_that_has_run_an_engine_is_refused(engine: Engine, t
         try:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.alarm(30)
-            EngineThread().run(lambda: engine.pull(after_transfer="move"))
+            begin(lambda: engine.pull(after_transfer="move"))
         except ConfigurationError as refused:
             said.write_text(str(refused))
         finally:
@@ -302,4 +307,4 @@ def test_a_fork_of_a_process_that_has_run_an_engine_is_refused(engine: Engine, t
     assert status == 0, "it waited"
     for words in (f"({child}) is a fork", f"({os.getpid()})", "'spawn'", "before the first transfer"):
         assert words in said.read_text()
-    assert EngineThread().run(engine.pull).transferred == 1
+    assert begin(engine.pull).transferred == 1

@@ -51,6 +51,26 @@ async def test_what_is_no_name_of_a_bucket_is_refused_before_anything_is_opened(
         await push_objects(PUSH, nowhere, name)
 
 
+@pytest.mark.unit
+@pytest.mark.parametrize("transfer", [pull_tree, push_objects])
+async def test_an_argument_that_is_another_thing_is_named(transfer: Any) -> None:
+    """A push that is given the settings of a pull would be a pull. What a wrong one says may be a secret."""
+    good: dict[str, Any] = {
+        "settings": PULL if transfer is pull_tree else PUSH,
+        "server": SftpServer(host="127.0.0.1", port=1),
+        "bucket": "bucket",
+    }
+    for name, wrong in {
+        "settings": (PUSH if transfer is pull_tree else PULL, {"sftp_path": "/in"}, None),
+        "server": ("sftp://user:secret@host", None),
+        "options": ({"concurency": 3}, 3),
+    }.items():
+        for value in wrong:
+            with pytest.raises(ConfigurationError, match=f"{name}(:| must be )") as refused:
+                await transfer(**{**good, name: value})
+            assert "secret" not in str(refused.value)
+
+
 @pytest.mark.integration
 async def test_a_tree_goes_to_s3_and_on_to_a_server(
     sftp_server: AsyncsshServer, s3: S3Server, bucket: str, logged: list[str]
@@ -71,6 +91,7 @@ async def test_a_tree_goes_to_s3_and_on_to_a_server(
     assert (pushed.direction, pushed.transferred, pushed.bytes) == ("push", 1, 7)
     assert (sftp_server.root / "out/sub/f").read_bytes() == b"content"
     assert [line for line in logged if line.startswith("transferred") and "sub/f" in line]
+    ends["options"] = dataclasses.asdict(OPTIONS)
     again = await push_objects(PUSH, server_of(sftp_server), bucket, observer=seen, **ends)
     assert (again.transferred, again.skipped) == (0, {"synced": 1})
 

@@ -175,3 +175,16 @@ async def test_only_old_files_are_purged_and_not_by_a_run_in_which_all_failed(
     assert done.may_purge(Report("pull", transferred=1, failed=3))
     assert not done.may_purge(Report("pull", failed=3))
     assert done.may_purge(Report("pull"))
+
+
+@pytest.mark.usefixtures("knows_the_time")
+async def test_a_done_directory_that_is_gone_has_nothing_to_purge(
+    sftp_server: AsyncsshServer, session: SftpSession, opened: Bucket
+) -> None:
+    """Another run has removed it since the walk came by: that is no failure."""
+    put(sftp_server, ".done/old")
+    done, tree = done_of(session, opened, retention=60)
+    assert [found async for found in tree.walk()] == []
+    (sftp_server.root / ".done/old").unlink()
+    (sftp_server.root / ".done").rmdir()
+    assert [found async for found in done.old_files(60)] == []

@@ -774,7 +774,10 @@ GOOD = "- {name: %s, direction: pull, sftp_path: /outgoing, s3_bucket: a-bucket}
             "flow 'bad': include: lists or mappings stand within",
         ),
         ("- name: bad\n  include: &c [*c]\n", "flow 'bad': include: an alias (*) stands within what it stands for"),
-        ("- name: bad\n  retries: !!int abc\n", "flow 'bad': ValueError: invalid literal"),
+        ("- name: bad\n  retries: !!int abc\n", "flow 'bad': retries: 'abc' is not allowed. Allowed: a whole number"),
+        ("- name: bad\n  start_date: !!timestamp 2026-99-99\n", "flow 'bad': start_date: '2026-99-99' is not allowed"),
+        ("- name: bad\n  retries: !!float [a]\n", "line 3, `retries: !!float [a]`: expected a scalar node"),
+        ("- name: bad\n  include: !!set {a, b}\n", "could not determine a constructor for the tag"),
     ],
 )
 def test_a_broken_flow_leaves_its_neighbours(
@@ -829,6 +832,10 @@ def test_each_broken_flow_is_told(write: Callable[[str], Path]) -> None:
             "defaults:\n  retries: many\nflows:\n- name: in\n",
             "defaults: retries: 'many' is not allowed. Allowed: a whole",
         ),
+        (
+            "defaults: {retries: !!int abc}\nflows:\n- name: in\n",
+            "defaults: retries: 'abc' is not allowed. Allowed: a whole",
+        ),
         ("defaults:\n  name: x\nflows:\n- name: in\n", "defaults: name: there is no such field"),
         ("defaults:\n  retires: 2\nflows:\n- name: in\n", "there is no such field. Did you mean 'retries'?"),
         ("defaults:\n  retries: 2\n", "holds no flow"),
@@ -863,6 +870,7 @@ def test_a_file_of_no_use_says_at_which_line_and_what_to_change(
         ("- name: in\n\tdirection: pull\n", "line 2, `direction: pull`: found character '\\t'"),
         ("- name: in\n  sftp_path: 'open\n", "Look at the indentation, the quotes and the brackets"),
         ("- name: in\n---\n- name: out\n", "but found another document"),
+        (f"- name: in\n  schedule: @{'x' * 3000}\n", "x... (and 2511 more)`: found character '@'"),
     ],
 )
 def test_an_entry_that_is_no_yaml_says_at_which_line_and_what_to_change(

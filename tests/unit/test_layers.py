@@ -20,7 +20,7 @@ MODULES = sorted(path.relative_to(PACKAGE).with_suffix("").as_posix() for path i
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("get_provider_info", "_lazy", "plugins/"),
     ("engine/errors", "engine/tasks", "engine/model"),
-    ("engine/options", "engine/clock", "engine/globs", "engine/strip"),
+    ("engine/options", "engine/clock", "engine/standstill", "engine/globs", "engine/strip"),
     ("engine/paths", "engine/whole", "engine/observer"),
     ("engine/log",),
     ("engine/temporary", "engine/rename", "engine/limits", "engine/order", "engine/triggers", "engine/settings"),
@@ -28,6 +28,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("engine/run", "engine/announcement"),
     ("engine/listing", "engine/unsynced", "engine/kept", "engine/keys", "engine/naming", "engine/awaited"),
     ("engine/transfer", "engine/fetch", "engine/movable"),
+    ("engine/aside",),
     ("engine/done", "engine/attributes", "engine/delivery"),
     ("engine/pulled_triggers",),
     ("engine/pull", "engine/push"),

@@ -14,12 +14,16 @@ from hypothesis import strategies as st
 from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.errors import ConnectionFailed
 from airflow_provider_sftp_s3.engine.globs import Globs
+from airflow_provider_sftp_s3.engine.limits import LOSSES
 from airflow_provider_sftp_s3.engine.listing import Tree, is_young
-from airflow_provider_sftp_s3.engine.model import Outcome, SourceFile
+from airflow_provider_sftp_s3.engine.model import Outcome, SourceFile, Stat
+from airflow_provider_sftp_s3.engine.options import TransferOptions
 from airflow_provider_sftp_s3.engine.order import Bounds
+from airflow_provider_sftp_s3.engine.sftp.protocol import Entry
+from airflow_provider_sftp_s3.engine.sftp.server import SftpServer as Server
 from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
 from tests.support.faulty_sftp import ConnectionCutBefore, ListingIsHostile, Refuses
-from tests.support.sftp_servers import AsyncsshServer
+from tests.support.sftp_servers import AsyncsshServer, CutConnection, Fault, Proceed, Request
 
 NOW = 2_000_000_000
 OLD = NOW - 1_000
@@ -185,6 +189,85 @@ async def test_a_connection_that_is_lost_under_a_listing_is_opened_again(
     _, others = await walked(tree_of(session))
     assert others[""].startswith("cannot be listed: ")
     assert sftp_server.requests["OPENDIR"] == 3
+
+
+class DoneIsRemoved(Fault):
+    """Another run, which deletes what it has pulled, removes its empty done directory before it is looked into."""
+
+    async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
+        if request.name == "OPENDIR" and request.path.endswith("/.done"):
+            server.local(request.path).rmdir()
+        return await proceed()
+
+
+@pytest.mark.integration
+async def test_a_done_directory_that_another_run_removes_costs_no_file(
+    sftp_server: AsyncsshServer, session: SftpSession
+) -> None:
+    """The files beside it are there still, and it is to be made again for them."""
+    put(sftp_server.root / "sub/a")
+    sftp_server.fault = DoneIsRemoved()
+    (sftp_server.root / "sub/.done").mkdir()
+    tree = tree_of(session, finds_left=True)
+    (walked,) = [file async for file in tree.walk()]
+    assert isinstance(walked, SourceFile)
+    (sftp_server.root / "sub/.done").mkdir()
+    (found,) = [file async for file in tree_of(session, finds_left=True).find([b"sub/a"])]
+    assert isinstance(found, SourceFile)
+    for file in (walked, found):
+        assert (file.relative, file.done) == (b"sub/a", "absent")
+    assert tree.done_directories == tree.empty_done_directories == []
+
+
+@pytest.mark.integration
+async def test_a_connection_that_is_lost_under_a_look_at_a_link_is_opened_again(
+    sftp_server: AsyncsshServer, session: SftpSession
+) -> None:
+    """And what it leads to is asked for again."""
+    put(sftp_server.root / "there/a")
+    (sftp_server.root / "link").symlink_to("there/a")
+    sftp_server.fault = ConnectionCutBefore(("STAT",), path=lambda path: path == "/link")
+    files, others = await walked(tree_of(session, follow_links=True))
+    assert (files, others) == (["link", "there/a"], {})
+    assert session.connection == 2
+
+
+@pytest.mark.unit
+async def test_a_connection_that_was_ended_for_other_files_is_no_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often: each time another file has failed."""
+    session = SftpSession(Server(host="h"), TransferOptions())
+    losses = [*(ConnectionFailed("no room", number, given_up=True) for number in range(1, 20))]
+
+    async def list_directory(path: bytes) -> list[Entry]:
+        if losses:
+            raise losses.pop()
+        return [Entry(b"a", "file", Stat(3, OLD))]
+
+    monkeypatch.setattr(session, "list_directory", list_directory)
+    assert await walked(tree_of(session)) == (["a"], {})
+
+
+class CutsEachOnce(Fault):
+    """The connection breaks when a directory is opened for the first time."""
+
+    def __init__(self) -> None:
+        self.seen: set[str] = set()
+
+    async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
+        if request.name == "OPENDIR" and request.path not in self.seen:
+            self.seen.add(request.path)
+            raise CutConnection
+        return await proceed()
+
+
+@pytest.mark.integration
+async def test_what_was_listed_ends_the_losses_in_a_row(sftp_server: AsyncsshServer, session: SftpSession) -> None:
+    """Each directory costs a connection, and is listed on the next one: that is no reason to give up."""
+    deep = "/".join(["d"] * LOSSES)
+    put(sftp_server.root / deep / "a")
+    sftp_server.fault = CutsEachOnce()
+    assert await walked(tree_of(session)) == ([f"{deep}/a"], {})
+    assert session.connection == LOSSES + 2
 
 
 @pytest.mark.integration

@@ -154,16 +154,34 @@ def test_a_key_over_1024_bytes_is_refused() -> None:
         paths.key_for("in/", b"x" * 1022)
 
 
-@pytest.mark.parametrize("relative", [paths.LEDGER, f"sub/{paths.LEDGER}", f"a/b/{paths.LEDGER}"])
+@pytest.mark.parametrize("name", [paths.LEDGER, paths.STATE])
+@pytest.mark.parametrize("relative", ["{}", "sub/{}", "a/b/{}", "{}/a", "a/{}/b/c"])
 @pytest.mark.parametrize("prefix", ["", "in/"])
-def test_a_file_with_the_ledgers_name_is_refused_in_any_directory(prefix: str, relative: str) -> None:
-    """Another flow may have its prefix there, and would take it for its own."""
+def test_a_file_with_the_ledgers_name_is_refused_in_any_directory(prefix: str, relative: str, name: str) -> None:
+    """And in any beneath it. Another flow may have its prefix there, and would take it for its own."""
     with pytest.raises(NameRefused, match="uses objects of that name itself"):
-        paths.key_for(prefix, relative.encode())
+        paths.key_for(prefix, relative.format(name).encode())
 
 
 def test_a_name_that_only_ends_in_the_ledgers_is_a_name() -> None:
     assert paths.key_for("in/", b"x" + paths.LEDGER.encode()) == f"in/x{paths.LEDGER}"
+
+
+def test_a_name_that_is_given_to_a_file_has_255_bytes_at_most() -> None:
+    """Where one that is to be deleted has no room for the old name, that is lost; one that is set aside is refused."""
+    fits, long = b"x" * 233, b"x" * 234
+    deleting = paths.deleting_name(fits)
+    assert len(deleting) == 255
+    assert paths.is_deleting(deleting)
+    assert paths.deleted_name(deleting) == fits
+    deleting = paths.deleting_name(long)
+    assert paths.is_deleting(deleting)
+    assert paths.deleted_name(deleting) is None
+    aside = paths.aside_name(b"x" * 241, 10**9, 12)
+    assert aside == b"x" * 241 + b".1000000000-12"
+    assert paths.is_aside(aside, 10**9)
+    with pytest.raises(NameRefused, match="would have 256 bytes"):
+        paths.aside_name(b"x" * 242, 10**9, 12)
 
 
 def test_printable_spells_out_what_a_terminal_would_obey() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from airflow_provider_sftp_s3.engine.errors import (
     CredentialsExpired,
     FileError,
     NoRoom,
+    StorageError,
 )
 from airflow_provider_sftp_s3.engine.limits import LOSSES, MAX_FULL, Caps
 from airflow_provider_sftp_s3.engine.model import Outcome, Report
@@ -176,6 +178,25 @@ def test_expired_credentials_are_asked_for_again() -> None:
     assert tried == {"for good": 3, "renewed": 3}
     assert run.report.transferred == 1
     assert [(f["source"], f["error"]) for f in run.report.failures] == [("for good", "the token is too old")]
+
+
+async def test_what_failed_while_this_process_stood_still_is_begun_again() -> None:
+    """S3 was not silent then: at most three times in all. An error of a file that nobody slept over is its outcome."""
+    tried: dict[str, int] = {}
+
+    async def timed_out(thing: Thing) -> Outcome:
+        tried[thing.label] = tried.get(thing.label, 0) + 1
+        if thing.label == "stood still":
+            time.sleep(0.5)  # noqa: ASYNC251 - nothing goes on
+        if thing.label == "stood still" and tried[thing.label] == 3:
+            return await moved(thing)
+        raise StorageError("no answer")
+
+    options = TransferOptions(concurrency=1, idle_timeout=0.4)
+    run: Run[Thing] = Run(Report("pull"), Recorder(), options, Caps(None, None))
+    await run.transfer_all(things(Thing("stood still"), Thing("failed")), timed_out)
+    assert tried == {"stood still": 3, "failed": 1}
+    assert (run.report.transferred, run.report.failed) == (1, 1)
 
 
 async def test_a_lost_connection_begins_its_files_again() -> None:
@@ -517,26 +538,49 @@ async def test_what_a_worker_raises_unforeseen_leaves_as_itself() -> None:
         await run.transfer_all(things(Thing("the file")), moved)
 
 
-async def test_a_setting_to_mend_goes_before_what_is_unforeseen_which_is_logged(
+@pytest.mark.parametrize("last", ["the listing", "the file"])
+@pytest.mark.parametrize(
+    ("of_the_listing", "of_the_file", "raised", "in_the_log"),
+    [
+        (RuntimeError("a bug\x1b[2J"), ConfigurationError("no bucket"), ConfigurationError, 1),
+        (ConnectionFailed("the line was cut"), ConfigurationError("no bucket"), ConfigurationError, 0),
+        (RuntimeError("a bug\x1b[2J"), ConnectionFailed("the line was cut"), RuntimeError, 0),
+    ],
+    ids=["setting and bug", "setting and line", "bug and line"],
+)
+async def test_of_two_errors_at_once_the_one_to_mend_is_raised_and_a_bug_is_logged(
     logged: list[logging.LogRecord],
+    last: str,
+    of_the_listing: Exception,
+    of_the_file: Exception,
+    raised: type[Exception],
+    in_the_log: int,
 ) -> None:
-    """Both have come at once: what is raised is what the user can mend, and the other one is in the log."""
+    """Whichever of them came first: a setting goes before all others, and a lost connection after them."""
     met = asyncio.Barrier(2)
 
     async def listing() -> AsyncIterator[Thing | Outcome]:
         yield Thing("1")
-        await met.wait()
-        raise RuntimeError("a bug\x1b[2J")
+        await _meet(met, last=last == "the listing")
+        raise of_the_listing
 
-    async def refused(thing: Thing) -> Outcome:
-        await met.wait()
-        raise ConfigurationError("no bucket")
+    async def fails(thing: Thing) -> Outcome:
+        await _meet(met, last=last == "the file")
+        raise of_the_file
 
-    with pytest.raises(ConfigurationError, match="no bucket"):
-        await run_of().transfer_all(listing(), refused)
-    (record,) = logged
-    assert r"RuntimeError: a bug\x1b[2J" in record.getMessage()
-    assert "\x1b" not in record.getMessage()
+    with pytest.raises(raised):
+        await run_of().transfer_all(listing(), fails)
+    assert len(logged) == in_the_log
+    for record in logged:
+        assert r"RuntimeError: a bug\x1b[2J" in record.getMessage()
+        assert "\x1b" not in record.getMessage()
+
+
+async def _meet(met: asyncio.Barrier, *, last: bool) -> None:
+    """Go on in one turn of the event loop with whom one meets: who comes last goes on first."""
+    for _ in range(10 * last):
+        await asyncio.sleep(0)
+    await met.wait()
 
 
 async def test_a_run_that_is_cancelled_is_cancelled() -> None:

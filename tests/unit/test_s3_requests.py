@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 import urllib.parse
 
 import pytest
@@ -15,6 +16,7 @@ from airflow_provider_sftp_s3.engine.options import TransferOptions
 from airflow_provider_sftp_s3.engine.s3 import requests
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
 from airflow_provider_sftp_s3.engine.s3.requests import Answer, S3Refused, query_of
+from airflow_provider_sftp_s3.engine.standstill import Awake
 from tests.support.s3_server import S3Endpoint, S3Request, S3Server
 
 
@@ -160,6 +162,48 @@ async def test_a_body_that_is_cut_off_goes_on_where_it_was(s3: S3Server, opened:
     assert "range" not in first
     assert again
     assert all(headers["if-match"] == contents.headers["ETag"] for headers in again)
+
+
+@pytest.mark.integration
+async def test_who_asks_after_the_end_is_told_so(s3: S3Server, opened: Bucket) -> None:
+    """However often it was closed: no connection is opened that nobody would close, and no task is left."""
+    await opened.requests.ask("PUT", "a", body=b"x")
+    for _ in range(2):
+        await opened.requests.close()
+    s3.requests.clear()
+    with pytest.raises(StorageError, match="after the connections to S3 were closed"):
+        await opened.requests.ask("PUT", "a", body=b"y")
+    assert s3.requests == []
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@pytest.mark.integration
+@pytest.mark.usefixtures("no_pauses")
+async def test_while_this_process_stood_still_s3_was_not_silent(s3: S3Server, opened: Bucket) -> None:
+    """What it is asked then has all its time anew; what goes wrong without that has none."""
+    opened.requests.patience = 0.5
+    opened.requests.awake = Awake(0.5)
+    await opened.requests.ask("PUT", "a", body=b"x")
+    stood_still = 0
+
+    async def cut() -> str:
+        nonlocal stood_still
+        if stood_still < 3:
+            stood_still += 1
+            time.sleep(0.6)  # noqa: ASYNC251 - nothing goes on
+            raise TimeoutError
+        return "answered"
+
+    assert await opened.requests._retrying("a", cut) == "answered"
+
+    async def silent() -> str:
+        await asyncio.sleep(0.6)
+        raise TimeoutError
+
+    began = time.monotonic()
+    with pytest.raises(StorageError, match=f"s3://{opened.name}/a"):
+        await opened.requests._retrying("a", silent)
+    assert time.monotonic() - began < 5
 
 
 @pytest.mark.integration

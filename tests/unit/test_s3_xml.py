@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_sftp_s3.engine.errors import StorageError
 from airflow_provider_sftp_s3.engine.s3 import xml as s3_xml
-from airflow_provider_sftp_s3.engine.s3.bucket import _entries_of
+from airflow_provider_sftp_s3.engine.s3.pages import entries_of
 from airflow_provider_sftp_s3.engine.s3.requests import Answer
 
 pytestmark = pytest.mark.unit
@@ -89,7 +89,7 @@ def test_a_page_is_read_as_a_parser_reads_it(made: tuple[bytes, list[str]]) -> N
     used = ("Key", "Size", "ETag", "LastModified")
     read = [{name: found[name] for name in used} for found in s3_xml.parse_listing(page).objects]
     assert read == by_a_parser(page)
-    entries, after = _entries_of(page)
+    entries, after = entries_of(page)
     assert [entry.key for entry in entries] == keys
     assert after is None
 
@@ -119,7 +119,7 @@ OBJECT = "<Contents><Key>{}</Key><Size>5</Size></Contents>"
     ],
 )
 def test_a_page_that_is_written_otherwise_is_read_all_the_same(page: bytes) -> None:
-    assert [(entry.key, entry.size) for entry in _entries_of(page)[0]] == [("a&b", 5)]
+    assert [(entry.key, entry.size) for entry in entries_of(page)[0]] == [("a&b", 5)]
 
 
 @pytest.mark.parametrize(
@@ -140,11 +140,11 @@ def test_a_page_that_is_written_otherwise_is_read_all_the_same(page: bytes) -> N
 def test_what_is_no_page_of_a_listing_is_an_error(page: bytes) -> None:
     """Above all it is not one with no objects, or with no page after it."""
     with pytest.raises(StorageError, match=r"s3://b/k: "):
-        Answer("s3://b/k", {}, page).read(_entries_of)
+        Answer("s3://b/k", {}, page).read(entries_of)
 
 
 def test_a_size_that_is_not_said_is_unknown() -> None:
-    assert _entries_of(listing("<Contents><Key>a</Key><Size/></Contents>"))[0][0].size == -1
+    assert entries_of(listing("<Contents><Key>a</Key><Size/></Contents>"))[0][0].size == -1
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,13 @@
-"""One bucket: the calls that a transfer needs of it, and what S3 says of its objects."""
+"""One bucket: the calls that a transfer needs of it."""
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import functools
 import logging
-import re
 import time
-import urllib.parse
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
-from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.errors import (
@@ -19,17 +15,14 @@ from airflow_provider_sftp_s3.engine.errors import (
     AuthenticationFailed,
     ConfigurationError,
     ConnectionFailed,
-    Corrupted,
     CredentialsExpired,
-    Overwritten,
     PlaceMissing,
     StorageError,
     TargetTaken,
 )
-from airflow_provider_sftp_s3.engine.model import ObjectEntry, Stat, Stored, seconds_of
+from airflow_provider_sftp_s3.engine.model import ObjectEntry, Stored
 from airflow_provider_sftp_s3.engine.options import KiB, TransferOptions
-from airflow_provider_sftp_s3.engine.s3 import xml as s3_xml
-from airflow_provider_sftp_s3.engine.s3.checksums import Checksum, Trust, checksum_of, crc32_of
+from airflow_provider_sftp_s3.engine.s3.checksums import Trust, checksum_of, crc32_of
 from airflow_provider_sftp_s3.engine.s3.content_type import content_type_of
 from airflow_provider_sftp_s3.engine.s3.endpoint import check_region, endpoint_of, network_of
 from airflow_provider_sftp_s3.engine.s3.extra_args import (
@@ -40,14 +33,11 @@ from airflow_provider_sftp_s3.engine.s3.extra_args import (
     sent_along,
 )
 from airflow_provider_sftp_s3.engine.s3.multipart import OwnUploads, stored_of
+from airflow_provider_sftp_s3.engine.s3.pages import listed
 from airflow_provider_sftp_s3.engine.s3.refusals import Refusals
-from airflow_provider_sftp_s3.engine.s3.requests import (
-    Contents,
-    S3Refused,
-    S3Requests,
-    query_of,
-)
+from airflow_provider_sftp_s3.engine.s3.requests import S3Refused, S3Requests, query_of
 from airflow_provider_sftp_s3.engine.s3.upload import Uploads, can_send
+from airflow_provider_sftp_s3.engine.s3.versions import Download, Version, is_archived, metadata_headers
 
 if TYPE_CHECKING:
     import boto3
@@ -55,168 +45,16 @@ if TYPE_CHECKING:
 #: Up to so many bytes an upload takes less time than to hand it to obstore's threads, which have to wait for Python's
 #: lock for each. Measured: of 5,000 x 4 KiB that is a seventh of the time, and half of it where they wake one by one.
 SMALL = 16 * KiB
-#: Pages of a listing in a row that may have no key on them. S3 gives some where much was deleted: a page for each 1,000
-#: versions that it has passed over.
-MAX_EMPTY_PAGES = 10_000
 #: S3's words for credentials that will not get better by themselves.
 _BAD_CREDENTIALS = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "InvalidClientTokenId"}
 
-#: The latest mtime that SFTP knows, in 2106, and how it stands in metadata: other tools write fractions, too.
-MAX_MTIME = 2**32 - 1
-_MTIME = re.compile(r"(\d{1,10})(?:\.\d*)?", re.ASCII)
-#: What GetObject answers, and CopyObject has to be sent again: all that `x-amz-metadata-directive: REPLACE` drops.
-KEPT_HEADERS = (
-    "Cache-Control",
-    "Content-Disposition",
-    "Content-Encoding",
-    "Content-Language",
-    "Content-Type",
-    "Expires",
-    "x-amz-website-redirect-location",
-    "x-amz-storage-class",
-    "x-amz-server-side-encryption",
-    "x-amz-server-side-encryption-aws-kms-key-id",
-    "x-amz-server-side-encryption-bucket-key-enabled",
-    "x-amz-object-lock-mode",
-    "x-amz-object-lock-retain-until-date",
-    "x-amz-object-lock-legal-hold",
-)
-_METADATA = "x-amz-meta-"
-#: Storage classes whose objects S3 does not give out before they are restored.
-_ARCHIVES = {"GLACIER", "DEEP_ARCHIVE"}
-
-
-def metadata_headers(metadata: Mapping[str, str]) -> dict[str, str]:
-    """Return the headers of a request that writes an object with this user metadata."""
-    return {f"{_METADATA}{name}": value for name, value in metadata.items()}
+__all__ = ["SMALL", "Bucket", "Download", "Version", "keep_secrets_out_of_logs"]
 
 
 def keep_secrets_out_of_logs() -> None:
     """Silence botocore's DEBUG log, which shows the headers of requests, and with them session tokens, and answers."""
     log = logging.getLogger("botocore")
     log.setLevel(max(log.getEffectiveLevel(), logging.INFO))
-
-
-class Version(NamedTuple):
-    """
-    One version of an object: what a GET or HEAD says of it.
-
-    :param metadata: user metadata, names in lower case.
-    :param headers: those of :data:`KEPT_HEADERS` that it has.
-    :param tags: how many tags it has.
-    :param last_modified: when it was written, as HTTP writes a date.
-    :param is_archived: it cannot be read before somebody restores it.
-    """
-
-    etag: str
-    size: int
-    metadata: Mapping[str, str]
-    headers: Mapping[str, str]
-    tags: int
-    last_modified: str
-    is_archived: bool = False
-    version_id: str = ""
-
-    @property
-    def modified(self) -> str:
-        """When it was written, as :class:`ObjectEntry` has it; "" where that is not known."""
-        return _as_listed(self.last_modified)
-
-    @property
-    def stat(self) -> Stat:
-        """Its size, and when the file was changed that it was pulled from; where it says no such time, its own."""
-        found = _MTIME.fullmatch(self.metadata.get("mtime", ""))
-        if found and int(found[1]) <= MAX_MTIME:
-            return Stat(self.size, int(found[1]))
-        own = seconds_of(self.modified)
-        return Stat(self.size, None if own is None else int(own))
-
-    def as_listed(self, key: str) -> ObjectEntry:
-        """Return it as a listing shows it."""
-        return ObjectEntry(key, self.size, self.etag, self.modified)
-
-    def is_of(self, stat: Stat) -> bool:
-        """Say whether it was pulled from a file of this size and mtime; never where one of them is not known."""
-        return self.size == stat.size and self.metadata.get("mtime") == str(stat.mtime)
-
-    @classmethod
-    def of(cls, headers: Mapping[str, str], is_archived: bool = False) -> Version:
-        """Return the version that the headers of S3's answer are about."""
-        return cls(
-            headers.get("ETag", ""),
-            int(headers.get("Content-Length", 0)),
-            {
-                name.lower().removeprefix(_METADATA): value
-                for name, value in headers.items()
-                if name.lower().startswith(_METADATA)
-            },
-            {name: headers[name] for name in KEPT_HEADERS if name in headers},
-            int(headers.get("x-amz-tagging-count", 0)),
-            headers.get("Last-Modified", ""),
-            is_archived,
-            headers.get("x-amz-version-id", ""),
-        )
-
-
-@functools.lru_cache(maxsize=1024)
-def _as_listed(date: str) -> str:
-    """Return a date of HTTP as listings have it. Many objects of a run are written in one second."""
-    try:
-        return parsedate_to_datetime(date).strftime("%Y-%m-%dT%H:%M:%S")
-    except ValueError:
-        return ""
-
-
-def _is_archived(headers: Mapping[str, str]) -> bool:
-    """Say whether an object cannot be read now, by the answer to a HEAD."""
-    # Of the storage class INTELLIGENT_TIERING some are archived, and others are not.
-    lies_there = headers.get("x-amz-storage-class") in _ARCHIVES or "x-amz-archive-status" in headers
-    return lies_there and 'ongoing-request="false"' not in headers.get("x-amz-restore", "")
-
-
-class Download:
-    """One version of an object, to be read once. Close it, or read it to its end."""
-
-    def __init__(self, contents: Contents, checksum: Checksum | None = None, trust: Trust | None = None) -> None:
-        self.version = Version.of(contents.headers)
-        self._contents = contents
-        self._checksum = checksum
-        self._trust = trust or Trust()
-
-    async def chunks(self) -> AsyncGenerator[bytes]:
-        """
-        Yield the contents as they come, in chunks of any size.
-
-        :raises Overwritten: this version is no more.
-        :raises Corrupted: all chunks came, and not as S3 has them, by its checksum.
-        """
-        checksum = self._checksum
-        try:
-            async with contextlib.aclosing(self._contents.chunks()) as chunks:
-                async for chunk in chunks:
-                    if checksum is not None:
-                        checksum.running.update(chunk)
-                    yield chunk
-            if checksum is not None and not self._trust.takes(checksum):
-                raise Corrupted(
-                    f"what came is not what S3 has: its {checksum.name} is {checksum.wanted.hex()}, and what came has "
-                    f"{checksum.running.digest().hex()}. Something on the way from S3 changes bytes"
-                )
-        except S3Refused as refused:
-            if refused.status in (404, 412):
-                raise Overwritten(f"{refused}: it was overwritten while it was read") from None
-            raise
-
-    @property
-    def stored(self) -> Stored:
-        """What S3 says of the object."""
-        checksum = self._checksum
-        named = f"{checksum.name}:{base64.b64encode(checksum.wanted).decode()}" if checksum else ""
-        return Stored(self.version.etag.strip('"'), self.version.version_id, named)
-
-    def close(self) -> None:
-        """Drop what has not been read."""
-        self._contents.close()
 
 
 class Bucket:
@@ -345,46 +183,13 @@ class Bucket:
             check_region(self._opened_with[1], self.endpoint, failed)
             raise ConnectionFailed(f"S3 cannot be reached: {failed}") from None
 
-    async def list(self, prefix: str) -> AsyncGenerator[ObjectEntry]:
+    def list(self, prefix: str) -> AsyncGenerator[ObjectEntry]:
         """
         Yield all keys under `prefix`, verbatim, in S3's order.
 
         :raises ConnectionFailed: the listing failed, after retries, or does not get on.
         """
-        token: str | None = ""
-        # A page begins with a key that no other one begins with, whatever the order of a store's keys. So there are no
-        # more pages than keys, and 8 bytes are kept of each.
-        begun: set[int] = set()
-        empty = 0
-        while token is not None:
-            asked = token
-            entries, token = await self._page(prefix, asked)
-            empty = 0 if entries else empty + 1
-            again = token == asked or (bool(entries) and hash(entries[0].key) in begun)
-            if again or empty > MAX_EMPTY_PAGES:
-                raise ConnectionFailed(
-                    f"{self.uri_of(prefix)} cannot be listed: S3 gives "
-                    + ("the same page again and again" if again else f"{empty} pages in a row with no key")
-                )
-            begun.update(hash(entry.key) for entry in entries[:1])
-            for entry in entries:
-                yield entry
-
-    async def _page(self, prefix: str, token: str) -> tuple[Sequence[ObjectEntry], str | None]:
-        """
-        Return up to 1,000 keys, and the token of the next page. boto3 takes 0.3 s of CPU for one.
-
-        :raises ConnectionFailed: the answer is no such page, or there was none.
-        """
-        asked = {"encoding-type": "url", "list-type": "2", "prefix": prefix}
-        if token:
-            asked["continuation-token"] = token
-        try:
-            answer = await self.requests.ask("GET", "", query_of(asked))
-            entries, after = answer.read(_entries_of)
-        except StorageError as failed:
-            raise ConnectionFailed(f"{self.uri_of(prefix)} cannot be listed: {failed}") from None
-        return entries, after
+        return listed(self.requests, prefix, self.uri_of(prefix))
 
     async def put(
         self,
@@ -473,7 +278,7 @@ class Bucket:
         """Return what S3 says of an object, None where there is none."""
         try:
             headers = (await self.requests.ask("HEAD", key)).headers
-            return Version.of(headers, _is_archived(headers))
+            return Version.of(headers, is_archived(headers))
         except S3Refused as refused:
             if refused.status == 404:
                 return None
@@ -492,22 +297,3 @@ class Bucket:
         # TLS compares by itself, and MD5 takes as long as all the rest of a push.
         by_etag = not self._has_tls and self.trust.etags_are_md5
         return Download(contents, checksum_of(contents.headers, by_etag=by_etag), self.trust)
-
-
-def _entries_of(page: bytes) -> tuple[Sequence[ObjectEntry], str | None]:
-    """Return the objects on a page of a listing, and the token of the next one. :raises ValueError: it is no page."""
-    about, objects = s3_xml.parse_listing(page)
-    encoded = s3_xml.text_of(about, "EncodingType") == "url"
-    entries = []
-    for found in objects:
-        key = found.get("Key")
-        if not key:
-            raise ValueError("S3 lists an object that has no key")
-        # The XML is undone already: a store may write as an entity what need not be encoded in a URL.
-        name = urllib.parse.unquote_plus(key) if encoded else key
-        size = int(found.get("Size") or -1)
-        entries.append(ObjectEntry(name, size, found.get("ETag", ""), found.get("LastModified", "")[:19]))
-    token = s3_xml.text_of(about, "NextContinuationToken") or None
-    if token is None and s3_xml.text_of(about, "IsTruncated") == "true":
-        raise ValueError("S3 says that there is more than it lists, and not how to ask for it")
-    return entries, token

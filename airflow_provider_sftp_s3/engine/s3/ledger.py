@@ -34,7 +34,8 @@ from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.errors import StorageError
 from airflow_provider_sftp_s3.engine.model import ObjectEntry
 from airflow_provider_sftp_s3.engine.options import MiB
-from airflow_provider_sftp_s3.engine.s3.bucket import Bucket, Version
+from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
+from airflow_provider_sftp_s3.engine.s3.versions import Version
 
 #: What a run must have learned of a segment for it to be written: so many objects, at most, are asked for again.
 MIN_NEW_FACTS = 1000

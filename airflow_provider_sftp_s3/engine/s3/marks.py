@@ -24,12 +24,13 @@ from airflow_provider_sftp_s3.engine.errors import ConfigurationError, StorageEr
 from airflow_provider_sftp_s3.engine.model import MarkMode
 from airflow_provider_sftp_s3.engine.options import GiB
 from airflow_provider_sftp_s3.engine.s3 import xml as s3_xml
-from airflow_provider_sftp_s3.engine.s3.bucket import KEPT_HEADERS, Bucket, Version, metadata_headers
+from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
 from airflow_provider_sftp_s3.engine.s3.endpoint import copy_source
 from airflow_provider_sftp_s3.engine.s3.ledger import Fact
 from airflow_provider_sftp_s3.engine.s3.names import LEGACY, SYNCED, SYNCED_KEY, SYNCED_OF, SYNCED_TO, TAG
 from airflow_provider_sftp_s3.engine.s3.probes import INSTEAD, NONE, Kind, Probes, put_tags, refusal
 from airflow_provider_sftp_s3.engine.s3.requests import Answer, S3Refused
+from airflow_provider_sftp_s3.engine.s3.versions import KEPT_HEADERS, Version, metadata_headers
 
 Marked = Literal["marked", "overwritten", "gone"]
 

@@ -38,6 +38,7 @@ from airflow_provider_sftp_s3.engine.options import KiB, MiB, TransferOptions
 from airflow_provider_sftp_s3.engine.s3 import sigv4
 from airflow_provider_sftp_s3.engine.s3 import xml as s3_xml
 from airflow_provider_sftp_s3.engine.s3.endpoint import Endpoint, Network
+from airflow_provider_sftp_s3.engine.standstill import Awake
 
 if TYPE_CHECKING:
     import boto3
@@ -145,7 +146,8 @@ class Contents:
             except (aiohttp.ClientError, TimeoutError, OSError) as cut:
                 self.close()
                 stuck, stuck_at = (stuck + 1 if read == stuck_at else 0), read
-                if isinstance(cut, TimeoutError) or time.monotonic() - came > self._requests.patience:
+                is_silent = isinstance(cut, TimeoutError) or time.monotonic() - came > self._requests.patience
+                if is_silent and self._requests.awake.since() <= came:
                     raise self._requests.error(self._key, paths.reason_of(cut)) from None
             if stuck:
                 await asyncio.sleep(min(PAUSE * 2**stuck, MAX_PAUSE))
@@ -203,6 +205,9 @@ class S3Requests:
         if scheme == "https":
             self._tls = _tls_of(network)
         self._http: aiohttp.ClientSession | None = None
+        #: for how long we have been there to hear what S3 says
+        self.awake = Awake(self.patience)
+        self._watching: asyncio.Task[None] | None = None
         self._closed = False
         #: what time it is by the first answer of S3, None before that, and where S3 does not say
         self.clock: Clock | None = None
@@ -210,6 +215,10 @@ class S3Requests:
     async def close(self) -> None:
         """Close all connections, for good: whoever asks afterwards gets a StorageError."""
         self._closed = True
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.wait({self._watching})
+            self._watching = None
         if self._http is not None:
             await self._http.close()
             self._http = None
@@ -260,7 +269,8 @@ class S3Requests:
         deadline = time.monotonic() + self.patience
         expired = False
         while True:
-            over = time.monotonic() + pause > deadline
+            asked = self.awake.now()
+            over = asked + pause > deadline
             try:
                 return await attempt()
             except CredentialsExpired:
@@ -272,7 +282,9 @@ class S3Requests:
                 if over or not refused.passes:
                     raise
             except (aiohttp.ClientError, TimeoutError, OSError) as failed:
-                if over or time.monotonic() > deadline:
+                if self.awake.since() > asked:
+                    deadline = self.awake.now() + self.patience  # it is this process that stood still
+                elif over or time.monotonic() > deadline:
                     raise self.error(key, paths.reason_of(failed)) from None
             await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - many must not come back at once
             pause = min(pause * 2, MAX_PAUSE)
@@ -283,6 +295,7 @@ class S3Requests:
         if self._closed:
             raise self.error(key, "was asked for after the connections to S3 were closed")
         if self._http is None:
+            self._watching = asyncio.create_task(self.awake.watch())
             self._http = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0, ssl=self._tls),
                 timeout=self._timeout,

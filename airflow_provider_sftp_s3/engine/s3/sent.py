@@ -23,11 +23,12 @@ from typing import Literal
 from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError, NameRefused, Overwritten, StorageError
 from airflow_provider_sftp_s3.engine.s3 import xml as s3_xml
-from airflow_provider_sftp_s3.engine.s3.bucket import Bucket, Version
+from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
 from airflow_provider_sftp_s3.engine.s3.endpoint import copy_source
 from airflow_provider_sftp_s3.engine.s3.marks import MAX_COPY, bare
 from airflow_provider_sftp_s3.engine.s3.names import NO_ETAG
 from airflow_provider_sftp_s3.engine.s3.requests import S3Refused
+from airflow_provider_sftp_s3.engine.s3.versions import Version
 from airflow_provider_sftp_s3.engine.tasks import Once
 
 #: What has become of a delivered object. "moved on": another run has delivered and moved newer bytes of it.

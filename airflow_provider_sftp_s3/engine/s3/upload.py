@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import html
+import os
 import re
 import urllib.parse
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -111,7 +112,11 @@ class Uploads:
     :param session: the boto3 session that the credentials come from, and are renewed by.
     :param sent: headers of all requests, and of those that begin an upload: see :func:`can_send`.
     :param checksums: whether each request carries a checksum of its body. S3 makes one of the whole object of them.
+    :raises ConfigurationError: this process is a fork of one that has uploaded something.
     """
+
+    #: the process that has uploaded something, None before that; a fork inherits it
+    _process: int | None = None
 
     def __init__(
         self,
@@ -124,6 +129,7 @@ class Uploads:
         *,
         checksums: bool = True,
     ) -> None:
+        self._refuse_a_fork()
         self._bucket = bucket
         self._tags = dict(urllib.parse.parse_qsl(sent.put.get(_TAGGING, ""), keep_blank_values=True))
         idle = timedelta(seconds=options.idle_timeout)
@@ -174,6 +180,7 @@ class Uploads:
 
         :param headers: of this object, such as :func:`can_send` knows.
         """
+        Uploads._process = os.getpid()
         with self._errors(key):
             result = await obstore.put_async(
                 self._store,
@@ -204,6 +211,7 @@ class Uploads:
         :param call_off: makes `chunks` fail soon; called when this call is cancelled, since a cancelled upload would
             be left behind on the server, and an aborted one is not.
         """
+        Uploads._process = os.getpid()
         upload = asyncio.ensure_future(
             obstore.put_async(
                 self._store,
@@ -227,6 +235,20 @@ class Uploads:
                 upload.cancel()
                 raise
         return _stored(result)
+
+    def _refuse_a_fork(self) -> None:
+        """
+        Raise where an upload would wait for ever.
+
+        obstore has threads of its own from its first request on. A fork has their memory and not the threads, and
+        obstore has no way to begin anew: a request there is never answered (0.11.0, seen on Linux).
+        """
+        if self._process not in (None, os.getpid()):
+            raise ConfigurationError(
+                f"this process ({os.getpid()}) is a fork of one ({self._process}) in which a transfer has run, and "
+                "threads that a transfer needs do not outlive a fork: begin a new Python process for it (with "
+                "multiprocessing, the start method 'spawn'), or fork before the first transfer"
+            )
 
     @contextlib.contextmanager
     def _errors(self, key: str) -> Iterator[None]:

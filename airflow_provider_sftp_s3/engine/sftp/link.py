@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 from airflow_provider_sftp_s3.engine.sftp.connection import Channel
 from airflow_provider_sftp_s3.engine.sftp.protocol import SftpProtocol
+from airflow_provider_sftp_s3.engine.standstill import Awake
 from airflow_provider_sftp_s3.engine.tasks import forget
 
 
@@ -28,18 +28,13 @@ class Link:
         A request may wait longer than that while others are answered: on a slow line it stands in a queue of many
         megabytes. It is stuck only when one sent `idle_timeout` after it has its answer already.
 
-        Where this process itself stood still, as after SIGSTOP, what the server has said meanwhile is not read yet. So
-        the time begins anew with each wake-up that comes late by more than half of `idle_timeout`.
+        Where this process itself stood still, as after SIGSTOP, the time begins anew.
         """
         limit = self._idle_timeout
-        step = min(0.25, limit / 4)
-        looked = awake_since = time.monotonic()
+        awake = Awake(limit)
         while True:
-            await asyncio.sleep(step)
-            late = time.monotonic() - looked - step
-            looked += late + step
-            if late > limit / 2:
-                awake_since = looked
+            await asyncio.sleep(awake.step)
+            looked, awake_since = awake.now(), awake.since()
             more = [task.result() for task in self._more.values() if task.done() and not task.exception()]
             for sftp in (self.sftp, *(channel.sftp for channel in more)):
                 if (awaited := sftp.oldest_awaited()) is None:

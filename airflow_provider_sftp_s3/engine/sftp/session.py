@@ -14,7 +14,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, TypeVar
 
-from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.errors import (
     ConnectionFailed,
     HandlesRepeat,
@@ -23,8 +22,9 @@ from airflow_provider_sftp_s3.engine.errors import (
     ServerRefused,
 )
 from airflow_provider_sftp_s3.engine.model import Stat
-from airflow_provider_sftp_s3.engine.options import MiB, TransferOptions
+from airflow_provider_sftp_s3.engine.options import TransferOptions
 from airflow_provider_sftp_s3.engine.sftp.connection import Channel, SftpServer, connect
+from airflow_provider_sftp_s3.engine.sftp.entries import entries_of
 from airflow_provider_sftp_s3.engine.sftp.file import RemoteFile
 from airflow_provider_sftp_s3.engine.sftp.handles import Handles
 from airflow_provider_sftp_s3.engine.sftp.link import Link
@@ -41,19 +41,11 @@ from airflow_provider_sftp_s3.engine.sftp.protocol import (
 )
 from airflow_provider_sftp_s3.engine.sftp.replace import Replacing
 from airflow_provider_sftp_s3.engine.sftp.traits import Traits
-from airflow_provider_sftp_s3.engine.tasks import cancel_all, forget
+from airflow_provider_sftp_s3.engine.tasks import forget
 
 #: How long the requests that clean up after a failure may take at the end of a run. With the watchdog's delay and the
 #: time that the connection has to end no wait is longer than its limit and two seconds.
 FAREWELL_SECONDS = 1.0
-#: Requests for more names of one directory that are on the way at once.
-MAX_LISTINGS_AHEAD = 16
-#: Names that one directory may have, and their bytes in all: so many take some 600 MB of memory.
-MAX_ENTRIES = 2_000_000
-MAX_NAMES_BYTES = 256 * MiB
-#: How often a server may list each name, and how many names it may repeat in any case. Some list a few names twice.
-MAX_REPEATS = 3
-MAX_REPEATED = 1000
 #: On how many connections the removal of a file of our own is tried.
 DISCARD_TRIES = 5
 T = TypeVar("T")
@@ -184,33 +176,13 @@ class SftpSession:
 
         Of a name that the server lists several times, as some do, it is the first entry.
 
-        :raises ServerRefused: the server goes on for ever: with the same names again and again, or with more names than
-            :data:`MAX_ENTRIES`, or longer ones than :data:`MAX_NAMES_BYTES` in all.
+        :raises ServerRefused: also where it goes on for ever, as :func:`entries_of` says.
         """
-        sftp, handle = await self.handles.open(lambda: self._open_handle(lambda sftp: sftp.open_directory(path)))
-        entries: dict[bytes, Entry] = {}
-        given = names_bytes = 0
-        asked: list[asyncio.Future[list[Entry]]] = []
-        depth, at_end = 2, False
+        sftp, handle = await self._opened_directory(path)
         try:
-            while not at_end:
-                # An answer holds some hundred names: a far-away server is asked for more and more of them at once.
-                depth = min(depth * 2, MAX_LISTINGS_AHEAD)
-                asked = [sftp.read_directory(handle, path) for _ in range(depth)]
-                for answer in asked:
-                    found = await answer
-                    if not found:
-                        at_end = True
-                        break  # what was asked for behind it may be refused
-                    given += len(found)
-                    for entry in found:
-                        if entries.setdefault(entry.name, entry) is entry:
-                            names_bytes += len(entry.name)
-                    _check_that_it_ends(path, given, len(entries), names_bytes)
+            return await entries_of(sftp, handle, path)
         finally:
-            cancel_all(asked)
             self._close_directory(sftp, handle, path)
-        return [entries[name] for name in sorted(entries) if name not in (b".", b"..")]
 
     async def lstat(self, path: bytes) -> Stat:
         """Return size and mtime of a path itself, unless links are followed. Some servers follow them all the same."""
@@ -250,7 +222,7 @@ class SftpSession:
 
     async def _can_be_listed(self, path: bytes) -> bool:
         try:
-            sftp, handle = await self.handles.open(lambda: self._open_handle(lambda sftp: sftp.open_directory(path)))
+            sftp, handle = await self._opened_directory(path)
         except NotFound:
             return False
         try:
@@ -260,6 +232,9 @@ class SftpSession:
             return False
         finally:
             self._close_directory(sftp, handle, path)
+
+    async def _opened_directory(self, path: bytes) -> tuple[SftpProtocol, bytes]:
+        return await self.handles.open(lambda: self._open_handle(lambda sftp: sftp.open_directory(path)))
 
     def _close_directory(self, sftp: SftpProtocol, handle: bytes, path: bytes) -> None:
         closed = sftp.close(handle, path)
@@ -520,22 +495,3 @@ class SftpSession:
     def closes_early(self, path: bytes) -> bool:
         """Say whether the file at `path` is closed while its last answers are on their way, once it is read."""
         return self.is_openssh and self.traits.answers_whole and self.outlive_close(path)
-
-
-def _check_that_it_ends(path: bytes, given: int, names: int, names_bytes: int) -> None:
-    """
-    Raise where the listing of a directory will not end by itself.
-
-    :param given: names that the server has given, those among them that it has repeated.
-    :param names: different ones.
-    """
-    if given > MAX_REPEATS * names + MAX_REPEATED:
-        endless = f"the server gives its {names} names again and again"
-    elif names > MAX_ENTRIES or names_bytes > MAX_NAMES_BYTES:
-        endless = (
-            f"there are more than {MAX_ENTRIES} names in it, or more than {MAX_NAMES_BYTES // MiB} MiB of them: move "
-            "some of its files into directories beneath it"
-        )
-    else:
-        return
-    raise ServerRefused(f"{paths.printable(path)!r}: {endless}")

@@ -1,0 +1,74 @@
+"""What a directory on the server holds: read to its end, where it has one."""
+
+from __future__ import annotations
+
+import asyncio
+
+from airflow_provider_sftp_s3.engine import paths
+from airflow_provider_sftp_s3.engine.errors import ServerRefused
+from airflow_provider_sftp_s3.engine.options import MiB
+from airflow_provider_sftp_s3.engine.sftp.protocol import Entry, SftpProtocol
+from airflow_provider_sftp_s3.engine.tasks import cancel_all
+
+#: Requests for more names of one directory that are on the way at once.
+MAX_LISTINGS_AHEAD = 16
+#: Names that one directory may have, and their bytes in all: so many take some 600 MB of memory.
+MAX_ENTRIES = 2_000_000
+MAX_NAMES_BYTES = 256 * MiB
+#: How often a server may list each name, and how many names it may repeat in any case. Some list a few names twice.
+MAX_REPEATS = 3
+MAX_REPEATED = 1000
+
+
+async def entries_of(sftp: SftpProtocol, handle: bytes, path: bytes) -> list[Entry]:
+    """
+    Return all entries of a directory but ``.`` and ``..``, sorted by name, names as the server gives them.
+
+    Of a name that the server lists several times, as some do, it is the first entry.
+
+    :param handle: of the directory, open; it stays so.
+    :param path: of the directory, for the errors.
+    :raises ServerRefused: the server says no, or goes on for ever: with the same names again and again, or with more
+        names than :data:`MAX_ENTRIES`, or longer ones than :data:`MAX_NAMES_BYTES` in all.
+    """
+    entries: dict[bytes, Entry] = {}
+    given = names_bytes = 0
+    asked: list[asyncio.Future[list[Entry]]] = []
+    depth, at_end = 2, False
+    try:
+        while not at_end:
+            # An answer holds some hundred names: a far-away server is asked for more and more of them at once.
+            depth = min(depth * 2, MAX_LISTINGS_AHEAD)
+            asked = [sftp.read_directory(handle, path) for _ in range(depth)]
+            for answer in asked:
+                found = await answer
+                if not found:
+                    at_end = True
+                    break  # what was asked for behind it may be refused
+                given += len(found)
+                for entry in found:
+                    if entries.setdefault(entry.name, entry) is entry:
+                        names_bytes += len(entry.name)
+                _check_that_it_ends(path, given, len(entries), names_bytes)
+    finally:
+        cancel_all(asked)
+    return [entries[name] for name in sorted(entries) if name not in (b".", b"..")]
+
+
+def _check_that_it_ends(path: bytes, given: int, names: int, names_bytes: int) -> None:
+    """
+    Raise where the listing of a directory will not end by itself.
+
+    :param given: names that the server has given, those among them that it has repeated.
+    :param names: different ones.
+    """
+    if given > MAX_REPEATS * names + MAX_REPEATED:
+        endless = f"the server gives its {names} names again and again"
+    elif names > MAX_ENTRIES or names_bytes > MAX_NAMES_BYTES:
+        endless = (
+            f"there are more than {MAX_ENTRIES} names in it, or more than {MAX_NAMES_BYTES // MiB} MiB of them: move "
+            "some of its files into directories beneath it"
+        )
+    else:
+        return
+    raise ServerRefused(f"{paths.printable(path)!r}: {endless}")

@@ -1,0 +1,93 @@
+"""What a directory holds is read to its end, from a server that answers as it likes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+import pytest
+
+from airflow_provider_sftp_s3.engine.errors import ConnectionFailed, ServerRefused
+from airflow_provider_sftp_s3.engine.model import Stat
+from airflow_provider_sftp_s3.engine.sftp import entries
+from airflow_provider_sftp_s3.engine.sftp.entries import MAX_LISTINGS_AHEAD, MAX_REPEATED, entries_of
+from airflow_provider_sftp_s3.engine.sftp.protocol import Entry, SftpProtocol
+
+pytestmark = pytest.mark.unit
+
+
+def names(*each: bytes) -> list[Entry]:
+    return [Entry(name, "file", Stat(1, 2)) for name in each]
+
+
+class Answers(SftpProtocol):
+    """Gives one answer after the other to READDIR, each a moment later; behind the last one that there is no more."""
+
+    def __init__(self, answer: Callable[[int], list[Entry] | Exception]) -> None:
+        super().__init__(lambda pieces: None, 1)
+        self.answer = answer
+        self.asked: deque[asyncio.Future[list[Entry]]] = deque()
+        self.given = self.most = 0
+
+    def read_directory(self, handle: bytes, path: bytes) -> asyncio.Future[list[Entry]]:
+        self.asked.append(asyncio.get_running_loop().create_future())
+        self.most = max(self.most, len(self.asked))
+        asyncio.get_running_loop().call_soon(self._give)
+        return self.asked[-1]
+
+    def _give(self) -> None:
+        asked, found = self.asked.popleft(), self.answer(self.given)
+        self.given += 1
+        if asked.cancelled():
+            return
+        if isinstance(found, Exception):
+            asked.set_exception(found)
+        else:
+            asked.set_result(found)
+
+
+async def test_all_names_of_all_answers_sorted_and_each_once() -> None:
+    """Not the directory itself and the one above; of a name that comes again it is the first entry."""
+    pages = [names(b".", b"..", b"c"), names(b"b", b"\xff"), [Entry(b"c", "directory", Stat()), *names(b"a")]]
+    sftp = Answers(lambda number: pages[number] if number < len(pages) else [])
+    found = await entries_of(sftp, b"h", b"/d")
+    assert found == names(b"a", b"b", b"c", b"\xff")
+
+
+async def test_what_is_asked_for_behind_the_end_may_be_refused() -> None:
+    """Some servers say so; nobody logs it either."""
+    sftp = Answers(lambda number: (names(b"a"), [])[number] if number < 2 else ServerRefused("no"))
+    assert await entries_of(sftp, b"h", b"/d") == names(b"a")
+
+
+async def test_a_long_listing_is_asked_for_in_more_requests_at_once() -> None:
+    """Up to a number."""
+    sftp = Answers(lambda number: names(b"%d" % number) if number < 100 else [])
+    assert len(await entries_of(sftp, b"h", b"/d")) == 100
+    assert sftp.most == MAX_LISTINGS_AHEAD
+
+
+@pytest.mark.parametrize("error", [ServerRefused("no"), ConnectionFailed("lost")])
+async def test_an_error_in_the_middle_is_the_listings(error: Exception) -> None:
+    """Half a listing is none."""
+    with pytest.raises(type(error)):
+        await entries_of(Answers(lambda number: names(b"a") if number < 9 else error), b"h", b"/d")
+
+
+@pytest.mark.parametrize("again", [(b"a", b"b"), (b".",)])
+async def test_names_again_and_again_have_an_end(again: tuple[bytes, ...]) -> None:
+    sftp = Answers(lambda number: names(*again))
+    with pytest.raises(ServerRefused, match=r"'/d\\\\x1b': the server gives its \d names again and again"):
+        await entries_of(sftp, b"h", b"/d\x1b")
+    assert sftp.given <= MAX_REPEATED + 100
+
+
+@pytest.mark.parametrize("limit", ["MAX_ENTRIES", "MAX_NAMES_BYTES"])
+async def test_new_names_for_ever_have_an_end(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+    """By their number, or by their length."""
+    monkeypatch.setattr(entries, limit, 50)
+    sftp = Answers(lambda number: names(b"%d" % number))
+    with pytest.raises(ServerRefused, match="move some of its files into directories beneath it"):
+        await entries_of(sftp, b"h", b"/d")
+    assert 20 < sftp.given < 100
