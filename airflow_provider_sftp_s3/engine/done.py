@@ -178,7 +178,9 @@ class DoneDirectories:
         try:
             for _ in range(LOOKS):
                 if there is None:
-                    there = await self._session.lstat(done)
+                    there = await self._look(done)
+                if deletes and there.mtime is None:  # a newer one must not be removed unseen
+                    there = there.filled(await self._as_listed(done))
                 # Some servers never say the same of a file by its name as of the open file.
                 if not there.differs(uploaded.seen) or there == before:
                     if before is None and there.mtime is not None:
@@ -206,6 +208,24 @@ class DoneDirectories:
             raise
         await self._move_back(done, file.path)
         return None
+
+    async def _look(self, path: bytes) -> Stat:
+        """Return what the server says of a file. :raises NotFound: there is none."""
+        try:
+            return await self._session.lstat(path)
+        except NotFound:
+            raise
+        except ServerRefused:
+            return Stat()  # some let us move files, and look at none
+
+    async def _as_listed(self, path: bytes) -> Stat:
+        """Return what a listing says of a file, where nothing else does."""
+        directory, name = posixpath.split(path)
+        with contextlib.suppress(ServerRefused):
+            for entry in await self._session.list_directory(directory):
+                if entry.name == name:
+                    return entry.stat
+        return Stat()
 
     async def _end_moved(self, pulled: PulledFile, done: bytes, uploaded: Uploaded) -> Uploaded:
         """
@@ -246,7 +266,7 @@ class DoneDirectories:
                     if newer is None:
                         return None
                     uploaded, before = newer, there
-                elif there.mtime is None or uploaded.seen.mtime is None:
+                elif not (there.mtime and uploaded.seen.mtime):
                     raise FileError(
                         "S3 has it, and it stays: the server does not say when it was changed, so a newer one could be "
                         'removed in its place; set after_transfer to "keep"'
@@ -307,7 +327,10 @@ class DoneDirectories:
                 if not await self._session.exists(path):
                     return False, None
                 if not left:
-                    raise
+                    raise ServerRefused(
+                        f"S3 has it, and it stays: {paths.printable(directory)!r} is not there, though the server says "
+                        "that it was made"
+                    ) from None
             except ServerRefused:
                 if not await self._session.exists(path):  # such as taken away when it was closed
                     return False, None

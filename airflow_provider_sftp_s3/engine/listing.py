@@ -234,7 +234,9 @@ class Tree:
             return "other", []
         if not self._finds_left:
             return "directory", []
-        inside = await self.session.list_directory(done)
+        inside = await self._inside_done(directory)
+        if inside is None:
+            return "absent", []
         return "directory", [each for each in inside if each.kind == "file" and paths.deleted_name(each.name) == name]
 
     async def _stood_still(self) -> AsyncGenerator[SourceFile]:
@@ -307,10 +309,12 @@ class Tree:
                 done = _done_state(entries, self.done_name)
                 left: list[Entry] = []
                 if self._finds_left and done == "directory":
-                    inside = await self.session.list_directory(posixpath.join(path, self.done_name))
-                    if not inside:
+                    inside = await self._inside_done(path)
+                    if inside is None:
+                        entries = [entry for entry in entries if entry.name != self.done_name]
+                    elif not inside:
                         self.empty_done_directories.append(posixpath.join(path, self.done_name))
-                    left = [entry for entry in inside if entry.kind == "file" and paths.is_deleting(entry.name)]
+                    left = [entry for entry in inside or () if entry.kind == "file" and paths.is_deleting(entry.name)]
                 self._losses.are_over()
                 return Directory(path, relative, entries, left, trail=trail)
             except NotFound:
@@ -323,6 +327,13 @@ class Tree:
                 if lost.unanswered or attempt == ATTEMPTS:
                     return Outcome(self.label(path), "failed", reason=f"cannot be listed: {lost}")
         raise AssertionError("unreachable")
+
+    async def _inside_done(self, directory: bytes) -> list[Entry] | None:
+        """List the done directory of a directory. None: it is gone, as where another shard has just removed it."""
+        try:
+            return await self.session.list_directory(posixpath.join(directory, self.done_name))
+        except NotFound:
+            return None
 
     def _sift(self, directory: Directory) -> Iterator[SourceFile | Outcome | Place | Link | Unsure]:
         """Yield files, outcomes, the directories beneath, links to follow, and what may be a file or a directory."""
@@ -391,7 +402,8 @@ class Tree:
                 yield Outcome(self.label(path), "skipped", reason=reason, changed=entry.stat.mtime, left=True)
             else:
                 file = SourceFile(path, relative, entry.stat, done_state)
-                if self.min_age and (entry.stat.mtime is None or entry.stat.mtime > now + self.min_age):
+                # Servers that know no mtimes give none, or 0.
+                if self.min_age and (not entry.stat.mtime or entry.stat.mtime > now + self.min_age):
                     if self._awaited is None:
                         self._of_unknown_age.append(file)
                     else:

@@ -68,6 +68,8 @@ _STATED: dict[str, Callable[[int], dict[str, Any]]] = {
     "half the size": lambda size: {"size": size // 2},
     "stale": lambda size: {"size": size // 2, "mtime": 10**9, "atime": 10**9},
     "one byte too many": lambda size: {"size": size + 1},
+    "mtime 0": lambda size: {"mtime": 0, "atime": 0},
+    "mtime of 2106": lambda size: {"mtime": 2**32 - 1, "atime": 2**32 - 1},
 }
 _TOO_MANY = "one byte too many"
 
@@ -90,6 +92,13 @@ ODDITIES: dict[str, Oddity] = {
     },
     "mode without type": Oddity(faulty.ModeWithoutType),
     "READDIR behind the end fails": Oddity(faulty.ReaddirBehindTheEndFails),
+    "READDIR is not in order": Oddity(faulty.ReaddirIsNotInOrder),
+    "no LSTAT": Oddity(faulty.NoLstat),
+    "directories come with files": Oddity(faulty.DirectoriesComeWithFiles),
+    "RENAME does nothing": Oddity(faulty.RenameDoesNothing, pull=False, push=False),
+    "posix-rename does nothing": Oddity(lambda: faulty.RenameDoesNothing(("POSIX-RENAME",))),
+    "RENAME leaves the source": Oddity(faulty.RenameLeavesTheSource, pull=False, push=False),
+    "REMOVE does nothing": Oddity(faulty.RemoveDoesNothing, pull=False, push=False),
     "MKDIR wants a mode": Oddity(faulty.MkdirWantsMode),
     "MKDIR is refused": Oddity(faulty.MkdirIsRefused, pull=False, push=False),
     "OPEN wants TRUNC": Oddity(WantsTrunc),

@@ -245,6 +245,8 @@ class Pulled(Mixture):
             said = {outcome.source.partition("/./")[2] or outcome.source for outcome in ran.outcomes}
             left = self.files.keys() - stored.keys()
             table.none_is("false successes", [name for name in left if not any(s.endswith(f"/{name}") for s in said)])
+            if self.after_transfer != "keep":
+                table.none_is("false successes", reported & {key for key in tree if tree[key] == self.files.get(key)})
             assert ran.done().skipped.keys() <= REASONS
 
     def _where_it_waits(self, name: str, tree: Mapping[str, bytes]) -> list[bytes | None]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from airflow_provider_sftp_s3.engine import paths
@@ -36,10 +37,12 @@ class Replacing:
             try:
                 await renamed
                 return await _stat_if_there(there)
+            except ServerRefused as refused:
+                raise await self.told_what_is_in_the_way(refused, new) from None
             finally:
                 cancel_all((renamed, there))
         await self.replace(old, new)
-        return await _stat_if_there((await self._session.live()).lstat(new))
+        return await _stat_if_there(self._session.attributes(new))
 
     async def replace(self, old: bytes, new: bytes, aside: bytes | None = None) -> None:
         """
@@ -49,12 +52,43 @@ class Replacing:
         when the rename fails all the same, so that it is never lost.
 
         :param aside: where to; None: a hidden name beside it.
+        :raises ServerRefused: also where the server has said OK, and was never seen to rename anything.
         """
+        try:
+            await self._replace(old, new, aside)
+        except ServerRefused as refused:
+            raise await self.told_what_is_in_the_way(refused, new) from None
+
+    async def told_what_is_in_the_way(self, refused: ServerRefused, new: bytes) -> ServerRefused:
+        """Return a refusal with what a file cannot take the place of, if there is something like that."""
+        if isinstance(refused, NotFound):
+            return refused
+        kind = await self._kind_of(new)
+        if kind in ("file", "unknown"):
+            return refused
+        what = f"a {kind}" if kind != "special" else "a special file"
+        return ServerRefused(
+            f"{what} is in the way, {paths.printable(new)!r}: rename or remove it, or exclude the file",
+            is_in_the_way=True,
+        )
+
+    async def _kind_of(self, path: bytes) -> str:
+        try:
+            kind = (await self._session.attributes(path)).kind()
+            if kind == "unknown" and await self._session.is_directory(path):
+                return "directory"
+        except ServerRefused:
+            return "unknown"
+        return kind
+
+    async def _replace(self, old: bytes, new: bytes, aside: bytes | None) -> None:
         traits, fails = self._session.traits, None
+        before = await self._before(old)
         if traits.has_posix_rename is not False:
             try:
                 await (await self._session.live()).posix_rename(old, new)
-                traits.has_posix_rename = True
+                if await self._is_done(old, new, before):
+                    traits.has_posix_rename = True
                 return
             except Unsupported:
                 traits.has_posix_rename = False
@@ -68,6 +102,7 @@ class Replacing:
             if not await self._renamed(old, new, final=fails is not None and fails.is_denied):
                 # Not to be cancelled half-way, where the target is neither the old nor the new one.
                 await asyncio.shield(self._session.later(self._replace_in_steps(old, new, aside)))
+            await self._is_done(old, new, before)
         except NotFound:
             raise
         except ServerRefused as refused:
@@ -149,15 +184,38 @@ class Replacing:
         except ServerRefused as refused:
             if final and refused.is_denied:
                 raise
-            try:
-                kind = (await (await self._session.live()).lstat(new)).kind()
-            except ServerRefused:
+            if await self._session.sees(new) is not True or await self._kind_of(new) not in ("file", "unknown"):
                 raise refused from None
-            if kind == "unknown" and await self._session.is_directory(new):
-                kind = "directory"
-            if kind not in ("file", "unknown"):
-                raise ServerRefused(f"{refused}; there is a {kind} in the way") from None
             return False
+
+    async def _before(self, old: bytes) -> Stat | None:
+        """Return what is to be renamed, where the server was not seen to rename anything yet."""
+        if self._session.is_openssh or self._session.traits.renames_are_done:
+            return None
+        with contextlib.suppress(ServerRefused):
+            return await self._session.lstat(old)
+        return None
+
+    async def _is_done(self, old: bytes, new: bytes, before: Stat | None) -> bool:
+        """
+        Say whether a rename that was answered with OK is known to be done, or was before. False: nothing tells.
+
+        :param before: what was to be renamed.
+        :raises ServerRefused: it is not.
+        """
+        session = self._session
+        if session.is_openssh or session.traits.renames_are_done:
+            return True
+        try:
+            after = await session.lstat(old)
+        except NotFound:
+            session.traits.renames_are_done = await session.sees(new) is True
+            return session.traits.renames_are_done
+        except ServerRefused:
+            return True  # its word has to do
+        if before is not None and after.differs(before):
+            return True  # a newer one has come meanwhile
+        raise ServerRefused(f"{paths.printable(old)!r} is still there, though the server says that it was renamed")
 
     async def _replace_in_steps(self, old: bytes, new: bytes, aside: bytes | None) -> None:
         # Nobody's name: what a retry cleans up must not be the only copy of a file.
@@ -187,7 +245,7 @@ class Replacing:
             ) from None
 
 
-async def _stat_if_there(asked: asyncio.Future[Attributes]) -> Stat | None:
+async def _stat_if_there(asked: Awaitable[Attributes]) -> Stat | None:
     try:
         return (await asked).stat
     except NotFound:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from airflow_provider_sftp_s3.engine import paths
@@ -41,7 +41,7 @@ from airflow_provider_sftp_s3.engine.sftp.protocol import (
 )
 from airflow_provider_sftp_s3.engine.sftp.replace import Replacing
 from airflow_provider_sftp_s3.engine.sftp.traits import Traits
-from airflow_provider_sftp_s3.engine.tasks import cancel_all, forget
+from airflow_provider_sftp_s3.engine.tasks import cancel_all, forget, has_failed
 
 #: How long the requests that clean up after a failure may take at the end of a run. With the watchdog's delay and the
 #: time that the connection has to end no wait is longer than its limit and two seconds.
@@ -51,6 +51,8 @@ MAX_LISTINGS_AHEAD = 16
 #: Names that one directory may have, and their bytes in all: so many take some 600 MB of memory.
 MAX_ENTRIES = 2_000_000
 MAX_NAMES_BYTES = 256 * MiB
+#: Seconds for what was asked for behind the end of a directory: some servers never answer that.
+BEHIND_THE_END = 1.0
 #: How often a server may list each name, and how many names it may repeat in any case. Some list a few names twice.
 MAX_REPEATS = 3
 MAX_REPEATED = 1000
@@ -182,13 +184,15 @@ class SftpSession:
         """
         Return all entries of a directory but ``.`` and ``..``, sorted by name, names as the server gives them.
 
-        Of a name that the server lists several times, as some do, it is the first entry.
+        Of a name that the server lists several times, as some do, it is the first entry. But object stores have files
+        and directories of one name: then it is both.
 
         :raises ServerRefused: the server goes on for ever: with the same names again and again, or with more names than
             :data:`MAX_ENTRIES`, or longer ones than :data:`MAX_NAMES_BYTES` in all.
         """
         sftp, handle = await self.handles.open(lambda: self._open_handle(lambda sftp: sftp.open_directory(path)))
         entries: dict[bytes, Entry] = {}
+        both: dict[bytes, Entry] = {}
         given = names_bytes = 0
         asked: list[asyncio.Future[list[Entry]]] = []
         depth, at_end = 2, False
@@ -197,25 +201,44 @@ class SftpSession:
                 # An answer holds some hundred names: a far-away server is asked for more and more of them at once.
                 depth = min(depth * 2, MAX_LISTINGS_AHEAD)
                 asked = [sftp.read_directory(handle, path) for _ in range(depth)]
-                for answer in asked:
+                for number, answer in enumerate(asked, 1):
                     found = await answer
                     if not found:
                         at_end = True
-                        break  # what was asked for behind it may be refused
+                        found = await self._behind_the_end(asked[number:])
                     given += len(found)
                     for entry in found:
-                        if entries.setdefault(entry.name, entry) is entry:
+                        first = entries.setdefault(entry.name, entry)
+                        if first is entry:
                             names_bytes += len(entry.name)
+                        elif {first.kind, entry.kind} == {"file", "directory"}:
+                            both[entry.name] = entry
                     _check_that_it_ends(path, given, len(entries), names_bytes)
+                    if at_end:
+                        break
         finally:
             cancel_all(asked)
             self._close_directory(sftp, handle, path)
-        return [entries[name] for name in sorted(entries) if name not in (b".", b"..")]
+        listed = [entries[name] for name in sorted(entries) if name not in (b".", b"..")]
+        return sorted([*listed, *both.values()], key=lambda entry: entry.name) if both else listed
+
+    async def _behind_the_end(self, asked: Sequence[asyncio.Future[list[Entry]]]) -> list[Entry]:
+        """
+        Return the names that the answers behind the end of a directory have.
+
+        OpenSSH's server does what it is asked in that order. Another one may do several requests at once, and then any
+        of them comes to the end first. One of them may be refused there, or never answered.
+        """
+        if self.is_openssh or not asked:
+            return []
+        await asyncio.wait(asked, timeout=BEHIND_THE_END)
+        return [entry for answer in asked if answer.done() and not has_failed(answer) for entry in answer.result()]
 
     async def lstat(self, path: bytes) -> Stat:
         """Return size and mtime of a path itself, unless links are followed. Some servers follow them all the same."""
-        sftp = await self.live()
-        return (await (sftp.stat if self.follows_links else sftp.lstat)(path)).stat
+        if self.follows_links:
+            return (await (await self.live()).stat(path)).stat
+        return (await self.attributes(path)).stat
 
     async def follow(self, path: bytes) -> tuple[str, Stat]:
         """Return what a path leads to: its kind, as of :class:`Entry`, its size and its mtime."""
@@ -236,6 +259,13 @@ class SftpSession:
         except NotFound:
             return False
         return True
+
+    async def sees(self, path: bytes) -> bool | None:
+        """Say whether there is anything at `path`. None: the server lets us see nothing there."""
+        try:
+            return await self.exists(path)
+        except ServerRefused:
+            return None
 
     async def is_directory(self, path: bytes) -> bool:
         """Say whether a path is a directory, or a link to one. False where there is nothing."""
@@ -295,8 +325,21 @@ class SftpSession:
             return False
 
     async def remove(self, path: bytes) -> None:
-        """Remove a file."""
+        """
+        Remove a file.
+
+        :raises ServerRefused: also where the server has said OK, and was never seen to remove one.
+        """
         await (await self.live()).remove(path)
+        if self.is_openssh or self.traits.removals_are_done:
+            return
+        is_seen = await self.sees(path)
+        if is_seen:
+            raise ServerRefused(
+                f"{paths.printable(path)!r} is still there, though the server says that it was removed: it may be that "
+                "we must not remove files"
+            )
+        self.traits.removals_are_done = is_seen is False
 
     def discard(self, path: bytes) -> None:
         """Have a file of our own removed while the run goes on; what is lost with its connection is asked for again."""
@@ -327,8 +370,26 @@ class SftpSession:
         await (await self.live()).set_attributes(path, mode=mode, mtime=mtime)
 
     async def attributes(self, path: bytes) -> Attributes:
-        """Return what the server says of a path itself."""
-        return await (await self.live()).lstat(path)
+        """Return what the server says of a path itself, or of what it leads to, where it answers nothing else."""
+        sftp = await self.live()
+        if self.traits.has_lstat is False:
+            return await sftp.stat(path)
+        try:
+            attributes = await sftp.lstat(path)
+        except NotFound:
+            raise
+        except ServerRefused as refused:
+            if self.traits.has_lstat:
+                raise
+            try:
+                attributes = await sftp.stat(path)  # it may be the request, and not the file
+            except ServerRefused as again:
+                is_gone = isinstance(refused, Unsupported) and isinstance(again, NotFound)
+                raise again if is_gone else refused from None
+            self.traits.has_lstat = False
+            return attributes
+        self.traits.has_lstat = True
+        return attributes
 
     async def rename(self, old: bytes, new: bytes) -> None:
         """Rename `old` to `new`. Most servers refuse where `new` is there already; some replace it."""
@@ -423,7 +484,10 @@ class SftpSession:
     @contextlib.asynccontextmanager
     async def overwriting(self, path: bytes) -> AsyncIterator[RemoteFile]:
         """Open a file for the block to write, a new one or one that is emptied. It stays when the block fails."""
-        file = await self._opened_file(path, CREATE)
+        try:
+            file = await self._opened_file(path, CREATE)
+        except ServerRefused as refused:
+            raise await self._replacing.told_what_is_in_the_way(refused, path) from None
         try:
             yield file
         finally:
