@@ -78,6 +78,7 @@ class DoneDirectories:
         self._asks = True
         self._used: set[bytes] = set()
         self._trying = asyncio.Lock()
+        self._purged_before = 0.0
         #: whether an mtime that was set is there afterwards: None until the first file is purged
         self._mtimes_stick: bool | None = None
 
@@ -470,7 +471,7 @@ class DoneDirectories:
 
     async def old_files(self, retention: float) -> AsyncGenerator[PulledFile | Outcome]:
         """Yield what was moved into the done directories more than `retention` seconds ago, by its mtime."""
-        before = self._bucket.now() - retention
+        self._purged_before = before = self._bucket.now() - retention
         for directory in self._tree.unsure_done_directories:
             reason = "not purged: the server does not say that it is a directory, it may be a link"
             yield Outcome(self._tree.label(directory), "skipped", reason=reason)
@@ -523,6 +524,9 @@ class DoneDirectories:
                 # It has the time of the file itself, which may be years old: a run ended before it was stamped.
                 await self._session.set_mtime(path, int(self._bucket.now()))
                 return Outcome(old.label, "skipped", reason="not stamped until now, not purged")
+            # Some listings state other mtimes than their files have.
+            if not self._session.is_openssh and ((await self._look(path)).mtime or 0) >= self._purged_before:
+                return Outcome(old.label, "skipped", reason="younger than it is listed, not purged")
             if not await self._mtime_sticks(path, mtime):
                 return Outcome(old.label, "skipped", reason="not stamped, not purged")
         except NotFound:
@@ -542,7 +546,8 @@ class DoneDirectories:
         async with self._trying:
             if self._mtimes_stick is None:
                 await self._session.set_mtime(path, mtime + 2)  # some file systems know every other second only
-                self._mtimes_stick = (await self._session.lstat(path)).mtime not in (mtime, None)
+                there = (await self._session.lstat(path)).mtime or 0
+                self._mtimes_stick = mtime < there <= mtime + 3
                 if not self._mtimes_stick:
                     self._notices.once(
                         "purge", "mtimes that are set do not stay on this server: done files are not purged"

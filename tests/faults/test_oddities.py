@@ -274,6 +274,7 @@ class Pulled(Mixture):
 REASONS = {
     *("unchanged", "gone", "unfinished", "young", "left by an earlier run, now deleted"),
     *("not stamped until now, not purged", "not stamped, not purged"),
+    "younger than it is listed, not purged",
     "not purged: the server does not say that it is a directory, it may be a link",
 }
 

@@ -82,14 +82,16 @@ class Replacing:
         return kind
 
     async def _replace(self, old: bytes, new: bytes, aside: bytes | None) -> None:
-        traits, fails = self._session.traits, None
+        traits, fails, undone = self._session.traits, None, None
         before = await self._before(old)
         if traits.has_posix_rename is not False:
             try:
                 await (await self._session.live()).posix_rename(old, new)
-                if await self._is_done(old, new, before):
+                undone = await self._why_undone(old, new, before)
+                if undone is None:
                     traits.has_posix_rename = True
-                return
+                    return
+                fails = undone
             except Unsupported:
                 traits.has_posix_rename = False
             except NotFound:
@@ -100,9 +102,12 @@ class Replacing:
                 fails = refused  # it may be the extension, and not the file
         try:
             if not await self._renamed(old, new, final=fails is not None and fails.is_denied):
+                if undone is not None and before is not None and (await self._session.lstat(new)).size == before.size:
+                    raise undone  # it was copied, most likely
                 # Not to be cancelled half-way, where the target is neither the old nor the new one.
                 await asyncio.shield(self._session.later(self._replace_in_steps(old, new, aside)))
-            await self._is_done(old, new, before)
+            if still := await self._why_undone(old, new, before):
+                raise still
         except NotFound:
             raise
         except ServerRefused as refused:
@@ -196,26 +201,25 @@ class Replacing:
             return await self._session.lstat(old)
         return None
 
-    async def _is_done(self, old: bytes, new: bytes, before: Stat | None) -> bool:
+    async def _why_undone(self, old: bytes, new: bytes, before: Stat | None) -> ServerRefused | None:
         """
-        Say whether a rename that was answered with OK is known to be done, or was before. False: nothing tells.
+        Return what to say of a rename that was answered with OK and is not done; None: nothing is known against it.
 
         :param before: what was to be renamed.
-        :raises ServerRefused: it is not.
         """
         session = self._session
         if session.is_openssh or session.traits.renames_are_done:
-            return True
+            return None
         try:
             after = await session.lstat(old)
         except NotFound:
             session.traits.renames_are_done = await session.sees(new) is True
-            return session.traits.renames_are_done
+            return None
         except ServerRefused:
-            return True  # its word has to do
+            return None  # its word has to do
         if before is not None and after.differs(before):
-            return True  # a newer one has come meanwhile
-        raise ServerRefused(f"{paths.printable(old)!r} is still there, though the server says that it was renamed")
+            return None  # a newer one has come meanwhile
+        return ServerRefused(f"{paths.printable(old)!r} is still there, though the server says that it was renamed")
 
     async def _replace_in_steps(self, old: bytes, new: bytes, aside: bytes | None) -> None:
         # Nobody's name: what a retry cleans up must not be the only copy of a file.
