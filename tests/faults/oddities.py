@@ -89,9 +89,7 @@ ODDITIES: dict[str, Oddity] = {
         for name, stated in _STATED.items()
     },
     **{
-        f"files: {name}": Oddity(
-            partial(faulty.AttributesAre, stated), pull=name not in (_TOO_MANY, _YOUNG), push=False
-        )
+        f"files: {name}": Oddity(partial(faulty.AttributesAre, stated), pull=name not in _UNUSABLE, push=False)
         for name, stated in _STATED.items()
     },
     "mode without type": Oddity(faulty.ModeWithoutType),
