@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from airflow_provider_sftp_s3.engine.options import TransferOptions
+from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
 from tests.faults import table
 from tests.faults.harness import (
     Acts,
@@ -19,6 +21,7 @@ from tests.faults.harness import (
     read_tree,
     run_pull,
     run_push,
+    target_of,
     write_tree,
 )
 from tests.support import faulty_sftp as faulty
@@ -202,6 +205,18 @@ async def test_a_file_that_replaces_another_where_only_listings_tell(
     table.checked(1)
     table.none_is("lost", [] if s3.objects(bucket) == {"victim": b"the new one"} else ["the new one"])
     assert read_tree(sftp_server.root) == {}
+
+
+async def test_a_server_that_looks_at_no_link_looks_at_files(sftp_server: AsyncsshServer) -> None:
+    """It knows STAT and not LSTAT: what is there is seen, and what is not there is not."""
+    write_tree(sftp_server.root, {"a": b"123"})
+    sftp_server.fault = faulty.NoLstat()
+    async with SftpSession(target_of(sftp_server), TransferOptions()) as session:
+        assert not await session.exists(b"/nothing")
+        assert (await session.lstat(b"/a")).size == 3
+        assert not await session.exists(b"/nothing")
+    assert sftp_server.requests["LSTAT"] == 2, "it is not asked again once STAT has worked"
+    table.checked(1)
 
 
 # ------------------------------------------------------------------------------------------------ what is in the way

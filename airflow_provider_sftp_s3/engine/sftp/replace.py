@@ -87,7 +87,7 @@ class Replacing:
         if traits.has_posix_rename is not False:
             try:
                 await (await self._session.live()).posix_rename(old, new)
-                undone = await self._why_undone(old, new, before)
+                undone = await self._why_undone("posix-rename", old, new, before)
                 if undone is None:
                     traits.has_posix_rename = True
                     return
@@ -106,7 +106,7 @@ class Replacing:
                     raise undone  # it was copied, most likely
                 # Not to be cancelled half-way, where the target is neither the old nor the new one.
                 await asyncio.shield(self._session.later(self._replace_in_steps(old, new, aside)))
-            if still := await self._why_undone(old, new, before):
+            if still := await self._why_undone("rename", old, new, before):
                 raise still
         except NotFound:
             raise
@@ -195,25 +195,31 @@ class Replacing:
 
     async def _before(self, old: bytes) -> Stat | None:
         """Return what is to be renamed, where the server was not seen to rename anything yet."""
-        if self._session.is_openssh or self._session.traits.renames_are_done:
+        traits = self._session.traits
+        if (
+            self._session.is_openssh
+            or ("rename" if traits.has_posix_rename is False else "posix-rename") in traits.are_done
+        ):
             return None
         with contextlib.suppress(ServerRefused):
             return await self._session.lstat(old)
         return None
 
-    async def _why_undone(self, old: bytes, new: bytes, before: Stat | None) -> ServerRefused | None:
+    async def _why_undone(self, how: str, old: bytes, new: bytes, before: Stat | None) -> ServerRefused | None:
         """
         Return what to say of a rename that was answered with OK and is not done; None: nothing is known against it.
 
+        :param how: "rename" or "posix-rename": of the two one may lie.
         :param before: what was to be renamed.
         """
         session = self._session
-        if session.is_openssh or session.traits.renames_are_done:
+        if session.is_openssh or how in session.traits.are_done:
             return None
         try:
             after = await session.lstat(old)
         except NotFound:
-            session.traits.renames_are_done = await session.sees(new) is True
+            if await session.sees(new):
+                session.traits.are_done.add(how)
             return None
         except ServerRefused:
             return None  # its word has to do

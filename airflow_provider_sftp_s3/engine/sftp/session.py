@@ -331,7 +331,7 @@ class SftpSession:
         :raises ServerRefused: also where the server has said OK, and was never seen to remove one.
         """
         await (await self.live()).remove(path)
-        if self.is_openssh or self.traits.removals_are_done:
+        if self.is_openssh or "remove" in self.traits.are_done:
             return
         is_seen = await self.sees(path)
         if is_seen:
@@ -339,7 +339,8 @@ class SftpSession:
                 f"{paths.printable(path)!r} is still there, though the server says that it was removed: it may be that "
                 "we must not remove files"
             )
-        self.traits.removals_are_done = is_seen is False
+        if is_seen is False:
+            self.traits.are_done.add("remove")
 
     def discard(self, path: bytes) -> None:
         """Have a file of our own removed while the run goes on; what is lost with its connection is asked for again."""

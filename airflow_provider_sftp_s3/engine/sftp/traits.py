@@ -12,7 +12,7 @@ What has been learned of a server in this run, and what is done about it.
 | no exclusive OPEN | no file was ever made with EXCL, and one is without it | new files are opened without it |
 | directories want a mode | MKDIR fails without attributes, and works with them | MKDIR has them from then on |
 | handles repeat | an OPEN gives a handle that is open already | a new session, where one file is open at a time |
-| RENAME and REMOVE do what they say | the first one of a run is looked at | what is not done has failed |
+| RENAME and REMOVE do what they say | the first of a run, of each kind, is looked at | else it has failed |
 | no LSTAT | it was never answered, and STAT is | STAT |
 
 What shows with a single file is dealt with where that file is:
@@ -58,9 +58,8 @@ class Traits:
         self.has_exclusive_open: bool | None = None
         self.has_lstat: bool | None = None
         self.directories_want_mode = False
-        #: whether what was answered with OK was seen to be done
-        self.renames_are_done = False
-        self.removals_are_done = False
+        #: of the requests to rename and to remove, those that were seen to be done where the answer was OK
+        self.are_done: set[str] = set()
         #: serial number of the connection on which handles have repeated, None where they never have
         self.handles_repeated_on: int | None = None
         #: None until it is known
@@ -71,7 +70,7 @@ class Traits:
 
     def believe(self) -> None:
         """Have the server's word do for what it answers with OK."""
-        self.renames_are_done = self.removals_are_done = True
+        self.are_done = {"posix-rename", "rename", "remove"}
 
     def outlive_close(self, path: bytes, *, is_openssh: bool) -> bool:
         """
