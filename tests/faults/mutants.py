@@ -704,8 +704,8 @@ MUTANTS = (
     Mutant(
         "no purge where mtimes do not stick",
         "engine/done.py",
-        "not in (mtime, None)",
-        "is not None",
+        "self._mtimes_stick = mtime < there <= mtime + 3",
+        "self._mtimes_stick = True",
         _only(PURGES, "do_not_stick"),
     ),
     Mutant(
@@ -767,7 +767,7 @@ MUTANTS = (
     Mutant(
         "a file of no known mtime is not removed in its place",
         "engine/done.py",
-        "elif there.mtime is None or uploaded.seen.mtime is None:",
+        "elif not (there.mtime and uploaded.seen.mtime):",
         "elif False:",
         _only(NO_RENAME, "without_an_mtime"),
     ),
@@ -781,7 +781,7 @@ MUTANTS = (
     Mutant(
         "two looks at a file from the future",
         "engine/listing.py",
-        "if self.min_age and (entry.stat.mtime is None or entry.stat.mtime > now + self.min_age):",
+        "if self.min_age and (not entry.stat.mtime or entry.stat.mtime > now + self.min_age):",
         "if False:",
         _only(PULL, "future_get_two_looks"),
     ),
@@ -1051,9 +1051,9 @@ MUTANTS = (
     ),
     Mutant(
         "an unfinished file is removed when its transfer fails",
-        "engine/sftp/session.py",
-        "                self.discard(path)\n",
-        "                pass\n",
+        "engine/delivery.py",
+        "                self._session.discard(temporary)\n",
+        "",
         _only("faults/test_servers.py", "push and every and write and fails"),
     ),
     Mutant(

@@ -120,10 +120,7 @@ class Version(NamedTuple):
     @property
     def modified(self) -> str:
         """When it was written, as :class:`ObjectEntry` has it; "" where that is not known."""
-        try:
-            return parsedate_to_datetime(self.last_modified).strftime("%Y-%m-%dT%H:%M:%S")
-        except ValueError:
-            return ""
+        return _as_listed(self.last_modified)
 
     @property
     def stat(self) -> Stat:
@@ -159,6 +156,15 @@ class Version(NamedTuple):
             is_archived,
             headers.get("x-amz-version-id", ""),
         )
+
+
+@functools.lru_cache(maxsize=1024)
+def _as_listed(date: str) -> str:
+    """Return a date of HTTP as listings have it. Many objects of a run are written in one second."""
+    try:
+        return parsedate_to_datetime(date).strftime("%Y-%m-%dT%H:%M:%S")
+    except ValueError:
+        return ""
 
 
 def _is_archived(headers: Mapping[str, str]) -> bool:

@@ -44,14 +44,14 @@ class Replacing:
         await self.replace(old, new)
         return await _stat_if_there(self._session.attributes(new))
 
-    async def replace(self, old: bytes, new: bytes, aside: bytes | None = None) -> None:
+    async def replace(self, old: bytes, new: bytes, aside: Callable[[], bytes] | None = None) -> None:
         """
         Rename `old` to `new`; a file of that name is replaced.
 
         Atomic with the posix-rename extension. Without it, a file in the way is moved aside first, and moved back
         when the rename fails all the same, so that it is never lost.
 
-        :param aside: where to; None: a hidden name beside it.
+        :param aside: gives a new path to move it to; None: that is a hidden name beside it.
         :raises ServerRefused: also where the server has said OK, and was never seen to rename anything.
         """
         try:
@@ -81,7 +81,7 @@ class Replacing:
             return "unknown"
         return kind
 
-    async def _replace(self, old: bytes, new: bytes, aside: bytes | None) -> None:
+    async def _replace(self, old: bytes, new: bytes, aside: Callable[[], bytes] | None) -> None:
         traits, fails, undone = self._session.traits, None, None
         before = await self._before(old)
         if traits.has_posix_rename is not False:
@@ -115,7 +115,9 @@ class Replacing:
         if fails is not None:
             traits.posix_rename_fails(str(fails))
 
-    async def take(self, old: bytes, new: bytes, spare: Callable[[], bytes], aside: bytes | None = None) -> bool:
+    async def take(
+        self, old: bytes, new: bytes, spare: Callable[[], bytes], aside: Callable[[], bytes] | None = None
+    ) -> bool:
         """
         Rename `old` to `new` unless there is something; False: there is.
 
@@ -196,10 +198,8 @@ class Replacing:
     async def _before(self, old: bytes) -> Stat | None:
         """Return what is to be renamed, where the server was not seen to rename anything yet."""
         traits = self._session.traits
-        if (
-            self._session.is_openssh
-            or ("rename" if traits.has_posix_rename is False else "posix-rename") in traits.are_done
-        ):
+        how = "rename" if traits.has_posix_rename is False else "posix-rename"
+        if self._session.is_openssh or how in traits.are_done:
             return None
         with contextlib.suppress(ServerRefused):
             return await self._session.lstat(old)
@@ -227,9 +227,9 @@ class Replacing:
             return None  # a newer one has come meanwhile
         return ServerRefused(f"{paths.printable(old)!r} is still there, though the server says that it was renamed")
 
-    async def _replace_in_steps(self, old: bytes, new: bytes, aside: bytes | None) -> None:
+    async def _replace_in_steps(self, old: bytes, new: bytes, spare: Callable[[], bytes] | None) -> None:
         # Nobody's name: what a retry cleans up must not be the only copy of a file.
-        aside = aside or TemporaryNames(TEMP_NAME).aside_for(new)
+        aside = spare() if spare else TemporaryNames(TEMP_NAME).aside_for(new)
         try:
             await self._session.rename(new, aside)
         except ConnectionFailed:
