@@ -30,7 +30,7 @@ from airflow_provider_sftp_s3.transfers import links
 from airflow_provider_sftp_s3.transfers.links import console_url
 from airflow_provider_sftp_s3.transfers.s3_to_sftp import S3ToSftpOperator
 from airflow_provider_sftp_s3.transfers.sftp_tree_to_s3 import SftpTreeToS3Operator
-from tests.support.airflow_env import airflow_connections, run_dag, warnings_of_ours_only, xcom
+from tests.support.airflow_env import run_dag, warnings_of_ours_only, xcom
 from tests.support.faulty_sftp import OpenIsRefused, RefusesFirstTries
 from tests.support.receipts import objects_in
 from tests.support.s3_server import S3Server
@@ -76,9 +76,8 @@ class World:
 
 
 @pytest.fixture
-def world(sftp_server: AsyncsshServer, s3: S3Server, bucket: str, airflow_home: Path) -> Iterator[World]:
-    with airflow_connections(sftp_default=sftp_server.airflow_connection(), aws_default=s3.airflow_connection()):
-        yield World(sftp_server, s3, bucket)
+def world(sftp_server: AsyncsshServer, s3: S3Server, bucket: str, default_connections: None) -> World:
+    return World(sftp_server, s3, bucket)
 
 
 # -- Receipts ----------------------------------------------------------------------------------------------------------

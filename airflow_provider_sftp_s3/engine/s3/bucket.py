@@ -31,7 +31,7 @@ from airflow_provider_sftp_s3.engine.options import KiB, TransferOptions
 from airflow_provider_sftp_s3.engine.s3 import xml as s3_xml
 from airflow_provider_sftp_s3.engine.s3.checksums import Checksum, Trust, checksum_of, crc32_of
 from airflow_provider_sftp_s3.engine.s3.content_type import content_type_of
-from airflow_provider_sftp_s3.engine.s3.endpoint import endpoint_of, network_of
+from airflow_provider_sftp_s3.engine.s3.endpoint import check_region, endpoint_of, network_of
 from airflow_provider_sftp_s3.engine.s3.extra_args import (
     OF_THE_CONNECTION,
     Direction,
@@ -245,6 +245,8 @@ class Bucket:
         self.endpoint = endpoint = endpoint_of(client, name)
         network = network_of(client, session, verify)
         self.trust = Trust()
+        #: what a run is to say of the connection's settings
+        self.remarks: Sequence[str] = ()
         self._has_tls = endpoint.url.startswith("https:")
         self._client = client
         self._opened_with = (client, session, options, verify, extra_args)
@@ -314,7 +316,7 @@ class Bucket:
 
         :raises PlaceMissing: there is no such bucket.
         :raises AuthenticationFailed: the credentials are wrong.
-        :raises ConfigurationError: the bucket is in another region.
+        :raises ConfigurationError: the bucket is in another region, or there is no such region.
         :raises ConnectionFailed: S3 cannot be reached.
         """
         try:
@@ -340,6 +342,7 @@ class Bucket:
             if refused.status != 403:  # to list may not be allowed, nor needed
                 raise ConnectionFailed(f"the listing of bucket {self.name!r}: {refused}") from None
         except StorageError as failed:
+            check_region(self._opened_with[1], self.endpoint, failed)
             raise ConnectionFailed(f"S3 cannot be reached: {failed}") from None
 
     async def list(self, prefix: str) -> AsyncGenerator[ObjectEntry]:
