@@ -13,7 +13,7 @@ import pytest
 from airflow_provider_sftp_s3 import flows
 from airflow_provider_sftp_s3._compat import AIRFLOW_2, BaseNotifier
 from tests.support import trees
-from tests.support.airflow_env import run_dag, warnings_of_ours_only, xcom
+from tests.support.airflow_env import airflow_connections, run_dag, warnings_of_ours_only, xcom
 from tests.support.faulty_sftp import RefusesFirstTries
 from tests.support.s3_server import S3Server
 from tests.support.sftp_servers import AsyncsshServer
@@ -155,7 +155,7 @@ def test_what_came_from_one_partner_goes_to_two_others_and_not_back(
                     flow: dict[str, Any] = {"sftp_path": f"/{directory}", "s3_prefix": "p", "wait_timeout": 0, **fields}
                     assert run_flow("push", bucket, **flow)[0] == "success"
                     expected = {} if directory == "back" else brought
-                    assert files(sftp_server.local(f"/{directory}")) == expected
+                    assert trees.tree(sftp_server.local(f"/{directory}")) == expected
     times = [
         request.key for request in s3.requests if request.operation == "GetObject" and ".sftp-s3" not in request.key
     ]
