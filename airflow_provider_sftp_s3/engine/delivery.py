@@ -54,6 +54,8 @@ class Delivery:
     def __init__(self, settings: PushSettings, root: bytes, session: SftpSession, moved: Callable[[int], None]) -> None:
         self._session = session
         self._looks = settings.verify == "size"
+        if not self._looks:
+            session.traits.believe()
         self._moved = moved
         self._names = None
         if settings.temp_name is not None:
@@ -150,6 +152,8 @@ class Delivery:
             advice = "where the server takes a file as soon as it is closed, set temp_name: none"
             raise _advised(gone, advice) from None
         except ServerRefused as refused:
+            if refused.is_in_the_way:
+                raise
             raise _advised(refused, "where the server renames nothing, set temp_name: none") from None
 
     async def _write_straight(self, download: Download, path: bytes, *, replaces: bool) -> bool:

@@ -69,6 +69,7 @@ class DoneDirectories:
             is_retry = settings.retried_since is not None
             self._older = OlderFiles(session, settings.done_dir, is_retry=is_retry)
         self._trying = asyncio.Lock()
+        self._purged_before = 0.0
         #: whether an mtime that was set is there afterwards: None until the first file is purged
         self._mtimes_stick: bool | None = None
 
@@ -118,7 +119,9 @@ class DoneDirectories:
         try:
             for _ in range(LOOKS):
                 if there is None:
-                    there = await self._session.lstat(done)
+                    there = await self._look(done)
+                if deletes and there.mtime is None:  # a newer one must not be removed unseen
+                    there = there.filled(await self._as_listed(done))
                 # Some servers never say the same of a file by its name as of the open file.
                 if not there.differs(uploaded.seen) or there == before:
                     if before is None and there.mtime is not None:
@@ -146,6 +149,24 @@ class DoneDirectories:
             raise
         await self._move_back(done, file.path)
         return None
+
+    async def _look(self, path: bytes) -> Stat:
+        """Return what the server says of a file. :raises NotFound: there is none."""
+        try:
+            return await self._session.lstat(path)
+        except NotFound:
+            raise
+        except ServerRefused:
+            return Stat()  # some let us move files, and look at none
+
+    async def _as_listed(self, path: bytes) -> Stat:
+        """Return what a listing says of a file, where nothing else does."""
+        directory, name = posixpath.split(path)
+        with contextlib.suppress(ServerRefused):
+            for entry in await self._session.list_directory(directory):
+                if entry.name == name:
+                    return entry.stat
+        return Stat()
 
     async def _end_moved(self, pulled: PulledFile, done: bytes, uploaded: Uploaded) -> Uploaded:
         """
@@ -186,7 +207,7 @@ class DoneDirectories:
                     if newer is None:
                         return None
                     uploaded, before = newer, there
-                elif there.mtime is None or uploaded.seen.mtime is None:
+                elif not (there.mtime and uploaded.seen.mtime):
                     raise FileError(
                         "S3 has it, and it stays: the server does not say when it was changed, so a newer one could be "
                         'removed in its place; set after_transfer to "keep"'
@@ -247,7 +268,10 @@ class DoneDirectories:
                 if not await self._session.exists(path):
                     return False, None
                 if not left:
-                    raise
+                    raise ServerRefused(
+                        f"S3 has it, and it stays: {paths.printable(directory)!r} is not there, though the server says "
+                        "that it was made"
+                    ) from None
             except ServerRefused:
                 if not await self._session.exists(path):  # such as taken away when it was closed
                     return False, None
@@ -319,7 +343,7 @@ class DoneDirectories:
 
     async def old_files(self, retention: float) -> AsyncGenerator[PulledFile | Outcome]:
         """Yield what was moved into the done directories more than `retention` seconds ago, by its mtime."""
-        before = self._bucket.now() - retention
+        self._purged_before = before = self._bucket.now() - retention
         for directory in self._tree.unsure_done_directories:
             reason = "not purged: the server does not say that it is a directory, it may be a link"
             yield Outcome(self._tree.label(directory), "skipped", reason=reason)
@@ -374,6 +398,9 @@ class DoneDirectories:
                 # It has the time of the file itself, which may be years old: a run ended before it was stamped.
                 await self._session.set_mtime(path, int(self._bucket.now()))
                 return Outcome(old.label, "skipped", reason="not stamped until now, not purged")
+            # Some listings state other mtimes than their files have.
+            if not self._session.is_openssh and ((await self._look(path)).mtime or 0) >= self._purged_before:
+                return Outcome(old.label, "skipped", reason="younger than it is listed, not purged")
             if not await self._mtime_sticks(path, mtime):
                 return Outcome(old.label, "skipped", reason="not stamped, not purged")
         except NotFound:
@@ -393,7 +420,8 @@ class DoneDirectories:
         async with self._trying:
             if self._mtimes_stick is None:
                 await self._session.set_mtime(path, mtime + 2)  # some file systems know every other second only
-                self._mtimes_stick = (await self._session.lstat(path)).mtime not in (mtime, None)
+                there = (await self._session.lstat(path)).mtime or 0
+                self._mtimes_stick = mtime < there <= mtime + 3
                 if not self._mtimes_stick:
                     self._notices.once(
                         "purge", "mtimes that are set do not stay on this server: done files are not purged"

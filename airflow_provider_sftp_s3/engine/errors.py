@@ -174,13 +174,22 @@ class ServerRefused(FileError):
     :param is_generic: with "failure" and nothing more, which stands for all that the protocol has no word for.
     :param is_denied: with "permission denied".
     :param is_full: since its disk is full, or a quota: few servers have a word for that.
+    :param is_in_the_way: since there is something that is no file under the name that a file was to get.
     """
 
-    def __init__(self, message: str, is_generic: bool = False, is_denied: bool = False, is_full: bool = False) -> None:
+    def __init__(
+        self,
+        message: str,
+        is_generic: bool = False,
+        is_denied: bool = False,
+        is_full: bool = False,
+        is_in_the_way: bool = False,
+    ) -> None:
         super().__init__(message)
         self.is_generic = is_generic
         self.is_denied = is_denied
         self.is_full = is_full
+        self.is_in_the_way = is_in_the_way
 
 
 class NotFound(ServerRefused):

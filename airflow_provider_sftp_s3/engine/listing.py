@@ -422,7 +422,8 @@ class Tree:
                 yield Outcome(self.label(path), "skipped", reason=reason, changed=entry.stat.mtime, left=True)
             else:
                 file = SourceFile(path, relative, entry.stat, done_state)
-                if self.min_age and (entry.stat.mtime is None or entry.stat.mtime > now + self.min_age):
+                # Servers that know no mtimes give none, or 0.
+                if self.min_age and (not entry.stat.mtime or entry.stat.mtime > now + self.min_age):
                     if self._awaited is None:
                         self._of_unknown_age.append(file)
                     else:

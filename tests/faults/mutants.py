@@ -61,6 +61,8 @@ LEFT = "faults/test_left_uploads.py"
 PULL = "integration/test_pull.py"
 PUSH = "integration/test_push.py"
 ODD = "faults/test_odd_servers.py"
+LIARS = "faults/test_liars.py"
+SHARDS = "integration/test_shards.py"
 MIXTURES = "faults/test_oddities.py"
 DELETES = "faults/test_deletes.py"
 PURGES = "faults/test_purges.py"
@@ -101,6 +103,111 @@ PULLED_TRIGGERS = "unit/test_pulled_triggers.py"
 ANNOUNCEMENT = "unit/test_announcement.py"
 
 MUTANTS = (
+    Mutant(
+        "liars: what was not renamed is not marked",
+        "engine/sftp/replace.py",
+        '            if still := await self._why_undone("rename", old, new, before):\n',
+        "            if still := None:\n",
+        _only(LIARS, "not_renamed and asyncio"),
+    ),
+    Mutant(
+        "liars: of RENAME and posix-rename one may lie",
+        "engine/sftp/replace.py",
+        "        if session.is_openssh or how in session.traits.are_done:\n",
+        "        if session.is_openssh or session.traits.are_done:\n",
+        _only(ODD, "posix-rename and nothing and delete and asyncio"),
+    ),
+    Mutant(
+        "liars: a newer file under the old name is no rename undone",
+        "engine/sftp/replace.py",
+        "        if before is not None and after.differs(before):\n",
+        "        if False:\n",
+        _only(LIARS, "newer_file_that_comes and asyncio"),
+    ),
+    Mutant(
+        "liars: what can be moved is not believed where nothing is renamed",
+        "engine/movable.py",
+        "    return await _why_not_with_a_file(session, path, moved, None)\n",
+        "    return None\n",
+        _only(LIARS, "before_the_upload and asyncio"),
+    ),
+    Mutant(
+        "liars: what was not removed has not been deleted",
+        "engine/sftp/session.py",
+        "        if is_seen:\n",
+        "        if False:\n",
+        _only(LIARS, "not_removed and asyncio"),
+    ),
+    Mutant(
+        "liars: a file and a directory of one name",
+        "engine/sftp/entries.py",
+        '                    elif {first.kind, entry.kind} == {"file", "directory"}:\n',
+        "                    elif False:\n",
+        _only(LIARS, "of_one_name and asyncio"),
+    ),
+    Mutant(
+        "liars: names behind the end of a directory count",
+        "engine/sftp/entries.py",
+        "found = [] if in_order else await _behind_the_end(asked[number:])",
+        "found = []",
+        _only(ODD, "order and keep and asyncio"),
+    ),
+    Mutant(
+        "liars: an mtime of 0 is not known",
+        "engine/listing.py",
+        "if self.min_age and (not entry.stat.mtime or",
+        "if self.min_age and (entry.stat.mtime is None or",
+        _only(LIARS, "stands_still and asyncio"),
+    ),
+    Mutant(
+        "liars: nor is it a sign that nothing has changed",
+        "engine/done.py",
+        "                elif not (there.mtime and uploaded.seen.mtime):\n",
+        "                elif there.mtime is None or uploaded.seen.mtime is None:\n",
+        _only(LIARS, "of_mtime_0 and asyncio"),
+    ),
+    Mutant(
+        "liars: a listing tells what nothing else does",
+        "engine/done.py",
+        "                if deletes and there.mtime is None:",
+        "                if False:",
+        _only(LIARS, "only_listings_tell and asyncio"),
+    ),
+    Mutant(
+        "liars: STAT where there is no LSTAT",
+        "engine/sftp/session.py",
+        "            self.traits.has_lstat = False\n            return attributes\n",
+        "            raise refused\n",
+        _only(LIARS, "looks_at_no_link and asyncio"),
+    ),
+    Mutant(
+        "liars: what is in the way is told, and no advice beside it",
+        "engine/delivery.py",
+        "            if refused.is_in_the_way:\n",
+        "            if False:\n",
+        _only(LIARS, "in_the_way and asyncio"),
+    ),
+    Mutant(
+        "shards: what is beside a done directory that is gone is there",
+        "engine/listing.py",
+        "        except NotFound:\n            return None\n",
+        "        except KeyError:\n            return None\n",
+        _only(SHARDS, "just_gone"),
+    ),
+    Mutant(
+        "purge: what its listing calls old may be young",
+        "engine/done.py",
+        "((await self._look(path)).mtime or 0) >= self._purged_before",
+        "False",
+        _only(PURGES, "other_mtimes and asyncio"),
+    ),
+    Mutant(
+        "purge: what is set is what is there",
+        "engine/done.py",
+        "                self._mtimes_stick = mtime < there <= mtime + 3\n",
+        "                self._mtimes_stick = there != mtime\n",
+        _only(PURGES, "always_the_same and asyncio"),
+    ),
     Mutant(
         "awaited: a trigger is not older than its file",
         "engine/awaited.py",
@@ -640,8 +747,8 @@ MUTANTS = (
     Mutant(
         "no purge where mtimes do not stick",
         "engine/done.py",
-        "not in (mtime, None)",
-        "is not None",
+        "self._mtimes_stick = mtime < there <= mtime + 3",
+        "self._mtimes_stick = True",
         _only(PURGES, "do_not_stick"),
     ),
     Mutant(
@@ -703,7 +810,7 @@ MUTANTS = (
     Mutant(
         "a file of no known mtime is not removed in its place",
         "engine/done.py",
-        "elif there.mtime is None or uploaded.seen.mtime is None:",
+        "elif not (there.mtime and uploaded.seen.mtime):",
         "elif False:",
         _only(NO_RENAME, "without_an_mtime"),
     ),
@@ -717,7 +824,7 @@ MUTANTS = (
     Mutant(
         "two looks at a file from the future",
         "engine/listing.py",
-        "if self.min_age and (entry.stat.mtime is None or entry.stat.mtime > now + self.min_age):",
+        "if self.min_age and (not entry.stat.mtime or entry.stat.mtime > now + self.min_age):",
         "if False:",
         _only(PULL, "future_get_two_looks"),
     ),

@@ -68,8 +68,12 @@ _STATED: dict[str, Callable[[int], dict[str, Any]]] = {
     "half the size": lambda size: {"size": size // 2},
     "stale": lambda size: {"size": size // 2, "mtime": 10**9, "atime": 10**9},
     "one byte too many": lambda size: {"size": size + 1},
+    "mtime 0": lambda size: {"mtime": 0, "atime": 0},
+    "mtime of 2106": lambda size: {"mtime": 2**32 - 1, "atime": 2**32 - 1},
 }
 _TOO_MANY = "one byte too many"
+#: What no file is taken with: the last of them is young in each run, where its listing says that it is old.
+_UNUSABLE = (_TOO_MANY, "mtime of 2106")
 
 #: Of the faults that meet in one request, the first of these answers it.
 ODDITIES: dict[str, Oddity] = {
@@ -85,11 +89,18 @@ ODDITIES: dict[str, Oddity] = {
         for name, stated in _STATED.items()
     },
     **{
-        f"files: {name}": Oddity(partial(faulty.AttributesAre, stated), pull=name != _TOO_MANY, push=False)
+        f"files: {name}": Oddity(partial(faulty.AttributesAre, stated), pull=name not in _UNUSABLE, push=False)
         for name, stated in _STATED.items()
     },
     "mode without type": Oddity(faulty.ModeWithoutType),
     "READDIR behind the end fails": Oddity(faulty.ReaddirBehindTheEndFails),
+    "READDIR is not in order": Oddity(faulty.ReaddirIsNotInOrder),
+    "no LSTAT": Oddity(faulty.NoLstat),
+    "directories come with files": Oddity(faulty.DirectoriesComeWithFiles),
+    "RENAME does nothing": Oddity(faulty.RenameDoesNothing, pull=False, push=False),
+    "posix-rename does nothing": Oddity(lambda: faulty.RenameDoesNothing(("POSIX-RENAME",))),
+    "RENAME leaves the source": Oddity(faulty.RenameLeavesTheSource, pull=False, push=False),
+    "REMOVE does nothing": Oddity(faulty.RemoveDoesNothing, pull=False, push=False),
     "MKDIR wants a mode": Oddity(faulty.MkdirWantsMode),
     "MKDIR is refused": Oddity(faulty.MkdirIsRefused, pull=False, push=False),
     "OPEN wants TRUNC": Oddity(WantsTrunc),

@@ -122,7 +122,7 @@ ADVICE: dict[str, tuple[Fault, str, dict[str, Any]]] = {
         "choose others by temp_name",
         {"temp_name": "tmp/{id}"},
     ),
-    "nothing can be looked at": (faulty.Refuses(("FSTAT", "LSTAT")), "verify: none", {"verify": "none"}),
+    "nothing can be looked at": (faulty.Refuses(faulty.STATS), "verify: none", {"verify": "none"}),
     "no size": (faulty.AttributesAre(lambda size: {"size": None}), "verify: none", {"verify": "none"}),
 }
 

@@ -481,6 +481,11 @@ ODD: dict[str, tuple[Callable[[], Fault], int]] = {
     "posix-rename is announced and fails": (lambda: faulty.Refuses(("POSIX-RENAME",)), 1),
     "fsync is announced and fails": (lambda: faulty.Refuses(("FSYNC",)), 1),
     "one at a time": (faulty.OneAtATime, 1),
+    "no lstat": (faulty.NoLstat, 0),
+    "lstat is denied": (lambda: faulty.Refuses(("LSTAT",)), 0),
+    "readdir is not in order": (faulty.ReaddirIsNotInOrder, 0),
+    "directories come with files": (faulty.DirectoriesComeWithFiles, 0),
+    "posix-rename does nothing": (lambda: faulty.RenameDoesNothing(("POSIX-RENAME",)), 1),
 }
 
 

@@ -245,6 +245,8 @@ class Pulled(Mixture):
             said = {outcome.source.partition("/./")[2] or outcome.source for outcome in ran.outcomes}
             left = self.files.keys() - stored.keys()
             table.none_is("false successes", [name for name in left if not any(s.endswith(f"/{name}") for s in said)])
+            if self.after_transfer != "keep":
+                table.none_is("false successes", reported & {key for key in tree if tree[key] == self.files.get(key)})
             assert ran.done().skipped.keys() <= REASONS
 
     def _where_it_waits(self, name: str, tree: Mapping[str, bytes]) -> list[bytes | None]:
@@ -272,6 +274,7 @@ class Pulled(Mixture):
 REASONS = {
     *("unchanged", "gone", "unfinished", "young", "left by an earlier run, now deleted"),
     *("not stamped until now, not purged", "not stamped, not purged"),
+    "younger than it is listed, not purged",
     "not purged: the server does not say that it is a directory, it may be a link",
 }
 

@@ -13,7 +13,7 @@ from airflow_provider_sftp_s3.engine import clock, listing
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError
 from airflow_provider_sftp_s3.engine.s3 import bucket as bucket_module
 from tests.faults import table
-from tests.faults.harness import make_old, read_tree, run_pull, write_tree
+from tests.faults.harness import Together, make_old, read_tree, run_pull, write_tree
 from tests.support import faulty_sftp as faulty
 from tests.support.s3_server import S3Request, S3Server
 from tests.support.sftp_servers import AsyncsshServer
@@ -43,6 +43,36 @@ async def test_a_server_whose_mtimes_do_not_stick(sftp_server: AsyncsshServer, s
         ran.done()
         nothing_is_purged(sftp_server, ran, before)
         assert len(ran.watcher.notices) == empties
+
+
+@pytest.mark.parametrize("mtime", [0, 10**9])
+async def test_a_listing_that_states_other_mtimes_than_files_have(
+    sftp_server: AsyncsshServer, s3: S3Server, bucket: str, mtime: int
+) -> None:
+    """By the listing all is old that was moved a moment ago, and mtimes stick: only the files say that it is not."""
+    write_tree(sftp_server.root, OLD, age=400 * DAY)
+    sftp_server.fault = faulty.ListingStates(lambda _: {"mtime": mtime, "atime": mtime})
+    (await run_pull(sftp_server, s3, bucket, retention=7 * DAY)).done()
+    before = read_tree(sftp_server.root)
+    ran = await run_pull(sftp_server, s3, bucket, retention=7 * DAY)
+    nothing_is_purged(sftp_server, ran, before)
+    assert ran.done().skipped == {"younger than it is listed, not purged": len(OLD)}
+    for name in before:
+        make_old(sftp_server.root / name, 8 * DAY)
+    assert (await run_pull(sftp_server, s3, bucket, retention=7 * DAY)).done().purged == len(OLD)
+
+
+async def test_a_server_whose_mtimes_are_always_the_same(
+    sftp_server: AsyncsshServer, s3: S3Server, bucket: str
+) -> None:
+    """What is set is not there afterwards, though it is another one than the listing has."""
+    done_files(sftp_server.root)
+    before = read_tree(sftp_server.root)
+    constant = faulty.AttributesAre(lambda _: {"mtime": 10**9, "atime": 10**9})
+    sftp_server.fault = Together(faulty.SetstatDoesNothing(), constant)
+    ran = await run_pull(sftp_server, s3, bucket, retention=DAY)
+    ran.done()
+    nothing_is_purged(sftp_server, ran, before)
 
 
 @pytest.mark.parametrize("s3_minds", [True, False])

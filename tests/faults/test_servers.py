@@ -822,7 +822,7 @@ class TestOpenSsh:
             assert check_pull(server.root, s3, bucket, FILES, ran) == EVERY
 
     @staticmethod
-    def _do(s3: S3Server, operation: str, act: Callable[[], None], nth: int = 1) -> None:
+    def _do(s3: S3Server, operation: str, act: Callable[[], object], nth: int = 1) -> None:
         """Have something happen just before the nth request of this name is handled, once."""
         seen = 0
 

@@ -15,13 +15,14 @@ import asyncio
 import contextlib
 import os
 import posixpath
+import shutil
 import socket
 import stat
 import threading
 import unicodedata
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -39,10 +40,12 @@ __all__ = [
     "ConnectionCutAfterReading",
     "ConnectionCutAfterWriting",
     "ConnectionCutBefore",
+    "DirectoriesComeWithFiles",
     "DiskFull",
     "DropBox",
     "EveryNthWriteFails",
     "FileChangesWhileItIsRead",
+    "FilesAndDirectoriesOfOneName",
     "FilesAreTakenAtClose",
     "HangsUp",
     "IsNotThere",
@@ -59,6 +62,7 @@ __all__ = [
     "NeverGreets",
     "NoFsync",
     "NoLimits",
+    "NoLstat",
     "NoPosixRename",
     "OneAtATime",
     "OneHandleForSeveral",
@@ -66,12 +70,17 @@ __all__ = [
     "OpenIsRefused",
     "ReadAtTheEndFails",
     "ReaddirBehindTheEndFails",
+    "ReaddirBehindTheEndHangs",
+    "ReaddirIsNotInOrder",
     "ReadsAreShort",
     "ReadsTrickle",
     "RefusesAtLength",
     "RefusesFirstTries",
+    "RemoveDoesNothing",
     "RenameAcrossIsRefused",
+    "RenameDoesNothing",
     "RenameIsRefused",
+    "RenameLeavesTheSource",
     "RenameOfNothingFails",
     "RenameSetsTheMtime",
     "ReplyIsLost",
@@ -423,6 +432,61 @@ def _attributes(stated: os.stat_result | SFTPAttrs) -> SFTPAttrs:
     return stated if isinstance(stated, SFTPAttrs) else SFTPAttrs.from_local(stated)
 
 
+class RenameDoesNothing(Fault):
+    """RENAME, plainly and the POSIX way, is answered with OK, and nothing is renamed.
+
+    :param names: which of the two.
+    """
+
+    sees_probes = True
+
+    def __init__(self, names: Sequence[str] = RENAMES) -> None:
+        self.names = names
+
+    async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
+        return None if request.name in self.names else await proceed()
+
+
+class RenameLeavesTheSource(Fault):
+    """RENAME is copy and delete, as in front of an object store, and the delete does not come to pass."""
+
+    async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
+        source = server.local(request.path)
+        result = await proceed()
+        if request.name in RENAMES:
+            shutil.copy2(server.local(request.target), source)
+        return result
+
+
+class RemoveDoesNothing(Fault):
+    """REMOVE is answered with OK, and nothing is removed."""
+
+    async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
+        return None if request.name == "REMOVE" else await proceed()
+
+
+class DirectoriesComeWithFiles(Fault):
+    """Directories are there while a file is in them, and MKDIR does nothing, as in front of an object store."""
+
+    async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
+        if request.name == "MKDIR":
+            return None
+        if request.name in RENAMES and server.local(request.path).exists():
+            server.local(request.target).parent.mkdir(parents=True, exist_ok=True)
+        if request.name == "OPEN" and request.flags & FXF_WRITE:
+            server.local(request.path).parent.mkdir(parents=True, exist_ok=True)
+        return await proceed()
+
+
+class NoLstat(Fault):
+    """Knows STAT and not LSTAT."""
+
+    async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
+        if request.name == "LSTAT":
+            raise asyncssh.SFTPOpUnsupported("not supported")
+        return await proceed()
+
+
 class RenameSetsTheMtime(Fault):
     """RENAME is copy and delete, as in front of an object store: the mtime is that of the rename."""
 
@@ -488,6 +552,71 @@ class ReaddirBehindTheEndFails(Fault):
         except asyncssh.SFTPEOFError:
             self._ended.add(request.path)
             raise
+
+
+@dataclass
+class ReaddirBehindTheEndHangs(Fault):
+    """A READDIR after the end of a directory is never answered.
+
+    :param ended: takes the handles of which that was so.
+    """
+
+    ended: set[bytes]
+    _at_end: set[tuple[Any, bytes]] = field(default_factory=set, init=False)
+
+    async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
+        if request.name != "READDIR":
+            return await proceed()
+        if (request.session, request.handle) in self._at_end:
+            self.ended.add(request.handle)
+            raise NoAnswer
+        try:
+            return await proceed()
+        except asyncssh.SFTPEOFError:
+            self._at_end.add((request.session, request.handle))
+            raise
+
+
+class ReaddirIsNotInOrder(Fault):
+    """Of several READDIRs at once the first is done last: it gets the end, and those behind it get the names."""
+
+    def __init__(self) -> None:
+        self._late: dict[tuple[Any, bytes], Any] = {}
+
+    async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
+        if request.name != "READDIR":
+            return await proceed()
+        late = self._late.pop((request.session, request.handle), None)
+        with contextlib.suppress(asyncssh.SFTPEOFError):
+            self._late[request.session, request.handle] = await proceed()
+        if late is None:
+            raise asyncssh.SFTPEOFError
+        return late
+
+
+class FilesAndDirectoriesOfOneName(asyncssh.SFTPServer):
+    """A name may be a file's and a directory's, as in front of an object store that has ``a`` and ``a/b``.
+
+    Here the directory ``a`` is one of the name ``a.d``. To be given to a server as its ``sftp_factory``.
+    """
+
+    def map_path(self, path: bytes) -> bytes:
+        *above, name = os.fsdecode(path).split("/")
+        place = Path(os.fsdecode(super().map_path(b"/")))
+        for each in above:
+            beside = place / f"{each}.d"
+            place = beside if beside.is_dir() else place / each
+        return os.fsencode(place / name)
+
+    def scandir(self, path: bytes) -> AsyncIterator[SFTPName]:
+        beside = Path(os.fsdecode(self.map_path(path) + b".d"))
+        return self._shown(super().scandir(path + b".d" if beside.is_dir() else path))
+
+    async def _shown(self, names: AsyncIterator[SFTPName]) -> AsyncIterator[SFTPName]:
+        async for each in names:
+            assert isinstance(each.filename, bytes)
+            each.filename = each.filename.removesuffix(b".d")
+            yield each
 
 
 class ReadAtTheEndFails(Fault):

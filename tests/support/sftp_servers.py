@@ -203,6 +203,9 @@ class Request:
     """Of an OPEN."""
     has_mode: bool = False
     """Whether a MKDIR says which permissions the directory is to have."""
+    handle: bytes = b""
+    """What a request is about that has no path, and :attr:`session` has given it."""
+    session: Any = None
 
     @property
     def is_probe(self) -> bool:
@@ -488,7 +491,7 @@ class _Session(SFTPServerHandler):
             return Request(name, path, offset=fields.get_uint64(), length=fields.get_uint32())
         if name == "WRITE":
             return Request(name, path, offset=fields.get_uint64(), length=len(fields.get_string()))
-        return Request(name, path)
+        return Request(name, path, handle=first, session=self)
 
     async def _process_packet(self, pkttype: int, pktid: int, packet: SSHPacket) -> None:
         # These two are no Exceptions, so asyncssh does not turn them into an answer.
@@ -578,19 +581,27 @@ Subsystem sftp {self.subsystem}
         if self._process is None:
             return
         if self._process.poll() is None:
-            self.pause()  # so that none forks meanwhile
-            for process in self._processes():
-                process.kill()
+            for process in self.pause():
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
         self._process.wait(START_TIMEOUT)
         self._process = None
 
-    def pause(self) -> None:
-        """Hang: connections stay open and new ones are accepted by the kernel, but nothing is answered."""
-        # The listener first: it starts no more children once it stands still.
+    def pause(self) -> set[psutil.Process]:
+        """
+        Hang: connections stay open and new ones are accepted by the kernel, but nothing is answered.
+
+        :return: all that stands still now. Of those whose parent has ended meanwhile nobody else would know.
+        """
+        # The listener first: it starts no more children once it stands still. The others may, until they do, too.
         self._listener().suspend()
-        for process in self._processes():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.suspend()
+        paused: set[psutil.Process] = set()
+        while found := set(self._processes()) - paused:
+            for process in found:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.suspend()
+            paused |= found
+        return paused
 
     def resume(self) -> None:
         """Go on after :meth:`pause` as if nothing had been."""

@@ -29,11 +29,15 @@ NO_NEW_FILES = faulty.Refuses(("OPEN",))
         (Together(NO_NEW_FILES, faulty.RenameAcrossIsRefused()), True),
         (faulty.RenameIsRefused(), False),
         (Together(NO_NEW_FILES, faulty.RenameIsRefused()), False),
-        (Together(NO_NEW_FILES, faulty.RenameIsRefused(), faulty.Refuses(("LSTAT",))), True),
+        (Together(NO_NEW_FILES, faulty.RenameIsRefused(), faulty.Refuses(("LSTAT", "STAT"))), True),
+        (faulty.RenameDoesNothing(), False),
+        (faulty.RenameDoesNothing(("POSIX-RENAME",)), True),
+        (Together(NO_NEW_FILES, faulty.RenameDoesNothing()), True),
     ],
     ids=[
         *("fine", "no posix-rename", "posix-rename fails", "failure for what is missing", "and no new files"),
         *("not across", "unknown: not across, no new files", "denied", "read only", "all is denied"),
+        *("OK and nothing", "OK and nothing to posix-rename", "OK and nothing, no new files"),
     ],
 )
 async def test_what_a_server_says(

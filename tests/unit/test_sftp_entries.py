@@ -49,22 +49,35 @@ class Answers(SftpProtocol):
 
 async def test_all_names_of_all_answers_sorted_and_each_once() -> None:
     """Not the directory itself and the one above; of a name that comes again it is the first entry."""
-    pages = [names(b".", b"..", b"c"), names(b"b", b"\xff"), [Entry(b"c", "directory", Stat()), *names(b"a")]]
+    pages = [names(b".", b"..", b"c"), names(b"b", b"\xff"), [Entry(b"c", "link", Stat()), *names(b"a")]]
     sftp = Answers(lambda number: pages[number] if number < len(pages) else [])
-    found = await entries_of(sftp, b"h", b"/d")
+    found = await entries_of(sftp, b"h", b"/d", in_order=True)
     assert found == names(b"a", b"b", b"c", b"\xff")
 
 
-async def test_what_is_asked_for_behind_the_end_may_be_refused() -> None:
+@pytest.mark.parametrize("in_order", [True, False])
+async def test_what_is_asked_for_behind_the_end_may_be_refused(in_order: bool) -> None:
     """Some servers say so; nobody logs it either."""
     sftp = Answers(lambda number: (names(b"a"), [])[number] if number < 2 else ServerRefused("no"))
-    assert await entries_of(sftp, b"h", b"/d") == names(b"a")
+    assert await entries_of(sftp, b"h", b"/d", in_order=in_order) == names(b"a")
+
+
+async def test_names_behind_the_end_count_where_answers_come_in_any_order() -> None:
+    sftp = Answers(lambda number: ([], names(b"a"), names(b"b"))[number] if number < 3 else [])
+    assert await entries_of(sftp, b"h", b"/d", in_order=False) == names(b"a", b"b")
+
+
+async def test_a_file_and_a_directory_of_one_name_are_both_there() -> None:
+    """Object stores have them."""
+    directory = Entry(b"a", "directory", Stat())
+    sftp = Answers(lambda number: [*names(b"a", b"b"), directory] if not number else [])
+    assert await entries_of(sftp, b"h", b"/d", in_order=True) == [*names(b"a"), directory, *names(b"b")]
 
 
 async def test_a_long_listing_is_asked_for_in_more_requests_at_once() -> None:
     """Up to a number."""
     sftp = Answers(lambda number: names(b"%d" % number) if number < 100 else [])
-    assert len(await entries_of(sftp, b"h", b"/d")) == 100
+    assert len(await entries_of(sftp, b"h", b"/d", in_order=True)) == 100
     assert sftp.most == MAX_LISTINGS_AHEAD
 
 
@@ -72,14 +85,14 @@ async def test_a_long_listing_is_asked_for_in_more_requests_at_once() -> None:
 async def test_an_error_in_the_middle_is_the_listings(error: Exception) -> None:
     """Half a listing is none."""
     with pytest.raises(type(error)):
-        await entries_of(Answers(lambda number: names(b"a") if number < 9 else error), b"h", b"/d")
+        await entries_of(Answers(lambda number: names(b"a") if number < 9 else error), b"h", b"/d", in_order=True)
 
 
 @pytest.mark.parametrize("again", [(b"a", b"b"), (b".",)])
 async def test_names_again_and_again_have_an_end(again: tuple[bytes, ...]) -> None:
     sftp = Answers(lambda number: names(*again))
     with pytest.raises(ServerRefused, match=r"'/d\\\\x1b': the server gives its \d names again and again"):
-        await entries_of(sftp, b"h", b"/d\x1b")
+        await entries_of(sftp, b"h", b"/d\x1b", in_order=True)
     assert sftp.given <= MAX_REPEATED + 100
 
 
@@ -89,5 +102,5 @@ async def test_new_names_for_ever_have_an_end(monkeypatch: pytest.MonkeyPatch, l
     monkeypatch.setattr(entries, limit, 50)
     sftp = Answers(lambda number: names(b"%d" % number))
     with pytest.raises(ServerRefused, match="move some of its files into directories beneath it"):
-        await entries_of(sftp, b"h", b"/d")
+        await entries_of(sftp, b"h", b"/d", in_order=True)
     assert 20 < sftp.given < 100

@@ -44,7 +44,7 @@ async def test_a_directory_in_the_way_stays_where_it_is(sftp_server: AsyncsshSer
     (sftp_server.root / "new").write_bytes(b"new")
     (sftp_server.root / "taken").mkdir()
     (sftp_server.root / "taken" / "inside").write_bytes(b"inside")
-    with pytest.raises(ServerRefused, match="a directory in the way"):
+    with pytest.raises(ServerRefused, match="a directory is in the way"):
         await Replacing(session).replace(b"/new", b"/taken")
     assert (sftp_server.root / "taken" / "inside").read_bytes() == b"inside"
     assert sftp_server.requests["RENAME"] == 1, "the one that was refused"

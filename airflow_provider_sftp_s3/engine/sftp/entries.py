@@ -3,35 +3,42 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.errors import ServerRefused
 from airflow_provider_sftp_s3.engine.options import MiB
 from airflow_provider_sftp_s3.engine.sftp.protocol import Entry, SftpProtocol
-from airflow_provider_sftp_s3.engine.tasks import cancel_all
+from airflow_provider_sftp_s3.engine.tasks import cancel_all, has_failed
 
 #: Requests for more names of one directory that are on the way at once.
 MAX_LISTINGS_AHEAD = 16
 #: Names that one directory may have, and their bytes in all: so many take some 600 MB of memory.
 MAX_ENTRIES = 2_000_000
 MAX_NAMES_BYTES = 256 * MiB
+#: Seconds for what was asked for behind the end of a directory: some servers never answer that.
+BEHIND_THE_END = 1.0
 #: How often a server may list each name, and how many names it may repeat in any case. Some list a few names twice.
 MAX_REPEATS = 3
 MAX_REPEATED = 1000
 
 
-async def entries_of(sftp: SftpProtocol, handle: bytes, path: bytes) -> list[Entry]:
+async def entries_of(sftp: SftpProtocol, handle: bytes, path: bytes, *, in_order: bool) -> list[Entry]:
     """
     Return all entries of a directory but ``.`` and ``..``, sorted by name, names as the server gives them.
 
-    Of a name that the server lists several times, as some do, it is the first entry.
+    Of a name that the server lists several times, as some do, it is the first entry. But object stores have files and
+    directories of one name: then it is both.
 
     :param handle: of the directory, open; it stays so.
     :param path: of the directory, for the errors.
+    :param in_order: the server does what it is asked in that order, as OpenSSH's own does. Another one may do several
+        requests at once, and then any of them comes to the end first.
     :raises ServerRefused: the server says no, or goes on for ever: with the same names again and again, or with more
         names than :data:`MAX_ENTRIES`, or longer ones than :data:`MAX_NAMES_BYTES` in all.
     """
     entries: dict[bytes, Entry] = {}
+    both: dict[bytes, Entry] = {}
     given = names_bytes = 0
     asked: list[asyncio.Future[list[Entry]]] = []
     depth, at_end = 2, False
@@ -40,19 +47,33 @@ async def entries_of(sftp: SftpProtocol, handle: bytes, path: bytes) -> list[Ent
             # An answer holds some hundred names: a far-away server is asked for more and more of them at once.
             depth = min(depth * 2, MAX_LISTINGS_AHEAD)
             asked = [sftp.read_directory(handle, path) for _ in range(depth)]
-            for answer in asked:
+            for number, answer in enumerate(asked, 1):
                 found = await answer
                 if not found:
                     at_end = True
-                    break  # what was asked for behind it may be refused
+                    found = [] if in_order else await _behind_the_end(asked[number:])
                 given += len(found)
                 for entry in found:
-                    if entries.setdefault(entry.name, entry) is entry:
+                    first = entries.setdefault(entry.name, entry)
+                    if first is entry:
                         names_bytes += len(entry.name)
+                    elif {first.kind, entry.kind} == {"file", "directory"}:
+                        both[entry.name] = entry
                 _check_that_it_ends(path, given, len(entries), names_bytes)
+                if at_end:
+                    break
     finally:
         cancel_all(asked)
-    return [entries[name] for name in sorted(entries) if name not in (b".", b"..")]
+    listed = [entries[name] for name in sorted(entries) if name not in (b".", b"..")]
+    return sorted([*listed, *both.values()], key=lambda entry: entry.name) if both else listed
+
+
+async def _behind_the_end(asked: Sequence[asyncio.Future[list[Entry]]]) -> list[Entry]:
+    """Return the names of the answers behind the first end of a directory. One may be refused, or never come."""
+    if not asked:
+        return []
+    await asyncio.wait(asked, timeout=BEHIND_THE_END)
+    return [entry for answer in asked if answer.done() and not has_failed(answer) for entry in answer.result()]
 
 
 def _check_that_it_ends(path: bytes, given: int, names: int, names_bytes: int) -> None:

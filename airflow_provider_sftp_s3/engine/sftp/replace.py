@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from airflow_provider_sftp_s3.engine import paths
@@ -36,10 +37,12 @@ class Replacing:
             try:
                 await renamed
                 return await _stat_if_there(there)
+            except ServerRefused as refused:
+                raise await self.told_what_is_in_the_way(refused, new) from None
             finally:
                 cancel_all((renamed, there))
         await self.replace(old, new)
-        return await _stat_if_there((await self._session.live()).lstat(new))
+        return await _stat_if_there(self._session.attributes(new))
 
     async def replace(self, old: bytes, new: bytes, aside: Callable[[], bytes] | None = None) -> None:
         """
@@ -49,13 +52,46 @@ class Replacing:
         when the rename fails all the same, so that it is never lost.
 
         :param aside: gives a new path to move it to; None: that is a hidden name beside it.
+        :raises ServerRefused: also where the server has said OK, and was never seen to rename anything.
         """
-        traits, fails = self._session.traits, None
+        try:
+            await self._replace(old, new, aside)
+        except ServerRefused as refused:
+            raise await self.told_what_is_in_the_way(refused, new) from None
+
+    async def told_what_is_in_the_way(self, refused: ServerRefused, new: bytes) -> ServerRefused:
+        """Return a refusal with what a file cannot take the place of, if there is something like that."""
+        if isinstance(refused, NotFound):
+            return refused
+        kind = await self._kind_of(new)
+        if kind in ("file", "unknown"):
+            return refused
+        what = f"a {kind}" if kind != "special" else "a special file"
+        return ServerRefused(
+            f"{what} is in the way, {paths.printable(new)!r}: rename or remove it, or exclude the file",
+            is_in_the_way=True,
+        )
+
+    async def _kind_of(self, path: bytes) -> str:
+        try:
+            kind = (await self._session.attributes(path)).kind()
+            if kind == "unknown" and await self._session.is_directory(path):
+                return "directory"
+        except ServerRefused:
+            return "unknown"
+        return kind
+
+    async def _replace(self, old: bytes, new: bytes, aside: Callable[[], bytes] | None) -> None:
+        traits, fails, undone = self._session.traits, None, None
+        before = await self._before(old)
         if traits.has_posix_rename is not False:
             try:
                 await (await self._session.live()).posix_rename(old, new)
-                traits.has_posix_rename = True
-                return
+                undone = await self._why_undone("posix-rename", old, new, before)
+                if undone is None:
+                    traits.has_posix_rename = True
+                    return
+                fails = undone
             except Unsupported:
                 traits.has_posix_rename = False
             except NotFound:
@@ -66,8 +102,12 @@ class Replacing:
                 fails = refused  # it may be the extension, and not the file
         try:
             if not await self._renamed(old, new, final=fails is not None and fails.is_denied):
+                if undone is not None and before is not None and (await self._session.lstat(new)).size == before.size:
+                    raise undone  # it was copied, most likely
                 # Not to be cancelled half-way, where the target is neither the old nor the new one.
                 await asyncio.shield(self._session.later(self._replace_in_steps(old, new, aside)))
+            if still := await self._why_undone("rename", old, new, before):
+                raise still
         except NotFound:
             raise
         except ServerRefused as refused:
@@ -151,15 +191,41 @@ class Replacing:
         except ServerRefused as refused:
             if final and refused.is_denied:
                 raise
-            try:
-                kind = (await (await self._session.live()).lstat(new)).kind()
-            except ServerRefused:
+            if await self._session.sees(new) is not True or await self._kind_of(new) not in ("file", "unknown"):
                 raise refused from None
-            if kind == "unknown" and await self._session.is_directory(new):
-                kind = "directory"
-            if kind not in ("file", "unknown"):
-                raise ServerRefused(f"{refused}; there is a {kind} in the way") from None
             return False
+
+    async def _before(self, old: bytes) -> Stat | None:
+        """Return what is to be renamed, where the server was not seen to rename anything yet."""
+        traits = self._session.traits
+        how = "rename" if traits.has_posix_rename is False else "posix-rename"
+        if self._session.is_openssh or how in traits.are_done:
+            return None
+        with contextlib.suppress(ServerRefused):
+            return await self._session.lstat(old)
+        return None
+
+    async def _why_undone(self, how: str, old: bytes, new: bytes, before: Stat | None) -> ServerRefused | None:
+        """
+        Return what to say of a rename that was answered with OK and is not done; None: nothing is known against it.
+
+        :param how: "rename" or "posix-rename": of the two one may lie.
+        :param before: what was to be renamed.
+        """
+        session = self._session
+        if session.is_openssh or how in session.traits.are_done:
+            return None
+        try:
+            after = await session.lstat(old)
+        except NotFound:
+            if await session.sees(new):
+                session.traits.are_done.add(how)
+            return None
+        except ServerRefused:
+            return None  # its word has to do
+        if before is not None and after.differs(before):
+            return None  # a newer one has come meanwhile
+        return ServerRefused(f"{paths.printable(old)!r} is still there, though the server says that it was renamed")
 
     async def _replace_in_steps(self, old: bytes, new: bytes, spare: Callable[[], bytes] | None) -> None:
         # Nobody's name: what a retry cleans up must not be the only copy of a file.
@@ -189,7 +255,7 @@ class Replacing:
             ) from None
 
 
-async def _stat_if_there(asked: asyncio.Future[Attributes]) -> Stat | None:
+async def _stat_if_there(asked: Awaitable[Attributes]) -> Stat | None:
     try:
         return (await asked).stat
     except NotFound:

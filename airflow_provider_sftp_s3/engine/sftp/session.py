@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, TypeVar
 
+from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.errors import (
     ConnectionFailed,
     HandlesRepeat,
@@ -174,20 +175,22 @@ class SftpSession:
         """
         Return all entries of a directory but ``.`` and ``..``, sorted by name, names as the server gives them.
 
-        Of a name that the server lists several times, as some do, it is the first entry.
+        Of a name that the server lists several times, as some do, it is the first entry. But object stores have files
+        and directories of one name: then it is both.
 
         :raises ServerRefused: also where it goes on for ever, as :func:`entries_of` says.
         """
         sftp, handle = await self._opened_directory(path)
         try:
-            return await entries_of(sftp, handle, path)
+            return await entries_of(sftp, handle, path, in_order=self.is_openssh)
         finally:
             self._close_directory(sftp, handle, path)
 
     async def lstat(self, path: bytes) -> Stat:
         """Return size and mtime of a path itself, unless links are followed. Some servers follow them all the same."""
-        sftp = await self.live()
-        return (await (sftp.stat if self.follows_links else sftp.lstat)(path)).stat
+        if self.follows_links:
+            return (await (await self.live()).stat(path)).stat
+        return (await self.attributes(path)).stat
 
     async def follow(self, path: bytes) -> tuple[str, Stat]:
         """Return what a path leads to: its kind, as of :class:`Entry`, its size and its mtime."""
@@ -208,6 +211,13 @@ class SftpSession:
         except NotFound:
             return False
         return True
+
+    async def sees(self, path: bytes) -> bool | None:
+        """Say whether there is anything at `path`. None: the server lets us see nothing there."""
+        try:
+            return await self.exists(path)
+        except ServerRefused:
+            return None
 
     async def is_directory(self, path: bytes) -> bool:
         """Say whether a path is a directory, or a link to one. False where there is nothing."""
@@ -270,8 +280,22 @@ class SftpSession:
             return False
 
     async def remove(self, path: bytes) -> None:
-        """Remove a file."""
+        """
+        Remove a file.
+
+        :raises ServerRefused: also where the server has said OK, and was never seen to remove one.
+        """
         await (await self.live()).remove(path)
+        if self.is_openssh or "remove" in self.traits.are_done:
+            return
+        is_seen = await self.sees(path)
+        if is_seen:
+            raise ServerRefused(
+                f"{paths.printable(path)!r} is still there, though the server says that it was removed: it may be that "
+                "we must not remove files"
+            )
+        if is_seen is False:
+            self.traits.are_done.add("remove")
 
     def discard(self, path: bytes) -> None:
         """Have a file of our own removed while the run goes on; what is lost with its connection is asked for again."""
@@ -302,8 +326,26 @@ class SftpSession:
         await (await self.live()).set_attributes(path, mode=mode, mtime=mtime)
 
     async def attributes(self, path: bytes) -> Attributes:
-        """Return what the server says of a path itself."""
-        return await (await self.live()).lstat(path)
+        """Return what the server says of a path itself, or of what it leads to, where it answers nothing else."""
+        sftp = await self.live()
+        if self.traits.has_lstat is False:
+            return await sftp.stat(path)
+        try:
+            attributes = await sftp.lstat(path)
+        except NotFound:
+            raise
+        except ServerRefused as refused:
+            if self.traits.has_lstat:
+                raise
+            try:
+                attributes = await sftp.stat(path)  # it may be the request, and not the file
+            except ServerRefused as again:
+                is_gone = isinstance(refused, Unsupported) and isinstance(again, NotFound)
+                raise again if is_gone else refused from None
+            self.traits.has_lstat = False
+            return attributes
+        self.traits.has_lstat = True
+        return attributes
 
     async def rename(self, old: bytes, new: bytes) -> None:
         """Rename `old` to `new`. Most servers refuse where `new` is there already; some replace it."""
@@ -406,7 +448,10 @@ class SftpSession:
     @contextlib.asynccontextmanager
     async def overwriting(self, path: bytes) -> AsyncIterator[RemoteFile]:
         """Open a file for the block to write, a new one or one that is emptied. It stays when the block fails."""
-        file = await self._opened_file(path, CREATE)
+        try:
+            file = await self._opened_file(path, CREATE)
+        except ServerRefused as refused:
+            raise await self._replacing.told_what_is_in_the_way(refused, path) from None
         try:
             yield file
         finally:

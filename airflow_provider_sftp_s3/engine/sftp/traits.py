@@ -12,6 +12,8 @@ What has been learned of a server in this run, and what is done about it.
 | no exclusive OPEN | no file was ever made with EXCL, and one is without it | new files are opened without it |
 | directories want a mode | MKDIR fails without attributes, and works with them | MKDIR has them from then on |
 | handles repeat | an OPEN gives a handle that is open already | a new session, where one file is open at a time |
+| RENAME and REMOVE do what they say | the first of a run, of each kind, is looked at | else it has failed |
+| no LSTAT | it was never answered, and STAT is | STAT |
 
 What shows with a single file is dealt with where that file is:
 
@@ -28,6 +30,9 @@ What shows with a single file is dealt with where that file is:
 | a RENAME of nothing is not answered | after `idle_timeout` | `done`: it is asked no more whether files can be moved |
 | modes without type, no STAT | as they come | `protocol`, `session`: it is listed, or opened |
 | READDIR fails behind its end | as it comes | `session`: what came ahead of it counts |
+| READDIR is not answered in order | names behind the end | `session`: they count |
+| a file and a directory of one name | both are listed, as object stores have them | `session`: both are taken |
+| mtimes are 0 | as they come | `listing`, `done`: they are not known |
 """
 
 from __future__ import annotations
@@ -51,7 +56,10 @@ class Traits:
         self.has_posix_rename: bool | None = None
         self.has_fsync: bool | None = None
         self.has_exclusive_open: bool | None = None
+        self.has_lstat: bool | None = None
         self.directories_want_mode = False
+        #: of the requests to rename and to remove, those that were seen to be done where the answer was OK
+        self.are_done: set[str] = set()
         #: serial number of the connection on which handles have repeated, None where they never have
         self.handles_repeated_on: int | None = None
         #: None until it is known
@@ -59,6 +67,10 @@ class Traits:
         self._renamed_with_another_mtime = 0
         #: whether a plain RENAME replaces what is there: None until it was tried
         self.rename_replaces: bool | None = None
+
+    def believe(self) -> None:
+        """Have the server's word do for what it answers with OK."""
+        self.are_done = {"posix-rename", "rename", "remove"}
 
     def outlive_close(self, path: bytes, *, is_openssh: bool) -> bool:
         """
