@@ -86,7 +86,10 @@ def _operators(job: dict[str, Any]) -> list[Any]:
     if name in ("SftpTreeToS3Operator", "S3ToSftpOperator"):
         import uvloop  # noqa: F401 - comes with Airflow 3
 
-        import airflow_provider_sftp_s3.engine.api  # noqa: F401 - what `execute` imports
+        # What `execute` imports.
+        import airflow_provider_sftp_s3.engine.api
+        import airflow_provider_sftp_s3.hooks.s3_bucket
+        import airflow_provider_sftp_s3.hooks.sftp_server  # noqa: F401
         from airflow_provider_sftp_s3.transfers.s3_to_sftp import S3ToSftpOperator
         from airflow_provider_sftp_s3.transfers.sftp_tree_to_s3 import SftpTreeToS3Operator
 

@@ -7,7 +7,7 @@ import contextlib
 import resource
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextvars import ContextVar
 from pathlib import Path
 
@@ -55,17 +55,12 @@ class Budget:
         self.free = total
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
-    @contextlib.asynccontextmanager
-    async def share(self, size: int) -> AsyncIterator[None]:
+    def share(self, size: int) -> _Share:
         """Wait until `size` bytes are free, and hold them within the block."""
-        size = min(size, self.total)
-        await self._take(size)
-        try:
-            yield
-        finally:
-            self._give(size)
+        return _Share(self, min(size, self.total))
 
-    async def _take(self, size: int) -> None:
+    async def take(self, size: int) -> None:
+        """Wait until `size` bytes are free, no more than there are in all, and take them."""
         if not self._waiting and size <= self.free:
             self.free -= size
             return
@@ -75,20 +70,33 @@ class Budget:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self._give(size)
+                self.give(size)
             else:
                 with contextlib.suppress(ValueError):  # what was given back meanwhile has passed it over
                     self._waiting.remove((size, turn))
-                self._give(0)
+                self.give(0)
             raise
 
-    def _give(self, size: int) -> None:
+    def give(self, size: int) -> None:
+        """Give back what was taken."""
         self.free += size
         while self._waiting and self._waiting[0][0] <= self.free:
             size, turn = self._waiting.popleft()
             if not turn.done():
                 self.free -= size
                 turn.set_result(None)
+
+
+class _Share(contextlib.AbstractAsyncContextManager[None]):
+    def __init__(self, budget: Budget, size: int) -> None:
+        self._budget = budget
+        self._size = size
+
+    async def __aenter__(self) -> None:
+        await self._budget.take(self._size)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._budget.give(self._size)
 
 
 class Caps:

@@ -1718,14 +1718,14 @@ MUTANTS = (
     Mutant(
         "memory: bytes that were given to a file that is cancelled",
         "engine/limits.py",
-        "if turn.done() and not turn.cancelled():\n                self._give(size)",
+        "if turn.done() and not turn.cancelled():\n                self.give(size)",
         "if turn.done() and not turn.cancelled():\n                pass",
         _only(LIMITS, "who_gives_up"),
     ),
     Mutant(
         "memory: who gives up lets the next one go",
         "engine/limits.py",
-        "                self._give(0)\n",
+        "                self.give(0)\n",
         "",
         _only(LIMITS, "who_gives_up"),
     ),

@@ -287,7 +287,7 @@ class TestBounds:
         files = {f"file{n}": bytes([n]) * size for n in range(20)}
         budgets: list[Budget] = []
         lowest: list[int] = []
-        take = Budget._take
+        take = Budget.take
 
         async def watched(self: Budget, share: int) -> None:
             await take(self, share)
@@ -295,7 +295,7 @@ class TestBounds:
                 budgets.append(self)
             lowest.append(self.free)
 
-        monkeypatch.setattr(Budget, "_take", watched)
+        monkeypatch.setattr(Budget, "take", watched)
         sftp_server.fault = counter = CountsFiles(size)
         options: dict[str, Any] = {"memory_budget": budget, "concurrency": 20}
         if pulls:

@@ -20,8 +20,9 @@ class TargetDirectories:
     def __init__(self, session: SftpSession, root: bytes, is_left: Callable[[bytes], bool] | None) -> None:
         self._session = session
         self._is_left = is_left
-        self._root = root
         self._made = Once()
+        #: those that are known to be there, or may be
+        self._there = {root, b"/"}
         self._cleaned = Once()
         #: why it is not certain that a directory is there
         self.doubts: dict[bytes, ServerRefused] = {}
@@ -35,8 +36,9 @@ class TargetDirectories:
 
         :raises ServerRefused: it is not there, and cannot be made.
         """
-        if path not in (self._root, b"/"):
+        if path not in self._there:
             await self._made.done(path, lambda: self._ensure(path))
+            self._there.add(path)
 
     async def clean_up(self, path: bytes) -> None:
         """Remove the files in `path` that earlier tries of this task have left, once."""
