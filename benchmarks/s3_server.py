@@ -210,6 +210,8 @@ class S3:
             "Last-Modified": formatdate(found.modified, usegmt=True),
             "Accept-Ranges": "bytes",
         }
+        if tags := found.tags.count(b"<Tag>"):
+            headers["x-amz-tagging-count"] = str(tags)
         start, end, status = 0, size, "200 OK"
         if wanted := request.headers.get("range"):
             first, _, last = wanted.removeprefix("bytes=").partition("-")
