@@ -46,6 +46,7 @@ class S3ListUnsyncedOperator(TemplatedOperator):
     :param order: as for S3ToSftpOperator.
     :param trigger_file: as for S3ToSftpOperator: with it, all objects of a directory are in one batch, though that be
         larger than `batch_files`. (templated)
+    :param checksum_file: as for S3ToSftpOperator: objects of such names are not listed. (templated)
     :param mark: as for S3ToSftpOperator: with ``none``, all objects are listed. (templated)
     :param destination: whom the objects are pushed to: the push's `destination` or, where it has none, its
         `sftp_conn_id`. (templated)
@@ -72,6 +73,7 @@ class S3ListUnsyncedOperator(TemplatedOperator):
         "max_size",
         "max_age",
         "trigger_file",
+        "checksum_file",
         "extra_args",
     )
     ui_color = "#f0f0e0"
@@ -88,6 +90,7 @@ class S3ListUnsyncedOperator(TemplatedOperator):
         max_age: timedelta | float | None = None,
         order: str | None = None,
         trigger_file: str | None = None,
+        checksum_file: str | None = None,
         mark: str = "auto",
         destination: str = "sftp_default",
         aws_conn_id: str | None = "aws_default",
@@ -106,6 +109,7 @@ class S3ListUnsyncedOperator(TemplatedOperator):
         self.max_age = max_age
         self.order = order
         self.trigger_file = trigger_file
+        self.checksum_file = checksum_file
         self.mark = mark
         self.destination = destination
         self.aws_conn_id = aws_conn_id
@@ -191,7 +195,7 @@ def _size_as_json(key: str) -> int:
 #: Arguments of a push that say which objects it takes, and how S3 is asked for them.
 SELECTION = (
     *("include", "exclude", "min_size", "max_size", "max_age", "order"),
-    *("trigger_file", "mark", "destination", "extra_args"),
+    *("trigger_file", "checksum_file", "mark", "destination", "extra_args"),
 )
 
 

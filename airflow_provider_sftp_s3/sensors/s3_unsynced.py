@@ -40,6 +40,7 @@ class S3UnsyncedSensor(TemplatedOperator, S3KeySensor):
     :param order: as for S3ToSftpOperator.
     :param trigger_file: as for S3ToSftpOperator: with it, all objects of a directory are in one batch, though that be
         larger than `batch_files`. (templated)
+    :param checksum_file: as for S3ToSftpOperator: objects of such names are not listed. (templated)
     :param extra_args: as for S3ToSftpOperator. (templated)
     :param batch_files: as for S3ListUnsyncedOperator. (templated)
     :param max_batches: as for S3ListUnsyncedOperator. (templated)
@@ -63,6 +64,7 @@ class S3UnsyncedSensor(TemplatedOperator, S3KeySensor):
         "max_size",
         "max_age",
         "trigger_file",
+        "checksum_file",
         "extra_args",
     )
     _places = ("bucket_name", "bucket_key", "include")
@@ -80,6 +82,7 @@ class S3UnsyncedSensor(TemplatedOperator, S3KeySensor):
         max_age: timedelta | float | str | None = None,
         order: str | None = None,
         trigger_file: str | None = None,
+        checksum_file: str | None = None,
         extra_args: dict[str, Any] | None = None,
         batch_files: int | str = 1000,
         max_batches: int | str = 1000,
@@ -96,6 +99,7 @@ class S3UnsyncedSensor(TemplatedOperator, S3KeySensor):
         self.max_age = max_age
         self.order = order
         self.trigger_file = trigger_file
+        self.checksum_file = checksum_file
         self.extra_args = extra_args
         self.batch_files = batch_files
         self.max_batches = max_batches
