@@ -125,7 +125,8 @@ class PulledTriggers:
         async with trigger.lock:
             trigger.unstored.discard(pulled.file.path)
             trigger.unmoved.discard(pulled.file.path)
-            if self._keeps and not trigger.unstored and (trigger.has_one or is_there):
+            trigger.has_one |= is_there
+            if self._keeps and not trigger.unstored and trigger.has_one:
                 with contextlib.suppress(NotFound):
                     await self._store(trigger, self._pulled(trigger, pulled.key))
             elif trigger.stored is not None and not trigger.unmoved:

@@ -237,8 +237,8 @@ MUTANTS = (
     Mutant(
         "triggers: none is another file's name",
         "engine/places.py",
-        "        if self._beside is not None and (kind := self._beside.kind_of(paths.text(posixpath.basename(path)))):\n",
-        '        if kind := "":\n',
+        "(kind := self._beside.kind_of(paths.text(posixpath.basename(path))))",
+        "(kind := None)",
         _only(CHECKSUMS, "takes_the_name"),
     ),
     Mutant(

@@ -1,9 +1,9 @@
 """
 SIGKILL under what partners agree on, at each step of a run, and then a plain retry.
 
-Names on the way, names that are taken, older done files, modes and mtimes, triggers, checksum files. Nothing is lost or replaced that
-should not be, and nothing is there twice but what docs/partners.md says of a push: it cannot know what it has
-delivered.
+Names on the way, names that are taken, older done files, modes and mtimes, triggers, checksum files. Nothing is lost
+or replaced that should not be, and nothing is there twice but what docs/partners.md says of a push: it cannot know what
+it has delivered.
 """
 
 from __future__ import annotations

@@ -157,7 +157,12 @@ def test_payments_out(dags: dict[str, Any], world: World) -> None:
         world.store(f"payments/{name}", b"1")
     assert run(dags["payments_out"]) == "success"
     line = f"{hashlib.sha256(b'1').hexdigest()}  ".encode()
-    expected = {"a.csv": b"1", "a.csv.sha256": line + b"a.csv\n", "eu/b.csv": b"1", "eu/b.csv.sha256": line + b"b.csv\n"}
+    expected = {
+        "a.csv": b"1",
+        "a.csv.sha256": line + b"a.csv\n",
+        "eu/b.csv": b"1",
+        "eu/b.csv.sha256": line + b"b.csv\n",
+    }
     assert world.files(world.incoming) == expected
     for name, data in expected.items():
         world.put(name, data)
