@@ -2,7 +2,7 @@
 What only the builder of a release knows: where the project is at home.
 
 Hatchling calls this. With ``PROJECT_URL`` (of the repository) and ``PROJECT_DOCS_URL`` (of its site) in the
-environment, the package gets its project links, and the README's links to files lead there. Without them it has
+environment, the package gets its project links, and the README's links and pictures lead there. Without them it has
 neither: a link that leads nowhere is worse than none. The workflow `release` sets both; Airflow's page of providers
 shows the second one.
 """
@@ -26,6 +26,7 @@ class CustomMetadataHook(MetadataHookInterface):
         home, docs = (os.environ.get(name, "").rstrip("/") for name in ("PROJECT_URL", "PROJECT_DOCS_URL"))
         if home:
             source = f"{home}/blob/v{metadata['version']}"
+            text = re.sub(r"(?<=!)(\[[^]]*\]\()(?!https?:)", rf"\g<1>{home}/raw/v{metadata['version']}/", text)
             text = re.sub(r"\]\((?!https?:|#)", f"]({source}/", text)
             metadata["urls"] = {
                 "Documentation": docs or f"{source}/docs/index.md",

@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_argument("file", type=Path, metavar="FILE", help="such as flows.yaml")
     command.add_argument("flow", metavar="FLOW", help="the flow's name")
     command.add_argument(
-        "--date", type=date.fromisoformat, metavar="DAY", help="the day that templates know, such as 2026-01-31; today"
+        "--date", type=_day, metavar="DAY", help="the day that templates know, such as 2026-01-31; today"
     )
     command.set_defaults(run=lambda given: plan(given.file, given.flow, given.date or datetime.now(UTC).date()))
     command = commands.add_parser(
@@ -89,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Try an sftp or an aws connection of Airflow's step by step, each with what to change. Nothing "
         "that is there is changed, opened or read. The exit status is 1 where a step fails.",
     )
-    command.add_argument("connection", metavar="ID", help="the connection's id")
+    command.add_argument("connection", metavar="ID", help="the connection's id; none: credentials as boto3 finds them")
     command.add_argument("--path", default=".", metavar="DIRECTORY", help="sftp_path, for an sftp connection")
     command.add_argument("--write", action="store_true", help="make an empty file in it, rename it and remove it")
     command.add_argument("--bucket", help="s3_bucket, for an aws connection")
@@ -224,18 +224,20 @@ def test_connection(given: argparse.Namespace) -> int:
     output = sys.stdout
     with _quiet():
         from airflow_provider_sftp_s3.engine.errors import ConfigurationError
+        from airflow_provider_sftp_s3.engine.paths import printable_lines
         from airflow_provider_sftp_s3.hooks.connection_test import ConnectionTest, kind_of
 
         test = ConnectionTest(
-            lambda step: print(f"{step.state:6}  {step.name:10}  {step.said}", file=output, flush=True)
+            lambda step: print(f"{step.state:6}  {step.name:10}  {printable_lines(step.said)}", file=output, flush=True)
         )
+        found = None if given.connection.lower() == "none" else given.connection  # as aws_conn_id of a flow says it
         try:
-            kind = kind_of(given.connection)
+            kind = kind_of(found) if found else "aws"
         except ConfigurationError as missing:
             print(missing, file=sys.stderr)
             return 1
         if kind == "aws":
-            test.s3(given.connection, given.bucket, given.prefix)
+            test.s3(found, given.bucket, given.prefix)
         else:
             test.sftp(given.connection, given.path, writes=given.write)
     return 0 if test.is_fine else 1
@@ -264,7 +266,17 @@ def _flow_files() -> list[Path]:
 def _duration(text: str) -> timedelta:
     from airflow_provider_sftp_s3.hooks.quantities import duration
 
-    return duration(text)
+    try:
+        return duration(text)
+    except ValueError as wrong:
+        raise argparse.ArgumentTypeError(f"{wrong}: give one such as 90s, 2h or 1d") from None
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no day: give one such as 2026-01-31") from None
 
 
 def _read(path: Path) -> Read | None:

@@ -8,6 +8,8 @@ import with a deprecation warning, and the warning lands in the log of everybody
 from __future__ import annotations
 
 import contextlib
+import sys
+import threading
 from typing import Any
 
 try:  # 3.0
@@ -86,6 +88,23 @@ def stats() -> Any:
 
         return Stats
     return found if hasattr(found, "incr") else found.Stats  # functions of the module since 3.3
+
+
+def flush_stats(seconds: float) -> None:
+    """
+    Have OpenTelemetry, if metrics go there, send now what it has.
+
+    By itself it does so once a minute, and before Airflow 3.1 what a task's process has when it ends is lost.
+
+    :param seconds: the longest wait for a collector.
+    """
+    metrics = sys.modules.get("opentelemetry.metrics")
+    flush = getattr(metrics.get_meter_provider(), "force_flush", None) if metrics else None
+    if flush is not None:
+        # Of its own time limits some are those of one attempt, and it makes several.
+        sending = threading.Thread(target=flush, args=(seconds * 1000,), name="metrics", daemon=True)
+        sending.start()
+        sending.join(seconds)
 
 
 def xcom_value(key: str, ti_key: Any) -> Any:
@@ -175,6 +194,7 @@ __all__ = [
     "ResolveMixin",
     "apply_policies",
     "can_record",
+    "flush_stats",
     "get_parsing_context",
     "has_policies",
     "is_continuous",

@@ -86,6 +86,7 @@ def _operators(job: dict[str, Any]) -> list[Any]:
     if name in ("SftpTreeToS3Operator", "S3ToSftpOperator"):
         import uvloop  # noqa: F401 - comes with Airflow 3
 
+        import airflow_provider_sftp_s3.engine.api  # noqa: F401 - what `execute` imports
         from airflow_provider_sftp_s3.transfers.s3_to_sftp import S3ToSftpOperator
         from airflow_provider_sftp_s3.transfers.sftp_tree_to_s3 import SftpTreeToS3Operator
 

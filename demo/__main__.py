@@ -87,7 +87,10 @@ def main() -> int:
     # Only now, since what this imports reads the environment.
     from demo.story import DemoFailed, Story
 
-    say(f"An SFTP server, an S3 server and Airflow {version('apache-airflow')}, all on 127.0.0.1")
+    say(
+        f"An SFTP server, an S3 server and Airflow {version('apache-airflow')}; "
+        "all but Airflow's own two servers of logs listen on 127.0.0.1 only"
+    )
     story = Story(state, ports)
     story.start()
     say(story.plot)
@@ -101,6 +104,7 @@ def main() -> int:
             shown = True
             if not once:
                 _stay(story, airflow)
+            say("A flow of your own, to your own server: docs/start.md")
     except Stopped:
         say("\nStopping ...")
     except (AirflowError, DemoFailed, TooSlowError) as error:
@@ -133,8 +137,8 @@ def _stay(story: Story, airflow: Airflow) -> None:
   SFTP      {story.sftp.url}, password {story.sftp.password}; its files: {files}
   S3        {story.s3.url}, any credentials; bucket {story.bucket}
 
-All of it listens on 127.0.0.1, but for the two servers of logs that Airflow starts ({log_servers}): they listen on all
-addresses, and answer to Airflow only.
+Airflow's two servers of logs ({log_servers}) listen on all addresses, and answer to Airflow only; all else listens on
+127.0.0.1.
 
 What to try, in another terminal:
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from docutils import nodes
 from docutils.parsers.rst import Directive
 from docutils.statemachine import StringList
+from sphinx.transforms import SphinxTransform
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
@@ -19,6 +22,7 @@ from tests.support import airflow_env  # noqa: E402
 airflow_env.configure()  # the reference is made of the package itself, which imports Airflow
 
 from airflow_provider_sftp_s3 import __version__  # noqa: E402
+from airflow_provider_sftp_s3.__main__ import main  # noqa: E402
 from docs import fields  # noqa: E402
 
 if TYPE_CHECKING:
@@ -65,6 +69,37 @@ class FlowFields(Directive):
         return node.children
 
 
+class CommandHelp(Directive):
+    """``.. command-help:: name``: what a command of the command line says of itself."""
+
+    required_arguments = 1
+
+    def run(self) -> Any:
+        """Return what stands in the page in its place."""
+        said = io.StringIO()
+        os.environ["COLUMNS"] = "84"  # what fits into a page
+        with contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
+            main([*self.arguments, "--help"])
+        return [nodes.literal_block(said.getvalue(), said.getvalue(), language="none")]
+
+
+class DarkPictures(SphinxTransform):
+    """Put the dark picture beside each light one that has one: the theme shows one of the two."""
+
+    default_priority = 400  # before Sphinx collects pictures
+
+    def apply(self, **_: Any) -> None:
+        """Change the page."""
+        for light in list(self.document.findall(nodes.image)):
+            uri = light["uri"].replace("-light.", "-dark.")
+            if uri != light["uri"] and Path(self.app.srcdir, uri).exists():
+                dark = light.deepcopy()
+                dark["uri"] = uri
+                light["classes"].append("only-light")
+                dark["classes"].append("only-dark")
+                light.replace_self([light, dark])
+
+
 def list_all_pages(app: Sphinx, page: str, content: list[str]) -> None:
     """Put the pages that index.md lists nowhere where it says so: a new page needs no line there to be found."""
     if page == "index":
@@ -74,4 +109,6 @@ def list_all_pages(app: Sphinx, page: str, content: list[str]) -> None:
 
 def setup(app: Sphinx) -> None:
     app.add_directive("flow-fields", FlowFields)
+    app.add_directive("command-help", CommandHelp)
+    app.add_transform(DarkPictures)
     app.connect("source-read", list_all_pages)

@@ -145,6 +145,32 @@ def sequence(title: str, actors: Sequence[str], messages: Sequence[tuple[int, in
     return drawing.svg()
 
 
+def whereabouts(title: str, moments: Sequence[str], places: Sequence[tuple[str, int, int, str]]) -> str:
+    """
+    Draw in which places a whole file is, moment by moment: whoever cuts the picture at any moment cuts a bar.
+
+    :param moments: what is done, or has just been done, from left to right.
+    :param places: each a name, from which moment to which the file is there, and what is said of that. A text in
+        brackets is of something else than the whole file, and is drawn as a frame.
+    """
+    left, wide, high = 190.0, 128.0, 34.0
+    drawing = Drawing(left + wide * len(moments) + 20, 60 + high * len(places) + 14, title)
+    for number, moment in enumerate(moments):
+        x = left + wide * number
+        drawing.text((x + wide / 2, 28), moment)
+        drawing.line([(x, 12), (x, 60 + high * len(places))], dashed=True, head=False)
+    for number, (place, start, end, text) in enumerate(places):
+        y = 72 + high * number
+        drawing.text((left - 12, y), place, anchor="end", colour=QUIET)
+        middle, long = left + wide * (start + end) / 2, wide * (end - start) - 8
+        if text.startswith("("):
+            drawing.frame(middle - long / 2, y - 13, long, 26, "")
+            drawing.text((middle, y), text.strip("()"), colour=QUIET, halo=True)
+        else:
+            drawing.box((middle, y), long, text, fill="#d5e8d4", height=26)
+    return drawing.svg()
+
+
 def states() -> str:
     """Draw the six states of an object, and what leads from one to the next, from the table that the tests hold."""
     left, right, wide = 270, 730, 180
@@ -289,6 +315,28 @@ def drawings() -> dict[str, str]:
                 (1, 0, "GET what the failed try had"),
                 (0, 1, "(marked: skip it)"),
                 (0, 1, "(not marked: push it, as above)"),
+            ],
+        ),
+        "pull-whereabouts.svg": whereabouts(
+            "Where a pulled file is",
+            ["it is read", "S3 has\nanswered", "moved", "its retention\nis over"],
+            [
+                ("its directory", 0, 2, "the file"),
+                ("S3", 0, 1, "(not to be seen yet)"),
+                ("S3", 1, 4, "the object"),
+                (".done", 2, 3, "the file"),
+            ],
+        ),
+        "push-whereabouts.svg": whereabouts(
+            "Where a pushed object is",
+            ["it is written", "whole, and\ncompared", "renamed", "marked"],
+            [
+                ("S3", 0, 4, "the object"),
+                ("partner: .<id>.part", 0, 1, "(half of it)"),
+                ("partner: .<id>.part", 1, 2, "the file"),
+                ("partner: its own name", 0, 2, "(the older file, if there was one)"),
+                ("partner: its own name", 2, 4, "the file"),
+                ("mark in S3", 3, 4, "at the partner"),
             ],
         ),
         "states.svg": states(),

@@ -35,6 +35,8 @@ CHECKS = {
     "pull": "pull",
     "push": "push",
     "retry": "retry",
+    "metrics": "metrics",
+    "connections": "connections",
     "flows": "flows",
     "form": "form",
     "backfill": "backfill",

@@ -26,17 +26,28 @@ PACKAGE = "airflow_provider_sftp_s3"
 REPOSITORY = Path(sys.argv[1])
 DAGS = REPOSITORY / "dags"
 
-# The one module of the tests that is used here; it imports nothing but the standard library and, later, Airflow.
+# The modules of the tests that are used here; they import nothing but the standard library and what Airflow needs.
 sys.path.append(str(REPOSITORY / "tests" / "support"))
 if TYPE_CHECKING:
-    from tests.support import airflow_env
+    from tests.support import airflow_env, otlp
 else:
     import airflow_env
+    import otlp
 
 #: Task instances of the operators' Dags, for the check that comes last.
 ran: dict[str, Any] = {}
 #: The SFTP server's connection.
 SFTP: dict[str, Any] = {}
+#: Takes the metrics of all Dags.
+COLLECTOR = otlp.Collector()
+
+TEST_CONNECTIONS = """
+import sys
+from airflow_provider_sftp_s3.__main__ import main
+
+for connection in sys.argv[1:]:
+    print(connection, main(["test-connection", connection]))
+"""
 
 
 def listed() -> None:
@@ -109,6 +120,47 @@ def retry() -> None:
     """The first try of both failed, and the second mended it."""
     tries = {name: instance.try_number for name, instance in ran.items()}
     assert tries == {"pull": 2, "push": 2}, f"tries: {tries}"
+
+
+def metrics() -> None:
+    """OpenTelemetry has been sent what both operators have moved in their two tries, by Dag and direction."""
+    for name, files in (("pull", 3), ("push", 2)):
+        mine = [each for each in COLLECTOR.came if each.tags == {"dag_id": f"matrix_{name}", "direction": name}]
+        sums = {each.name: 0.0 for each in mine}
+        for each in mine:
+            sums[each.name] += each.value
+        found = {what: sums.get(f"airflow.sftp_s3.{what}") for what in ("files", "failed")}
+        assert found == {"files": files, "failed": 1}, f"{name}: {found} of {mine}"
+        # Before 3.1 a process has each gauge once, whatever its tags; a task of a scheduler's has a process of its own.
+        more = ("bytes", "left", "oldest_age", "seconds") if name == "pull" else ("bytes",)
+        assert {f"airflow.sftp_s3.{what}" for what in more} <= sums.keys(), mine
+
+
+def connections() -> None:
+    """`test-connection` finds those of the environment, of the database and of a secrets backend."""
+    from airflow.models import Connection
+    from airflow.utils.session import create_session
+
+    fields = {name: SFTP[name] for name in ("conn_type", "host", "port", "login", "password")}
+    with create_session() as session:
+        session.add(Connection(conn_id="in_database", extra=json.dumps(SFTP["extra"]), **fields))
+    secrets = Path("secrets.json").absolute()
+    secrets.write_text(json.dumps({"in_secrets": SFTP}))
+    environment = os.environ | {
+        "AIRFLOW_CONN_IN_ENVIRONMENT": json.dumps(SFTP),
+        "AIRFLOW__SECRETS__BACKEND": "airflow.secrets.local_filesystem.LocalFilesystemBackend",
+        "AIRFLOW__SECRETS__BACKEND_KWARGS": json.dumps({"connections_file_path": str(secrets)}),
+        "AIRFLOW__METRICS__OTEL_ON": "False",
+    }
+    where = ("in_environment", "in_database", "in_secrets")
+    command = [sys.executable, "-c", TEST_CONNECTIONS, *where, "nowhere"]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+    print(answer.stdout, answer.stderr)
+    ends = {
+        connection: line for line in answer.stdout.splitlines() for connection in where if line == f"{connection} 0"
+    }
+    assert set(ends) == set(where), answer.stdout + answer.stderr
+    assert "there is no connection 'nowhere'" in answer.stderr, answer.stderr
 
 
 def flows() -> None:
@@ -260,13 +312,20 @@ def reported(check: Callable[[], None], results: Path) -> Iterator[None]:
 def main() -> None:
     """Run all checks, whatever becomes of the others."""
     results = Path(sys.argv[2])
-    connections = json.load(sys.stdin)
-    SFTP.update(connections["sftp_default"])
+    given = json.load(sys.stdin)
+    SFTP.update(given["sftp_default"])
     os.chdir(airflow_env.configure())
+    os.environ |= {
+        "AIRFLOW__METRICS__OTEL_ON": "True",
+        "AIRFLOW__METRICS__OTEL_HOST": "127.0.0.1",
+        "AIRFLOW__METRICS__OTEL_PORT": str(COLLECTOR.port),
+        "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "delta",
+    }
     airflow_env.make_database()
-    with airflow_env.airflow_connections(**connections):
+    airflow_env.start_metrics()
+    with COLLECTOR, airflow_env.airflow_connections(**given):
         # parsed() before the others, since a module warns when it is first imported.
-        for check in (parsed, listed, page, pull, push, retry, flows, form, backfill, assets):
+        for check in (parsed, listed, page, pull, push, retry, metrics, connections, flows, form, backfill, assets):
             with reported(check, results):
                 check()
 

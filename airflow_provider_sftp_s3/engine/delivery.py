@@ -126,10 +126,19 @@ class Delivery:
                     await self._attributes.look(path, download.version.stat.mtime)
                 return is_named
 
-            async with self._written(download, temporary, running):
+            file = await self._created(temporary)
+            try:
+                await self._write(file, download, running)
+                if self._attributes is not None:
+                    await self._attributes.set(temporary, download.version.stat.mtime)
                 yield publish
                 if not is_named:
                     await self._session.remove(temporary)
+            except BaseException:
+                self._session.discard(temporary)
+                raise
+            finally:
+                file.release()
         except NoRoom as refused:
             raise NoRoom(f"{paths.printable(path)!r} cannot be written: {refused}; {_FULL}") from None
         except ServerRefused as refused:
@@ -137,21 +146,14 @@ class Delivery:
             why = f"; its directory cannot be looked at, and not be made: {doubt}" if doubt else ""
             raise ServerRefused(f"{paths.printable(path)!r} cannot be written: {refused}{why}") from None
 
-    @contextlib.asynccontextmanager
-    async def _written(self, download: Source, temporary: bytes, running: _Hash | None) -> AsyncIterator[None]:
-        """Have the object in a temporary file within the block, which is removed when that fails."""
-        async with contextlib.AsyncExitStack() as stack:
-            try:
-                file = await stack.enter_async_context(self._session.creating(temporary))
-            except ServerRefused as refused:
-                raise _advised(refused, "where the server refuses such names, choose others by temp_name") from None
-            await self._write(file, download, running)
-            if self._attributes is not None:
-                await self._attributes.set(temporary, download.version.stat.mtime)
-            yield
+    async def _created(self, temporary: bytes) -> RemoteFile:
+        try:
+            return await self._session.create(temporary)
+        except ServerRefused as refused:
+            raise _advised(refused, "where the server refuses such names, choose others by temp_name") from None
 
     async def _rename(self, names: TemporaryNames, temporary: bytes, path: bytes, *, replaces: bool) -> bool:
-        aside = names.aside_for(path)
+        aside = functools.partial(names.aside_for, path)
         try:
             if not replaces:
                 return await self._session.take(temporary, path, lambda: names.path_for(path), aside)

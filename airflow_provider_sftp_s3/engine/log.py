@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from datetime import UTC, datetime
+import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ class LogObserver:
         self._briefly = briefly
         self._lines: list[str] = []
         self._logged = 0
+        self._second = 0
+        self._clock = ""
 
     def __enter__(self) -> LogObserver:
         return self
@@ -84,11 +86,19 @@ class LogObserver:
         if self._logged >= LOG_SINGLY:
             if not self._lines:
                 asyncio.get_running_loop().call_later(LOG_SECONDS, self._flush)
-            line = f"{datetime.now(UTC):%H:%M:%S.%f}"[:-3] + f"Z {line}"  # the log's own time is that of the last one
+            line = f"{self._time()}Z {line}"  # the log's own time is that of the last one
         self._lines.append(line)
         self._logged += 1
         if self._logged <= LOG_SINGLY or len(self._lines) == LOG_LINES:
             self._flush()
+
+    def _time(self) -> str:
+        """Return the time of day, UTC, to the millisecond."""
+        now = time.time()
+        if int(now) != self._second:
+            self._second = int(now)
+            self._clock = time.strftime("%H:%M:%S", time.gmtime(now))
+        return f"{self._clock}.{int(now % 1 * 1000):03}"
 
     def _flush(self) -> None:
         if self._lines:

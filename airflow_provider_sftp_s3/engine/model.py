@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 #: How a push marks what it has delivered.
@@ -137,6 +138,7 @@ class Stored(NamedTuple):
 NOT_STORED = Stored()
 
 
+@lru_cache(maxsize=1024)
 def seconds_of(modified: str) -> float | None:
     """Return a time as :class:`ObjectEntry` has it in seconds since 1970; None: a store has written it otherwise."""
     with contextlib.suppress(ValueError):

@@ -7,7 +7,6 @@ import contextlib
 import hashlib
 import posixpath
 import unicodedata
-import weakref
 from collections.abc import AsyncIterator, Iterator
 
 from airflow_provider_sftp_s3.engine import paths
@@ -92,8 +91,8 @@ class AlikeNames:
         self._session = session
         self._root = root
         self._buckets: dict[bytes, bytearray] = {}
-        #: of what is given its name in this moment
-        self._locks: weakref.WeakValueDictionary[bytes, asyncio.Lock] = weakref.WeakValueDictionary()
+        #: what is given its name in this moment, and the end of that
+        self._being_taken: dict[bytes, asyncio.Future[None]] = {}
 
     def note(self, path: bytes) -> bool:
         """Remember that the file of this path is at the server, and say whether one before it is alike."""
@@ -115,11 +114,16 @@ class AlikeNames:
         :raises NameRefused: the server holds it for the name of another file of the run, which is there.
         """
         alike = _alike(path)
-        lock = self._locks.setdefault(alike, asyncio.Lock())
-        async with lock:
+        while (other := self._being_taken.get(alike)) is not None:
+            await asyncio.shield(other)
+        end = self._being_taken[alike] = asyncio.get_running_loop().create_future()
+        try:
             if self.note(path):
                 await self._look(path)
             yield
+        finally:
+            del self._being_taken[alike]
+            end.set_result(None)
 
     async def _look(self, path: bytes) -> None:
         """Raise NameRefused unless the server is seen to tell `path` from a name that is alike."""

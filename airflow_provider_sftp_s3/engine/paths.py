@@ -99,6 +99,11 @@ def printable(path: bytes | str, limit: int = MAX_PATH_SHOWN) -> str:
     return f"{shown}... (and {left_out} more)" if left_out > 0 else shown
 
 
+def printable_lines(text: str) -> str:
+    """Return a text of one line or several, as :func:`printable` shows each of them, whole."""
+    return "\n".join(printable(line, len(line)) for line in text.split("\n"))
+
+
 def said(text: object) -> str:
     """Return what a server, or a library that quotes one, says: printable, in one line, and no more than 1 KB of it."""
     return printable(text if isinstance(text, bytes) else " ".join(str(text).split()), MAX_TEXT_SHOWN)

@@ -15,6 +15,7 @@ TEMP_NAME = ".{id}.part"
 NOBODY = "0" * 8
 #: Names with this owner are those of empty files on which a pull tries what the server does.
 TRIED = "0" * 7 + "1"
+_OWN_NAME = b"{name}"
 _WORD = re.compile(r"(\{id\}|\{name\})")
 
 
@@ -33,10 +34,11 @@ class TemporaryNames:
         check_temp_name(template)
         directory, name = posixpath.split(template)
         self._directory = posixpath.join(root, directory.encode()) if directory else None
-        self._pieces = [piece.encode() for piece in _WORD.split(name)]
+        self._name = name.encode()
         self._owner = owner
         owned = {b"{id}": owner.encode() + b"[0-9a-f]{8}", b"{name}": b".*"}
-        self._own = re.compile(b"".join(owned.get(piece, re.escape(piece)) for piece in self._pieces), re.DOTALL)
+        pieces = [piece.encode() for piece in _WORD.split(name)]
+        self._own = re.compile(b"".join(owned.get(piece, re.escape(piece)) for piece in pieces), re.DOTALL)
 
     def directory_of(self, path: bytes) -> bytes:
         """Return the directory that the file is in whose target is `path`."""
@@ -56,15 +58,14 @@ class TemporaryNames:
 
     def check(self, path: bytes) -> None:
         """Raise NameRefused where `path`, of a target, is one of these."""
-        directory, name = posixpath.split(path)
-        if directory == self.directory_of(path) and self.is_own(name):
+        if self.is_own(posixpath.basename(path)) and posixpath.dirname(path) == self.directory_of(path):
             raise NameRefused("the name is one that temp_name makes for unfinished files")
 
     def _path_for(self, path: bytes, owner: str) -> bytes:
-        words = {b"{id}": f"{owner}{secrets.token_hex(4)}".encode(), b"{name}": b""}
-        room = MAX_NAME_BYTES - sum(len(words.get(piece, piece)) for piece in self._pieces)
-        words[b"{name}"] = _end_of(posixpath.basename(path), room)
-        name = b"".join(words.get(piece, piece) for piece in self._pieces)
+        name = self._name.replace(b"{id}", f"{owner}{secrets.token_hex(4)}".encode())
+        if _OWN_NAME in name:
+            room = MAX_NAME_BYTES - len(name) + len(_OWN_NAME)
+            name = name.replace(_OWN_NAME, _end_of(posixpath.basename(path), room))
         return posixpath.join(self.directory_of(path), name)
 
 

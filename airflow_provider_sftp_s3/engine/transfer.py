@@ -67,6 +67,8 @@ class Transfer(ABC, Generic[T]):
             self.report.earlier = receipts.earlier
             if receipts.unread:
                 observer.notice(receipts.unread)
+        for remark in bucket.remarks:
+            observer.remark(remark)
         self._run: Run[T] = Run(self.report, observer, options, caps)
 
     async def run(self) -> Report:

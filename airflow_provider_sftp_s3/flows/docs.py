@@ -32,12 +32,12 @@ def doc_of(flow: Mapping[str, Any]) -> str:
     chosen, unset = [], []
     for name, field in fields.items():
         value = _notifiers(flow) if name == "notify" else flow.get(name)
-        if value is not None and value != field.default:
-            chosen.append(f"    {name}: {shown(value)}")
-        elif name in flow and field.default is not None:
-            unset.append(f"    {name}: {shown(value)}")
+        default = defaults[name].default if name in defaults else field.default
+        # Fields of the Dag are filled in with their defaults; those of the operator are there if the flow says so.
+        if name in flow and (name in defaults or value != default):
+            chosen.append(f"    {name}: {'none' if value is None else shown(value)}")
         else:
-            unset.append(f"    {name}: {shown(defaults[name].default) if name in defaults else 'not set'}")
+            unset.append(f"    {name}: {'not set' if default is None else shown(default)}")
     return (
         f"{sentence_of(flow)}{END}Made from the flow `{flow['name']}` of a flows.yaml, where it says:\n\n"
         + "\n".join(chosen)

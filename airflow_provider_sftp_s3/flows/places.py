@@ -2,20 +2,28 @@
 Flows of one file that do not go together: what one of them takes away, or brings back, the other has to send.
 
 A flow is an edge between places. A place is a directory of an SFTP connection, or a prefix of a bucket; two overlap
-where one contains the other. Where a template stands in a place, it is compared as it is written.
+where one contains the other. Where a template stands in a place, it is compared as it is written, but for blanks at its
+ends. Two directories may be one though nothing here shows it: `in` and `/in` where a login begins in `/`, and those of
+two connections that are one destination. A ring by such places is a warning.
 """
 
 from __future__ import annotations
 
 import posixpath
+import re
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from airflow_provider_sftp_s3.flows.settings import Problem
 
 Flow = Mapping[str, Any]
+
+#: The blanks at the ends of what a template evaluates.
+_BLANKS = re.compile(r"(?<=\{\{)\s+|\s+(?=\}\})")
+#: What the path of a directory begins at: where a login does, or the server's root.
+_HOME, _ROOT = "~", "/"
 
 
 class Place(NamedTuple):
@@ -65,14 +73,16 @@ def look_between(flows: Sequence[Flow]) -> Found:
 
 
 def _directory(flow: Flow) -> Place:
-    path = posixpath.normpath(flow["sftp_path"])
-    start = ("/",) if path.startswith("/") else ()
-    names = (name for name in path.split("/") if name not in ("", "."))
-    return Place(("sftp", flow.get("sftp_conn_id", "sftp_default")), (*start, *names))
+    path = posixpath.normpath(_BLANKS.sub("", flow["sftp_path"]))
+    names = [name for name in path.split("/") if name not in ("", ".")]
+    start = _ROOT if path.startswith("/") else _HOME
+    is_all = start == _ROOT and not names
+    return Place(("sftp", flow.get("sftp_conn_id", "sftp_default")), () if is_all else (start, *names))
 
 
 def _prefix(flow: Flow, name: str = "s3_prefix") -> Place:
-    return Place(("s3", flow["s3_bucket"]), tuple(filter(None, flow.get(name, "").split("/"))))
+    prefix = _BLANKS.sub("", flow.get(name, ""))
+    return Place(("s3", _BLANKS.sub("", flow["s3_bucket"])), tuple(filter(None, prefix.split("/"))))
 
 
 def _source(flow: Flow) -> Place:
@@ -83,6 +93,15 @@ def _targets(flow: Flow) -> list[Place]:
     if flow["direction"] == "pull":
         return [_prefix(flow)]
     return [_directory(flow), *([_prefix(flow, "sent_prefix")] if "sent_prefix" in flow else [])]
+
+
+def _perhaps(place: Place, flow: Flow) -> set[Place]:
+    """Return a place of a flow, and what else it may be called."""
+    if place.where[0] == "s3":
+        return {place}
+    start, names = place.segments[:1], place.segments[1:]
+    paths = {place.segments, *([(_ROOT, *names) if names else ()] if start == (_HOME,) else [])}
+    return {Place(("sftp", name), path) for name in (place.where[1], _destination(flow)) for path in paths}
 
 
 def _takes_all(flow: Flow) -> bool:
@@ -172,8 +191,8 @@ def _destination(flow: Flow) -> str:
 
 def _look_for_rings(flows: Sequence[Flow], found: Found) -> None:
     """A file that goes round can bring an older version back over a newer one: marks do not help there."""
-    index = _Index((number, _source(flow)) for number, flow in enumerate(flows))
-    after = [sorted(set().union(*map(index.overlapping, _targets(flow)))) for flow in flows]
+    after = _followers(flows, lambda place, _: {place})
+    perhaps = _followers(flows, _perhaps)
     open_ones = {number for number, flow in enumerate(flows) if _takes_all(flow)}
     told: set[frozenset[int]] = set()
     for number, flow in enumerate(flows):
@@ -184,12 +203,24 @@ def _look_for_rings(flows: Sequence[Flow], found: Found) -> None:
                 "overlap, or give one of the flows include or exclude so that nothing goes all the way round"
             )
             found.problems[flow["name"]].append(Problem("", message))
-        elif (ring := _ring(number, after, None)) and frozenset(ring) not in told:
+        elif (ring := _ring(number, after, None) or _ring(number, perhaps, None)) and frozenset(ring) not in told:
             told.add(frozenset(ring))
+            doubt = "" if _ring(number, after, None) else ", if the server takes their directories for one"
             found.warnings.append(
-                f"{_named(ring, flows)} go round in a ring. See to it that their include and exclude let nothing go "
-                "all the way round: an older version would come back over a newer one"
+                f"{_named(ring, flows)} go round in a ring{doubt}. See to it that their include and exclude let "
+                "nothing go all the way round: an older version would come back over a newer one"
             )
+
+
+def _followers(flows: Sequence[Flow], names: Callable[[Place, Flow], set[Place]]) -> list[list[int]]:
+    """
+    Return the numbers of the flows that take on what each flow brings.
+
+    :param names: what a place of a flow may be called.
+    """
+    index = _Index((number, place) for number, flow in enumerate(flows) for place in names(_source(flow), flow))
+    targets = [set().union(*(names(place, flow) for place in _targets(flow))) for flow in flows]
+    return [sorted(set().union(*map(index.overlapping, places))) for places in targets]
 
 
 def _named(ring: Sequence[int], flows: Sequence[Flow]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -41,6 +42,9 @@ def _sends_what_was_sent(flow: Mapping[str, Any]) -> bool:
     one, other = map(directory_prefix, prefixes)
     return one.startswith(other) or other.startswith(one)
 
+
+#: An access point, by its ARN or alias.
+_ACCESS_POINT = re.compile(r"^arn:|-s3alias$")
 
 #: What stands beside files.
 BESIDE = ("trigger_file", "checksum_file")
@@ -200,6 +204,12 @@ RULES = (
         lambda flow: _is_sqs(flow) and not _is_cron(flow["schedule"]),
         "'trigger: sqs' needs times too: a message that is lost must not be an object that is lost. "
         "Allowed here: a cron expression, or a preset such as '@hourly'",
+    ),
+    Rule(
+        "s3_bucket",
+        lambda flow: _is_sqs(flow) and bool(_ACCESS_POINT.search(flow["s3_bucket"])),
+        "'trigger: sqs' with an access point: S3's events name the bucket, and none would be taken for one of this "
+        "flow's. Allowed here: the bucket's own name",
     ),
     Rule(
         "s3_prefix",

@@ -11,6 +11,7 @@ from airflow_provider_sftp_s3._compat import AirflowException
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError, SftpS3Error, TransferError
 from airflow_provider_sftp_s3.engine.model import Outcome
 from airflow_provider_sftp_s3.engine.observer import Progress
+from airflow_provider_sftp_s3.engine.paths import printable, printable_lines
 from airflow_provider_sftp_s3.flows.plan import look
 from airflow_provider_sftp_s3.hooks.quantities import units_of
 
@@ -95,7 +96,9 @@ def table(several: list[Waiting]) -> str:
     for each in several:
         age = "-" if each.oldest_age is None else " ".join(units_of(int(each.oldest_age))[:2])
         state = "BEHIND" if each.behind else "ok"
-        rows.append((each.flow, state, str(each.files), str(each.bytes), age, each.source, each.target))
+        rows.append(
+            (each.flow, state, str(each.files), str(each.bytes), age, printable(each.source), printable(each.target))
+        )
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = []
     for row, flow in zip(rows, [None, *several], strict=True):
@@ -105,5 +108,5 @@ def table(several: list[Waiting]) -> str:
         ]
         lines.append("  ".join(cells).rstrip())
         if flow is not None and flow.error:
-            lines.append(f"    {flow.error}")
+            lines.append(f"    {printable_lines(flow.error)}")
     return "\n".join(lines)

@@ -23,6 +23,7 @@ def duration(value: Any) -> timedelta:
 
     :raises ValueError: it is none.
     """
+    given = value
     try:
         if isinstance(value, str):
             value = value.strip()
@@ -33,9 +34,9 @@ def duration(value: Any) -> timedelta:
         if isinstance(value, int | float) and not isinstance(value, bool):
             value = timedelta(seconds=value)
     except (OverflowError, ValueError):  # infinite, not a number, or more than a timedelta holds
-        raise ValueError(f"{value!r} is no duration") from None
+        raise ValueError(f"{given!r} is no duration") from None
     if not isinstance(value, timedelta) or value < timedelta(0):
-        raise ValueError(f"{value!r} is no duration")
+        raise ValueError(f"{given!r} is no duration")
     return value
 
 

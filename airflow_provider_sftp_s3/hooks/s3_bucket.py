@@ -15,11 +15,9 @@ from airflow_provider_sftp_s3.engine.paths import reason_of
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket, keep_secrets_out_of_logs
 from airflow_provider_sftp_s3.engine.s3.extra_args import OF_THE_CONNECTION
 from airflow_provider_sftp_s3.engine.settings import check_bucket_name
+from airflow_provider_sftp_s3.hooks.aws_fields import check_fields, remarks_on
 from airflow_provider_sftp_s3.hooks.extra import fields_of
 
-_TEXTS = ("region_name", "endpoint_url", "role_arn", "profile_name", "assume_role_method")
-_OBJECTS = ("config_kwargs", "service_config", "session_kwargs", "assume_role_kwargs")
-_OBJECTS_OF_CONFIG = ("s3", "proxies", "proxies_config", "retries")
 #: The field that an error of botocore is about, where its type tells.
 _FIELDS: tuple[tuple[type[Exception], str], ...] = (
     (botocore.exceptions.ProfileNotFound, "profile_name"),
@@ -38,7 +36,7 @@ class _Hook(S3Hook):
     @classmethod
     def get_connection(cls, conn_id: str) -> Any:
         connection = super().get_connection(conn_id)
-        _check_fields(conn_id, fields_of("aws", conn_id, connection))
+        check_fields(conn_id, connection, fields_of("aws", conn_id, connection))
         return connection
 
 
@@ -69,28 +67,9 @@ def bucket_of(aws_conn_id: str | None, name: str, options: TransferOptions) -> B
             config=settings.botocore_config,
             verify=hook.verify,
         )
-        return Bucket(name, client, session, options, hook.verify, hook.service_config.get("extra_args"))
-
-
-def _check_fields(conn_id: str, fields: dict[str, Any]) -> None:
-    """Look whether the fields of an aws connection's Extra are of the right type. What they say may be a secret."""
-
-    def check(called: str, value: Any, kinds: tuple[type, ...], what: str) -> None:
-        if value is not None and not isinstance(value, kinds):
-            raise ConfigurationError(
-                f"Extra of the aws connection {conn_id!r}: {called} is a {type(value).__name__}, and must be {what}"
-            )
-
-    for name in _TEXTS:
-        check(name, fields.get(name), (str,), "a text")
-    for name in _OBJECTS:
-        check(name, fields.get(name), (dict,), "an object, such as {}")
-    for service, about in (fields.get("service_config") or {}).items():
-        check(f"service_config.{service}", about, (dict,), "an object, such as {}")
-    for name in _OBJECTS_OF_CONFIG:
-        value = (fields.get("config_kwargs") or {}).get(name)
-        check(f"config_kwargs.{name}", value, (dict,), "an object, such as {}")
-    check("verify", fields.get("verify"), (bool, str), "true, false or a path of a file of CA certificates")
+        bucket = Bucket(name, client, session, options, hook.verify, hook.service_config.get("extra_args"))
+        bucket.remarks = remarks_on(aws_conn_id, settings.extra_config)
+        return bucket
 
 
 @contextlib.contextmanager

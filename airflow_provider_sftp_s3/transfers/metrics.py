@@ -7,12 +7,14 @@ import re
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from airflow_provider_sftp_s3._compat import stats
+from airflow_provider_sftp_s3._compat import flush_stats, stats
 
 if TYPE_CHECKING:
     from airflow_provider_sftp_s3.engine.model import Report
 
 _INVALID = re.compile(r"[^A-Za-z0-9_-]")
+#: Seconds that a task waits at its end, at most, for a collector that does not answer.
+PATIENCE = 10.0
 
 
 def tell(report: Report, dag_id: str, log: logging.Logger) -> None:
@@ -35,5 +37,6 @@ def tell(report: Report, dag_id: str, log: logging.Logger) -> None:
             to.gauge(f"sftp_s3.{name}left", report.left, **more)
             to.gauge(f"sftp_s3.{name}oldest_age", report.oldest_age or 0, **more)
             to.timing(f"sftp_s3.{name}seconds", timedelta(seconds=report.seconds), **more)
+        flush_stats(PATIENCE)
     except Exception as failed:  # whatever a backend for metrics raises
         log.warning("no metrics of this transfer: %s", failed)

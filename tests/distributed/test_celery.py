@@ -11,7 +11,6 @@ import shutil
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +20,7 @@ from tests.conftest import require
 from tests.distributed.system import SERVICES, System, postgres_tools
 from tests.support import compose
 from tests.support.sftp_servers import OpenSshServer
+from tests.support.trees import done, tree
 
 pytestmark = pytest.mark.distributed
 
@@ -68,15 +68,6 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     with System(tmp_path_factory.mktemp("system"), FLOWS) as system:
         yield system
     signal.signal(signal.SIGTERM, before)
-
-
-def tree(root: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
-
-
-def done(files: dict[str, bytes]) -> dict[str, bytes]:
-    """Return the same files where a pull moves them."""
-    return {str(Path(name).parent / ".done" / Path(name).name): content for name, content in files.items()}
 
 
 def objects(client: Any, bucket: str, prefix: str = "") -> dict[str, bytes]:

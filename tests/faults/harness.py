@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,6 +29,7 @@ from tests.support import secrets
 from tests.support.engine import Recorder
 from tests.support.s3_server import S3Endpoint, S3Server
 from tests.support.sftp_servers import AsyncsshServer, Fault, Proceed, Request, SftpServer, answered
+from tests.support.trees import put, tree
 
 TEMPORARY = re.compile(r"\.?[0-9a-f]{16}\.part")
 """The names that the engine gives to unfinished files."""
@@ -172,25 +174,18 @@ def _split(kind: type[Any], more: dict[str, Any]) -> tuple[dict[str, Any], dict[
 
 def write_tree(root: Path, files: Mapping[str, bytes], *, age: float = 3600.0) -> None:
     """Put files beneath ``root``, ``age`` seconds old."""
-    for name, data in files.items():
-        place = root / name
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(data)
+    put(root, files, int(time.time() - age))
+    for data in files.values():
         secrets.contents(data)
-        make_old(place, age)
 
 
 def make_old(place: Path, age: float = 3600.0) -> None:
     """Set a file's mtime to ``age`` seconds ago."""
-    import os
-
     when = int(time.time() - age)
     os.utime(place, (when, when))
 
 
-def read_tree(root: Path) -> dict[str, bytes]:
-    """Return every regular file beneath ``root`` by its relative path."""
-    return {str(file.relative_to(root)): file.read_bytes() for file in sorted(root.rglob("*")) if file.is_file()}
+read_tree = tree
 
 
 def put_objects(s3: S3Endpoint, bucket: str, objects: Mapping[str, bytes]) -> None:

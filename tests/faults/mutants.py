@@ -71,6 +71,7 @@ MARKS = "integration/test_marks.py"
 SENT = "unit/test_s3_sent.py"
 PUSH_SENT = "integration/test_sent.py"
 PLACES = "unit/test_flows_places.py"
+AWS_SETTINGS = "integration/test_aws_settings.py"
 PATHS = "unit/test_paths.py"
 LEDGER = "integration/test_ledger.py"
 LEDGER_UNIT = "unit/test_s3_ledger.py"
@@ -1022,9 +1023,9 @@ MUTANTS = (
     ),
     Mutant(
         "an unfinished file is removed when its transfer fails",
-        "engine/sftp/session.py",
-        "                self.discard(path)\n",
-        "                pass\n",
+        "engine/delivery.py",
+        "                self._session.discard(temporary)\n",
+        "",
         _only("faults/test_servers.py", "push and every and write and fails"),
     ),
     Mutant(
@@ -1387,6 +1388,27 @@ MUTANTS = (
         _only(PLACES, "a_ring_is_refused"),
     ),
     Mutant(
+        "flows: what may be a ring is said",
+        "flows/places.py",
+        "_ring(number, after, None) or _ring(number, perhaps, None)",
+        "_ring(number, after, None)",
+        _only(PLACES, "may_be_a_ring"),
+    ),
+    Mutant(
+        "flows: the root of a server holds what is where a login begins",
+        "flows/places.py",
+        "() if is_all else (start, *names)",
+        "(start, *names)",
+        _only(PLACES, "a_ring_is_refused"),
+    ),
+    Mutant(
+        "flows: a template is the same with other blanks",
+        "flows/places.py",
+        r'_BLANKS = re.compile(r"(?<=\{\{)\s+|\s+(?=\}\})")',
+        r'_BLANKS = re.compile("^$")',
+        _only(PLACES, "a_ring_is_refused"),
+    ),
+    Mutant(
         "flows: the sent prefix is a place",
         "flows/places.py",
         'if "sent_prefix" in flow else []',
@@ -1399,6 +1421,70 @@ MUTANTS = (
         "if there == start:",
         "if there == start or True:",
         _only(PLACES, "a_ring_is_refused"),
+    ),
+    Mutant(
+        "keep: what one's end and the next one's beginning are is no file of ours",
+        "engine/kept.py",
+        "while at % SIZE and at > 0:",
+        "while False:",
+        _only("unit/test_kept.py", "that_were_added"),
+    ),
+    Mutant(
+        "flows: S3's events name no access point",
+        "flows/rules.py",
+        'bool(_ACCESS_POINT.search(flow["s3_bucket"]))',
+        "False",
+        _only("unit/test_flows.py", "do_not_go_together"),
+    ),
+    # --- the aws connection
+    Mutant(
+        "aws connection: a field that is misspelled is named",
+        "hooks/aws_fields.py",
+        "if name not in known and (meant := _nearly(name, known)):",
+        "if False and (meant := _nearly(name, known)):",
+        _only(AWS_SETTINGS, "heeded_or_named"),
+    ),
+    Mutant(
+        "aws connection: half of a pair of keys is no key",
+        "hooks/aws_fields.py",
+        "if half := next((called for called, pair in pairs.items() if any(pair)), None):",
+        "if half := None:",
+        _only(AWS_SETTINGS, "login"),
+    ),
+    Mutant(
+        "aws connection: what is not heeded is said",
+        "hooks/aws_fields.py",
+        "    unheeded = list(_unheeded(fields))\n",
+        "    unheeded: list[str] = []\n",
+        _only(AWS_SETTINGS, "heeded_or_named"),
+    ),
+    Mutant(
+        "aws connection: what is not heeded is said in the log of a run",
+        "engine/transfer.py",
+        "            observer.remark(remark)\n",
+        "            pass\n",
+        _only(AWS_SETTINGS, "takes_no_notice"),
+    ),
+    Mutant(
+        "aws connection: a text is no switch",
+        "hooks/aws_fields.py",
+        '(bool,), "true or false")',
+        '(bool, str), "true or false")',
+        _only(AWS_SETTINGS, "addressin"),
+    ),
+    Mutant(
+        "aws connection: a proxy that nobody here speaks to",
+        "engine/s3/endpoint.py",
+        'if scheme not in ("http", "https"):',
+        "if False:",
+        _only(AWS_SETTINGS, "proxies"),
+    ),
+    Mutant(
+        "aws connection: a region that does not exist is worth no retry",
+        "engine/s3/bucket.py",
+        "            check_region(self._opened_with[1], self.endpoint, failed)\n",
+        "",
+        _only("integration/test_connections.py", "region_that_does_not_exist"),
     ),
     # --- S3's answers
     Mutant(

@@ -8,15 +8,13 @@ from typing import Any
 import pytest
 
 from tests.faults import table
-from tests.faults.test_kills import FILES, PATIENCE, KillsAt, Sweep
+from tests.faults.test_kills import FILES, PATIENCE, SHARDS, Sweep, kill_at_each_step
 from tests.support.receipts import lines_in
 from tests.support.s3_server import S3Server
-from tests.support.sftp_servers import AsyncsshServer, Fault
+from tests.support.sftp_servers import AsyncsshServer, SftpServer
 
 pytestmark = pytest.mark.faults
 
-BOOKS = "books"
-SHARDS = range(4)
 KINDS: dict[str, dict[str, Any]] = {
     "pull": {},
     "pull, keep": {"after_transfer": "keep"},
@@ -27,52 +25,42 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
+class ReceiptSweep(Sweep):
+    """As :class:`Sweep`, with receipts in a bucket of their own, which are what is looked at."""
+
+    least = 0.5
+
+    def __init__(self, kind: str, sftp: SftpServer, s3: S3Server, bucket: str) -> None:
+        super().__init__(kind.partition(",")[0], sftp, s3, bucket, **KINDS[kind])
+        self.books = s3.new_bucket("books")
+        self.arguments["receipts"] = f"s3://{self.books}/all/"
+        #: Of objects that were deleted in the moment of the kill nobody knows the size.
+        self.knows_bytes = kind != "push, delete"
+        table.row(f"SIGKILL under a {kind}, with receipts, then a retry")
+
+    def prepare(self) -> None:
+        super().prepare()
+        self.s3.empty(self.books)
+
+    def check_after_kill(self) -> None:
+        """Count it: what lies where is what the sweeps with no receipts look at."""
+        self.kills += 1
+
+    def retry(self) -> None:
+        """Each file has one line over the tries, and the total has all of them."""
+        with self.run(try_number=2) as again:
+            again.go()
+            report = again.report(PATIENCE)
+        lines = lines_in(self.s3, self.books, "all/")
+        told = Counter(line["source"] for line in lines if line["status"] != "skipped")
+        assert len(told) == len(FILES), told
+        assert set(told.values()) == {1}, told
+        assert report["total"]["files"] == len(FILES)
+        if self.knows_bytes:
+            assert report["total"]["bytes"] == sum(map(len, FILES.values()))
+
+
 @pytest.mark.parametrize("shard", SHARDS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_killed_at_each_step(sftp_server: AsyncsshServer, s3: S3Server, bucket: str, kind: str, shard: int) -> None:
-    """
-    Each file has one line over the tries, or two where its first move was not finished; and the total has all of them.
-
-    Only of objects that were deleted in the moment of the kill nobody knows the size.
-    """
-    books = s3.new_bucket(BOOKS)
-    arguments = KINDS[kind]
-    sweep = Sweep(kind.partition(",")[0], sftp_server, s3, bucket, **arguments, receipts=f"s3://{books}/all/")
-    table.row(f"SIGKILL under a {kind}, with receipts, then a retry")
-    sweep.prepare()
-    sftp_server.fault = counts = KillsAt(s3)
-    with sweep.run() as run:
-        run.go()
-        assert run.report(PATIENCE)["total"]["files"] == len(FILES)
-    points = [(step, applied) for step in range(counts.steps) for applied in (False, True)][shard :: len(SHARDS)]
-    if table.LONG < 1:
-        points = table.chance("receipts", kind, shard).sample(points, max(2, round(len(points) * table.LONG)))
-    for step, applied in points:
-        s3._before.clear()
-        s3._after.clear()
-        sweep.prepare()
-        s3.empty(books)
-        with sweep.run() as run:
-            sftp_server.fault = kills = KillsAt(s3, step, applied=applied)
-            kills.run = run
-            run.go()
-            assert run.ended(PATIENCE)
-            killed = run.killed
-        s3._before.clear()
-        s3._after.clear()
-        sftp_server.fault = Fault()
-        if not killed:
-            continue
-        sweep.wait_until_quiet()
-        with sweep.run(try_number=2) as again:
-            again.go()
-            report = again.report(PATIENCE)
-        sweep.kills += 1
-        told = Counter(line["source"] for line in lines_in(s3, books, "all/") if line["status"] != "skipped")
-        assert len(told) == len(FILES), f"killed at {step}: {told}"
-        assert set(told.values()) == {1}, f"killed at {step}: {told}"
-        assert report["total"]["files"] == len(FILES)
-        if kind != "push, delete":
-            assert report["total"]["bytes"] == sum(map(len, FILES.values()))
-    table.cases(sweep.kills)
-    assert sweep.kills >= 0.5 * len(points)
+    kill_at_each_step(ReceiptSweep(kind, sftp_server, s3, bucket), sftp_server, s3, shard)

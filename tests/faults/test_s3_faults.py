@@ -8,15 +8,11 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
 import asyncssh
-import boto3
-import botocore.session
 import pytest
-from botocore.credentials import RefreshableCredentials
 
 from airflow_provider_sftp_s3.engine.errors import AuthenticationFailed, ConfigurationError, SftpS3Error, TransferError
 from airflow_provider_sftp_s3.engine.options import MiB, TransferOptions
@@ -43,8 +39,9 @@ from tests.faults.harness import (
     run_push,
     write_tree,
 )
+from tests.support.account import Rotation
 from tests.support.faulty_sftp import RENAMES
-from tests.support.s3_server import ACCESS_KEY, REGION, S3Request, S3Server
+from tests.support.s3_server import S3Request, S3Server
 from tests.support.sftp_servers import AsyncsshServer, Fault, Proceed, Request
 
 pytestmark = [pytest.mark.faults, pytest.mark.loops]
@@ -612,39 +609,6 @@ def _tags_of(s3: S3Server, bucket: str) -> dict[str, str]:
     answer = client.get_object_tagging(Bucket=bucket, Key="k")
     client.close()
     return {tag["Key"]: tag["Value"] for tag in answer["TagSet"]}
-
-
-class Rotation:
-    """Credentials that are renewed in the middle of a run: from then on S3 answers the old ones with ExpiredToken.
-
-    :param after: how many requests the old ones are good for.
-    """
-
-    def __init__(self, s3: S3Server, after: int, *, renewed: bool = True) -> None:
-        self.renewed = renewed
-        self.left = after
-        s3.before(self._check)
-
-    def _check(self, request: S3Request) -> tuple[int, str] | None:
-        authorization = request.headers["authorization"]
-        if "Credential=AKIDNEW/" in authorization or ACCESS_KEY in authorization:  # the test's own client
-            return None
-        self.left -= 1
-        if self.left >= 0:
-            return None
-        return 400, "ExpiredToken"
-
-    def _now(self) -> dict[str, str]:
-        name = "AKIDNEW" if self.left < 0 and self.renewed else "AKIDOLD"
-        # Always about to expire, so that each look at them asks again.
-        soon = datetime.now(UTC) + timedelta(minutes=1)
-        return {"access_key": name, "secret_key": "s" * 40, "token": "t" * 40, "expiry_time": soon.isoformat()}
-
-    def session(self) -> boto3.Session:
-        """Return a session as an assumed role gives it."""
-        source = botocore.session.get_session()
-        source._credentials = RefreshableCredentials.create_from_metadata(self._now(), self._now, "test")
-        return boto3.Session(botocore_session=source, region_name=REGION)
 
 
 class TestExpiredCredentials:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from airflow_provider_sftp_s3.engine.options import TransferOptions
 from tests.conftest import require
+from tests.support.airflow_env import airflow_connections
 from tests.support.chromium import Chromium
+from tests.support.engine import Engine, engine_on
+from tests.support.s3_server import S3Server
+from tests.support.sftp_servers import AsyncsshServer, SftpServer
 
 #: file -> the tests of it that `make test` runs: one at least of each thing that the file is about
 KEPT = {
@@ -119,3 +125,28 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
     require(Chromium.available(), Chromium.missing())
     with Chromium(tmp_path_factory.mktemp("browser") / "profile", 1500, 1200) as started:
         yield started
+
+
+@pytest.fixture
+def options() -> TransferOptions:
+    """Those of `engine` and `fast`: a module that wants others has a fixture of this name."""
+    return TransferOptions()
+
+
+@pytest.fixture
+def engine(any_sftp_server: SftpServer, s3: S3Server, bucket: str, options: TransferOptions) -> Engine:
+    """Every real SFTP server in turn, each with the directories `in` and `out`, and a bucket."""
+    return engine_on(any_sftp_server, s3, bucket, options)
+
+
+@pytest.fixture
+def fast(sftp_server: AsyncsshServer, s3: S3Server, bucket: str, options: TransferOptions) -> Engine:
+    """The same with asyncssh's server: for what does not depend on the SFTP server."""
+    return engine_on(sftp_server, s3, bucket, options)
+
+
+@pytest.fixture
+def default_connections(airflow_home: Path, sftp_server: AsyncsshServer, s3: S3Server) -> Iterator[None]:
+    """`sftp_default` and `aws_default`, to asyncssh's server and to S3, for what Airflow runs."""
+    with airflow_connections(sftp_default=sftp_server.airflow_connection(), aws_default=s3.airflow_connection()):
+        yield

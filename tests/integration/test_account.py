@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
+import boto3
 import pytest
 
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError, TransferError
@@ -70,10 +72,14 @@ def written(engine: Engine) -> list[S3Request]:
 
 
 async def connected(
-    engine: Engine, settings: PullSettings | PushSettings, extra_args: dict[str, Any] | None = None, **config: Any
+    engine: Engine,
+    settings: PullSettings | PushSettings,
+    extra_args: dict[str, Any] | None = None,
+    session: boto3.Session | None = None,
+    **config: Any,
 ) -> None:
     """Run with what a connection says: `extra_args`, and fields of its ``config_kwargs``."""
-    session = engine.s3.session()
+    session = session or engine.s3.session()
     opened = Bucket(engine.bucket, engine.s3.client(session, **config), session, engine.options, extra_args=extra_args)
     async with SftpSession(server_of(engine.sftp), engine.options) as sftp, opened as bucket:
         if isinstance(settings, PullSettings):
@@ -270,3 +276,117 @@ async def test_etags_that_are_no_md5s_do_no_harm(engine: Engine, s3: S3Server) -
     assert report.transferred == 3
     assert [notice for notice in engine.seen.notices if "ETags" in notice]
     assert len([notice for notice in engine.seen.notices if "ETags" in notice]) == 1
+
+
+# ------------------------------------------------------------------------------------------------ clocks and tokens
+
+
+@pytest.mark.parametrize("kind", [PullSettings, PushSettings])
+@pytest.mark.parametrize("is_empty", [True, False], ids=["empty", "files"])
+@pytest.mark.parametrize("minutes", [20, -20])
+async def test_a_clock_that_is_wrong_ends_the_run_at_once(
+    engine: Engine, kind: Any, is_empty: bool, minutes: int
+) -> None:
+    """With both clocks, also where there is nothing to do: the next day there may be."""
+    contents = {} if is_empty else lay_out(engine)
+    engine.s3.client().put_object(Bucket=engine.bucket, Key="out/a", Body=b"x")
+    prefix = "nothing" if is_empty else "out"
+    account.keeps_time(engine.s3, timedelta(minutes=minutes))
+    with pytest.raises(ConfigurationError, match="the clock of this machine is wrong"):
+        await connected(engine, settings(engine, kind, s3_prefix=prefix))
+    assert {path.name for path in (engine.sftp.root / "in").iterdir()} == set(contents)
+    assert list((engine.sftp.root / "out").iterdir()) == []
+
+
+async def test_a_clock_that_is_a_little_wrong_is_no_matter(engine: Engine) -> None:
+    contents = lay_out(engine)
+    account.keeps_time(engine.s3, timedelta(minutes=10))
+    await connected(engine, settings(engine, PullSettings))
+    await connected(engine, settings(engine, PushSettings, destination="another"))
+    assert {name: (engine.sftp.root / "out" / name).read_bytes() for name in contents} == contents
+
+
+PUSHES: dict[str, dict[str, Any]] = {
+    "metadata": {"mark": "metadata"},
+    "tag": {"mark": "tag"},
+    "move": {"after_transfer": "move", "sent_prefix": "sent"},
+    "delete": {"after_transfer": "delete"},
+}
+
+
+@pytest.mark.parametrize("after", [2, 5])
+@pytest.mark.parametrize("push", PUSHES)
+async def test_a_token_that_expires_is_renewed_wherever_it_does(engine: Engine, push: str, after: int) -> None:
+    """While an account keeps all its other rules: small, middle and in parts, delivered and marked, or taken away."""
+    contents = lay_out(engine)
+    of_pull, of_push = keep(engine, "all")
+    rotation = account.Rotation(engine.s3, after)
+    for way in (
+        settings(engine, PullSettings, s3_prefix="from", extra_args=of_pull),
+        settings(engine, PushSettings, s3_prefix="from", extra_args=of_push, destination="another", **PUSHES[push]),
+    ):
+        rotation.left = after
+        await connected(engine, way, session=rotation.session())
+        assert rotation.left < 0, "the old one was good for the whole run"
+    assert {name: (engine.sftp.root / "out" / name).read_bytes() for name in contents} == contents
+    left = {key for key in engine.s3.objects(engine.bucket) if ".sftp-s3/" not in key}
+    assert left == {
+        *(f"from/{name}" for name in contents if "mark" in PUSHES[push]),
+        *(f"sent/{name}" for name in contents if push == "move"),
+    }
+    assert isinstance(engine.s3, S3Server)
+    assert engine.s3.unfinished_uploads(engine.bucket) == []
+
+
+@pytest.mark.parametrize("after", [4])
+@pytest.mark.parametrize("push", PUSHES)
+async def test_a_token_that_expires_for_good_loses_nothing(engine: Engine, push: str, after: int) -> None:
+    """The run fails, and says why; the next one, with another token, brings what is left, and marks it."""
+    contents = lay_out(engine)
+    rotation = account.Rotation(engine.s3, after, renewed=False)
+    for way in (
+        settings(engine, PullSettings, s3_prefix="from"),
+        settings(engine, PushSettings, s3_prefix="from", destination="another", **PUSHES[push]),
+    ):
+        rotation.left = after
+        with pytest.raises((TransferError, ConfigurationError), match="expired"):
+            await connected(engine, way, session=rotation.session())
+        rotation.left = 1000
+        await connected(engine, way, session=rotation.session())
+    assert {name: (engine.sftp.root / "out" / name).read_bytes() for name in contents} == contents
+    again = settings(engine, PushSettings, s3_prefix="from", destination="another", **PUSHES[push])
+    engine.seen.outcomes.clear()
+    await connected(engine, again)
+    assert [each for each in engine.seen.outcomes if each.status == "transferred"] == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "denied"),
+    [
+        (PullSettings, "PutObject"),
+        (PullSettings, "CreateMultipartUpload"),
+        (PullSettings, "UploadPart"),
+        (PullSettings, "CompleteMultipartUpload"),
+        (PushSettings, "ListObjectsV2"),
+        (PushSettings, "GetObject"),
+        (PushSettings, "CopyObject"),
+        (PushSettings, "PutObjectTagging"),
+    ],
+)
+async def test_a_permission_that_is_denied_is_said_and_nothing_is_lost(engine: Engine, kind: Any, denied: str) -> None:
+    """A file is moved, and an object marked, only where all that it takes was allowed."""
+    contents = lay_out(engine)
+    if kind is PushSettings:
+        await engine.pull()
+    account.denies(engine.s3, denied)
+    mark = {} if kind is PullSettings else {"destination": "another", "mark": "tag" if "Tagging" in denied else "auto"}
+    with pytest.raises((TransferError, ConfigurationError), match="AccessDenied"):
+        await connected(engine, settings(engine, kind, **mark))
+    engine.s3._before.clear()
+    there = {path.name for path in (engine.sftp.root / "in").iterdir() if path.is_file()}
+    if kind is PullSettings:
+        assert there | set(engine.s3.objects(engine.bucket)) == set(contents)
+        assert there.isdisjoint(engine.s3.objects(engine.bucket))
+    else:
+        await engine.push(destination="another")
+        assert {name: (engine.sftp.root / "out" / name).read_bytes() for name in contents} == contents

@@ -15,6 +15,7 @@ from demo.standalone import AirflowError
 from tests.support.airflow_system import AirflowSystem
 from tests.support.s3_server import ACCESS_KEY, REGION, SECRET_KEY, S3Server
 from tests.support.sftp_servers import AsyncsshServer
+from tests.support.trees import tree
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -52,8 +53,7 @@ class World(NamedTuple):
         self.client.put_object(Bucket=self.bucket, Key=key, Body=body)
 
     def pushed(self, directory: str) -> dict[str, bytes]:
-        root = self.sftp.local(directory)
-        return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+        return tree(self.sftp.local(directory))
 
     def marked(self, prefix: str) -> list[str]:
         """Return the key of each push under a prefix, as often as it was pushed. Probes are of names of our own."""

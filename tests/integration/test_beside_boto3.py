@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import ipaddress
-import ssl
 import urllib.parse
 from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
@@ -13,15 +11,12 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from airflow_provider_sftp_s3.engine.errors import StorageError
 from airflow_provider_sftp_s3.engine.options import KiB, MiB, TransferOptions
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
 from airflow_provider_sftp_s3.engine.s3.marks import Look, Marks
+from tests.support.certificates import Certificates
 from tests.support.s3_recorder import BODY, Asked, Recorder
 from tests.support.s3_server import ACCESS_KEY, REGION, SECRET_KEY
 
@@ -183,51 +178,6 @@ async def test_requests_go_where_boto3s_go(recorder: Recorder, setting: str, ext
         assert setting != "user_agent_extra" or "my-company/1" in agent
 
 
-class Certificates:
-    """A certificate authority, and what it has signed: a server on 127.0.0.1, and a client."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "tests")])
-        authority = x509.BasicConstraints(ca=True, path_length=None)
-        self.ca = self._write("ca.pem", self._signed(self._name, self._key, authority))
-        self.server = self._pair("server", ExtendedKeyUsageOID.SERVER_AUTH)
-        self.client = self._pair("client", ExtendedKeyUsageOID.CLIENT_AUTH)
-
-    def server_context(self, *, asks_clients: bool = False) -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self.server)
-        if asks_clients:
-            context.verify_mode = ssl.CERT_REQUIRED
-            context.load_verify_locations(self.ca)
-        return context
-
-    def _pair(self, name: str, usage: x509.ObjectIdentifier) -> str:
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-        certificate = self._signed(subject, key, address, x509.ExtendedKeyUsage([usage]))
-        private = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        return self._write(f"{name}.pem", private + certificate)
-
-    def _signed(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, *about: x509.ExtensionType) -> bytes:
-        now = datetime.datetime.now(datetime.UTC)
-        builder = x509.CertificateBuilder(self._name, subject, key.public_key(), x509.random_serial_number())
-        builder = builder.not_valid_before(now - datetime.timedelta(days=1))
-        builder = builder.not_valid_after(now + datetime.timedelta(days=1))
-        for each in about:
-            builder = builder.add_extension(each, critical=isinstance(each, x509.BasicConstraints))
-        return builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
-
-    def _write(self, name: str, content: bytes) -> str:
-        path = self._directory / name
-        path.write_bytes(content)
-        return str(path)
-
-
 @pytest.fixture
 def certificates(tmp_path: Path) -> Certificates:
     return Certificates(tmp_path)
@@ -258,6 +208,17 @@ class TestCertificates:
             if place == "AWS_CA_BUNDLE":
                 monkeypatch.setenv(place, certificates.ca)
             await use_tls(recorder, certificates.ca if place == "verify" else None)
+        assert {asked.kind for asked in recorder.asked} == KINDS
+
+    async def test_an_authority_among_others(
+        self, certificates: Certificates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A file of many, as companies have it: their own stands behind the public ones."""
+        (tmp_path / "others").mkdir()
+        others = [Path(Certificates(tmp_path / "others", name).ca).read_bytes() for name in "abc"]
+        (tmp_path / "bundle.pem").write_bytes(b"# of all\n" + b"\n".join([*others, Path(certificates.ca).read_bytes()]))
+        with Recorder(certificates.server_context()) as recorder:
+            await use_tls(recorder, str(tmp_path / "bundle.pem"))
         assert {asked.kind for asked in recorder.asked} == KINDS
 
     async def test_verify_false_takes_any(self, certificates: Certificates) -> None:

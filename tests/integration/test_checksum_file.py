@@ -17,27 +17,16 @@ from airflow_provider_sftp_s3.engine.errors import ConfigurationError
 from airflow_provider_sftp_s3.engine.options import MiB, TransferOptions
 from airflow_provider_sftp_s3.engine.pulled_sums import NO_FILE_OF_SUM
 from tests.faults.harness import Acts, marked_keys
-from tests.integration.test_trigger_file import WHEN, engine_on, objects, report_of, store, tree
-from tests.support.engine import Engine
+from tests.support.engine import Engine, objects_of, report_of, store
 from tests.support.faulty_sftp import RENAMES, Refuses
 from tests.support.listener import Listener
 from tests.support.s3_server import S3Request, S3Server
-from tests.support.sftp_servers import AsyncsshServer, Fault, SftpServer
+from tests.support.sftp_servers import Fault
+from tests.support.trees import WHEN, tree
 
 pytestmark = pytest.mark.integration
 
 SHA256 = "{name}.sha256"
-
-
-@pytest.fixture
-def engine(any_sftp_server: SftpServer, s3: S3Server, bucket: str) -> Engine:
-    return engine_on(any_sftp_server, s3, bucket)
-
-
-@pytest.fixture
-def fast(sftp_server: AsyncsshServer, s3: S3Server, bucket: str) -> Engine:
-    """For what does not depend on the SFTP server."""
-    return engine_on(sftp_server, s3, bucket)
 
 
 def sum_of(name: str, data: bytes, algorithm: str = "sha256") -> bytes:
@@ -233,12 +222,12 @@ class TestPull:
         put(root, {"a": data[:-1] + b"x", "a.sha256": sum_of("a", data)})
         settings: dict[str, Any] = {"checksum_file": SHA256, "after_transfer": after_transfer}
         report = await report_of(fast.pull(**settings))
-        assert (report.failed, objects(fast), set(tree(root))) == (1, set(), {"a", "a.sha256"})
+        assert (report.failed, set(objects_of(fast)), set(tree(root))) == (1, set(), {"a", "a.sha256"})
         assert fast.s3.unfinished_uploads(fast.bucket) == []  # type: ignore[attr-defined]
         put(root, {"a": data})
         await fast.pull(**settings)
         assert fast.s3.objects(fast.bucket)["a"] == data
-        assert objects(fast) == {"a", "a.sha256"}
+        assert set(objects_of(fast)) == {"a", "a.sha256"}
         left = {"move": {".done/a", ".done/a.sha256"}, "delete": set(), "keep": {"a", "a.sha256"}}[after_transfer]
         assert set(tree(root)) == left
         report = await fast.pull(**settings)
@@ -270,11 +259,11 @@ class TestPull:
         put(root, {"b": b"x"})
         report = await report_of(fast.pull(**settings))
         assert (report.failed, report.skipped) == (1, {NO_CHECKSUM: 1})
-        assert objects(fast) == {"a", "a.sha256"}
+        assert set(objects_of(fast)) == {"a", "a.sha256"}
         put(root, with_sums({"b": b"b", "c": b"c"}))
         await fast.pull(**settings)
         names = {*with_sums({"a": b"", "b": b"", "c": b""}), "_SUCCESS"}
-        assert objects(fast) == names
+        assert set(objects_of(fast)) == names
         assert set(tree(root)) == {f".done/{name}" for name in names}
         put(root, with_sums({"d": b"d"}))
         assert (await fast.pull(**settings)).skipped == {NO_TRIGGER: 1}
@@ -285,7 +274,7 @@ class TestPull:
         put(root, {"a": b"a", "a.sha256": sum_of("a", b"a"), "b.sha256": sum_of("b", b"b")})
         await engine.pull(include="a", after_transfer="delete")
         report = await engine.pull(checksum_file=SHA256)
-        assert objects(engine) == {"a", "a.sha256"}
+        assert set(objects_of(engine)) == {"a", "a.sha256"}
         assert set(tree(root)) == {".done/a.sha256", "b.sha256"}
         assert (report.transferred, report.skipped, report.left) == (1, {NO_FILE_OF_SUM: 1}, 1)
 
@@ -301,7 +290,7 @@ class TestPull:
 
         report = await report_of(fast.pull(checksum_file=SHA256))
         assert "its checksum file cannot be pulled" in report.failures[0]["error"]
-        assert (objects(fast), set(tree(root))) == ({"a"}, {"a", "a.sha256"})
+        assert (set(objects_of(fast)), set(tree(root))) == ({"a"}, {"a", "a.sha256"})
 
     async def test_a_sum_that_is_taken_away(self, fast: Engine) -> None:
         root = fast.sftp.root / "in"
@@ -310,7 +299,7 @@ class TestPull:
         fast.sftp.fault = gone  # type: ignore[attr-defined]
         report = await report_of(fast.pull(checksum_file=SHA256))
         assert "its checksum file was taken away meanwhile" in report.failures[0]["error"]
-        assert (objects(fast), set(tree(root))) == (set(), {"a"})
+        assert (set(objects_of(fast)), set(tree(root))) == (set(), {"a"})
 
     async def test_another_file_that_turns_up_in_the_done_directory_goes_back(self, fast: Engine) -> None:
         """It has replaced the one that was read right before the move, and nobody has said its sum."""
@@ -359,7 +348,7 @@ class TestPull:
         assert sum(report.transferred for report in reports) == 120
         waits = NO_CHECKSUM if "checksum_file" in beside else NO_TRIGGER
         assert sorted((report.skipped for report in reports), key=len) == [{}, {}, {}, {waits: 1}]
-        assert len(objects(fast)) == 120
+        assert len(set(objects_of(fast))) == 120
 
     async def test_names_on_the_way(self, fast: Engine) -> None:
         """It is called by what its file is called in S3: Monday's is not replaced by Tuesday's."""
@@ -368,7 +357,7 @@ class TestPull:
             put(root, with_sums({"sub/a.csv": data}), mtime)
             await fast.pull(checksum_file=SHA256, rename_to="{dir}/{stem}-{mtime}{suffix}")
         keys = {f"sub/a-{mtime}.csv" for mtime in (WHEN, WHEN + 86_400)}
-        assert objects(fast) == keys | {f"{key}.sha256" for key in keys}
+        assert set(objects_of(fast)) == keys | {f"{key}.sha256" for key in keys}
 
     async def test_two_runs_at_once(self, fast: Engine) -> None:
         """Each file and its sum are in S3 and in the done directory, and nothing is said to have failed."""

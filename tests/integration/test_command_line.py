@@ -16,7 +16,7 @@ import pytest
 
 from airflow_provider_sftp_s3.flows.file import check_flows
 from tests.support.airflow_env import warnings_of_ours_only
-from tests.support.s3_server import S3Request, S3Server
+from tests.support.s3_server import ACCESS_KEY, REGION, SECRET_KEY, S3Request, S3Server
 from tests.support.sftp_servers import AsyncsshServer
 
 pytestmark = pytest.mark.integration
@@ -228,7 +228,8 @@ def two_sides(command_line: CommandLine, sftp_server: AsyncsshServer, s3: S3Serv
     (command_line.home / "flows.yaml").write_text(
         f"defaults: {{s3_bucket: {bucket}}}\n"
         "flows:\n"
-        "- {name: in, direction: pull, sftp_path: /outgoing, s3_prefix: in/, max_files: 1, retention: 1d}\n"
+        "- {name: in, direction: pull, sftp_path: /outgoing, s3_prefix: in/, max_files: 1, retention: 1d,\n"
+        "   min_age: 1h}\n"
         "- {name: out, direction: push, sftp_path: /incoming, s3_prefix: out/}\n"
         "- {name: nowhere, direction: pull, sftp_path: /nowhere, s3_prefix: no/}\n"
     )
@@ -275,6 +276,51 @@ def test_status_finds_the_file_among_the_dag_files(command_line: CommandLine, tw
     command_line.environment["AIRFLOW__CORE__DAGS_FOLDER"] = str(command_line.home / "elsewhere")
     status, _, errors = command_line("status")
     assert (status, errors) == (1, "No flows.yaml was found: say where it is, by --file\n")
+
+
+@pytest.mark.parametrize("age", ["", " ", "abc", "1h2", "-1h", "nan", "1e9", "9" * 18 + "d", "\uff12h"])
+def test_an_age_that_is_none_is_a_wrong_command_line(command_line: CommandLine, age: str) -> None:
+    """And says what to give; nothing is looked at."""
+    status, output, errors = command_line("status", f"--older-than={age}")
+    assert (status, output) == (2, "")
+    assert f"--older-than: {age!r} is no duration: give one such as 90s, 2h or 1d" in errors
+
+
+@pytest.mark.parametrize(("age", "behind"), [("0", True), ("1d 1h", True), ("93599.5", True), ("52w", False)])
+def test_an_age_is_written_as_in_flows(command_line: CommandLine, two_sides: str, age: str, behind: bool) -> None:
+    """The oldest file is 26 hours old."""
+    status, output, _ = command_line("status", "in", "--json", "--older-than", age)
+    assert (status, json.loads(output)[0]["behind"]) == (int(behind), behind)
+
+
+def test_a_day_that_is_none_is_a_wrong_command_line(command_line: CommandLine) -> None:
+    status, _, errors = command_line("plan", "flows.yaml", "in", "--date", "yesterday")
+    assert (status, "--date: 'yesterday' is no day: give one such as 2026-01-31" in errors) == (2, True)
+
+
+def test_what_is_printed_moves_no_cursor(
+    command_line: CommandLine, sftp_server: AsyncsshServer, s3: S3Server, bucket: str
+) -> None:
+    """Names with escape sequences, and marks that turn a line round, are spelled out; in JSON, too."""
+    connections = {"SFTP_DEFAULT": sftp_server.airflow_connection(), "AWS_DEFAULT": s3.airflow_connection()}
+    command_line.environment.update({f"AIRFLOW_CONN_{name}": json.dumps(each) for name, each in connections.items()})
+    sftp_server.local("/").joinpath("a\x1b[2Jb\u202ec").mkdir()
+    (command_line.home / "flows.yaml").write_text(
+        f"defaults: {{s3_bucket: {bucket}, direction: pull}}\n"
+        "flows:\n"
+        '- {name: here, sftp_path: "/a\\e[2Jb\\u202ec", s3_prefix: here/}\n'
+        '- {name: nowhere, sftp_path: "/x\\e[2Jy\\u202ez", s3_prefix: no/}\n'
+    )
+    for arguments in (
+        ("status",),
+        ("status", "--json"),
+        ("test-connection", "sftp_default", "--path=/x\x1b[2Jy\u202ez"),
+    ):
+        status, output, errors = command_line(*arguments)
+        assert status == 1
+        assert not set(output + errors) & {"\x1b", "\u202e"}, output
+        assert "202e" in output
+    assert "/a\\x1b[2Jb" in command_line("status")[1]
 
 
 # -- Test a connection -------------------------------------------------------------------------------------------------
@@ -373,4 +419,9 @@ def test_an_aws_connection_step_by_step(command_line: CommandLine, s3: S3Server,
     assert (status, seen["bucket"]) == (1, ("FAILED", "s3_bucket: there is no bucket 'nowhere'"))
     status, seen = trial()
     assert (status, seen["bucket"][0]) == (0, "-")
+    # As a flow says it that has no connection: credentials as boto3 finds them.
+    found = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY, "AWS_DEFAULT_REGION": REGION}
+    command_line.environment.update(found | {"AWS_ENDPOINT_URL": s3.url})
+    status, output, _ = command_line("test-connection", "none", "--bucket", bucket)
+    assert (status, steps(output)["connection"][0], "as boto3 finds" in output) == (0, "ok", True)
     assert s3.objects(bucket) == before

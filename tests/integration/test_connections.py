@@ -634,6 +634,22 @@ def test_a_bucket_in_another_region(s3: S3Server, bucket: str) -> None:
     assert {request.method for request in s3.requests} <= {"GET", "HEAD"}
 
 
+@pytest.mark.parametrize(("region", "error"), [("eu-centrall-1", ConfigurationError), (REGION, ConnectionFailed)])
+def test_a_region_that_does_not_exist(region: str, error: type[Exception]) -> None:
+    """It is not worth a retry; one that exists, and cannot be reached, is. What cannot be reached here is a proxy."""
+    extra = {"region_name": region, "config_kwargs": {"proxies": {"https": "http://127.0.0.1:1"}}}
+    connection = {"conn_type": "aws", "login": ACCESS_KEY, "password": SECRET_KEY, "extra": extra}
+    with airflow_connections(aws_here=connection), warnings_of_ours_only():
+        bucket = bucket_of("aws_here", "my-bucket", TransferOptions(idle_timeout=0.3, conn_timeout=0.3))
+
+    async def check() -> None:
+        async with bucket:
+            await bucket.check()
+
+    with pytest.raises(error, match="region_name" if error is ConfigurationError else "S3 cannot be reached"):
+        EngineThread().run(check)
+
+
 @pytest.mark.parametrize("name", ["b", "two words", "a/b", "s3://bucket", "../up"])
 def test_a_name_that_is_no_buckets(s3: S3Server, name: str) -> None:
     """It is never sent: a slash would make a key of it."""

@@ -11,37 +11,19 @@ import pytest
 from airflow_provider_sftp_s3.engine.errors import TransferError
 from airflow_provider_sftp_s3.engine.options import MiB
 from tests.faults.harness import Acts
-from tests.support.engine import Engine
+from tests.support.engine import Engine, store
 from tests.support.faulty_sftp import SetstatIsRefused
-from tests.support.s3_server import S3Server
-from tests.support.sftp_servers import AsyncsshServer, RcloneSftpServer, SftpServer
+from tests.support.sftp_servers import RcloneSftpServer
+from tests.support.trees import WHEN
 
 pytestmark = pytest.mark.integration
-
-WHEN = 1769903998
-
-
-def store(engine: Engine, key: str, content: bytes, **metadata: str) -> None:
-    engine.s3.client().put_object(Bucket=engine.bucket, Key=key, Body=content, Metadata=metadata)
-
-
-@pytest.fixture
-def engine(any_sftp_server: SftpServer, s3: S3Server, bucket: str) -> Engine:
-    (any_sftp_server.root / "out").mkdir()
-    return Engine(any_sftp_server, s3, bucket)
-
-
-@pytest.fixture
-def fast(sftp_server: AsyncsshServer, s3: S3Server, bucket: str) -> Engine:
-    (sftp_server.root / "out").mkdir()
-    return Engine(sftp_server, s3, bucket)
 
 
 @pytest.mark.parametrize("temp_name", [".{id}.part", None])
 async def test_mode_and_mtime_of_pushed_files(engine: Engine, temp_name: str | None) -> None:
     """The time of the file that was pulled, or of the object."""
-    store(engine, "a", b"a", mtime=str(WHEN))
-    store(engine, "sub/b", os.urandom(3 * MiB))
+    store(engine, {"a": b"a"}, Metadata={"mtime": str(WHEN)})
+    store(engine, {"sub/b": os.urandom(3 * MiB)})
     written = engine.s3.client().head_object(Bucket=engine.bucket, Key="sub/b")["LastModified"].timestamp()
     settings: dict[str, Any] = {"file_mode": 0o604, "preserve_mtime": True, "temp_name": temp_name}
     mode = 0o604
@@ -58,7 +40,7 @@ async def test_mode_and_mtime_of_pushed_files(engine: Engine, temp_name: str | N
 
 async def test_a_file_has_them_before_it_has_its_name(fast: Engine) -> None:
     """Whoever finds it may rely on that."""
-    store(fast, "a", b"a", mtime=str(WHEN))
+    store(fast, {"a": b"a"}, Metadata={"mtime": str(WHEN)})
     found: list[tuple[int, int]] = []
 
     def look(request: Any) -> None:
@@ -75,7 +57,7 @@ async def test_a_server_that_refuses(fast: Engine, temp_name: str | None) -> Non
     """A file without its mode is not delivered, and not marked; one without its mtime is, with a notice."""
     fast.sftp.fault = SetstatIsRefused()  # type: ignore[attr-defined]
     for name in "ab":
-        store(fast, name, b"x")
+        store(fast, {name: b"x"})
     with pytest.raises(TransferError, match="does not let us set its mode, 0640"):
         await fast.push(file_mode=0o640, preserve_mtime=True, temp_name=temp_name)
     assert list((fast.sftp.root / "out").iterdir()) == []
@@ -85,6 +67,6 @@ async def test_a_server_that_refuses(fast: Engine, temp_name: str | None) -> Non
 
 async def test_without_them_nothing_is_asked(fast: Engine) -> None:
     """No request more than ever."""
-    store(fast, "a", b"a")
+    store(fast, {"a": b"a"})
     await fast.push()
     assert fast.sftp.requests["SETSTAT"] == fast.sftp.requests["LSTAT"] == 0  # type: ignore[attr-defined]

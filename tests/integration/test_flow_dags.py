@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,13 @@ import pytest
 
 from airflow_provider_sftp_s3 import flows
 from airflow_provider_sftp_s3._compat import AIRFLOW_2, BaseNotifier
+from tests.support import trees
 from tests.support.airflow_env import airflow_connections, run_dag, warnings_of_ours_only, xcom
 from tests.support.faulty_sftp import RefusesFirstTries
 from tests.support.s3_server import S3Server
 from tests.support.sftp_servers import AsyncsshServer
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("default_connections")]
 
 A_DAY = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -29,12 +29,6 @@ def incoming(sftp_server: AsyncsshServer) -> Path:
     directory = sftp_server.local("/incoming")
     directory.mkdir()
     return directory
-
-
-@pytest.fixture(autouse=True)
-def _connections(airflow_home: Path, sftp_server: AsyncsshServer, s3: S3Server) -> Iterator[None]:
-    with airflow_connections(sftp_default=sftp_server.airflow_connection(), aws_default=s3.airflow_connection()):
-        yield
 
 
 def run_flow(
@@ -65,10 +59,6 @@ def put(s3: S3Server, bucket: str, **objects: bytes) -> None:
     client.close()
 
 
-def files(directory: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
-
-
 def test_a_pull_flow_moves_a_tree_into_the_bucket(sftp_server: AsyncsshServer, s3: S3Server, bucket: str) -> None:
     tree = sftp_server.local("/outgoing")
     (tree / "sub").mkdir(parents=True)
@@ -82,7 +72,7 @@ def test_a_pull_flow_moves_a_tree_into_the_bucket(sftp_server: AsyncsshServer, s
 
     assert state == "success"
     assert s3.objects(bucket) == {"in/a.csv": b"one", "in/sub/b.csv": b"two"}
-    assert files(tree) == {".done/a.csv": b"one", "sub/.done/b.csv": b"two", "c.tmp": b"not yet"}
+    assert trees.tree(tree) == {".done/a.csv": b"one", "sub/.done/b.csv": b"two", "c.tmp": b"not yet"}
     assert xcom(tasks["pull", -1])["transferred"] == 2
 
 
@@ -130,7 +120,7 @@ def test_a_push_flow_pushes_what_is_unsynced_and_the_next_run_finds_nothing(
     state, tasks = run_flow("push", bucket, **flow)
 
     assert state == "success"
-    assert files(incoming) == {"a": b"1", "sub/b": b"2", "c": b"3"}
+    assert trees.tree(incoming) == {"a": b"1", "sub/b": b"2", "c": b"3"}
     batches = [xcom(tasks["push", index]) for index in (0, 1)]
     assert sorted(report["transferred"] for report in batches) == [1, 2]
     left = len([key for key in s3.objects(bucket) if key.startswith("out/") and ".sftp-s3/" not in key])
@@ -140,6 +130,38 @@ def test_a_push_flow_pushes_what_is_unsynced_and_the_next_run_finds_nothing(
     state, tasks = run_flow("push", bucket, wait_timeout=0, **flow)
     assert state == "success"
     assert states(tasks) == {"wait_for_objects": {"skipped"}, "list_unsynced": {"skipped"}, "push": {"skipped"}}
+
+
+def test_what_came_from_one_partner_goes_to_two_others_and_not_back(
+    sftp_server: AsyncsshServer, s3: S3Server, bucket: str
+) -> None:
+    """Each gets it once, by its own flow and kind of mark; a file that is new then, too."""
+    partners = {name: sftp_server.airflow_connection() for name in ("partner_b", "partner_c")}
+    for name in ("outgoing", "b", "c", "back"):
+        sftp_server.local(f"/{name}").mkdir()
+    to = {
+        "b": {"sftp_conn_id": "partner_b", "mark": "metadata"},
+        "c": {"sftp_conn_id": "partner_c", "destination": "c", "mark": "tag"},
+        "back": {"sftp_conn_id": "sftp_default"},
+    }
+    brought: dict[str, bytes] = {}
+    with airflow_connections(**partners):
+        for name, body in (("one", b"1"), ("two", b"22")):
+            (sftp_server.local("/outgoing") / name).write_bytes(body)
+            brought[name] = body
+            assert run_flow("pull", bucket, sftp_path="/outgoing", s3_prefix="p", min_age=0)[0] == "success"
+            for _ in brought:
+                for directory, fields in to.items():
+                    flow: dict[str, Any] = {"sftp_path": f"/{directory}", "s3_prefix": "p", "wait_timeout": 0, **fields}
+                    assert run_flow("push", bucket, **flow)[0] == "success"
+                    expected = {} if directory == "back" else brought
+                    assert trees.tree(sftp_server.local(f"/{directory}")) == expected
+    times = [
+        request.key for request in s3.requests if request.operation == "GetObject" and ".sftp-s3" not in request.key
+    ]
+    assert sorted(times) == ["p/one", "p/one", "p/two", "p/two"], (
+        "an object was delivered twice, or to whom it came from"
+    )
 
 
 def test_a_push_flow_waits_until_an_object_lands(s3: S3Server, bucket: str, incoming: Path) -> None:
@@ -152,7 +174,7 @@ def test_a_push_flow_waits_until_an_object_lands(s3: S3Server, bucket: str, inco
     finally:
         timer.join()
     assert state == "success"
-    assert files(incoming) == {"late": b"here"}
+    assert trees.tree(incoming) == {"late": b"here"}
 
 
 def test_a_push_flow_takes_an_overwritten_object_again(s3: S3Server, bucket: str, incoming: Path) -> None:
@@ -161,7 +183,7 @@ def test_a_push_flow_takes_an_overwritten_object_again(s3: S3Server, bucket: str
     run_flow("push", bucket, **flow)
     put(s3, bucket, a=b"new")
     run_flow("push", bucket, **flow)
-    assert files(incoming) == {"a": b"new"}
+    assert trees.tree(incoming) == {"a": b"new"}
 
 
 def test_a_date_in_the_prefix_is_the_day_that_is_over(s3: S3Server, bucket: str, incoming: Path) -> None:
@@ -179,7 +201,7 @@ def test_a_date_in_the_prefix_is_the_day_that_is_over(s3: S3Server, bucket: str,
         strip_regex="^out/",
     )
     assert state == "success"
-    assert files(incoming) == {"2026-03-01/y": b"1"}
+    assert trees.tree(incoming) == {"2026-03-01/y": b"1"}
     assert xcom(tasks["list_unsynced", -1]) == [["out/2026-03-01/y"]]
 
 
@@ -219,29 +241,29 @@ def test_a_failed_push_is_tried_again_with_its_keys(
     state, tasks = run_flow("push", bucket, sftp_path="/incoming", retries=5, retry_delay=1)
     assert state == "success"
     assert tasks["push", 0].try_number == 2
-    assert files(incoming) == {"a": b"1", "b": b"2"}
+    assert trees.tree(incoming) == {"a": b"1", "b": b"2"}
 
 
 def test_a_cap_holds_for_the_run_and_the_rest_waits_for_the_next(s3: S3Server, bucket: str, incoming: Path) -> None:
     put(s3, bucket, a=b"1", b=b"2", c=b"3")
     flow: dict[str, Any] = {"sftp_path": "/incoming", "max_files": 2, "batch_files": 1}
     run_flow("push", bucket, **flow)
-    assert len(files(incoming)) == 2
+    assert len(trees.tree(incoming)) == 2
     run_flow("push", bucket, **flow)
-    assert files(incoming) == {"a": b"1", "b": b"2", "c": b"3"}
+    assert trees.tree(incoming) == {"a": b"1", "b": b"2", "c": b"3"}
 
 
 def test_a_key_that_looks_like_a_template_is_no_template(s3: S3Server, bucket: str, incoming: Path) -> None:
     put(s3, bucket, **{"{{ ds }}.csv": b"1", "[x]*.csv": b"2", "{% no %}": b"3"})
     state, _ = run_flow("push", bucket, sftp_path="/incoming")
     assert state == "success"
-    assert files(incoming) == {"{{ ds }}.csv": b"1", "[x]*.csv": b"2", "{% no %}": b"3"}
+    assert trees.tree(incoming) == {"{{ ds }}.csv": b"1", "[x]*.csv": b"2", "{% no %}": b"3"}
 
 
 def test_a_prefix_with_brackets_is_a_name_and_no_pattern(s3: S3Server, bucket: str, incoming: Path) -> None:
     put(s3, bucket, **{"out[1]/a": b"1", "out1/b": b"2"})
     run_flow("push", bucket, sftp_path="/incoming", s3_prefix="out[1]/")
-    assert files(incoming) == {"a": b"1"}
+    assert trees.tree(incoming) == {"a": b"1"}
 
 
 class Told(BaseNotifier):
@@ -283,7 +305,7 @@ def test_airflows_own_fields_hold_in_a_run_and_who_is_to_be_told_is_told(
         description="to a partner",
     )
     assert state == "success"
-    assert files(incoming) == {"a": b"1", "b": b"2"}
+    assert trees.tree(incoming) == {"a": b"1", "b": b"2"}
     pushed = tasks["push", 0]
     assert (pushed.try_number, pushed.priority_weight) == (2, 7)
     assert [message for message in Told.sent if message.startswith("push")] == ["push 1", "push 2"]
@@ -296,9 +318,9 @@ def test_the_trigger_form_says_what_one_run_takes(s3: S3Server, bucket: str, inc
     state, tasks = run_flow("push", bucket, sftp_path="/incoming", run_conf=form)
     assert state == "success"
     assert xcom(tasks["list_unsynced", -1] if not AIRFLOW_2 else tasks["wait_for_objects", -1]) == [["a.csv", "b.csv"]]
-    assert sorted(files(incoming)) == ["a.csv", "b.csv"]
+    assert sorted(trees.tree(incoming)) == ["a.csv", "b.csv"]
     run_flow("push", bucket, sftp_path="/incoming", include="*.csv", max_files=1)
-    assert sorted(files(incoming)) == ["a.csv", "b.csv", "c.csv"]
+    assert sorted(trees.tree(incoming)) == ["a.csv", "b.csv", "c.csv"]
 
 
 def test_numbers_and_choices_may_be_templates(sftp_server: AsyncsshServer, s3: S3Server, bucket: str) -> None:
@@ -318,7 +340,7 @@ def test_numbers_and_choices_may_be_templates(sftp_server: AsyncsshServer, s3: S
         retention="{{ 7 }}d",
     )
     assert state == "success"
-    assert sorted(files(tree)) in [[".got/a", "b"], [".got/b", "a"]]
+    assert sorted(trees.tree(tree)) in [[".got/a", "b"], [".got/b", "a"]]
 
 
 def test_a_list_of_keys_is_cut_by_its_bytes(s3: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +17,7 @@ from airflow_provider_sftp_s3.engine.errors import ConnectionFailed, SftpS3Error
 from airflow_provider_sftp_s3.hooks.sftp_s3 import SftpS3Hook
 from airflow_provider_sftp_s3.transfers.s3_to_sftp import S3ToSftpOperator
 from airflow_provider_sftp_s3.transfers.sftp_tree_to_s3 import SftpTreeToS3Operator
-from tests.support.airflow_env import airflow_connections, run_dag, warnings_of_ours_only, xcom
+from tests.support.airflow_env import run_dag, warnings_of_ours_only, xcom
 from tests.support.faulty_sftp import NeverAnswers, OpenIsRefused
 from tests.support.s3_server import S3Server
 from tests.support.sftp_servers import AsyncsshServer
@@ -57,9 +56,8 @@ class Ends:
 
 
 @pytest.fixture
-def ends(sftp_server: AsyncsshServer, s3: S3Server, bucket: str, airflow_home: Path) -> Iterator[Ends]:
-    with airflow_connections(sftp_default=sftp_server.airflow_connection(), aws_default=s3.airflow_connection()):
-        yield Ends(sftp_server, s3, bucket)
+def ends(sftp_server: AsyncsshServer, s3: S3Server, bucket: str, default_connections: None) -> Ends:
+    return Ends(sftp_server, s3, bucket)
 
 
 @pytest.mark.parametrize(

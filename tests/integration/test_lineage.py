@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,17 +13,11 @@ from airflow_provider_sftp_s3.engine.sftp.connection import SftpServer as Server
 from airflow_provider_sftp_s3.transfers.lineage import Places
 from airflow_provider_sftp_s3.transfers.s3_to_sftp import S3ToSftpOperator
 from airflow_provider_sftp_s3.transfers.sftp_tree_to_s3 import SftpTreeToS3Operator
-from tests.support.airflow_env import airflow_connections, run_dag, xcom
+from tests.support.airflow_env import run_dag, xcom
 from tests.support.s3_server import S3Server
 from tests.support.sftp_servers import AsyncsshServer
 
-pytestmark = pytest.mark.integration
-
-
-@pytest.fixture(autouse=True)
-def _connections(airflow_home: Path, sftp_server: AsyncsshServer, s3: S3Server) -> Iterator[None]:
-    with airflow_connections(sftp_default=sftp_server.airflow_connection(), aws_default=s3.airflow_connection()):
-        yield
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("default_connections")]
 
 
 class _Told:

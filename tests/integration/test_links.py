@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,16 +15,14 @@ from tests.support.engine import Engine
 from tests.support.faulty_sftp import ModeWithoutType, Refuses
 from tests.support.s3_server import S3Server
 from tests.support.sftp_servers import AsyncsshServer, ProftpdServer, RcloneSftpServer
+from tests.support.trees import put
 
 pytestmark = pytest.mark.integration
 
 
 def make(root: Path, files: dict[str, str], links: dict[str, str]) -> None:
-    """Put files of an hour ago there, and links: from -> to, as they are written in the link."""
-    for name, text in files.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(text)
-        os.utime(root / name, (10**9, 10**9))
+    """Put files there, and links: from -> to, as they are written in the link."""
+    put(root, {name: text.encode() for name, text in files.items()})
     for name, target in links.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).symlink_to(target)
@@ -44,11 +41,6 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path, s3: S3Server, bucket:
     require(request.param.available(), request.param.missing())
     with request.param(tmp_path / "sftp") as server:
         yield Engine(server, s3, bucket)
-
-
-@pytest.fixture
-def fast(sftp_server: AsyncsshServer, s3: S3Server, bucket: str) -> Engine:
-    return Engine(sftp_server, s3, bucket)
 
 
 async def test_what_links_lead_to_is_pulled_under_their_names(engine: Engine, s3: S3Server, bucket: str) -> None:

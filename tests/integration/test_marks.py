@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,9 +21,10 @@ from airflow_provider_sftp_s3.engine.s3.names import TAG
 from airflow_provider_sftp_s3.engine.settings import PushSettings
 from airflow_provider_sftp_s3.engine.unsynced import unsynced
 from tests.conftest import require
-from tests.support.engine import Engine
+from tests.support.engine import Engine, client_of
 from tests.support.s3_server import RcloneS3Server, S3Request, S3Server
 from tests.support.sftp_servers import AsyncsshServer
+from tests.support.trees import tree
 
 pytestmark = pytest.mark.integration
 
@@ -39,12 +39,6 @@ def engine(sftp_server: AsyncsshServer, s3: S3Server, bucket: str) -> Engine:
     for directory in ("in", "b", "c"):
         (sftp_server.root / directory).mkdir()
     return Engine(sftp_server, s3, bucket)
-
-
-@functools.cache
-def client_of(s3: S3Server) -> Any:
-    """Return one client for all of a server's tests: to make one takes longer than they do."""
-    return s3.client()
 
 
 def put(engine: Engine, key: str, body: bytes, **arguments: Any) -> None:
@@ -72,8 +66,7 @@ def tags(engine: Engine, key: str) -> dict[str, str]:
 
 
 def there(engine: Engine, directory: str) -> dict[str, bytes]:
-    root = engine.sftp.root / directory
-    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    return tree(engine.sftp.root / directory)
 
 
 def asked(engine: Engine, *operations: str) -> list[S3Request]:

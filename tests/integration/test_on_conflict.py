@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from airflow_provider_sftp_s3.engine.errors import ConfigurationError, TransferError
-from airflow_provider_sftp_s3.engine.model import WAITS, Report
+from airflow_provider_sftp_s3.engine.errors import ConfigurationError
+from airflow_provider_sftp_s3.engine.model import WAITS
 from airflow_provider_sftp_s3.engine.options import MiB, TransferOptions
 from tests.faults.harness import Acts, Together
-from tests.support.engine import Engine
+from tests.support.engine import Engine, objects_of, report_of, store
 from tests.support.faulty_sftp import (
     AttributesAre,
     ListingHasOtherAttributes,
@@ -23,63 +22,17 @@ from tests.support.faulty_sftp import (
     ReplyIsLost,
 )
 from tests.support.s3_server import S3Request, S3Server
-from tests.support.sftp_servers import AsyncsshServer, SftpServer
+from tests.support.trees import WHEN, put, tree
 
 pytestmark = pytest.mark.integration
 
-WHEN = 1769903998
 SIZES = [10, 100_000, 6 * MiB]
 OLD = b"of somebody else"
 
 
-def put(root: Path, files: dict[str, bytes], mtime: int = WHEN) -> None:
-    for name, content in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-        os.utime(path, (mtime, mtime))
-
-
-def tree(root: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
-
-
-def store(engine: Engine, key: str, content: bytes, **metadata: str) -> None:
-    client = engine.s3.client()
-    client.put_object(Bucket=engine.bucket, Key=key, Body=content, Metadata=metadata)
-    client.close()
-
-
-def objects(engine: Engine) -> dict[str, bytes]:
-    """What is in the bucket, but for what is ours."""
-    found = engine.s3.objects(engine.bucket)
-    return {key: found[key] for key in found if ".sftp-s3/" not in key}
-
-
-def engine_on(server: SftpServer, s3: S3Server, bucket: str) -> Engine:
-    for directory in ("in", "out"):
-        (server.root / directory).mkdir()
-    return Engine(server, s3, bucket, options=TransferOptions(part_size=5 * MiB))
-
-
 @pytest.fixture
-def engine(any_sftp_server: SftpServer, s3: S3Server, bucket: str) -> Engine:
-    return engine_on(any_sftp_server, s3, bucket)
-
-
-@pytest.fixture
-def fast(sftp_server: AsyncsshServer, s3: S3Server, bucket: str) -> Engine:
-    """For what does not depend on the SFTP server."""
-    return engine_on(sftp_server, s3, bucket)
-
-
-async def report_of(run: Any) -> Report:
-    """Return the report of a run, in which files may fail."""
-    try:
-        report: Report = await run
-    except TransferError as failed:
-        return failed.report
-    return report
+def options() -> TransferOptions:
+    return TransferOptions(part_size=5 * MiB)
 
 
 class TestPull:
@@ -91,11 +44,11 @@ class TestPull:
         """Judged before the file is opened: what is not stored stays where it is."""
         root, new = fast.sftp.root / "in", os.urandom(size)
         put(root, {"a.tar.gz": new})
-        store(fast, "a.tar.gz", OLD)
+        store(fast, {"a.tar.gz": OLD})
         report = await report_of(fast.pull(on_conflict=mode))
         stays = {"a.tar.gz": new}
         assert (
-            objects(fast)
+            objects_of(fast)
             == {
                 "replace": {"a.tar.gz": new},
                 "rename": {"a.tar.gz": OLD, f"a.tar.{WHEN}.gz": new},
@@ -119,9 +72,9 @@ class TestPull:
         """The file is read and stored over it, whatever that object holds; where it stays, it counts as pulled."""
         root, new = fast.sftp.root / "in", b"new"
         put(root, {"a": new})
-        store(fast, "a", b"NEW", mtime=str(WHEN))
+        store(fast, {"a": b"NEW"}, Metadata={"mtime": str(WHEN)})
         report = await fast.pull(on_conflict=mode, after_transfer=after_transfer)
-        assert objects(fast) == {"a": b"NEW" if after_transfer == "keep" else new}
+        assert objects_of(fast) == {"a": b"NEW" if after_transfer == "keep" else new}
         assert report.skipped == ({"unchanged": 1} if after_transfer == "keep" else {})
         assert tree(root) == {"move": {".done/a": new}, "delete": {}, "keep": {"a": new}}[after_transfer]
 
@@ -145,10 +98,10 @@ class TestPull:
             if request.key == "a" and request.operation in last:
                 seen += 1
                 if seen == (1 if heeds else 3 if size > 5 * MiB else 2):
-                    store(fast, "a", OLD)
+                    store(fast, {"a": OLD})
 
         report = await report_of(fast.pull(on_conflict=mode))
-        assert objects(fast) == ({"a": OLD, f"a.{WHEN}": new} if mode == "rename" else {"a": OLD})
+        assert objects_of(fast) == ({"a": OLD, f"a.{WHEN}": new} if mode == "rename" else {"a": OLD})
         assert tree(root) == ({".done/a": new} if mode == "rename" else {"a": new})
         assert (report.failed, sum(report.skipped.values())) == {"rename": (0, 0), "skip": (0, 1), "fail": (1, 0)}[mode]
         assert s3.unfinished_uploads(fast.bucket) == []
@@ -196,9 +149,9 @@ class TestPull:
         put(fast.sftp.root / "in", {"a": b"new"})
         before = {"a": OLD, f"a.{WHEN}": OLD}
         for key in before:
-            store(fast, key, OLD)
+            store(fast, {key: OLD})
         report = await report_of(fast.pull(on_conflict="rename"))
-        assert objects(fast) == before
+        assert objects_of(fast) == before
         assert all(f"/{key}" in report.failures[0]["error"] for key in before)
 
     async def test_a_name_of_an_unknown_mtime_fails(self, fast: Engine) -> None:
@@ -206,15 +159,15 @@ class TestPull:
         none = {"mtime": None, "atime": None}
         fast.sftp.fault = Together(AttributesAre(lambda _: none), ListingStates(lambda _: none))  # type: ignore[attr-defined]
         put(fast.sftp.root / "in", {"a": b"new", "b": b"b"})
-        store(fast, "a", OLD)
+        store(fast, {"a": OLD})
         report = await report_of(fast.pull(on_conflict="rename"))
         assert "on_conflict='rename' makes a name of the mtime" in report.failures[0]["error"]
-        assert (report.transferred, objects(fast)) == (1, {"a": OLD, "b": b"b"})
+        assert (report.transferred, objects_of(fast)) == (1, {"a": OLD, "b": b"b"})
 
     async def test_its_own_object_is_known_where_listings_have_whole_minutes(self, fast: Engine) -> None:
         """The file is looked at by itself before anything is a conflict."""
         put(fast.sftp.root / "in", {"a": b"new"})
-        store(fast, "a", b"new", mtime=str(WHEN))
+        store(fast, {"a": b"new"}, Metadata={"mtime": str(WHEN)})
         fast.sftp.fault = ListingHasOtherAttributes(lambda _: {"mtime": WHEN // 60 * 60})  # type: ignore[attr-defined]
         assert (await fast.pull(on_conflict="fail")).transferred == 1
 
@@ -228,10 +181,10 @@ class TestPull:
 
         fast.sftp.fault = Acts(replace, ("POSIX-RENAME",))  # type: ignore[attr-defined]
         report = await report_of(fast.pull(on_conflict="fail"))
-        assert (report.failed, objects(fast)) == (1, {"a": b"one"})
+        assert (report.failed, objects_of(fast)) == (1, {"a": b"one"})
         assert tree(root) == {"a": b"another"}
         assert (await fast.pull(on_conflict="rename")).transferred == 1
-        assert objects(fast) == {"a": b"one", f"a.{WHEN + 50}": b"another"}
+        assert objects_of(fast) == {"a": b"one", f"a.{WHEN + 50}": b"another"}
 
     async def test_shards_and_runs_at_once_lose_nothing(self, fast: Engine) -> None:
         """Two trees with the same names go to one prefix at the same time, in shards: every byte is somewhere."""
@@ -245,7 +198,7 @@ class TestPull:
         ]
         await asyncio.gather(*pulls)
         everything = {f"{number} {name}".encode() for number in range(2) for name in range(20)}
-        stored = set(objects(fast).values())
+        stored = set(objects_of(fast).values())
         files = [(name, data) for root in roots for name, data in tree(root).items()]
         assert everything == stored | {data for name, data in files if ".done" not in name}
         assert {data for name, data in files if ".done" in name} == stored
@@ -273,7 +226,7 @@ class TestPush:
         """Judged before the object is downloaded: what is not delivered is not marked."""
         root = engine.sftp.root / "out"
         put(root, {"sub/a.tar.gz": OLD})
-        store(engine, "sub/a.tar.gz", b"new", mtime=str(WHEN))
+        store(engine, {"sub/a.tar.gz": b"new"}, Metadata={"mtime": str(WHEN)})
         engine.s3.requests.clear()
         report = await report_of(engine.push(on_conflict=mode))
         assert (
@@ -299,7 +252,7 @@ class TestPush:
 
     async def test_what_is_synced_waits_for_nothing(self, fast: Engine) -> None:
         """Though its file is still there."""
-        store(fast, "a", b"a")
+        store(fast, {"a": b"a"})
         await fast.push(on_conflict="wait")
         assert (await fast.push(on_conflict="wait")).skipped == {"synced": 1}
         assert (await fast.push(on_conflict="fail", s3_keys="a")).skipped == {"synced": 1}
@@ -308,7 +261,7 @@ class TestPush:
         """The one behind goes."""
         put(fast.sftp.root / "out", dict.fromkeys("abc", OLD))
         for name in "abcd":
-            store(fast, name, b"new")
+            store(fast, {name: b"new"})
         report = await fast.push(on_conflict="wait", max_files=1)
         assert (report.transferred, report.skipped, report.left) == (1, {WAITS: 3}, 3)
         assert tree(fast.sftp.root / "out") == {"a": OLD, "b": OLD, "c": OLD, "d": b"new"}
@@ -320,7 +273,7 @@ class TestPush:
     ) -> None:
         """By a RENAME that replaces nothing, or by a last look on a server that was seen to replace."""
         root = engine.sftp.root / "out"
-        store(engine, "a", os.urandom(3 * MiB), mtime=str(WHEN))
+        store(engine, {"a": os.urandom(3 * MiB)}, Metadata={"mtime": str(WHEN)})
         put(root, {"first": b"1"})
         seen = 0
 
@@ -345,8 +298,8 @@ class TestPush:
     async def test_straight_to_its_name(self, fast: Engine, mode: str) -> None:
         """With no temporary name a look has to do."""
         put(fast.sftp.root / "out", {"a": OLD})
-        store(fast, "a", b"new", mtime=str(WHEN))
-        store(fast, "b", b"b")
+        store(fast, {"a": b"new"}, Metadata={"mtime": str(WHEN)})
+        store(fast, {"b": b"b"})
         report = await report_of(fast.push(on_conflict=mode, temp_name=None))
         renamed = {f"a.{WHEN}": b"new"} if mode == "rename" else {}
         assert tree(fast.sftp.root / "out") == {"a": OLD, "b": b"b", **renamed}
@@ -354,14 +307,14 @@ class TestPush:
 
     async def test_an_answer_to_the_rename_that_is_lost_is_no_conflict(self, fast: Engine) -> None:
         """The file that is there is ours."""
-        store(fast, "a", b"new")
+        store(fast, {"a": b"new"})
         fast.sftp.fault = ReplyIsLost(("RENAME",), times=2)  # type: ignore[attr-defined]
         report = await report_of(fast.push(on_conflict="fail"))
         assert (report.transferred, tree(fast.sftp.root / "out")) == (1, {"a": b"new"})
 
     async def test_older_bytes_of_its_own_are_replaced(self, fast: Engine, s3: S3Server) -> None:
         """An object that is overwritten before it is marked is sent again, over what was sent before."""
-        store(fast, "a", b"one")
+        store(fast, {"a": b"one"})
         done = False
 
         @s3.before
@@ -369,7 +322,7 @@ class TestPush:
             nonlocal done
             if request.operation == "CopyObject" and request.key == "a" and not done:
                 done = True
-                store(fast, "a", b"two!")
+                store(fast, {"a": b"two!"})
 
         assert (await fast.push(on_conflict="fail")).transferred == 1
         assert tree(fast.sftp.root / "out") == {"a": b"two!"}
@@ -378,7 +331,7 @@ class TestPush:
         """None is replaced; the error says which there are, and what they may be."""
         before = {"a": OLD, f"a.{WHEN}": OLD}
         put(fast.sftp.root / "out", before)
-        store(fast, "a", b"new", mtime=str(WHEN))
+        store(fast, {"a": b"new"}, Metadata={"mtime": str(WHEN)})
         assert (await fast.push(on_conflict="rename", mark="none")).transferred == 1
         before[f"a.{WHEN}-1"] = b"new"
         assert tree(fast.sftp.root / "out") == before
@@ -391,7 +344,7 @@ class TestPush:
     async def test_with_a_name_that_takes_what_s3_says(self, fast: Engine) -> None:
         """It is asked before the object is downloaded."""
         put(fast.sftp.root / "out", {f"a_{WHEN}": OLD})
-        store(fast, "a", b"new", mtime=str(WHEN))
+        store(fast, {"a": b"new"}, Metadata={"mtime": str(WHEN)})
         settings: dict[str, Any] = {"rename_to": "{name}_{mtime}"}
         assert (await fast.push(**settings, on_conflict="wait")).skipped == {WAITS: 1}
         assert (await fast.push(**settings, on_conflict="wait", dry_run=True)).skipped == {WAITS: 1}
@@ -403,7 +356,9 @@ class TestPush:
         """Of different prefixes, with the same names: every file that is reported is there."""
         for prefix in ("p", "q"):
             for number in range(15):
-                store(fast, f"{prefix}/{number}", f"{prefix}{number}".encode(), mtime=str(WHEN + number))
+                store(
+                    fast, {f"{prefix}/{number}": f"{prefix}{number}".encode()}, Metadata={"mtime": str(WHEN + number)}
+                )
         engines = [Engine(fast.sftp, fast.s3, fast.bucket) for _ in range(2)]
         reports = await asyncio.gather(
             *(
@@ -420,7 +375,7 @@ class TestPush:
         """As in a drop box; only where the RENAME replaces, no delivery is safe."""
         put(fast.sftp.root / "out", {"a": OLD})
         for name in "ab":
-            store(fast, name, b"new")
+            store(fast, {name: b"new"})
         fast.sftp.fault = Refuses(("STAT", "LSTAT"), path=lambda path: path.endswith(("/a", "/b")))  # type: ignore[attr-defined]
         report = await report_of(fast.push(on_conflict="wait"))
         assert tree(fast.sftp.root / "out") == {"a": OLD, "b": b"new"}
@@ -431,6 +386,6 @@ class TestPush:
         fast.sftp.fault = NoPosixRename()  # type: ignore[attr-defined]
         put(fast.sftp.root / "out", {"a": OLD})
         for name in "ab":
-            store(fast, name, b"new", mtime=str(WHEN))
+            store(fast, {name: b"new"}, Metadata={"mtime": str(WHEN)})
         assert (await fast.push(on_conflict="rename")).transferred == 2
         assert tree(fast.sftp.root / "out") == {"a": OLD, f"a.{WHEN}": b"new", "b": b"new"}

@@ -8,6 +8,8 @@ import re
 import socket
 import subprocess
 import sys
+import threading
+import time
 import traceback
 import uuid
 from collections.abc import Iterator
@@ -30,8 +32,9 @@ from airflow_provider_sftp_s3.transfers import links
 from airflow_provider_sftp_s3.transfers.links import console_url
 from airflow_provider_sftp_s3.transfers.s3_to_sftp import S3ToSftpOperator
 from airflow_provider_sftp_s3.transfers.sftp_tree_to_s3 import SftpTreeToS3Operator
-from tests.support.airflow_env import airflow_connections, run_dag, warnings_of_ours_only, xcom
+from tests.support.airflow_env import run_dag, warnings_of_ours_only, xcom
 from tests.support.faulty_sftp import OpenIsRefused, RefusesFirstTries
+from tests.support.otlp import Collector
 from tests.support.receipts import objects_in
 from tests.support.s3_server import S3Server
 from tests.support.sftp_servers import AsyncsshServer
@@ -76,9 +79,8 @@ class World:
 
 
 @pytest.fixture
-def world(sftp_server: AsyncsshServer, s3: S3Server, bucket: str, airflow_home: Path) -> Iterator[World]:
-    with airflow_connections(sftp_default=sftp_server.airflow_connection(), aws_default=s3.airflow_connection()):
-        yield World(sftp_server, s3, bucket)
+def world(sftp_server: AsyncsshServer, s3: S3Server, bucket: str, default_connections: None) -> World:
+    return World(sftp_server, s3, bucket)
 
 
 # -- Receipts ----------------------------------------------------------------------------------------------------------
@@ -254,13 +256,9 @@ RUNS_AN_OPERATOR = """
 import sys
 from datetime import datetime, UTC
 from types import SimpleNamespace
-try:  # as Airflow's task runner does since 3.3
-    from airflow.sdk.observability import stats
-    from airflow.sdk.observability.metrics import stats_utils
-    stats.initialize(factory=stats_utils.get_stats_factory(), export_legacy_names=True)
-except (ImportError, AttributeError):
-    pass
 from airflow_provider_sftp_s3 import SftpTreeToS3Operator
+from tests.support.airflow_env import start_metrics
+start_metrics()
 ti = SimpleNamespace(
     dag_id="partner.in ü", task_id="pull", run_id="r", map_index=-1, try_number=1, xcom_push=lambda **_: None
 )
@@ -269,34 +267,98 @@ SftpTreeToS3Operator(task_id="pull", sftp_path="/in", s3_bucket=sys.argv[1], min
 """
 
 
-def test_the_metrics_of_the_page_are_sent(world: World) -> None:
-    """With its settings, to a socket that listens as StatsD does: a datagram each, all that the page names."""
-    monitoring = (Path(__file__).parents[2] / "docs/monitoring.md").read_text()
-    (settings,) = re.findall(r"^```ini\n(.*?)^```", monitoring, re.DOTALL | re.MULTILINE)
-    values = dict(re.findall(r"^(\w+) = (.*)$", settings, re.MULTILINE))
+MONITORING = (Path(__file__).parents[2] / "docs/monitoring.md").read_text()
+#: The metrics that the page names.
+NAMES = re.findall(r"^\| `(\w+)` \|", MONITORING, re.M)
+
+
+def example(of: str) -> dict[str, str]:
+    """Return the settings of [metrics] that the page has for StatsD or OpenTelemetry (``statsd``, ``otel``)."""
+    blocks = re.findall(r"^```ini\n(.*?)^```", MONITORING, re.DOTALL | re.MULTILINE)
+    (settings,) = [block for block in blocks if f"{of}_on" in block]
+    return dict(re.findall(r"^(\w+) = (.*)$", settings, re.MULTILINE))
+
+
+def transfer_with_metrics(world: World, environment: dict[str, str], metrics: dict[str, str]) -> None:
+    """Run a pull, of which one file of three fails, in a process of its own, with these settings of [metrics]."""
     world.sources("pull", "a", "b", "bad")
     world.sftp.fault = OpenIsRefused(path=lambda path: path.endswith("bad"))
+    settings = {f"AIRFLOW__METRICS__{name.upper()}": value for name, value in metrics.items()}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", RUNS_AN_OPERATOR, world.bucket],
+        env=os.environ | environment | settings | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+    )
+    assert "TransferError: 1 failed" in done.stderr
+
+
+def test_the_metrics_of_the_page_are_sent(world: World) -> None:
+    """With its settings, to a socket that listens as StatsD does: a datagram each, all that the page names."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listening:
         listening.bind(("127.0.0.1", 0))
         listening.settimeout(5)
-        values |= {"statsd_host": "127.0.0.1", "statsd_port": str(listening.getsockname()[1])}
-        metrics = {f"AIRFLOW__METRICS__{name.upper()}": value for name, value in values.items()}
-        done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", RUNS_AN_OPERATOR, world.bucket],
-            env=os.environ | metrics | {"PYTHONPATH": str(Path(__file__).parents[2])},
-            capture_output=True,
-            text=True,
-        )
-        assert "TransferError: 1 failed" in done.stderr
+        here = {"statsd_host": "127.0.0.1", "statsd_port": str(listening.getsockname()[1])}
+        transfer_with_metrics(world, {}, example("statsd") | here)
         came: dict[str, str] = {}
         while not {f"airflow.sftp_s3.{name}" for name in ("seconds", "pull.partner_in__.seconds")} <= came.keys():
             name, _, value = listening.recv(65536).decode().partition(":")
             came[name] = value
     for own in ("", "pull.partner_in__."):
-        mine = {name: came[f"airflow.sftp_s3.{own}{name}"] for name in re.findall(r"^\| `(\w+)` \|", monitoring, re.M)}
+        mine = {name: came[f"airflow.sftp_s3.{own}{name}"] for name in NAMES}
         assert mine.pop("seconds").endswith("|ms")
         assert float(mine.pop("oldest_age").removesuffix("|g")) < 3600
         assert mine == {"files": "2|c", "bytes": "16|c", "failed": "1|c", "left": "1|g"}
+
+
+@pytest.mark.parametrize("by", ["environment", "settings"])
+def test_the_metrics_of_the_page_are_sent_by_opentelemetry(world: World, by: str) -> None:
+    """
+    With its settings, to what listens as a collector does: all that the page names, as what was added since.
+
+    A task's process is over long before the minute is after which OpenTelemetry sends by itself. Before Airflow 3.2
+    only its settings tell where the collector is, later the environment does, too.
+    """
+    (block,) = re.findall(r"^```sh\n(OTEL_.*?)^```", MONITORING, re.DOTALL | re.MULTILINE)
+    environment = dict(re.findall(r"^(\w+)=(.*)$", block, re.MULTILINE))
+    with Collector() as collector:
+        metrics = example("otel")
+        if by == "settings":
+            environment.pop("OTEL_EXPORTER_OTLP_ENDPOINT")
+            metrics |= {"otel_host": "127.0.0.1", "otel_port": str(collector.port)}
+        else:
+            environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = f"http://127.0.0.1:{collector.port}"
+            metrics = {"otel_on": metrics["otel_on"]}
+        transfer_with_metrics(world, environment, metrics)
+    tagged = collector.values(dag_id="partner.in ü", direction="pull")
+    named = collector.values()
+    for found, own in ((tagged, ""), (named, "pull.partner_in__.")):
+        mine = {name: found[f"airflow.sftp_s3.{own}{name}"] for name in NAMES}
+        seconds, age = mine.pop("seconds"), mine.pop("oldest_age")
+        assert (seconds.kind, age.kind) == ("timer", "gauge")
+        assert 0 < seconds.value < 600_000
+        assert 0 <= age.value < 3600
+        assert {name: (metric.kind, metric.value) for name, metric in mine.items()} == {
+            **{"files": ("counter", 2), "bytes": ("counter", 16), "failed": ("counter", 1), "left": ("gauge", 1)}
+        }
+        assert all(metric.is_delta for metric in mine.values() if metric.kind == "counter")
+
+
+def test_no_collector_holds_up_a_task(monkeypatch: pytest.MonkeyPatch, lines: Lines) -> None:
+    """One that takes a connection and says no more: the task waits for it as long as it should, and no longer."""
+    from opentelemetry import metrics as opentelemetry
+
+    from airflow_provider_sftp_s3.transfers import metrics
+
+    given_up = threading.Event()
+    silent = SimpleNamespace(force_flush=lambda _: given_up.wait(60))
+    monkeypatch.setattr(opentelemetry, "get_meter_provider", lambda: silent)
+    monkeypatch.setattr(metrics, "PATIENCE", 0.1)
+    began = time.monotonic()
+    metrics.tell(Report("pull"), "a", logging.getLogger("a test's"))
+    assert time.monotonic() - began < 30
+    assert lines.seen == []
+    given_up.set()
 
 
 def test_metrics_that_cannot_be_sent_fail_no_task(monkeypatch: pytest.MonkeyPatch, lines: Lines) -> None:

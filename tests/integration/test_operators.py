@@ -33,6 +33,7 @@ from tests.support.airflow_env import airflow_connections, run_dag, warnings_of_
 from tests.support.faulty_sftp import RENAMES, NeverAnswers, ReadsTrickle, RefusesFirstTries
 from tests.support.s3_server import SECRET_KEY, S3Server
 from tests.support.sftp_servers import AsyncsshServer, Fault
+from tests.support.trees import tree
 
 pytestmark = pytest.mark.integration
 
@@ -113,8 +114,7 @@ class World:
         """Return what stands at the other end by name."""
         if direction == "pull":
             return {key.removeprefix("to/"): body for key, body in self.s3.objects(self.bucket).items()}
-        out = self.sftp.root / "out"
-        return {str(file.relative_to(out)): file.read_bytes() for file in out.rglob("*") if file.is_file()}
+        return tree(self.sftp.root / "out")
 
     # --- operators
 
@@ -154,9 +154,8 @@ def new_dag(**arguments: Any) -> Any:
 
 
 @pytest.fixture
-def world(sftp_server: AsyncsshServer, s3: S3Server, bucket: str, airflow_home: Path) -> Iterator[World]:
-    with airflow_connections(sftp_default=sftp_server.airflow_connection(), aws_default=s3.airflow_connection()):
-        yield World(sftp_server, s3, bucket)
+def world(sftp_server: AsyncsshServer, s3: S3Server, bucket: str, default_connections: None) -> World:
+    return World(sftp_server, s3, bucket)
 
 
 @dataclass

@@ -17,6 +17,7 @@ from tests.support.airflow_system import AirflowSystem
 from tests.support.chromium import Chromium
 from tests.support.page import (
     ADMIN,
+    BLIND,
     DAY,
     FLOW,
     HOSTILE,
@@ -116,7 +117,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, _s3_of_the_session: S3Server
         }
         files = {path.name: path.read_text() for path in DAGS.glob("*.py")}
         files["flows.yaml"] = yaml.safe_dump(flows_of(bucket))
-        users = {ADMIN: "admin", VIEWER: "viewer"}
+        users = {ADMIN: "admin", VIEWER: "viewer", BLIND: "viewer"}
         airflow = AirflowSystem(directory, connections, files, base_path="/air/flow", users=users)
         found = World(FlowsPage(airflow, browser), sftp, client, bucket, pictures)
         try:
@@ -232,6 +233,20 @@ def test_a_row_has_the_facts_of_its_flow(world: World) -> None:
     assert world.page.browser.complaints() == []
 
 
+def test_what_waits_is_in_view(world: World) -> None:
+    """All columns are, in the window of a laptop: nobody on duty is to look for the last of them."""
+    browser = world.page.browser
+    try:
+        browser.resize(1280, 1200)
+        world.page.table()
+        box = "document.querySelector('.wide')"
+        assert browser.evaluate(f"{box}.scrollWidth - {box}.clientWidth") == 0
+        right = "document.querySelector('#flows thead th:last-child').getBoundingClientRect().right"
+        assert browser.evaluate(right) <= 1280
+    finally:
+        browser.resize(1500, 1200)
+
+
 def test_the_page_of_a_flow_has_its_runs_and_failed_files(world: World) -> None:
     text = world.page.flow("epsilon_export")
     assert "Failed files of run manual__" in text
@@ -255,6 +270,32 @@ def test_the_page_of_a_flow_has_its_runs_and_failed_files(world: World) -> None:
     assert httpx.get(asset, trust_env=False).status_code == 200
 
 
+def test_the_page_of_a_flow_has_the_lines_that_try_its_connections(world: World) -> None:
+    """They can be pasted as they are, and the one of the connection that is wrong says so."""
+    world.page.flow("delta_prices")
+    lines = world.page.browser.evaluate("[...document.querySelectorAll('article .line code')].map((c) => c.innerText)")
+    command = "python -m airflow_provider_sftp_s3 test-connection"
+    assert lines == [
+        f"{command} --path=/prices sftp_delta",
+        f"{command} --bucket={world.bucket} --prefix=in/delta/ aws_default",
+    ]
+    for line, status, says in zip(lines, (1, 0), ("FAILED  login", "ok      write"), strict=True):
+        done = world.page.airflow.shell(line)
+        assert (done.returncode, says in done.stdout) == (status, True), done.stdout + done.stderr
+    # By keyboard, too.
+    browser = world.page.browser
+    browser.evaluate("document.querySelector('article .line button').focus()")
+    browser.press("Enter")
+    browser.wait_for("/^(Copied|Selected)$/.test(document.querySelector('article .line button').textContent)")
+    assert browser.evaluate("getSelection().toString()") == lines[0]
+    assert world.page.browser.complaints() == []
+
+    world.page.open(flow="eta_labels")
+    (line,) = browser.wait_for("[...document.querySelectorAll('article .line code')].map((c) => c.innerText)")
+    done = world.page.airflow.shell(line, cwd=world.page.airflow.home / "dags")
+    assert (done.returncode, "flow 'eta_labels'" in done.stderr) == (1, True)
+
+
 def test_links_lead_to_where_airflow_shows_it(world: World) -> None:
     """The log that the page names is the one that Airflow opens, with the reason in it."""
     world.page.table()
@@ -263,10 +304,11 @@ def test_links_lead_to_where_airflow_shows_it(world: World) -> None:
     world.page.browser.wait_for("document.body.innerText.includes('refused')")
 
 
-@pytest.fixture
-def few(world: World, tmp_path: Path) -> Iterator[FlowsPage]:
-    """The same Airflow by another API server, where the viewer may see one Dag."""
-    airflow = world.page.airflow.api_server(tmp_path, {VIEWER: ["acme_orders"]})
+@pytest.fixture(scope="module")
+def few(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlowsPage]:
+    """The same Airflow by another API server, where one may see one Dag, and another one all, but nothing in them."""
+    directory = tmp_path_factory.mktemp("few")
+    airflow = world.page.airflow.api_server(directory, {VIEWER: ["acme_orders"]}, [BLIND])
     try:
         airflow.start("api-server")
         airflow.wait(lambda: airflow.get("dags/acme_orders"))
@@ -290,6 +332,19 @@ def test_a_user_sees_the_flows_that_airflow_lets_that_user_see(world: World, few
 
     few.open(VIEWER, "delta_prices")
     few.browser.wait_for("document.body.innerText.includes('There is no flow delta_prices that you may see')")
+
+
+def test_what_airflow_does_not_show_is_not_known(few: FlowsPage) -> None:
+    """It is neither nothing, nor none, and the page says of what Airflow does not tell."""
+    rows = few.table(BLIND)
+    assert len(rows) == 10
+    assert "asset events, so what was moved is not known: you may not see them" in few.browser.evaluate(
+        "document.querySelector('#notes').innerText"
+    )
+    orders, delta = rows["acme_orders"]["cells"], rows["delta_prices"]
+    assert (orders[STATE], orders[LAST_MOVED], orders[WAITING], orders[DAY]) == ("✓ OK", "not known", "not known", "?")
+    assert "Airflow shows you no log of it, and no report." in delta["why"]
+    assert "Failing since" in delta["why"]
 
 
 def test_who_is_not_signed_in_sees_nothing(world: World) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,12 +18,16 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 DAGS = Path(__file__).parents[2] / "dags"
 MANY = 500
+#: A directory whose name does something wherever a shell takes it for more than a word.
+SHELL = """/o'brien; $(touch hacked) `touch hacked` "&& touch hacked" *~!! \\"""
 #: Fills the database of an Airflow with what 500 flows have after some days.
 CROWD = """
 import json, sys
 from datetime import UTC, datetime, timedelta
-from airflow.models import DagModel, DagRun
+from airflow.models import DagModel, DagRun, TaskInstance
 from airflow.models.asset import AssetEvent, AssetModel
+from airflow.models.dag_version import DagVersion
+from airflow.models.serialized_dag import SerializedDagModel
 from airflow.models.errors import ParseImportError
 from airflow.utils.session import create_session
 from airflow.utils.types import DagRunType
@@ -41,6 +46,18 @@ with create_session() as session:
                          logical_date=at, run_after=at, start_date=at, queued_at=at)
             run.end_date = at + timedelta(seconds=30)
             session.add(run)
+    # Hundreds are under way at once; one has been for hours, and waits for its next try.
+    late, usual = dags[301], dags[:220]
+    for dag in [*usual, late]:
+        at = now - timedelta(hours=3 if dag == late else 0)
+        run = DagRun(dag_id=dag, run_id="manual__under_way", run_type=DagRunType.MANUAL, state="running",
+                     logical_date=None, run_after=at, start_date=at, queued_at=at)
+        task = SerializedDagModel.get_dag(dag, session=session).get_task("pull")
+        version = DagVersion.get_latest_version(dag, session=session)
+        state = "up_for_retry" if dag == late else "running"
+        instance = TaskInstance(task=task, run_id=run.run_id, state=state, dag_version_id=version.id)
+        instance.start_date, instance.try_number = at, 1
+        session.add_all([run, instance])
     asset = AssetModel(name=hostile["link"], uri="x-hostile:" + hostile["markup"], group="asset", extra={})
     session.add(asset)
     session.flush()
@@ -53,6 +70,9 @@ with create_session() as session:
     trace = "airflow_provider_sftp_s3 " + " ".join(hostile.values()) + chr(27) + "[31mred"
     session.add(ParseImportError(filename=hostile["markup"], bundle_name="dags-folder", stacktrace=trace,
                                  timestamp=now))
+    for number in range(150):  # others', and later
+        session.add(ParseImportError(filename=f"{number}.py", bundle_name="dags-folder", stacktrace="SyntaxError",
+                                     timestamp=now + timedelta(seconds=1)))
 """
 
 
@@ -60,7 +80,7 @@ with create_session() as session:
 def crowd(tmp_path_factory: pytest.TempPathFactory, browser: Chromium) -> Iterator[FlowsPage]:
     """An API server alone: nothing runs."""
     directory = tmp_path_factory.mktemp("crowd")
-    partners = [f"p{number:03}" for number in range(MANY - 1)]
+    partners = [f"p{number:03}" for number in range(MANY - 2)]
     common = {"direction": "pull", "s3_bucket": "a-bucket", "schedule": "@hourly"}
     hostile_place = f"/{HOSTILE['markup']}{HOSTILE['script']}{HOSTILE['right to left']}"
     flows = [
@@ -68,6 +88,8 @@ def crowd(tmp_path_factory: pytest.TempPathFactory, browser: Chromium) -> Iterat
         | {"for_each": {"partner": partners}},
         {**common, "name": "hostile", "sftp_path": hostile_place, "s3_prefix": "in/hostile/", "tags": "<b>tag</b>"}
         | {"description": f"{HOSTILE['markup']}\n[click]({HOSTILE['link']}) {HOSTILE['right to left']}"},
+        {**common, "name": "quoted", "sftp_path": SHELL, "sftp_conn_id": "it's", "s3_prefix": "{{ ds }}/in/"}
+        | {"aws_conn_id": "none"},
     ]
     files = {path.name: path.read_text() for path in DAGS.glob("*.py")}
     files["flows.yaml"] = yaml.safe_dump(flows, allow_unicode=True)
@@ -96,13 +118,18 @@ def test_500_flows_take_20_requests_until_the_table_stands(crowd: FlowsPage) -> 
     browser.call("Page.addScriptToEvaluateOnNewDocument", source=watch)
     crowd.open()
     before = browser.wait_for("window.atTheTable")
-    assert 5 < before <= 20  # 17 on Airflow 3.3.2
+    assert 5 < before <= 20
     browser.wait_for("!document.querySelector('#status').innerText.includes('Asking')")
     assert browser.evaluate("document.querySelectorAll('#flows > tbody').length") == MANY
     states = "[...document.querySelectorAll('#flows > tbody')].map((rows) => rows.className)"
     failed = browser.wait_for(f"(({states}).includes('unknown') ? null : ({states}))")
     assert failed.count("failed") == MANY // 25
     assert failed[: MANY // 25] == ["failed"] * (MANY // 25)
+    # Though 220 others run, and have begun after it.
+    assert failed[MANY // 25] == "retrying"
+    late = browser.evaluate("document.querySelector('#flows > tbody.retrying').innerText")
+    assert late.startswith("↻ Retrying\tp301_in\n")
+    assert "running for 3 h" in late
     asked = [url for url in browser.requests() if "/api/" in url]
     # Details are of the rows that are seen, not of all.
     assert len(asked) < 150
@@ -121,6 +148,27 @@ def test_what_events_do_not_say_is_not_known(crowd: FlowsPage) -> None:
     assert rows["p002_in"]["cells"][LAST_MOVED].endswith("? files, ? bytes")
     assert rows["p002_in"]["cells"][DAY] == "≥ 0 files\n≥ 0 B"
     assert rows["p003_in"]["cells"][DAY] == "2 files\n2.0 KiB"
+
+
+def test_a_line_to_paste_has_each_setting_as_one_word(crowd: FlowsPage, tmp_path: Path) -> None:
+    """Whatever is in it; what nobody can see in it is not to be pasted, and a template is no name."""
+    crowd.flow("quoted")
+    shown = "[...document.querySelectorAll('article .line code')].map((line) => line.textContent)"
+    lines = crowd.browser.evaluate(shown)
+    bash = 'python() { printf "%s\\0" "$@"; }; '
+    said = [
+        subprocess.run(["bash", "-ic", bash + line], cwd=tmp_path, capture_output=True, text=True).stdout.split("\0")
+        for line in lines
+    ]
+    command = ["-m", "airflow_provider_sftp_s3", "test-connection"]
+    assert said == [
+        [*command, f"--path={SHELL}", "it's", ""],
+        [*command, "--bucket=a-bucket", "none", ""],
+    ]
+    assert list(tmp_path.iterdir()) == []
+    crowd.flow("hostile")
+    (line,) = crowd.browser.evaluate(shown)
+    assert line.endswith("--bucket=a-bucket --prefix=in/hostile/ aws_default")
 
 
 def test_hostile_descriptions_errors_and_events_are_text(crowd: FlowsPage) -> None:

@@ -1,4 +1,4 @@
-"""docs/partners.md: its flows are run as they stand, and do what the text says."""
+"""docs/partners.md and docs/trigger-files.md: their flows are run as they stand, and do what the text says."""
 
 from __future__ import annotations
 
@@ -6,33 +6,27 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.airflow_env import airflow_connections, run_dag, warnings_of_ours_only
+from tests.support.airflow_env import run_dag, warnings_of_ours_only
+from tests.support.pages import DOCS, blocks
 from tests.support.s3_server import S3Server
 from tests.support.sftp_servers import AsyncsshServer
+from tests.support.trees import tree
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("default_connections")]
 
-PAGE = (Path(__file__).parents[2] / "docs/partners.md").read_text()
-FLOWS = re.findall(r"^```yaml\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+FLOWS = [text for page in ("partners.md", "trigger-files.md") for text in blocks(DOCS / page, "yaml")]
 WHEN = datetime(2026, 1, 31, 6, tzinfo=UTC)
-
-
-@pytest.fixture(autouse=True)
-def _connections(airflow_home: Path, sftp_server: AsyncsshServer, s3: S3Server) -> Iterator[None]:
-    with airflow_connections(sftp_default=sftp_server.airflow_connection(), aws_default=s3.airflow_connection()):
-        yield
 
 
 @pytest.fixture
 def dags(tmp_path: Path) -> dict[str, Any]:
-    """The Dags of the page's flows, by name."""
+    """The Dags of the pages' flows, by name."""
     from airflow_provider_sftp_s3.flows.file import load_flows
 
     (tmp_path / "flows.yaml").write_text("\n".join(FLOWS))
@@ -43,7 +37,7 @@ def dags(tmp_path: Path) -> dict[str, Any]:
 
 
 class World:
-    """The page's servers: what is at the partner, and what is in S3."""
+    """The pages' servers: what is at the partner, and what is in S3."""
 
     def __init__(self, server: AsyncsshServer, s3: S3Server) -> None:
         self.s3 = s3
@@ -70,9 +64,6 @@ class World:
         objects = self.s3.objects("example-inbound")
         return {key: objects[key] for key in objects if "/.sftp-s3/" not in key}
 
-    def files(self, root: Path) -> dict[str, bytes]:
-        return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
-
 
 @pytest.fixture
 def world(sftp_server: AsyncsshServer, s3: S3Server) -> World:
@@ -90,7 +81,7 @@ def test_orders_in(dags: dict[str, Any], world: World) -> None:
     world.put("eu/orders.csv", b"1")
     assert run(dags["orders_in"]) == "success"
     assert world.inbound == {"orders/eu/2026/01/orders_20260131060000.csv": b"1"}
-    assert world.files(world.outgoing) == {"eu/.done/orders.csv": b"1"}
+    assert tree(world.outgoing) == {"eu/.done/orders.csv": b"1"}
 
 
 def test_statements_in(dags: dict[str, Any], world: World) -> None:
@@ -100,9 +91,9 @@ def test_statements_in(dags: dict[str, Any], world: World) -> None:
         assert run(dags["statements_in"]) == "success"
     second = int(WHEN.timestamp())
     assert world.inbound == {"statements/orders.csv": b"30", f"statements/orders.{second}.csv": b"31"}
-    older, newer = sorted(world.files(world.outgoing), key=len, reverse=True)
+    older, newer = sorted(tree(world.outgoing), key=len, reverse=True)
     assert re.fullmatch(r"\.done/orders\.csv\.\d{10}", older)
-    assert world.files(world.outgoing) == {older: b"30", newer: b"31"}
+    assert tree(world.outgoing) == {older: b"30", newer: b"31"}
     assert newer == ".done/orders.csv"
 
 
@@ -117,10 +108,10 @@ def test_invoices_out(dags: dict[str, Any], world: World) -> None:
     dag.get_task("wait_for_partner").poke_interval = 5
     assert run(dag) == "success"
     assert time.monotonic() - began >= 5
-    assert world.files(world.incoming) == {"1.csv": b"the one before"}
+    assert tree(world.incoming) == {"1.csv": b"the one before"}
     (world.incoming / "1.csv").unlink()
     assert run(dag) == "success"
-    assert world.files(world.incoming) == {"1.csv": b"new"}
+    assert tree(world.incoming) == {"1.csv": b"new"}
 
 
 def test_reports_out(dags: dict[str, Any], world: World) -> None:
@@ -140,7 +131,7 @@ def test_announced_in(dags: dict[str, Any], world: World) -> None:
     assert world.inbound == {}
     assert run(dag, {"files": ["a.csv", "/outgoing/eu/b.csv"]}) == "success"
     assert world.inbound == {"announced/a.csv": b"x", "announced/eu/b.csv": b"x"}
-    assert set(world.files(world.outgoing)) == {".done/a.csv", "eu/.done/b.csv", "c.csv"}
+    assert set(tree(world.outgoing)) == {".done/a.csv", "eu/.done/b.csv", "c.csv"}
 
 
 def test_prices_out(dags: dict[str, Any], world: World) -> None:
@@ -148,7 +139,7 @@ def test_prices_out(dags: dict[str, Any], world: World) -> None:
     for name in ("a.csv", "eu/b.csv"):
         world.store(f"prices/{name}", b"1")
     assert run(dags["prices_out"]) == "success"
-    assert world.files(world.incoming) == {"a.csv": b"1", "a.csv.ok": b"", "eu/b.csv": b"1", "eu/b.csv.ok": b""}
+    assert tree(world.incoming) == {"a.csv": b"1", "a.csv.ok": b"", "eu/b.csv": b"1", "eu/b.csv.ok": b""}
 
 
 def test_payments_out(dags: dict[str, Any], world: World) -> None:
@@ -180,7 +171,7 @@ def test_exports_out(dags: dict[str, Any], world: World) -> None:
     for name in ("a.csv", "b.csv", "eu/b.csv"):
         world.store(f"exports/{name}", b"1")
     assert run(dags["exports_out"]) == "success"
-    assert set(world.files(world.incoming)) == {"a.csv", "b.csv", "_SUCCESS", "eu/b.csv", "eu/_SUCCESS"}
+    assert set(tree(world.incoming)) == {"a.csv", "b.csv", "_SUCCESS", "eu/b.csv", "eu/_SUCCESS"}
 
 
 def test_prices_in(dags: dict[str, Any], world: World) -> None:
@@ -189,4 +180,4 @@ def test_prices_in(dags: dict[str, Any], world: World) -> None:
         world.put(name, b"x")
     assert run(dags["prices_in"]) == "success"
     assert world.inbound == {"prices/a.csv": b"x", "prices/a.csv.ok": b"x"}
-    assert set(world.files(world.outgoing)) == {".done/a.csv", ".done/a.csv.ok", "eu/b.csv"}
+    assert set(tree(world.outgoing)) == {".done/a.csv", ".done/a.csv.ok", "eu/b.csv"}

@@ -17,31 +17,10 @@ from airflow_provider_sftp_s3.engine.s3.bucket import SMALL
 from tests.support.engine import Engine
 from tests.support.faulty_sftp import ListingHasOtherAttributes, ReplyIsLost
 from tests.support.s3_server import S3Server
-from tests.support.sftp_servers import AsyncsshServer, SftpServer
+from tests.support.sftp_servers import AsyncsshServer
+from tests.support.trees import WHEN, done, put, tree
 
 pytestmark = pytest.mark.integration
-
-OLD = 1_000_000_000
-
-
-def put(root: Path, files: dict[str, bytes], mtime: float = OLD) -> None:
-    """Write files beneath `root`, all with the same mtime."""
-    for name, content in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-        os.utime(path, (mtime, mtime))
-
-
-def tree(root: Path) -> dict[str, bytes]:
-    """Return all files beneath `root` by relative path."""
-    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
-
-
-@pytest.fixture
-def engine(any_sftp_server: SftpServer, s3: S3Server, bucket: str) -> Engine:
-    (any_sftp_server.root / "in").mkdir()
-    return Engine(any_sftp_server, s3, bucket)
 
 
 @pytest.fixture
@@ -62,9 +41,7 @@ async def test_a_tree_arrives_with_its_structure_and_moves_to_done(engine: Engin
     (inbox / "nothing here").mkdir()
     report = await engine.pull(s3_prefix="land")
     assert engine.s3.objects(engine.bucket) == {f"land/{name}": content for name, content in files.items()}
-    assert tree(inbox) == {
-        str(Path(name).parent / ".done" / Path(name).name): content for name, content in files.items()
-    }
+    assert tree(inbox) == done(files)
     assert not list((inbox / "nothing here").iterdir()), "an empty directory gets no done directory"
     assert (report.transferred, report.failed, report.bytes) == (5, 0, sum(map(len, files.values())))
     assert sorted(report.targets) == sorted(f"s3://{engine.bucket}/land/{name}" for name in files)
@@ -78,7 +55,7 @@ async def test_a_large_file_arrives_whole_in_parts(engine: Engine, inbox: Path) 
     assert engine.s3.objects(engine.bucket)["big.bin"] == content
     head = engine.s3.client().head_object(Bucket=engine.bucket, Key="big.bin")
     assert head["ETag"].endswith('-3"')
-    assert head["Metadata"]["mtime"] == str(OLD)
+    assert head["Metadata"]["mtime"] == str(WHEN)
 
 
 @pytest.mark.parametrize("bound", [SMALL, TransferOptions().part_size], ids=["SMALL", "part_size"])
@@ -95,7 +72,6 @@ async def test_objects_of_all_sizes_are_alike(engine: Engine, inbox: Path, bound
 async def test_objects_carry_mtime_and_mark(engine: Engine, inbox: Path) -> None:
     """The mtime as rclone writes it, and the mark, so that an overlapping push does not send them back."""
     put(inbox, {"a.txt": b"a"}, mtime=1_234_567_890)
-    (engine.sftp.root / "out").mkdir()
     await engine.pull(s3_prefix="both")
     metadata = engine.s3.client().head_object(Bucket=engine.bucket, Key="both/a.txt")["Metadata"]
     assert metadata["mtime"] == "1234567890"
@@ -245,7 +221,7 @@ async def test_keep_skips_what_s3_already_has(engine: Engine, inbox: Path) -> No
     put(inbox, {"a.txt": b"a", "b.txt": b"b", "c.txt": b"c"})
     assert (await engine.pull(after_transfer="keep")).transferred == 3
     put(inbox, {"a.txt": b"longer"})
-    put(inbox, {"b.txt": b"B"}, mtime=OLD + 1)
+    put(inbox, {"b.txt": b"B"}, mtime=WHEN + 1)
     report = await engine.pull(after_transfer="keep")
     assert (report.transferred, report.skipped) == (2, {"unchanged": 1})
     assert engine.s3.objects(engine.bucket) == {"a.txt": b"longer", "b.txt": b"B", "c.txt": b"c"}
@@ -321,7 +297,7 @@ async def test_what_is_no_file_is_skipped_with_a_reason(engine: Engine, inbox: P
     (inbox / "link").symlink_to("a.txt")
     (inbox / "loop").symlink_to(".")
     os.mkfifo(inbox / "fifo")
-    os.utime(inbox / "fifo", (OLD, OLD))
+    os.utime(inbox / "fifo", (WHEN, WHEN))
     report = await engine.pull()
     assert report.transferred == 1
     links = {"link": 2, "special file": 1} if engine.sftp.lists_links else {}
@@ -369,7 +345,7 @@ async def test_a_name_that_is_not_utf8_fails_alone(engine: Engine, inbox: Path) 
     put(inbox, {"a.txt": b"a"})
     bad = os.fsencode(inbox) + b"/\xff\xfe.txt"
     Path(os.fsdecode(bad)).write_bytes(b"bad")
-    os.utime(bad, (OLD, OLD))
+    os.utime(bad, (WHEN, WHEN))
     with pytest.raises(TransferError, match="not UTF-8") as failed:
         await engine.pull()
     assert (failed.value.report.transferred, failed.value.report.failed) == (1, 1)

@@ -17,42 +17,19 @@ from airflow_provider_sftp_s3.engine.s3.ledger import Ledger
 from airflow_provider_sftp_s3.engine.s3.names import TAG
 from airflow_provider_sftp_s3.engine.settings import DESTINATION, PushSettings
 from airflow_provider_sftp_s3.engine.unsynced import unsynced
-from tests.support.engine import Engine
+from tests.support.engine import Engine, store
 from tests.support.s3_server import S3Request, S3Server
-from tests.support.sftp_servers import AsyncsshServer, CutConnection, Fault, Proceed, Request, SftpServer
+from tests.support.sftp_servers import AsyncsshServer, CutConnection, Fault, Proceed, Request
+from tests.support.trees import tree
 
 pytestmark = pytest.mark.integration
 
 MARKS = pytest.mark.parametrize("mark", ["metadata", "tag"])
 
 
-def tree(root: Path) -> dict[str, bytes]:
-    """Return all files beneath `root` by relative path."""
-    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
-
-
-def store(engine: Engine, objects: dict[str, bytes], **arguments: Any) -> None:
-    """Put objects into the bucket."""
-    for key, content in objects.items():
-        engine.s3.client().put_object(Bucket=engine.bucket, Key=key, Body=content, **arguments)
-
-
-@pytest.fixture
-def engine(any_sftp_server: SftpServer, s3: S3Server, bucket: str) -> Engine:
-    (any_sftp_server.root / "out").mkdir()
-    return Engine(any_sftp_server, s3, bucket)
-
-
 @pytest.fixture
 def outbox(engine: Engine) -> Path:
     return engine.sftp.root / "out"
-
-
-@pytest.fixture
-def fast(sftp_server: AsyncsshServer, s3: S3Server, bucket: str) -> Engine:
-    """For what does not depend on the SFTP server."""
-    (sftp_server.root / "out").mkdir()
-    return Engine(sftp_server, s3, bucket)
 
 
 @MARKS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import json
 import os
 import re
@@ -180,6 +181,21 @@ def test_each_json_is_one() -> None:
         assert isinstance(json.loads(text), dict), page
 
 
+def test_each_ini_has_options_of_airflow() -> None:
+    from airflow.configuration import conf
+
+    for text, page in all_blocks("ini").items():
+        given = configparser.ConfigParser()
+        given.read_string(text)
+        for section in given.sections():
+            assert [name for name in given[section] if not conf.has_option(section, name)] == [], page
+
+
+def test_no_example_is_in_a_language_that_nothing_here_runs() -> None:
+    languages = {name for page in PAGES for name in re.findall(r"^ *```(\w+)$", page.read_text(), re.MULTILINE)}
+    assert languages == {"console", "ini", "json", "python", "sh", "yaml"}
+
+
 # --- The shell
 
 
@@ -193,12 +209,12 @@ def check_make(words: list[str]) -> None:
 
 def check_pip(words: list[str]) -> None:
     command, *rest = words
-    assert command in ("install", "download")
-    what = Requirement(rest[0])
+    assert command in ("install", "wheel")
+    what = Requirement(re.sub(r"^\.(?=\[|$)", "airflow-provider-sftp-s3", rest[0]))  # the clone
     project = (REPOSITORY / "pyproject.toml").read_text()
     assert f'name = "{what.name}"' in project
     assert all(re.search(rf"^{extra} = \[", project, re.MULTILINE) for extra in what.extras)
-    assert {word for word in rest if word.startswith("--")} <= {"--constraint", "--only-binary", "--dest"}
+    assert {word for word in rest if word.startswith("--")} <= {"--constraint", "--only-binary", "--wheel-dir"}
 
 
 def check_airflow(words: list[str]) -> None:
@@ -309,7 +325,7 @@ def run(text: str, directory: Path, **environment: str) -> str:
         env={"PATH": places, "HOME": str(directory), "PYTHONPATH": str(REPOSITORY), "LANG": "C.UTF-8", **environment},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
     return done.stdout
@@ -375,7 +391,7 @@ def test_the_first_ten_minutes(sftp_server: AsyncsshServer, s3: S3Server, tmp_pa
     (sftp_server.root / "outgoing/a.csv").write_bytes(b"in")
     os.utime(sftp_server.root / "outgoing/a.csv", (1e9, 1e9))
     make_buckets(s3).close()
-    _, home, connections, files, look, test = blocks(DOCS / "start.md", "console", "sh")
+    _, home, connections, files, look, test, _ = blocks(DOCS / "start.md", "console", "sh")
     (flows,) = blocks(DOCS / "start.md", "yaml")
     more = "".join(map(script, blocks(DOCS / "connections.md", "sh")))
     prepare = with_the_places("".join(map(script, (home, connections, files))) + more, sftp_server, s3)

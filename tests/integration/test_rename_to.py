@@ -14,51 +14,14 @@ from airflow_provider_sftp_s3.engine.errors import TransferError
 from airflow_provider_sftp_s3.engine.model import Report
 from airflow_provider_sftp_s3.engine.s3 import ledger
 from tests.faults.harness import Acts, Together
-from tests.support.engine import Engine
+from tests.support.engine import Engine, store
 from tests.support.faulty_sftp import AttributesAre, ListingStates, RenameSetsTheMtime
-from tests.support.s3_server import S3Server
-from tests.support.sftp_servers import AsyncsshServer, SftpServer
+from tests.support.trees import WHEN, put, tree
 
 pytestmark = pytest.mark.integration
 
-#: 2026-01-31T23:59:58Z
-WHEN = 1769903998
 NO_TIMES = {"mtime": None, "atime": None}
 DATED = "{dir}/{stem}_{mtime:%Y%m%d}{suffix}"
-
-
-def put(root: Path, files: dict[str, bytes], mtime: int = WHEN) -> None:
-    for name, content in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-        os.utime(path, (mtime, mtime))
-
-
-def tree(root: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
-
-
-def store(engine: Engine, objects: dict[str, bytes], **arguments: Any) -> None:
-    for key, content in objects.items():
-        engine.s3.client().put_object(Bucket=engine.bucket, Key=key, Body=content, **arguments)
-
-
-def engine_on(server: SftpServer, s3: S3Server, bucket: str) -> Engine:
-    for directory in ("in", "out"):
-        (server.root / directory).mkdir()
-    return Engine(server, s3, bucket)
-
-
-@pytest.fixture
-def engine(any_sftp_server: SftpServer, s3: S3Server, bucket: str) -> Engine:
-    return engine_on(any_sftp_server, s3, bucket)
-
-
-@pytest.fixture
-def fast(sftp_server: AsyncsshServer, s3: S3Server, bucket: str) -> Engine:
-    """For what does not depend on the SFTP server."""
-    return engine_on(sftp_server, s3, bucket)
 
 
 def failures(failed: pytest.ExceptionInfo[TransferError]) -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -24,9 +23,10 @@ from airflow_provider_sftp_s3.hooks.sftp_s3 import SftpS3Hook
 from airflow_provider_sftp_s3.transfers.s3_to_sftp import S3ToSftpOperator
 from tests.conftest import require
 from tests.support.airflow_env import airflow_connections
-from tests.support.engine import Engine
+from tests.support.engine import Engine, client_of
 from tests.support.s3_server import RcloneS3Server, S3Request, S3Server
 from tests.support.sftp_servers import AsyncsshServer
+from tests.support.trees import tree
 
 pytestmark = pytest.mark.integration
 
@@ -41,19 +41,12 @@ def engine(sftp_server: AsyncsshServer, s3: S3Server, bucket: str) -> Engine:
     return Engine(sftp_server, s3, bucket)
 
 
-@functools.cache
-def client_of(s3: S3Server) -> Any:
-    """Return one client for all of a server's tests: to make one takes longer than they do."""
-    return s3.client()
-
-
 def put(engine: Engine, key: str, body: bytes, **arguments: Any) -> None:
     client_of(engine.s3).put_object(Bucket=engine.bucket, Key=key, Body=body, **arguments)
 
 
 def there(engine: Engine) -> dict[str, bytes]:
-    root = engine.sftp.root / "out"
-    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    return tree(engine.sftp.root / "out")
 
 
 def objects(engine: Engine) -> dict[str, bytes]:

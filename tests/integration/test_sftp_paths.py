@@ -3,55 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from airflow_provider_sftp_s3.engine.errors import TransferError
-from airflow_provider_sftp_s3.engine.model import Report
-from tests.support.engine import Engine
+from tests.support.engine import Engine, report_of
 from tests.support.faulty_sftp import Refuses
-from tests.support.s3_server import S3Server
-from tests.support.sftp_servers import AsyncsshServer, SftpServer
+from tests.support.trees import put, tree
 
 pytestmark = pytest.mark.integration
-
-WHEN = 1769903998
-
-
-def put(root: Path, files: dict[str, bytes], mtime: float = WHEN) -> None:
-    for name, content in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-        os.utime(path, (mtime, mtime))
-
-
-def tree(root: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
-
-
-@pytest.fixture
-def engine(any_sftp_server: SftpServer, s3: S3Server, bucket: str) -> Engine:
-    (any_sftp_server.root / "in").mkdir()
-    return Engine(any_sftp_server, s3, bucket)
-
-
-@pytest.fixture
-def fast(sftp_server: AsyncsshServer, s3: S3Server, bucket: str) -> Engine:
-    (sftp_server.root / "in").mkdir()
-    return Engine(sftp_server, s3, bucket)
-
-
-async def report_of(run: Any) -> Report:
-    try:
-        report: Report = await run
-    except TransferError as failed:
-        return failed.report
-    return report
 
 
 @pytest.mark.parametrize("after_transfer", ["move", "delete", "keep"])

@@ -18,33 +18,14 @@ from tests.support.engine import Engine, Recorder
 from tests.support.faulty_sftp import MkdirIsRefused, RefusesFirstTries
 from tests.support.s3_server import S3Server
 from tests.support.sftp_servers import AsyncsshServer, Fault, Proceed, RcloneSftpServer, Request, SftpServer
+from tests.support.trees import WHEN, done, put, tree
 
 pytestmark = pytest.mark.integration
 
-OLD = 1_000_000_000
 ODD_NAMES = (
     *("ümläut 😀.txt", "a b", " ", "%2F", "+", "#", "back\\slash", "*", "[x]", "{{ ds }}", "-rf", "e\u0301", "x" * 255),
     *(".hidden", "...", "done", "~", "1/2", "sub/1/2", "sub/a b/%00", "sub/.done.txt"),
 )
-
-
-def put(root: Path, files: dict[str, bytes]) -> None:
-    """Write files beneath `root`, old enough for any min_age."""
-    for name, content in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-        os.utime(path, (OLD, OLD))
-
-
-def tree(root: Path) -> dict[str, bytes]:
-    """Return all files beneath `root` by relative path."""
-    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
-
-
-def done(files: dict[str, bytes]) -> dict[str, bytes]:
-    """Return the same files where a pull moves them."""
-    return {str(Path(name).parent / ".done" / Path(name).name): content for name, content in files.items()}
 
 
 def shard_of(name: str, count: int) -> str:
@@ -137,7 +118,7 @@ async def test_a_name_that_is_refused_fails_one_shard(shards: Shards) -> None:
     put(shards.inbox, {"a": b"a", "b": b"b", "c": b"c", "dir\x1b/in it": b""})
     bad = Path(os.fsdecode(os.fsencode(shards.inbox) + b"/\xff"))
     bad.write_bytes(b"bad")
-    os.utime(bad, (OLD, OLD))
+    os.utime(bad, (WHEN, WHEN))
     ended = await shards.pull_each(3)
     failed = [end.report for end in ended if isinstance(end, TransferError)]
     reports = failed + [end for end in ended if isinstance(end, Report)]

@@ -21,9 +21,10 @@ from airflow_provider_sftp_s3.engine.sftp import packets as ssh_packets
 from airflow_provider_sftp_s3.engine.sftp.packets import PacketReceiver, PacketSender
 from tests.conftest import require
 from tests.support import engine as support
-from tests.support.engine import Engine
+from tests.support.engine import Engine, store
 from tests.support.s3_server import S3Server
 from tests.support.sftp_servers import AsyncsshServer, OpenSshServer
+from tests.support.trees import put, tree
 
 pytestmark = [pytest.mark.integration, pytest.mark.loops]
 
@@ -123,10 +124,7 @@ def said(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Said]:
 
 async def pull_all(server: AsyncsshServer | OpenSshServer, s3: S3Server, bucket: str) -> None:
     """Pull all files, and make sure that S3 has each as it is."""
-    for name, data in FILES.items():
-        path = server.root / "from" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+    put(server.root / "from", FILES)
     assert (await Engine(server, s3, bucket).pull("from")).transferred == len(FILES)
     assert s3.objects(bucket) == FILES
 
@@ -134,12 +132,31 @@ async def pull_all(server: AsyncsshServer | OpenSshServer, s3: S3Server, bucket:
 async def push_all(server: AsyncsshServer | OpenSshServer, s3: S3Server, bucket: str) -> None:
     """Push all files, and make sure that each arrives as it is."""
     (server.root / "out").mkdir(exist_ok=True)
-    client = s3.client()
-    for key, data in FILES.items():
-        client.put_object(Bucket=bucket, Key=key, Body=data)
-    assert (await Engine(server, s3, bucket).push("out")).transferred == len(FILES)
-    for key, data in FILES.items():
-        assert (server.root / "out" / key).read_bytes() == data, key
+    engine = Engine(server, s3, bucket)
+    store(engine, FILES)
+    assert (await engine.push("out")).transferred == len(FILES)
+    assert tree(server.root / "out") == FILES
+
+
+@dataclasses.dataclass
+class Line:
+    """asyncssh's server and S3, with the sizes of the packets on the way, and what the log says of them."""
+
+    server: AsyncsshServer
+    s3: S3Server
+    here: Sizes
+    said: _Said
+
+    async def push(self) -> None:
+        await push_all(self.server, self.s3, self.s3.new_bucket())
+
+    async def pull(self) -> None:
+        await pull_all(self.server, self.s3, self.s3.new_bucket())
+
+
+@pytest.fixture
+def line(sftp_server: AsyncsshServer, s3: S3Server, here: Sizes, said: _Said) -> Line:
+    return Line(sftp_server, s3, here, said)
 
 
 def openssh(tmp_path: Path, config: str = "") -> OpenSshServer:
@@ -163,77 +180,61 @@ def with_server_setting(monkeypatch: pytest.MonkeyPatch, **settings: Any) -> Non
     ],
 )
 async def test_every_cipher(
-    sftp_server: AsyncsshServer,
-    s3: S3Server,
-    bucket: str,
+    line: Line,
     monkeypatch: pytest.MonkeyPatch,
-    here: Sizes,
-    said: _Said,
     cipher: str,
     ours: bool,
 ) -> None:
     """With AES-GCM the engine deals with the packets, with any other cipher asyncssh does, and the log says so."""
     with_server_setting(monkeypatch, ciphers=(cipher,))
-    await push_all(sftp_server, s3, bucket)
-    assert (sum(here.made) > len(FILES["large"])) == ours
-    assert said.new() == ([] if ours else [f"asyncssh encrypts the packets: the cipher is {cipher}"])
-    await pull_all(sftp_server, s3, s3.new_bucket())
-    assert (sum(here.taken) > len(FILES["large"])) == ours
+    await line.push()
+    assert (sum(line.here.made) > len(FILES["large"])) == ours
+    assert line.said.new() == ([] if ours else [f"asyncssh encrypts the packets: the cipher is {cipher}"])
+    await line.pull()
+    assert (sum(line.here.taken) > len(FILES["large"])) == ours
 
 
 async def test_compression(
-    sftp_server: AsyncsshServer,
-    s3: S3Server,
-    bucket: str,
+    line: Line,
     monkeypatch: pytest.MonkeyPatch,
-    here: Sizes,
-    said: _Said,
 ) -> None:
     """asyncssh compresses, and the log says so."""
     with_server_setting(monkeypatch, compress=True)
-    await push_all(sftp_server, s3, bucket)
-    assert said.new() == ["asyncssh makes the packets: they are compressed"]
-    await pull_all(sftp_server, s3, s3.new_bucket())
-    assert not here.made
-    assert not here.taken
+    await line.push()
+    assert line.said.new() == ["asyncssh makes the packets: they are compressed"]
+    await line.pull()
+    assert not line.here.made
+    assert not line.here.taken
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("lacks", ["_OF_CONNECTION", "_OF_CIPHER", "_OF_CHANNEL"])
 async def test_an_asyncssh_that_is_not_known(
-    sftp_server: AsyncsshServer,
-    s3: S3Server,
-    bucket: str,
+    line: Line,
     monkeypatch: pytest.MonkeyPatch,
-    here: Sizes,
-    said: _Said,
     lacks: str,
 ) -> None:
     """Where anything that is used of its inner state is missing, it does all by itself, and the log says so."""
     monkeypatch.setattr(ssh_packets, lacks, (*getattr(ssh_packets, lacks), "_of_another_version"))
-    await push_all(sftp_server, s3, bucket)
-    (line,) = said.new()
-    assert line.startswith("asyncssh ")
-    await pull_all(sftp_server, s3, s3.new_bucket())
-    assert not here.made
-    assert not sum(here.taken)
+    await line.push()
+    (told,) = line.said.new()
+    assert told.startswith("asyncssh ")
+    await line.pull()
+    assert not line.here.made
+    assert not sum(line.here.taken)
 
 
 async def test_an_asyncssh_that_was_not_tried(
-    sftp_server: AsyncsshServer,
-    s3: S3Server,
-    bucket: str,
+    line: Line,
     monkeypatch: pytest.MonkeyPatch,
-    here: Sizes,
-    said: _Said,
 ) -> None:
     """A version that no row of the matrix has tried does all by itself, and the log says so."""
     monkeypatch.setattr(asyncssh, "__version__", "2.999.0")
-    await push_all(sftp_server, s3, bucket)
-    (line,) = said.new()
-    assert line.startswith("asyncssh makes and takes the packets: asyncssh 2.999.0 is none of the versions")
-    assert not here.made
-    assert not here.taken
+    await line.push()
+    (told,) = line.said.new()
+    assert told.startswith("asyncssh makes and takes the packets: asyncssh 2.999.0 is none of the versions")
+    assert not line.here.made
+    assert not line.here.taken
 
 
 def _rekeys_often(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -11,54 +10,18 @@ from typing import Any
 import pytest
 
 from airflow_provider_sftp_s3.engine.awaited import NO_TRIGGER, OLD_TRIGGER
-from airflow_provider_sftp_s3.engine.errors import ConfigurationError, TransferError
-from airflow_provider_sftp_s3.engine.model import Report
+from airflow_provider_sftp_s3.engine.errors import ConfigurationError
 from airflow_provider_sftp_s3.engine.pulled_triggers import NO_FILE
 from tests.faults.harness import Acts, marked_keys
-from tests.support.engine import Engine
+from tests.support import trees
+from tests.support.engine import Engine, objects_of, report_of, store
 from tests.support.faulty_sftp import RENAMES, Refuses
 from tests.support.listener import Listener
 from tests.support.s3_server import S3Request, S3Server
-from tests.support.sftp_servers import AsyncsshServer, Fault, SftpServer
+from tests.support.sftp_servers import Fault
+from tests.support.trees import WHEN, tree
 
 pytestmark = pytest.mark.integration
-
-
-def engine_on(server: SftpServer, s3: S3Server, bucket: str) -> Engine:
-    for directory in ("in", "out"):
-        (server.root / directory).mkdir()
-    return Engine(server, s3, bucket)
-
-
-@pytest.fixture
-def engine(any_sftp_server: SftpServer, s3: S3Server, bucket: str) -> Engine:
-    return engine_on(any_sftp_server, s3, bucket)
-
-
-@pytest.fixture
-def fast(sftp_server: AsyncsshServer, s3: S3Server, bucket: str) -> Engine:
-    """For what does not depend on the SFTP server."""
-    return engine_on(sftp_server, s3, bucket)
-
-
-def store(engine: Engine, files: dict[str, bytes]) -> None:
-    client = engine.s3.client()
-    for key, data in files.items():
-        client.put_object(Bucket=engine.bucket, Key=key, Body=data)
-    client.close()
-
-
-def tree(root: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
-
-
-async def report_of(run: Any) -> Report:
-    try:
-        found = await run
-    except TransferError as failed:
-        return failed.report
-    assert isinstance(found, Report)
-    return found
 
 
 class TestPush:
@@ -232,18 +195,9 @@ class TestPush:
         assert set(tree(root)) == {"a", "b", "_SUCCESS"}
 
 
-WHEN = 1_700_000_000
-
-
 def put(root: Path, *names: str, mtime: int = WHEN) -> None:
-    for name in names:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(name.encode())
-        os.utime(root / name, (mtime, mtime))
-
-
-def objects(engine: Engine) -> set[str]:
-    return {key for key in engine.s3.objects(engine.bucket) if ".sftp-s3/" not in key}
+    """Put files whose contents are their names."""
+    trees.put(root, {name: name.encode() for name in names}, mtime)
 
 
 class TestPull:
@@ -255,7 +209,7 @@ class TestPull:
         put(root, "a.csv", "a.csv.ok", "sub/b.csv", "sub/c.csv", "sub/c.csv.ok", "excluded")
         put(root, "sub/c.csv", mtime=WHEN + 2)
         report = await engine.pull(trigger_file="{name}.ok", exclude="excluded")
-        assert objects(engine) == {"a.csv", "a.csv.ok"}
+        assert set(objects_of(engine)) == {"a.csv", "a.csv.ok"}
         stays = {"sub/b.csv", "sub/c.csv", "sub/c.csv.ok", "excluded"}
         assert set(tree(root)) == {".done/a.csv", ".done/a.csv.ok", *stays}
         assert report.skipped == {NO_TRIGGER: 1, OLD_TRIGGER: 1, "excluded": 1}
@@ -290,7 +244,7 @@ class TestPull:
         names = {"a.csv", "a.pdf", trigger.replace("{stem}", "a")}
         put(root, *names)
         report = await engine.pull(trigger_file=trigger, after_transfer=after_transfer)
-        assert (objects(engine), report.transferred) == (names, 3)
+        assert (set(objects_of(engine)), report.transferred) == (names, 3)
         left = {"move": {f".done/{name}" for name in names}, "delete": set(), "keep": names}[after_transfer]
         assert set(tree(root)) == left
         report = await engine.pull(trigger_file=trigger, after_transfer=after_transfer)
@@ -310,11 +264,11 @@ class TestPull:
             settings["max_files"] = 1
         await report_of(fast.pull(**settings))
         assert "_SUCCESS" in tree(root)
-        assert "_SUCCESS" not in objects(fast)
+        assert "_SUCCESS" not in objects_of(fast)
         fast.sftp.fault = Fault()  # type: ignore[attr-defined]
         put(root, "_SUCCESS", *(["b"] if why == "young" else []))
         await fast.pull(trigger_file="_SUCCESS")
-        assert objects(fast) == {"a", "b", "_SUCCESS"}
+        assert set(objects_of(fast)) == {"a", "b", "_SUCCESS"}
         assert set(tree(root)) == {".done/a", ".done/b", ".done/_SUCCESS"}
 
     @pytest.mark.parametrize("trigger", ["{name}.ok", "{stem}.ok", "ok"])
@@ -326,9 +280,9 @@ class TestPull:
         put(root, "a/a.x", "a/excluded", *places)
         await engine.pull(include="a.x", after_transfer="delete")
         store(engine, {"b/b.x": b"of somebody else"})
-        assert objects(engine) == {"a/a.x", "b/b.x"}
+        assert set(objects_of(engine)) == {"a/a.x", "b/b.x"}
         report = await engine.pull(trigger_file=trigger, exclude="excluded")
-        assert objects(engine) == {"a/a.x", "b/b.x", places[0]}
+        assert set(objects_of(engine)) == {"a/a.x", "b/b.x", places[0]}
         assert set(tree(root)) == {f"a/.done/{names[0]}", "a/excluded", *places[1:]}
         assert (report.transferred, report.skipped, report.left) == (1, {NO_FILE: 2, "excluded": 1}, 2)
 
@@ -358,14 +312,14 @@ class TestPull:
         reports = [await fast.pull(trigger_file="{name}.ok", shard=f"{number}/4") for number in range(1, 5)]
         assert sum(report.transferred for report in reports) == 120
         assert [report.skipped for report in reports] == [{}] * 4
-        assert len(objects(fast)) == 120
+        assert len(objects_of(fast)) == 120
 
     async def test_names_on_the_way(self, fast: Engine) -> None:
         """A trigger is called by the file's own name, beside the file."""
         root = fast.sftp.root / "in"
         put(root, "sub/a.csv", "sub/a.csv.ok")
         await fast.pull(trigger_file="{name}.ok", rename_to="{dir}/new/{stem}-{mtime}{suffix}")
-        assert objects(fast) == {f"sub/new/a-{WHEN}.csv", "sub/new/a.csv.ok"}
+        assert set(objects_of(fast)) == {f"sub/new/a-{WHEN}.csv", "sub/new/a.csv.ok"}
 
     async def test_two_runs_at_once(self, fast: Engine) -> None:
         """Each file and trigger is in S3 and in its done directory, and nothing is said to have failed."""
@@ -375,7 +329,7 @@ class TestPull:
         other = Engine(fast.sftp, fast.s3, fast.bucket)
         reports = await asyncio.gather(*(report_of(each.pull(trigger_file="{name}.ok")) for each in (fast, other)))
         assert [report.failures for report in reports] == [[], []]
-        assert len(objects(fast)) == 80
+        assert len(objects_of(fast)) == 80
         assert len(tree(root)) == 80
         assert all(name.startswith(".done/") for name in tree(root))
 

@@ -60,7 +60,6 @@ STORES: dict[str, Tried] = {
         "",
         {
             "credentials": "moto takes any",
-            "object lock": "it takes no PUT without a checksum, and ours has none yet",
         },
         ("move", "delete"),
     ),
@@ -80,7 +79,7 @@ STORES: dict[str, Tried] = {
         _TAKES_NO_NOTICE,
         {
             "credentials": "it takes any",
-            "object lock": "it takes no PUT without a checksum, and ours has none yet",
+            "object lock": "it asks for a header of AWS's SDKs, x-amz-sdk-checksum-algorithm; S3 takes any checksum",
             "left uploads": "it says of each upload that it began in 2010",
         },
         ("delete",),

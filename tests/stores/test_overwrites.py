@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import random
 import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from airflow_provider_sftp_s3.engine.errors import TransferError
 from airflow_provider_sftp_s3.engine.model import Report
 from tests.stores.conftest import PART, Place
 from tests.support.s3_server import S3Request
@@ -149,3 +151,54 @@ async def test_another_flow_at_each_step(place: Place, mark: str, overwritten: b
         return True
 
     await each_step(place, tried)
+
+
+ROUNDS = 2
+KEYS = [f"d/{number}" for number in range(8)]
+
+
+async def test_flows_that_mark_at_once_while_a_producer_writes(place: Place, mark: str) -> None:
+    """
+    Three flows deliver and mark the same objects again and again, and somebody overwrites these in no order.
+
+    Once that is over, each partner gets the last bytes of each object, by its flow's next run: nothing was marked for a
+    partner that has others, and no mark has brought older ones back.
+    """
+    if mark == "none":
+        return
+    destinations = ("b", "c", "d")
+    last: dict[str, bytes] = {}
+    over = threading.Event()
+    chance = random.Random(15)
+
+    def produce() -> None:
+        for number in itertools.count():
+            for key in chance.sample(KEYS, len(KEYS) // 2):
+                body = f"version {number:06}".encode()
+                place.put(key, body)
+                last[key] = body
+            if over.is_set():
+                return
+
+    for key in KEYS:
+        place.put(key, b"version begin")
+        last[key] = b"version begin"
+    producer = threading.Thread(target=produce)
+    producer.start()
+    try:
+        for _ in range(ROUNDS):
+            runs = (pushed(place, "d/", destination, mark) for destination in destinations)
+            for ran in await asyncio.gather(*runs, return_exceptions=True):
+                # An object that is overwritten each time is the next run's.
+                assert isinstance(ran, Report) or (isinstance(ran, TransferError) and "was overwritten" in str(ran))
+    finally:
+        over.set()
+        await asyncio.to_thread(producer.join)
+    await asyncio.gather(*(pushed(place, "d/", destination, mark) for destination in destinations))
+    for destination in destinations:
+        assert place.there(destination) == {key.removeprefix("d/"): body for key, body in last.items()}
+    assert {key: body for key, body in place.contents().items() if key in last} == last
+    for destination in destinations:
+        await pushed(place, "d/", destination, mark)  # a tag's mark of one flow may have taken away another's
+    for destination in destinations:
+        assert (await pushed(place, "d/", destination, mark)).transferred == 0

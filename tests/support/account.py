@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
-from tests.support.s3_server import HookedS3, S3Request
+import boto3
+import botocore.session
+from botocore.credentials import RefreshableCredentials
+
+from tests.support.s3_server import ACCESS_KEY, REGION, HookedS3, S3Request
 
 WRITES = ("PutObject", "CreateMultipartUpload", "CopyObject")
 DENIED = (403, "AccessDenied")
@@ -61,6 +66,50 @@ def everywhere(s3: HookedS3, header: str, value: str) -> None:
 def denies(s3: HookedS3, *operations: str) -> None:
     """A role without the permission for these operations."""
     s3.before(lambda request: DENIED if request.operation in operations else None)
+
+
+def keeps_time(s3: HookedS3, ahead: timedelta) -> None:
+    """S3's clock is ahead of ours: what was signed more than 15 minutes from its own time is refused."""
+
+    @s3.before
+    def check(request: S3Request) -> tuple[int, str] | None:
+        signed = datetime.strptime(request.headers["x-amz-date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        return (
+            (403, "RequestTimeTooSkewed") if abs(datetime.now(UTC) + ahead - signed) > timedelta(minutes=15) else None
+        )
+
+
+class Rotation:
+    """Credentials that are renewed in the middle of a run: from then on S3 answers the old ones with ExpiredToken.
+
+    :param after: how many requests the old ones are good for.
+    """
+
+    def __init__(self, s3: HookedS3, after: int, *, renewed: bool = True) -> None:
+        self.renewed = renewed
+        self.left = after
+        s3.before(self._check)
+
+    def _check(self, request: S3Request) -> tuple[int, str] | None:
+        authorization = request.headers["authorization"]
+        if "Credential=AKIDNEW/" in authorization or ACCESS_KEY in authorization:  # the test's own client
+            return None
+        self.left -= 1
+        if self.left >= 0:
+            return None
+        return 400, "ExpiredToken"
+
+    def _now(self) -> dict[str, str]:
+        name = "AKIDNEW" if self.left < 0 and self.renewed else "AKIDOLD"
+        # Always about to expire, so that each look at them asks again.
+        soon = datetime.now(UTC) + timedelta(minutes=1)
+        return {"access_key": name, "secret_key": "s" * 40, "token": "t" * 40, "expiry_time": soon.isoformat()}
+
+    def session(self) -> boto3.Session:
+        """Return a session as an assumed role gives it."""
+        source = botocore.session.get_session()
+        source._credentials = RefreshableCredentials.create_from_metadata(self._now(), self._now, "test")
+        return boto3.Session(botocore_session=source, region_name=REGION)
 
 
 Rule = Callable[[HookedS3], None]

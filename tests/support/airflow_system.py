@@ -82,17 +82,21 @@ class AirflowSystem(Airflow):
                 "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
             }
 
-    def api_server(self, directory: Path, visible: Mapping[str, Sequence[str]]) -> AirflowSystem:
+    def api_server(
+        self, directory: Path, visible: Mapping[str, Sequence[str]], blind: Sequence[str] = ()
+    ) -> AirflowSystem:
         """
         Return one more API server of this Airflow, to be started with ``api-server``.
 
         :param visible: the ids of the Dags that a user may see. `airflow standalone` takes no such auth manager.
+        :param blind: users who may see neither XComs nor logs nor assets.
         """
         other = AirflowSystem(directory, {}, {}, base_path=self._base_path, users=self._users)
         own = ("AIRFLOW__API__BASE_URL", "AIRFLOW__API__PORT", "AIRFLOW__CORE__EXECUTION_API_SERVER_URL")
         other._environment = self._environment | {name: other._environment[name] for name in own}
         other._environment |= {
             "AIRFLOW__CORE__AUTH_MANAGER": "tests.support.few_dags.FewDags",
+            "FEW_DAGS_BLIND": json.dumps(list(blind)),
             "FEW_DAGS": json.dumps({user: list(dags) for user, dags in visible.items()}),
             "PYTHONPATH": os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")]),
         }
@@ -127,6 +131,12 @@ class AirflowSystem(Airflow):
             timeout=TIMEOUT,
         )
         assert done.returncode == 0, done.stdout + done.stderr
+
+    def shell(self, line: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+        """Run a line in a shell in which the command ``airflow`` works with this Airflow."""
+        environment = self._environment | {"PYTHONPATH": str(REPOSITORY)}
+        command = ["bash", "-c", line]
+        return subprocess.run(command, cwd=cwd or self.home, env=environment, capture_output=True, text=True)
 
     def stop(self) -> None:
         """End every process of Airflow's, and give its ports back."""

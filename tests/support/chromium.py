@@ -54,7 +54,8 @@ class Chromium:
         with contextlib.ExitStack() as on_failure:
             on_failure.push(self._open)
             self._socket = self._open.enter_context(
-                connect(self._window(), max_size=None, compression=None, proxy=None)
+                # No pings: on a busy machine it may be late with them, and nothing between us could cut the line.
+                connect(self._window(), max_size=None, compression=None, proxy=None, ping_interval=None)
             )
             for domain in ("Page", "Runtime", "Network", "Log"):
                 self.call(f"{domain}.enable")

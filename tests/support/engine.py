@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from airflow_provider_sftp_s3.engine.errors import TransferError
 from airflow_provider_sftp_s3.engine.model import Outcome, Report
 from airflow_provider_sftp_s3.engine.observer import Progress
 from airflow_provider_sftp_s3.engine.options import TransferOptions
@@ -80,3 +83,38 @@ class Engine:
     def opened_bucket(self) -> Bucket:
         session = self.s3.session()
         return Bucket(self.bucket, self.s3.client(session), session, self.options)
+
+
+def engine_on(server: TestSftpServer, s3: HookedS3, bucket: str, options: TransferOptions) -> Engine:
+    """Return an engine whose server has the two directories that it uses if it is told no other: `in` and `out`."""
+    for directory in ("in", "out"):
+        (server.root / directory).mkdir()
+    return Engine(server, s3, bucket, options)
+
+
+async def report_of(run: Awaitable[Report]) -> Report:
+    """Return the report of a run, in which files may fail."""
+    try:
+        return await run
+    except TransferError as failed:
+        return failed.report
+
+
+@functools.cache
+def client_of(s3: HookedS3) -> Any:
+    """Return one client for all tests of a server: to make one takes longer than many of them do."""
+    return s3.client()
+
+
+def store(engine: Engine, objects: Mapping[str, bytes], **arguments: Any) -> None:
+    """Put objects into the bucket, each with these arguments of PutObject."""
+    client = engine.s3.client()
+    for key, content in objects.items():
+        client.put_object(Bucket=engine.bucket, Key=key, Body=content, **arguments)
+    client.close()
+
+
+def objects_of(engine: Engine) -> dict[str, bytes]:
+    """Return what is in the bucket, but for what is ours."""
+    found = engine.s3.objects(engine.bucket)
+    return {key: found[key] for key in found if ".sftp-s3/" not in key}

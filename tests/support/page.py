@@ -8,7 +8,7 @@ from urllib.parse import quote
 from tests.support.airflow_system import AirflowSystem
 from tests.support.chromium import Chromium
 
-ADMIN, VIEWER = "ann", "vic"
+ADMIN, VIEWER, BLIND = "ann", "vic", "bob"
 
 #: Names that partners may give to files: markup, a link that runs, escape sequences, a mark that turns text round.
 HOSTILE = {

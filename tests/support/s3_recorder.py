@@ -18,6 +18,13 @@ _LISTED = (
     f"<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>k</Key><ETag>{ETAG}</ETag><Size>8</Size>"
     "<LastModified>2026-01-01T00:00:00.000Z</LastModified></Contents></ListBucketResult>"
 )
+#: The keys of every role.
+ROLE_KEY = "ASIAOFTHEROLE0000000"
+_ASSUMED = (
+    '<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult><Credentials>'
+    f"<AccessKeyId>{ROLE_KEY}</AccessKeyId><SecretAccessKey>s</SecretAccessKey><SessionToken>t</SessionToken>"
+    "<Expiration>2100-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>"
+)
 
 
 class Asked(NamedTuple):
@@ -26,6 +33,7 @@ class Asked(NamedTuple):
 
     :param kind: what it is for, such as ``PutObject``.
     :param headers: names in lower case.
+    :param body: of a request for a role.
     """
 
     kind: str
@@ -33,6 +41,7 @@ class Asked(NamedTuple):
     host: str
     path: str
     headers: dict[str, str]
+    body: str = ""
 
     @property
     def place(self) -> tuple[str, str]:
@@ -41,7 +50,7 @@ class Asked(NamedTuple):
 
 class Recorder:
     """
-    Answers each request as S3 would for one object ``k`` with :data:`BODY`.
+    Answers each request as S3 would for one object ``k`` with :data:`BODY`, and any request for a role.
 
     :param tls: with which it is an HTTPS server; none: plain HTTP, where it is a proxy for any host, too.
     """
@@ -88,14 +97,16 @@ class Recorder:
 
     def _handle(self, handler: BaseHTTPRequestHandler) -> None:
         headers = {name.lower(): value for name, value in handler.headers.items()}
-        _read_body(handler, headers)
+        sent = _read_body(handler, headers)
         url = urllib.parse.urlsplit(handler.path)
         kind = _kind_of(handler.command, url, headers)
         host = url.netloc or headers["host"]
-        self.asked.append(Asked(kind, handler.command, host, url.path, headers))
+        about = sent.decode() if kind == "AssumeRole" else ""
+        self.asked.append(Asked(kind, handler.command, host, url.path, headers, about))
         body = {
             "ListObjectsV2": _LISTED,
             "CreateMultipartUpload": _BEGUN,
+            "AssumeRole": _ASSUMED,
             **{kind: f"<{kind}Result><ETag>{ETAG}</ETag></{kind}Result>" for kind in WRITTEN},
         }.get(kind, "").encode()
         if kind in ("GetObject", "HeadObject"):
@@ -109,20 +120,23 @@ class Recorder:
             handler.wfile.write(body)
 
 
-def _read_body(handler: BaseHTTPRequestHandler, headers: dict[str, str]) -> None:
+def _read_body(handler: BaseHTTPRequestHandler, headers: dict[str, str]) -> bytes:
+    """Return a body whose length was said; of others nothing."""
     if headers.get("transfer-encoding", "").lower() == "chunked":
         while size := int(handler.rfile.readline().split(b";")[0], 16):
             handler.rfile.read(size + 2)
         while handler.rfile.readline().strip():
             pass
-    else:
-        handler.rfile.read(int(headers.get("content-length", 0)))
+        return b""
+    return handler.rfile.read(int(headers.get("content-length", 0)))
 
 
 def _kind_of(method: str, url: urllib.parse.SplitResult, headers: dict[str, str]) -> str:
     query = dict(urllib.parse.parse_qsl(url.query, keep_blank_values=True))
     if "list-type" in query:
         return "ListObjectsV2"
+    if method == "POST" and url.path == "/":
+        return "AssumeRole"
     if "uploads" in query:
         return "CreateMultipartUpload"
     if "uploadId" in query:

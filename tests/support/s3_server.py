@@ -322,6 +322,10 @@ class S3Server(HookedS3):
                 return partial(error_answer, request, start_response, *refused)
             if request.operation == "ListMultipartUploads":
                 return partial(_xml, start_response, HTTPStatus.OK, self._list_uploads(request))
+            has_checksum = any(name.startswith("x-amz-checksum-") for name in request.headers)
+            if has_checksum or request.operation == "CopyObject":
+                # What S3 takes for a lock is a checksum, and it makes that of a copy; moto asks for a word of the SDKs.
+                environ.setdefault("HTTP_X_AMZ_SDK_CHECKSUM_ALGORITHM", "CRC32")
             if request.operation == "DeleteObject":  # moto has a condition of its own there
                 environ.pop("HTTP_IF_MATCH", None)
             if not self.unenforced.isdisjoint(("if-none-match", f"{request.operation} if-none-match")):
@@ -330,6 +334,8 @@ class S3Server(HookedS3):
             if request.operation == "CreateMultipartUpload":
                 for upload in s3_backends[DEFAULT_ACCOUNT_ID]["aws"].get_bucket(request.bucket).multiparts:
                     self._begun.setdefault(upload, datetime.now(UTC))
+            if request.operation == "CompleteMultipartUpload":
+                _lock_by_default(request)
             return begin
 
     def _ask_moto(
@@ -412,6 +418,14 @@ def _operation(method: str, key: str, query: Mapping[str, str], headers: Mapping
     if method == "GET" and not key:
         return "ListObjectsV2" if query.get("list-type") == "2" else "ListObjects"
     return "CreateBucket" if (method, key) == ("PUT", "") else verb + thing
+
+
+def _lock_by_default(request: S3Request) -> None:
+    """Lock what came in parts as the bucket says, as moto does with what came whole."""
+    stored = s3_backends[DEFAULT_ACCOUNT_ID]["aws"].get_bucket(request.bucket)
+    found = stored.keys.get(request.key)
+    if stored.has_default_lock and found is not None and not found.lock_mode:
+        found.lock_mode, found.lock_until = stored.default_lock_mode, stored.default_retention()
 
 
 def _failed_condition(request: S3Request, unenforced: set[str]) -> tuple[int, str] | None:

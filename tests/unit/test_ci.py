@@ -36,6 +36,13 @@ def test_there_is_room_for_more_suites() -> None:
     assert suites()["test"] <= 4 * 60
 
 
+def test_contributing_says_how_long_each_takes() -> None:
+    """In minutes, as the budgets are."""
+    page = (REPOSITORY / "CONTRIBUTING.md").read_text()
+    said = {name: int(minutes) for name, minutes in re.findall(r"^\| `make (\w+)` \| (\d+)", page, re.M)}
+    assert said == {name: -(-seconds // 60) for name, seconds in suites().items()}
+
+
 def test_npm_installs_what_the_tests_look_for() -> None:
     assert f"--prefix {NODE_MODULES.parent.name} " in RUN.read_text()
     assert f" {NODE_PACKAGES}\n" in RUN.read_text()

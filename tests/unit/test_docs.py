@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import io
 import json
 import re
 from pathlib import Path
@@ -11,7 +13,9 @@ from typing import Any
 import pytest
 
 import airflow_provider_sftp_s3
+from airflow_provider_sftp_s3.__main__ import main
 from airflow_provider_sftp_s3.flows.fields import ALL_FIELDS
+from airflow_provider_sftp_s3.hooks import sftp_server
 from airflow_provider_sftp_s3.operators.s3_events import Landed, landed
 from docs import diagrams, fields
 from matrix.rows import mwaa_table
@@ -86,6 +90,13 @@ def test_the_diagrams_are_those_that_the_command_draws() -> None:
     assert set(re.findall(r"\(diagrams/([\w.-]+)\)", pages)) == set(diagrams.drawings())
 
 
+def test_each_picture_is_shown() -> None:
+    """Of two, for each theme, the light one: the site puts the dark one beside it."""
+    pages = "".join(path.read_text() for path in DOCS.glob("*.md"))
+    there = {path.name.replace("-dark.", "-light.") for path in (DOCS / "pictures").iterdir()}
+    assert set(re.findall(r"\(pictures/([\w.-]+)\)", pages)) == there
+
+
 def test_the_states_are_those_of_the_retry_table() -> None:
     assert f"\n{diagrams.states_table()}\n" in (DOCS / "marks.md").read_text()
 
@@ -127,6 +138,26 @@ def test_a_default_is_shown_as_one_writes_it() -> None:
     assert fields.default("after_transfer") == "move (of a pull), keep (of a push)"
     assert fields.default("parallelism") == "1"
     assert fields.default("sftp_path") == fields.default("s3_prefix") == ""
+
+
+def test_each_field_of_a_connections_extra_is_described() -> None:
+    """That of an sftp connection: those that the hook reads, and no others."""
+    read = set(re.findall(r'(?:\bextra\.\w+\(|by = |else )"(\w+)"', inspect.getsource(sftp_server)))
+    assert {"host_key", "no_host_key_check", "ignore_hostkey_verification"} <= read
+    (table,) = re.findall(r"^\| field of Extra \|.*?\n\n", (DOCS / "connections.md").read_text(), re.M | re.S)
+    rows = [line.split("|")[1] for line in table.splitlines()[2:] if line]
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == read
+
+
+def test_each_command_is_described() -> None:
+    """By itself: docs/command-line.md shows what each says when it is asked for help."""
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), pytest.raises(SystemExit):
+        main(["--help"])
+    commands = re.findall(r"^    ([\w-]+)(?: |$)", said.getvalue(), re.MULTILINE)
+    assert len(commands) >= 5
+    page = (DOCS / "command-line.md").read_text()
+    assert sorted(re.findall(r"command-help:: ([\w-]+)", page)) == sorted(commands)
 
 
 def test_the_servers_tried_are_those_of_the_contract() -> None:

@@ -25,6 +25,7 @@ from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
 from airflow_provider_sftp_s3.engine.s3.marks import Naming
 from airflow_provider_sftp_s3.engine.settings import PullSettings
 from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
+from tests.support import trees
 from tests.support.engine import Recorder
 from tests.support.s3_server import S3Server
 from tests.support.sftp_servers import AsyncsshServer
@@ -68,10 +69,6 @@ def put(server: AsyncsshServer, name: str = "a", content: bytes = b"123") -> Pul
     return PulledFile(SourceFile(f"/{name}".encode(), name.encode(), STAT, "absent"), f"sftp://h/{name}", f"p/{name}")
 
 
-def tree_of(server: AsyncsshServer) -> dict[str, bytes]:
-    return {str(path.relative_to(server.root)): path.read_bytes() for path in server.root.rglob("*") if path.is_file()}
-
-
 @pytest.fixture
 async def knows_the_time(opened: Bucket) -> None:
     """S3 has said what time it is."""
@@ -86,7 +83,7 @@ async def test_a_file_that_s3_has_is_moved_and_stamped(
     file = put(sftp_server)
     done, _ = done_of(session, opened)
     assert await done.move(file, UPLOADED, again=False) == UPLOADED
-    assert tree_of(sftp_server) == {".done/a": b"123"}
+    assert trees.tree(sftp_server.root) == {".done/a": b"123"}
     assert abs((sftp_server.root / ".done/a").stat().st_mtime - time.time()) < 600
 
 
@@ -113,7 +110,7 @@ async def test_another_file_that_turns_up_there_is_uploaded_from_there(
     assert uploaded is not None
     assert uploaded.read.size == 10
     assert s3.objects(opened.name) == {"p/a": b"the newest"}
-    assert tree_of(sftp_server) == {".done/a": b"the newest"}
+    assert trees.tree(sftp_server.root) == {".done/a": b"the newest"}
 
 
 @pytest.mark.usefixtures("knows_the_time")
@@ -132,7 +129,7 @@ async def test_what_lies_there_is_never_put_over_what_s3_has(
     else:
         assert await done.move(file, UPLOADED, again=False) == UPLOADED
     assert s3.objects(opened.name) == {}
-    assert tree_of(sftp_server) == {"gone": b"123", ".done/a": b"the one before"}
+    assert trees.tree(sftp_server.root) == {"gone": b"123", ".done/a": b"the one before"}
     assert (sftp_server.root / ".done/a").stat().st_mtime == OLD
 
 
@@ -174,7 +171,7 @@ async def test_only_old_files_are_purged_and_not_by_a_run_in_which_all_failed(
     (only,) = old
     assert isinstance(only, PulledFile)
     assert (await done.purge(only)).status == "purged"
-    assert tree_of(sftp_server) == {".done/new": b"123"}
+    assert trees.tree(sftp_server.root) == {".done/new": b"123"}
     assert done.may_purge(Report("pull", transferred=1, failed=3))
     assert not done.may_purge(Report("pull", failed=3))
     assert done.may_purge(Report("pull"))

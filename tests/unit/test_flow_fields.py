@@ -295,6 +295,14 @@ def test_the_documentation_has_all_settings(direction: str) -> None:
     assert unsaid["pool"] == "not set"
 
 
+@pytest.mark.parametrize(("base", "name"), [(PULL, "aws_conn_id"), (PULL, "retention"), (PUSH, "temp_name")])
+def test_what_a_flow_says_it_has_none_of_is_no_default(base: dict[str, Any], name: str) -> None:
+    """``none`` is said, and the default that it stands against is not."""
+    said, _, unsaid = flow_dag(base | {name: "none"}).doc_md.partition("What it does not say")
+    assert f"\n    {name}: none\n" in said
+    assert f"\n    {name}:" not in unsaid
+
+
 def test_the_documentation_has_no_secret() -> None:
     """Arguments of a notifier are where one could be."""
     dag = flow_dag(PULL | {"notify": {"on_failure": [{TOLD: {"message": "token-1234"}}]}})

@@ -236,6 +236,14 @@ def test_a_field_of_the_other_direction_is_refused(base: dict[str, Any], field: 
         (SQS | {"schedule": None}, "schedule: 'trigger: sqs' needs times too"),
         (SQS | {"schedule": "@continuous"}, "schedule: 'trigger: sqs' needs times too"),
         (SQS | {"s3_prefix": "out/{{ ds }}/"}, "s3_prefix: a run that was started by an event has no date"),
+        (
+            SQS | {"s3_bucket": "arn:aws:s3:eu-central-1:123456789012:accesspoint/mine"},
+            "s3_bucket: 'trigger: sqs' with an access point",
+        ),
+        (
+            SQS | {"s3_bucket": "mine-abcdefghijklmnopqrstuvwxyz0123use1b-s3alias"},
+            "s3_bucket: 'trigger: sqs' with an access point",
+        ),
         (SQS | {"aws_conn_id": "{{ var.value.aws }}"}, "aws_conn_id: Airflow renders no templates in a trigger"),
         (PULL | {"follow_links": True}, "follow_links: true would move or delete links"),
         (PUSH | {"after_transfer": "delete", "mark": "tag"}, "mark: what is moved or deleted is not marked"),

@@ -139,6 +139,12 @@ RINGS = {
     "into a directory above": [pull("in", "a:/x/y", "bkt/p/q"), push("out", "bkt/p", "a:/x")],
     "of paths that are relative": [pull("in", "a:.", "bkt/p"), push("out", "bkt/p", "a:x/")],
     "of templates": [pull("in", "a:/{{ ds }}", "bkt/{{ ds }}"), push("out", "bkt/{{ ds }}", "a:/{{ ds }}")],
+    "of odd spellings": [pull("in", "a:/x/./y/../", "bkt/p/"), push("out", "bkt/p", "a://x")],
+    "of a template with no blanks": [
+        pull("in", "a:/{{ ds }}", "bkt/{{ds}}"),
+        push("out", "bkt/{{ ds  }}", "a:/{{ds}}"),
+    ],
+    "of a root that holds all": [pull("in", "a:/", "bkt/p"), push("out", "bkt/p", "a:in")],
     "by two servers": [
         *(pull("in", "a:/x", "bkt/p"), push("out", "bkt/p", "b:/x")),
         *(pull("in2", "b:/x", "bkt/q"), push("out2", "bkt/q", "a:/x")),
@@ -167,6 +173,30 @@ def test_a_ring_is_refused(flows: list[dict[str, Any]]) -> None:
         assert f"-> '{flow['name']}' go round in a ring" in said
     if not any("after_transfer" in flow for flow in flows):  # where one takes away, it does so of `after`, too
         assert "after" not in found.problems
+
+
+PERHAPS = {
+    "two names of a directory": [pull("in", "a:/x", "bkt/p"), push("out", "bkt/p", "a:x")],
+    "where a login begins, and a directory of the root": [pull("in", "a:.", "bkt/p"), push("out", "bkt/p", "a:/x/y")],
+    "two connections of one destination": [
+        pull("in", "a:/x", "bkt/p", destination="partner"),
+        push("out", "bkt/p", "b:/x/y", destination="partner"),
+    ],
+    "a connection, and another one that is said to be the same": [
+        pull("in", "a:/x", "bkt/p"),
+        push("out", "bkt/p", "b:/x", destination="a"),
+    ],
+    "both": [pull("in", "a:x", "bkt/p"), push("out", "bkt/p", "b:/x", destination="a")],
+}
+
+
+@pytest.mark.parametrize("flows", PERHAPS.values(), ids=PERHAPS)
+def test_what_may_be_a_ring_is_a_warning(flows: list[dict[str, Any]]) -> None:
+    """Only the server knows: nobody is kept from working."""
+    found = refused(*flows)
+    assert not found.problems
+    (warning,) = found.warnings
+    assert "go round in a ring, if the server takes their directories for one" in warning
 
 
 @pytest.mark.parametrize("flows", RINGS.values(), ids=RINGS)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
+import sys
 from collections.abc import AsyncIterator
 
 import pytest
 
-from airflow_provider_sftp_s3.engine.kept import KeptFiles
+from airflow_provider_sftp_s3.engine.kept import SIZE, Fingerprints, KeptFiles
 from airflow_provider_sftp_s3.engine.keys import Keys
 from airflow_provider_sftp_s3.engine.model import Outcome, SourceFile, Stat
 from airflow_provider_sftp_s3.engine.s3 import ledger
@@ -102,3 +104,28 @@ async def test_the_walk_goes_ahead_and_loses_nothing(s3: S3Server, opened: Bucke
             yield item
 
     assert [item async for item in (await begun(opened)).ahead(walk())] == found
+
+
+def test_fingerprints_are_those_that_were_added() -> None:
+    """And none that one's end and the next one's beginning happen to be: of such a file nothing would be pulled."""
+    chance = random.Random(3)
+    made = [bytes(chance.choices(b"ab", k=SIZE)) for _ in range(4000)]
+    added, others = set(made[:2000]), set(made[2000:])
+    known = Fingerprints()
+    for each in [*added, *list(added)[:9]]:
+        known.add(each)
+    between = {b"".join(known._alike.values())[at : at + SIZE] for at in range(len(added) * SIZE)}
+    assert len(between - added) > 10_000
+    assert all(each in known for each in added)
+    assert not [each for each in (between | others) - added if each in known]
+
+
+def test_fingerprints_take_little_memory() -> None:
+    """A tree of ten million files is no reason for a larger worker."""
+    count, known = 500_000, Fingerprints()
+    everything = random.Random(3).randbytes(count * SIZE)
+    for at in range(0, len(everything), SIZE):
+        known.add(everything[at : at + SIZE])
+    inside = known._alike
+    taken = sys.getsizeof(inside) + sum(sys.getsizeof(key) + sys.getsizeof(value) for key, value in inside.items())
+    assert taken / count < 45

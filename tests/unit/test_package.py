@@ -122,7 +122,12 @@ def test_a_release_knows_where_the_project_is_at_home(tmp_path: Path, dist: Path
     }
     targets = re.findall(r"\]\(([^)]+)\)", str(released.get_payload()))
     assert len(targets) == len(re.findall(r"\]\(([^)]+)\)", README)) > 20
-    assert all(target.startswith(f"https://code.example/x/blob/{version}/") for target in targets)
+    pictures = [target for target in targets if target.endswith(".png")]
+    assert pictures == [f"https://code.example/x/raw/{version}/docs/pictures/flows-light.png"], (
+        "blob/ is a page about it"
+    )
+    pages = set(targets) - set(pictures)
+    assert all(target.startswith(f"https://code.example/x/blob/{version}/") for target in pages)
 
 
 def test_requirements_have_floors_and_no_ceilings(metadata: Message) -> None:

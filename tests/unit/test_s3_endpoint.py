@@ -14,6 +14,7 @@ from airflow_provider_sftp_s3.engine.errors import ConfigurationError
 from airflow_provider_sftp_s3.engine.s3.endpoint import (
     Endpoint,
     ask_botocore,
+    check_region,
     copy_source,
     endpoint_of,
     network_of,
@@ -186,6 +187,29 @@ class TestNetwork:
         assert "Botocore" in agent
         assert "my-company/1" in agent
         assert agent.endswith(" airflow-provider-sftp-s3")
+
+
+@pytest.mark.parametrize(
+    ("region", "url", "says"),
+    [
+        ("eu-centrall-1", "https://b.s3.eu-centrall-1.amazonaws.com", "region_name .* Did you mean 'eu-central-1'"),
+        ("EU-CENTRAL-1", "https://b.s3.EU-CENTRAL-1.amazonaws.com", "region_name .* Did you mean 'eu-central-1'"),
+        ("us-moon-1", "https://b.s3.us-moon-1.amazonaws.com", "knows no region 'us-moon-1'"),
+        ("eu-central-1", "https://b.s3.eu-central-1.amazonaws.com", ""),
+        ("us-gov-west-1", "https://b.s3.us-gov-west-1.amazonaws.com", ""),
+        ("cn-north-1", "https://b.s3.cn-north-1.amazonaws.com.cn", ""),
+        ("us-east-1", "https://b.s3.amazonaws.com", ""),
+        ("garage", "http://store.example/b", ""),
+    ],
+)
+def test_a_region_that_does_not_exist_is_named(region: str, url: str, says: str) -> None:
+    """Where its host cannot be reached: a store that is not Amazon's may call its own as it likes."""
+    down = OSError("nobody is there")
+    if not says:
+        check_region(SESSION, Endpoint(url, region), down)
+        return
+    with pytest.raises(ConfigurationError, match=rf"{says}.*nobody is there"):
+        check_region(SESSION, Endpoint(url, region), down)
 
 
 def test_the_source_of_a_copy() -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 import urllib.parse
+from datetime import UTC, datetime
 
 import pytest
 from botocore.auth import S3SigV4Auth
@@ -22,8 +22,8 @@ CREDENTIALS = ReadOnlyCredentials("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG
 
 def test_aws_example(monkeypatch: pytest.MonkeyPatch) -> None:
     """The GET Object of "Signature Calculations for the Authorization Header" in the S3 API reference."""
-    friday = time.struct_time((2013, 5, 24, 0, 0, 0, 4, 144, 0))
-    monkeypatch.setattr(f"{sigv4.__name__}.time.gmtime", lambda: friday)
+    friday = datetime(2013, 5, 24, tzinfo=UTC).timestamp()
+    monkeypatch.setattr(f"{sigv4.__name__}.time.time", lambda: friday)
     headers = {"Host": "examplebucket.s3.amazonaws.com", "Range": "bytes=0-9"}
     sent = sigv4.signed(CREDENTIALS, "us-east-1", "GET", "/test.txt", "", headers, b"")
     assert sent["x-amz-date"] == "20130524T000000Z"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -40,25 +41,63 @@ def test_each_make_is_a_target() -> None:
 
 
 def test_nobody_gets_more_rights_than_needed() -> None:
-    """To publish, and to put the site on its pages, are the only rights; all else reads."""
+    """To publish, and to put the site on its pages, are the only rights to write; all else reads."""
     for path in WORKFLOWS:
         assert read(path)["permissions"] == {"contents": "read"}
     more = {name: job["permissions"] for name, job in jobs().items() if "permissions" in job}
-    assert more == {"docs/deploy": {"pages": "write", "id-token": "write"}, "release/publish": {"id-token": "write"}}
+    assert more == {
+        "docs/deploy": {"pages": "write", "id-token": "write"},
+        "release/build": {"contents": "read", "pages": "read"},
+        "release/publish": {"id-token": "write"},
+    }
     assert "secrets." not in "".join(path.read_text() for path in WORKFLOWS)
     assert all("timeout-minutes" in job for name, job in jobs().items() if name != "docs/deploy")
 
 
-def test_the_release_looks_for_the_version_where_it_is() -> None:
-    """With the patterns that the workflow has, in the files that are there."""
-    (script,) = [step["run"] for step in jobs()["release/build"]["steps"] if "changelog" in step.get("name", "")]
-    (pattern,) = re.findall(r"s/(\^__version__ = .*?\$)/", script)
-    source = (REPOSITORY / "airflow_provider_sftp_s3/__init__.py").read_text()
-    found = re.findall(pattern.replace(r"\(", "(").replace(r"\)", ")"), source, re.MULTILINE)
-    assert found == [airflow_provider_sftp_s3.__version__]
-    (heading,) = re.findall(r'grep -E "(.*)" CHANGELOG', script)
-    changelog = (REPOSITORY / "CHANGELOG.md").read_text()
-    assert re.search(heading.replace("$version", found[0]), changelog, re.MULTILINE)
+def step(job: str, words: str) -> str:
+    """Return what a step runs whose name has these words."""
+    (script,) = [each["run"] for each in jobs()[job]["steps"] if words in each.get("name", "")]
+    return str(script)
+
+
+def run(script: str, directory: Path, **environment: str) -> int:
+    """Run a step as the workflow's shell does, with `gh` from this directory, and return its exit status."""
+    places = f"{directory}:/usr/bin:/bin"
+    command = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script]
+    return subprocess.run(command, cwd=REPOSITORY, env={"PATH": places, **environment}, check=False).returncode
+
+
+def test_the_release_looks_whether_tag_version_and_changelog_agree(tmp_path: Path) -> None:
+    script, version = step("release/build", "changelog"), airflow_provider_sftp_s3.__version__
+    assert run(script, tmp_path, GITHUB_REF_NAME=f"v{version}") == 0
+    assert run(script, tmp_path, GITHUB_REF_NAME=f"v{version}.1") != 0
+
+
+def test_the_first_release_has_to_say_that_it_is_one(tmp_path: Path) -> None:
+    """It ends where README or docs say still that there is none."""
+    pages = [REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md")]
+    says = any("not on the package index yet" in page.read_text() for page in pages)
+    assert (run(step("release/build", "no release"), tmp_path) != 0) == says
+
+
+@pytest.mark.parametrize(
+    ("gh", "site"),
+    [
+        ("echo https://docs.example/x/", "https://docs.example/x/"),
+        ("""echo '{"message": "Not Found"}'; exit 1""", ""),
+    ],
+    ids=["a site", "none"],
+)
+def test_the_release_knows_where_the_project_is_at_home(tmp_path: Path, gh: str, site: str) -> None:
+    """And where its site is; of a repository that has none, the answer is an error with a text."""
+    (tmp_path / "gh").write_text(f"#!/bin/sh\n{gh}\n")
+    (tmp_path / "gh").chmod(0o755)
+    where = {"GITHUB_SERVER_URL": "https://code.example", "GITHUB_REPOSITORY": "somebody/x"}
+    assert run(step("release/build", "at home"), tmp_path, GITHUB_ENV=str(tmp_path / "env"), **where) == 0
+    assert (tmp_path / "env").read_text().splitlines() == [
+        "PROJECT_URL=https://code.example/somebody/x",
+        f"PROJECT_DOCS_URL={site}",
+    ]
 
 
 def test_the_changelog_keeps_its_form() -> None:

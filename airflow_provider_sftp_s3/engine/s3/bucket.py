@@ -31,7 +31,7 @@ from airflow_provider_sftp_s3.engine.options import KiB, TransferOptions
 from airflow_provider_sftp_s3.engine.s3 import xml as s3_xml
 from airflow_provider_sftp_s3.engine.s3.checksums import Checksum, Trust, checksum_of, crc32_of
 from airflow_provider_sftp_s3.engine.s3.content_type import content_type_of
-from airflow_provider_sftp_s3.engine.s3.endpoint import endpoint_of, network_of
+from airflow_provider_sftp_s3.engine.s3.endpoint import check_region, endpoint_of, network_of
 from airflow_provider_sftp_s3.engine.s3.extra_args import (
     OF_THE_CONNECTION,
     Direction,
@@ -120,10 +120,7 @@ class Version(NamedTuple):
     @property
     def modified(self) -> str:
         """When it was written, as :class:`ObjectEntry` has it; "" where that is not known."""
-        try:
-            return parsedate_to_datetime(self.last_modified).strftime("%Y-%m-%dT%H:%M:%S")
-        except ValueError:
-            return ""
+        return _as_listed(self.last_modified)
 
     @property
     def stat(self) -> Stat:
@@ -159,6 +156,15 @@ class Version(NamedTuple):
             is_archived,
             headers.get("x-amz-version-id", ""),
         )
+
+
+@functools.lru_cache(maxsize=1024)
+def _as_listed(date: str) -> str:
+    """Return a date of HTTP as listings have it. Many objects of a run are written in one second."""
+    try:
+        return parsedate_to_datetime(date).strftime("%Y-%m-%dT%H:%M:%S")
+    except ValueError:
+        return ""
 
 
 def _is_archived(headers: Mapping[str, str]) -> bool:
@@ -239,6 +245,8 @@ class Bucket:
         self.endpoint = endpoint = endpoint_of(client, name)
         network = network_of(client, session, verify)
         self.trust = Trust()
+        #: what a run is to say of the connection's settings
+        self.remarks: Sequence[str] = ()
         self._has_tls = endpoint.url.startswith("https:")
         self._client = client
         self._opened_with = (client, session, options, verify, extra_args)
@@ -308,7 +316,7 @@ class Bucket:
 
         :raises PlaceMissing: there is no such bucket.
         :raises AuthenticationFailed: the credentials are wrong.
-        :raises ConfigurationError: the bucket is in another region.
+        :raises ConfigurationError: the bucket is in another region, or there is no such region.
         :raises ConnectionFailed: S3 cannot be reached.
         """
         try:
@@ -334,6 +342,7 @@ class Bucket:
             if refused.status != 403:  # to list may not be allowed, nor needed
                 raise ConnectionFailed(f"the listing of bucket {self.name!r}: {refused}") from None
         except StorageError as failed:
+            check_region(self._opened_with[1], self.endpoint, failed)
             raise ConnectionFailed(f"S3 cannot be reached: {failed}") from None
 
     async def list(self, prefix: str) -> AsyncGenerator[ObjectEntry]:

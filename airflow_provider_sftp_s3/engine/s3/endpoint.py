@@ -9,6 +9,7 @@ headers are botocore's business.
 from __future__ import annotations
 
 import copy
+import difflib
 import re
 import urllib.parse
 from collections.abc import Mapping
@@ -151,6 +152,25 @@ def _check_signature(client: Any) -> None:
         )
 
 
+def check_region(session: boto3.Session, endpoint: Endpoint, failed: Exception) -> None:
+    """
+    Look whether S3 cannot be reached since a bucket's host is made of a region that does not exist.
+
+    :param failed: what has shown that it cannot be reached.
+    :raises ConfigurationError: boto3 has never heard of the region.
+    """
+    if f".{endpoint.region}." not in endpoint.url:
+        return
+    known = [each for name in session.get_available_partitions() for each in session.get_available_regions("s3", name)]
+    if endpoint.region in known:
+        return
+    near = difflib.get_close_matches(endpoint.region.lower(), known, 1)
+    hint = f"Did you mean {near[0]!r}? " if near else ""
+    raise ConfigurationError(
+        f"region_name of the aws connection: boto3 knows no region {endpoint.region!r}. {hint}{failed}"
+    ) from None
+
+
 def network_of(client: Any, session: boto3.Session, verify: bool | str | None) -> Network:
     """
     Return how the network of a client is set, by its connection, the environment and ``~/.aws/config``.
@@ -168,6 +188,7 @@ def network_of(client: Any, session: boto3.Session, verify: bool | str | None) -
     proxy = proxies.get(url.partition(":")[0]) or None
     if proxy and "://" not in proxy:
         proxy = f"http://{proxy.removeprefix('//')}"
+    _check_proxy(proxy)
     if verify is None:
         # As a client finds it: AWS_CA_BUNDLE, and `ca_bundle` of a profile.
         verify = session._session.get_config_variable("ca_bundle")
@@ -179,7 +200,30 @@ def network_of(client: Any, session: boto3.Session, verify: bool | str | None) -
         if isinstance(path, str) and not Path(path).is_file():
             raise ConfigurationError(f"{name} of the aws connection: there is no file {path!r}")
     agent = ask_botocore(client, "GetObject", {"Bucket": "bucket", "Key": _KEY}).headers.get("User-Agent", "")
+    if not (agent.isascii() and agent.isprintable()):
+        raise ConfigurationError(
+            "user_agent_extra in config_kwargs of the aws connection: a header takes one line of ASCII characters"
+        )
     return Network(proxy, verify, tuple(cert) if isinstance(cert, list) else cert, f"{agent} {Network().user_agent}")
+
+
+def _check_proxy(proxy: str | None) -> None:
+    """Raise ConfigurationError where a proxy cannot be used. Its URL may have a password, and is in no error."""
+    if not proxy:
+        return
+    where = "proxies in config_kwargs of the aws connection, or of the environment"
+    scheme = proxy.partition("://")[0].lower()
+    if scheme not in ("http", "https"):
+        raise ConfigurationError(
+            f"{where}: a proxy that speaks {scheme} is not supported: http:// or https://, or {{}} for none"
+        )
+    try:
+        url = urllib.parse.urlsplit(proxy)
+        is_place = bool(url.hostname) and url.port != 0
+    except ValueError:
+        is_place = False
+    if not is_place:
+        raise ConfigurationError(f"{where}: a URL of a proxy has no host in it, or no number for a port")
 
 
 def copy_source(bucket: str, key: str) -> str:

@@ -114,6 +114,10 @@ def _check_values(given: Mapping[str, Any], called: str) -> None:
         allowed = getattr(shape.members[name], "enum", None)
         if allowed and value not in allowed and name != "StorageClass":
             raise ConfigurationError(f"{called}: {name} must be one of {', '.join(allowed)}, not {value!r}")
+    if len({"SSECustomerAlgorithm", "SSECustomerKey"} & given.keys()) == 1:
+        raise ConfigurationError(
+            f"{called}: SSECustomerAlgorithm and SSECustomerKey need each other: give both, or none"
+        )
     for name in given.get("Metadata", {}):
         if name.lower() in METADATA_NAMES:
             raise ConfigurationError(f"{called}: the metadata {name!r} is a mark of ours: choose another name")

@@ -24,7 +24,7 @@ from airflow_provider_sftp_s3.engine.errors import ConfigurationError, StorageEr
 from airflow_provider_sftp_s3.engine.model import MarkMode
 from airflow_provider_sftp_s3.engine.options import GiB
 from airflow_provider_sftp_s3.engine.s3 import xml as s3_xml
-from airflow_provider_sftp_s3.engine.s3.bucket import Bucket, Version, metadata_headers
+from airflow_provider_sftp_s3.engine.s3.bucket import KEPT_HEADERS, Bucket, Version, metadata_headers
 from airflow_provider_sftp_s3.engine.s3.endpoint import copy_source
 from airflow_provider_sftp_s3.engine.s3.ledger import Fact
 from airflow_provider_sftp_s3.engine.s3.names import LEGACY, SYNCED, SYNCED_KEY, SYNCED_OF, SYNCED_TO, TAG
@@ -66,7 +66,7 @@ _KINDS: dict[MarkMode, tuple[Kind, ...]] = {
 }
 #: Refusals that are about the object, whatever the settings: there is no room for a mark, or it lies in an archive.
 _OF_THE_OBJECT = {"MetadataTooLarge", "InvalidTag", "InvalidObjectState"}
-_LOCK = "x-amz-object-lock-"
+_LOCKS = frozenset(name for name in KEPT_HEADERS if name.startswith("x-amz-object-lock-"))
 
 
 class Look(NamedTuple):
@@ -102,11 +102,12 @@ class Naming(NamedTuple):
 
     def added_to(self, key: str, version: Version) -> dict[str, str]:
         """Return the user metadata of a version, with a mark of the destination."""
-        known = _listed(version, SYNCED_TO)
-        tokens = dict.fromkeys([*known, self.token(key)])
-        etags = dict.fromkeys([etag for etag in _listed(version, SYNCED_OF) if etag != bare(version.etag)])
-        of = [*etags, bare(version.etag)][-ETAGS:]
-        return {**version.metadata, SYNCED: "true", SYNCED_TO: ",".join(tokens), SYNCED_OF: ",".join(of)}
+        to, of = self.token(key), bare(version.etag)
+        if known := _listed(version, SYNCED_TO):
+            to = ",".join(dict.fromkeys([*known, to]))
+        if known := _listed(version, SYNCED_OF):
+            of = ",".join([*dict.fromkeys(etag for etag in known if etag != of), of][-ETAGS:])
+        return {**version.metadata, SYNCED: "true", SYNCED_TO: to, SYNCED_OF: of}
 
     def reason_by_metadata(self, key: str, version: Version) -> str | None:
         """Return why a version counts as synced by its metadata; None: it does not."""
@@ -118,6 +119,8 @@ class Naming(NamedTuple):
 
     def reason_of(self, key: str, names: Collection[str]) -> str | None:
         """Return why a version counts as synced whose marks name these; None: it does not."""
+        if not names:
+            return None
         if LEGACY in names:
             return REASON_OF_LAMBDA
         if self.token(key) in names:
@@ -145,7 +148,7 @@ def bare(etag: str) -> str:
 def _is_utf8(value: str) -> bool:
     try:
         value.encode()
-    except UnicodeEncodeError:  # bytes that were none are kept as surrogates
+    except UnicodeEncodeError:
         return False
     return True
 
@@ -159,7 +162,8 @@ def names_in_metadata(version: Version) -> list[str]:
 
 
 def _listed(version: Version, name: str) -> list[str]:
-    return [each for each in version.metadata.get(name, "").replace(",", " ").split() if each]
+    value = version.metadata.get(name)
+    return value.replace(",", " ").split() if value else []
 
 
 def _tokens(version: Version, tags: Mapping[str, str]) -> list[str]:
@@ -243,8 +247,11 @@ class Marks:
         for kind in _KINDS[self.mode]:
             if kind == "metadata" and (why_not := self._no_metadata(key, version)):
                 continue
-            headers = self._copy_headers(key, version) if kind == "metadata" else {}
-            if lack := await self._probes.lack(kind, key, headers):
+            lack = self._probes.known(kind)
+            if lack is None:
+                headers = self._copy_headers(version, self.naming.added_to(key, version))
+                lack = await self._probes.lack(kind, key, headers)
+            if lack:
                 lacks.append(lack)
                 if self.mode == kind:
                     break
@@ -321,20 +328,23 @@ class Marks:
         """Return why this version cannot be marked by metadata; "" where it can."""
         if version.size > MAX_COPY:
             return "it is larger than CopyObject takes, 5 GiB"
-        if any(name.startswith(_LOCK) for name in version.headers):
+        if not _LOCKS.isdisjoint(version.headers):
             return "it is under an object lock"
         metadata = self.naming.added_to(key, version)
-        if name := next((name for name, value in {**version.headers, **metadata}.items() if not _is_utf8(value)), None):
+        try:
+            "".join(version.headers.values()).encode()
+            size = len("".join([*metadata, *metadata.values()]).encode())
+        except UnicodeEncodeError:  # bytes that were none are kept as surrogates
+            name = next(name for name, value in {**version.headers, **metadata}.items() if not _is_utf8(name + value))
             return f"the value of its {name} is no UTF-8, and could not be sent again"
-        size = sum(len(f"{name}{value}".encode()) for name, value in metadata.items())
         if size > MAX_METADATA:
             return f"its metadata would have {size} bytes with a mark, and S3 takes {MAX_METADATA}"
         return ""
 
-    def _copy_headers(self, key: str, version: Version) -> dict[str, str]:
+    def _copy_headers(self, version: Version, metadata: Mapping[str, str]) -> dict[str, str]:
         """Return what a copy of the object onto itself is sent with, but for its source and its conditions."""
-        metadata = metadata_headers(self.naming.added_to(key, version))
-        return {**version.headers, **metadata, **self.bucket.sent_along.copy, "x-amz-metadata-directive": "REPLACE"}
+        kept = {**version.headers, **metadata_headers(metadata)}
+        return {**kept, **self.bucket.sent_along.copy, "x-amz-metadata-directive": "REPLACE"}
 
     async def _mark_by_metadata(self, key: str, version: Version) -> Marked:
         """
@@ -350,9 +360,10 @@ class Marks:
                 "If-Match": version.etag,
             }
             try:
-                headers = {**self._copy_headers(key, version), **conditions}
+                metadata = self.naming.added_to(key, version)
+                headers = {**self._copy_headers(version, metadata), **conditions}
                 copied = await self.bucket.requests.ask("PUT", key, headers=headers)
-                self._learn_copy(key, version, copied)
+                self._learn_copy(key, version, metadata, copied)
                 return "marked"
             except S3Refused as refused:
                 if refused.status not in (409, 412):
@@ -452,16 +463,15 @@ class Marks:
         if self._learned is not None:
             self._learned(Fact.of(key, version, [*names_in_metadata(version), *_tokens(version, tags or {})]))
 
-    def _learn_copy(self, key: str, version: Version, copied: Answer) -> None:
+    def _learn_copy(self, key: str, version: Version, metadata: Mapping[str, str], copied: Answer) -> None:
         """Learn of the version that a mark has made of another one. Where S3 does not say which, the next run asks."""
         if self._learned is None:
             return
         with contextlib.suppress(ValueError):
-            result = s3_xml.parse(copied.body, "CopyObjectResult")
-            marked = version._replace(metadata=self.naming.added_to(key, version))
+            result = s3_xml.texts_of(s3_xml.parse(copied.body, "CopyObjectResult"))
+            marked = version._replace(metadata=metadata, etag=result.get("ETag", ""))
             fact = Fact.of(key, marked, names_in_metadata(marked))
-            etag, modified = (s3_xml.text_of(result, name) for name in ("ETag", "LastModified"))
-            self._learned(fact._replace(etag=bare(etag), modified=modified[:19]))
+            self._learned(fact._replace(modified=result.get("LastModified", "")[:19]))
 
     def _tell(self, kind: Kind, lacks: list[str]) -> None:
         if self.mode == "auto" and not self._told:

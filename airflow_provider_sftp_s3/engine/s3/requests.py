@@ -286,6 +286,7 @@ class S3Requests:
             self._http = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0, ssl=self._tls),
                 timeout=self._timeout,
+                cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
                 read_bufsize=256 * KiB,
                 skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type"),

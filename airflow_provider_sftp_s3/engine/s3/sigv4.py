@@ -44,21 +44,26 @@ def signed(
     :param query: of the URL, encoded and sorted, each name with a ``=``.
     :param headers: the ``Host`` among them; all are signed.
     """
-    when = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    when = _date(int(time.time()))
     scope = f"{when[:8]}/{region}/{_SERVICE}/aws4_request"
     contents = hashlib.sha256(body).hexdigest()
     to_send = {**headers, "x-amz-content-sha256": contents, "x-amz-date": when}
     if credentials.token:
         to_send["x-amz-security-token"] = credentials.token
-    lines = sorted((name.lower(), " ".join(value.split())) for name, value in to_send.items())
-    names = ";".join(name for name, _ in lines)
-    canonical = "\n".join((method, path, query, *(f"{name}:{value}" for name, value in lines), "", names, contents))
+    lines = sorted([(name.lower(), " ".join(value.split())) for name, value in to_send.items()])
+    names = ";".join([name for name, _ in lines])
+    canonical = "\n".join([method, path, query, *[f"{name}:{value}" for name, value in lines], "", names, contents])
     text = f"{_ALGORITHM}\n{when}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
     signature = _hmac(_key(credentials.secret_key, scope), text).hex()
     to_send["Authorization"] = (
         f"{_ALGORITHM} Credential={credentials.access_key}/{scope}, SignedHeaders={names}, Signature={signature}"
     )
     return to_send
+
+
+@lru_cache(maxsize=8)
+def _date(seconds: int) -> str:
+    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(seconds))
 
 
 @lru_cache(maxsize=8)

@@ -19,7 +19,13 @@ from obstore.auth.boto3 import Boto3CredentialProvider
 from obstore.store import S3Store
 
 from airflow_provider_sftp_s3.engine import paths
-from airflow_provider_sftp_s3.engine.errors import CredentialsExpired, PlaceMissing, SftpS3Error, StorageError
+from airflow_provider_sftp_s3.engine.errors import (
+    ConfigurationError,
+    CredentialsExpired,
+    PlaceMissing,
+    SftpS3Error,
+    StorageError,
+)
 from airflow_provider_sftp_s3.engine.model import Stored
 from airflow_provider_sftp_s3.engine.options import TransferOptions
 from airflow_provider_sftp_s3.engine.s3.endpoint import Endpoint, Network
@@ -82,6 +88,17 @@ def _attributes(headers: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+@contextlib.contextmanager
+def _settings() -> Iterator[None]:
+    """Turn what obstore says of settings within the block into :class:`ConfigurationError`."""
+    try:
+        yield
+    except (obstore.exceptions.BaseError, ValueError) as wrong:
+        raise ConfigurationError(
+            f"the settings of the aws connection, or extra_args, cannot be used: {paths.reason_of(wrong, lines=1)}"
+        ) from None
+
+
 def _stored(result: PutResult) -> Stored:
     """Return what obstore says of an object that it has stored."""
     return Stored((result["e_tag"] or "").strip('"'), result["version"] or "")
@@ -129,26 +146,27 @@ class Uploads:
             client["proxy_excludes"] = ALL_HOSTS
         config: dict[str, Any] = {"checksum_algorithm": "CRC64NVME"} if checksums else {}
         config |= {_ENCRYPTION[name]: value for name, value in sent.put.items() if name in _ENCRYPTION}
-        self._store = S3Store(
-            bucket,
-            endpoint=endpoint.url,
-            region=endpoint.region,
-            virtual_hosted_style_request=True,  # which means that the URL is the bucket's own
-            # With no more than five minutes to live obstore asks for them again and again, ten times a second at most:
-            # when to renew them is left to the session.
-            credential_provider=Boto3CredentialProvider(session, ttl=timedelta(minutes=5)),
-            client_options=client,
-            retry_config={
-                "max_retries": 1_000_000,  # it is the time that ends them
-                "retry_timeout": idle,
-                "backoff": {
-                    "init_backoff": timedelta(seconds=PAUSE),
-                    "max_backoff": timedelta(seconds=max(PAUSE, min(MAX_PAUSE, options.idle_timeout / 4))),
-                    "base": GROWTH,
+        with _settings():
+            self._store = S3Store(
+                bucket,
+                endpoint=endpoint.url,
+                region=endpoint.region,
+                virtual_hosted_style_request=True,  # which means that the URL is the bucket's own
+                # With no more than five minutes to live obstore asks for them again and again, ten times a second at
+                # most: when to renew them is left to the session.
+                credential_provider=Boto3CredentialProvider(session, ttl=timedelta(minutes=5)),
+                client_options=client,
+                retry_config={
+                    "max_retries": 1_000_000,  # it is the time that ends them
+                    "retry_timeout": idle,
+                    "backoff": {
+                        "init_backoff": timedelta(seconds=PAUSE),
+                        "max_backoff": timedelta(seconds=max(PAUSE, min(MAX_PAUSE, options.idle_timeout / 4))),
+                        "base": GROWTH,
+                    },
                 },
-            },
-            **config,
-        )
+                **config,
+            )
 
     async def put(self, key: str, data: Sequence[bytes | memoryview], headers: Mapping[str, str]) -> Stored:
         """

@@ -41,14 +41,14 @@ class Replacing:
         await self.replace(old, new)
         return await _stat_if_there((await self._session.live()).lstat(new))
 
-    async def replace(self, old: bytes, new: bytes, aside: bytes | None = None) -> None:
+    async def replace(self, old: bytes, new: bytes, aside: Callable[[], bytes] | None = None) -> None:
         """
         Rename `old` to `new`; a file of that name is replaced.
 
         Atomic with the posix-rename extension. Without it, a file in the way is moved aside first, and moved back
         when the rename fails all the same, so that it is never lost.
 
-        :param aside: where to; None: a hidden name beside it.
+        :param aside: gives a new path to move it to; None: that is a hidden name beside it.
         """
         traits, fails = self._session.traits, None
         if traits.has_posix_rename is not False:
@@ -75,7 +75,9 @@ class Replacing:
         if fails is not None:
             traits.posix_rename_fails(str(fails))
 
-    async def take(self, old: bytes, new: bytes, spare: Callable[[], bytes], aside: bytes | None = None) -> bool:
+    async def take(
+        self, old: bytes, new: bytes, spare: Callable[[], bytes], aside: Callable[[], bytes] | None = None
+    ) -> bool:
         """
         Rename `old` to `new` unless there is something; False: there is.
 
@@ -159,9 +161,9 @@ class Replacing:
                 raise ServerRefused(f"{refused}; there is a {kind} in the way") from None
             return False
 
-    async def _replace_in_steps(self, old: bytes, new: bytes, aside: bytes | None) -> None:
+    async def _replace_in_steps(self, old: bytes, new: bytes, spare: Callable[[], bytes] | None) -> None:
         # Nobody's name: what a retry cleans up must not be the only copy of a file.
-        aside = aside or TemporaryNames(TEMP_NAME).aside_for(new)
+        aside = spare() if spare else TemporaryNames(TEMP_NAME).aside_for(new)
         try:
             await self._session.rename(new, aside)
         except ConnectionFailed:

@@ -342,11 +342,13 @@ class SftpSession:
         """
         return await self._replacing.move(old, new)
 
-    async def replace(self, old: bytes, new: bytes, aside: bytes | None = None) -> None:
+    async def replace(self, old: bytes, new: bytes, aside: Callable[[], bytes] | None = None) -> None:
         """Rename `old` to `new`; a file of that name is replaced, and never lost: see :class:`Replacing`."""
         await self._replacing.replace(old, new, aside)
 
-    async def take(self, old: bytes, new: bytes, spare: Callable[[], bytes], aside: bytes | None = None) -> bool:
+    async def take(
+        self, old: bytes, new: bytes, spare: Callable[[], bytes], aside: Callable[[], bytes] | None = None
+    ) -> bool:
         """Rename `old` to `new` unless there is something; False: there is. See :meth:`Replacing.take`."""
         return await self._replacing.take(old, new, spare, aside)
 
@@ -388,18 +390,24 @@ class SftpSession:
 
         :param path: a name that nobody else uses: not every server refuses one that is taken.
         """
-        file = None
+        file = await self.create(path)
         try:
-            file = await self._new_file(path)
             yield file
-        except BaseException as error:
-            # What could not be made is not there, or somebody else's. Some servers never answer a removal of nothing.
-            if file is not None or not isinstance(error, ServerRefused):
-                self.discard(path)
+        except BaseException:
+            self.discard(path)
             raise
         finally:
-            if file is not None:
-                file.release()
+            file.release()
+
+    async def create(self, path: bytes) -> RemoteFile:
+        """Make a new file as :meth:`creating` does; to be released in the end, and discarded where that fails."""
+        try:
+            return await self._new_file(path)
+        except ServerRefused:
+            raise  # it is not there, or somebody else's. Some servers never answer a removal of nothing.
+        except BaseException:
+            self.discard(path)
+            raise
 
     async def _new_file(self, path: bytes) -> RemoteFile:
         error = None

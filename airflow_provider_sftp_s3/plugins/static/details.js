@@ -8,6 +8,7 @@ const BAD = ["failed", "up_for_retry"];
 /** Reports of mapped tasks that are read of one run. */
 const MOST_REPORTS = 20;
 const MOST_PAGES = 5;
+const NOT_SHOWN = "Airflow shows you no log of it, and no report.";
 /** An event is recorded so many milliseconds after its run's last report at most. */
 const SAME_RUN = 60_000;
 
@@ -35,8 +36,8 @@ export function keyOf(flow) {
 /**
  * Ask for the details of some flows.
  *
- * `left`, `oldest` (milliseconds since 1970) and `moved` are null where they are not known. `atLeast`: there may be
- * more.
+ * `left`, `oldest` (milliseconds since 1970) are null where they are not known. `moved` is null where there is nothing
+ * recorded, and undefined where it is not known. `atLeast`: there may be more.
  */
 export async function detailsOf(flows) {
   const withRun = flows.filter((flow) => runShown(flow) !== null);
@@ -51,9 +52,9 @@ export async function detailsOf(flows) {
       const [failure, failing, event] = await Promise.all([
         bad.length ? failureOf(flow, bad[0], reports) : null,
         flow.ended?.state === "failed" ? failingSince(flow) : null,
-        flow.events[0] ?? orNull(async () => (await eventsOf(flow, { limit: 1 }, 1)).found[0]),
+        flow.events[0] ?? orNull(async () => (await eventsOf(flow, { limit: 1 }, 1)).found[0] ?? null, false),
       ]);
-      const moved = lastMoved(event ?? null, reports);
+      const moved = lastMoved(event || null, reports) ?? (event === false ? undefined : null);
       return { transfers, reports, failure, failing, moved, ...waiting(transfers, reports) };
     }),
   );
@@ -83,12 +84,12 @@ async function tasksOf(flows) {
   return found;
 }
 
-/** Return null where Airflow has no answer, or none for this user. */
-async function orNull(ask) {
+/** Return null, or something else, where Airflow has no answer, or none for this user. */
+async function orNull(ask, refused = null) {
   try {
     return await ask();
   } catch (error) {
-    if (error instanceof Refused && error.status !== 401) return null;
+    if (error instanceof Refused && error.status !== 401) return refused;
     throw error;
   }
 }
@@ -177,7 +178,7 @@ async function failureOf(flow, task, reports) {
     const more = count > 1 ? ` (and ${count - 1} more)` : "";
     return { task, files, count, reason: `${files[0].source}: ${files[0].error}${more}` };
   }
-  return { task, files, count, reason: await orNull(() => lastError(flow, task, failedTry(task))) };
+  return { task, files, count, reason: await orNull(() => lastError(flow, task, failedTry(task)), NOT_SHOWN) };
 }
 
 /** Return the last error in a task's log, or null. */

@@ -2,6 +2,7 @@
 
 import { get, path } from "./api.js";
 import { chart } from "./chart.js";
+import { pasted, settingsOf, testsOf } from "./commands.js";
 import { DAY, eventsOf, movedOf, runsOf } from "./flows.js";
 import { bytes, count, files, span, when } from "./format.js";
 import { badge, fromTo, lastMoved, lastRun, places, schedule, waiting, why } from "./table.js";
@@ -39,12 +40,13 @@ export function page(flow, more, now) {
   ];
   const reason = why(flow, now);
   if (reason) parts.push(el("section", { class: "why", "aria-label": "What is wrong" }, ...reason));
-  const mend = "Mend its entry in flows.yaml: the runs that it had are kept, and it goes on then.";
-  if (!flow.dag) return el("article", {}, ...parts, el("p", {}, mend));
+  const mend = "Mend its entry in flows.yaml: the runs that it had are kept, and it goes on then. Is it right now?";
+  const check = pasted("python -m airflow_provider_sftp_s3 check flows.yaml");
+  if (!flow.dag) return el("article", {}, ...parts, el("p", {}, mend), check);
   parts.push(facts(flow, more, now));
   if (flow.details?.failure?.files.length) parts.push(failedFiles(flow.details.failure));
   if (more === undefined) parts.push(el("p", {}, "…"));
-  else parts.push(runs(flow, more, now), docs(more));
+  else parts.push(connections(more), runs(flow, more, now), docs(more));
   return el("article", {}, ...parts);
 }
 
@@ -145,6 +147,13 @@ function movedIn(run, own, events) {
   const add = (one, other) => (one === null || other === null ? null : one + other);
   const sum = (name) => all.map((each) => each[name]).reduce(add, 0);
   return { files: sum("files"), bytes: sum("bytes") };
+}
+
+function connections({ docs: text }) {
+  const tests = testsOf(settingsOf(text));
+  if (!tests.length) return null;
+  const says = "Step by step, each with what to change. Nothing that is there is touched. For a shell in which the command airflow works:";
+  return el("section", {}, el("h3", {}, "Try its connections"), el("p", { class: "minor" }, says), ...tests.map(pasted));
 }
 
 function docs({ docs: text }) {

@@ -10,6 +10,8 @@ export const DAY = 24 * 3600 * 1000;
 const EVENT_TASKS = ["pull", "push", "update_asset"];
 /** Pages of events that are read: with more in a day, what they hold is of less than a day. */
 const EVENT_PAGES = 20;
+/** Pages of import errors, of tries and of runs under way that are read. */
+const [ERROR_PAGES, TRY_PAGES, ACTIVE_PAGES] = [4, 2, 5];
 /** What is not known where Airflow does not show asset events. */
 export const EVENTS = "asset events, so what was moved is not known";
 const ENDED = ["success", "failed"];
@@ -63,6 +65,7 @@ export class Flows {
     /** Since when all events are known, in milliseconds. */
     this.eventsSince = this.at - DAY;
     this._open = new Set();
+    this._allActive = true;
     this._eventReaders = EVENT_TASKS.map((task) => ({ task, offset: 0, done: false, oldest: this.at }));
     this._events = new Map();
     this._asked = asked;
@@ -76,7 +79,7 @@ export class Flows {
     this._open = new Set(this.byId.keys());
     await Promise.all([
       this._try("import errors", () => this._loadErrors()),
-      this._try("runs", () => this._loadActive()),
+      this._try("runs", () => this._loadActive(1)),
       this._try("task instances", () => this._loadTrying()),
       this._try(EVENTS, () => this._loadEvents(1)),
     ]);
@@ -86,6 +89,7 @@ export class Flows {
   /** Ask for the rest, and call `changed` whenever there is more of it. */
   async loadRest(changed) {
     await this._try("runs", () => this._loadEnded(() => (changed(), true)));
+    if (!this._allActive) await this._try("runs", () => this._loadActive(ACTIVE_PAGES));
     await this._try(EVENTS, () => this._loadEvents(EVENT_PAGES));
     changed();
   }
@@ -111,25 +115,34 @@ export class Flows {
     }
   }
 
-  async _loadActive() {
-    const body = { dag_ids: [...this.byId.keys()], states: UNDER_WAY, order_by: "-run_after", page_limit: PAGE };
+  /** The runs that are under way, those first that are so for long. */
+  async _loadActive(most) {
+    const body = { dag_ids: [...this.byId.keys()], states: UNDER_WAY, order_by: "run_after", page_limit: PAGE };
     if (!body.dag_ids.length) return;
-    for (const run of (await post("dags/~/dagRuns/list", body)).dag_runs) {
+    const { found, whole } = await pages((offset) => listed("dagRuns", body, offset), "dag_runs", most);
+    this._allActive = whole;
+    for (const run of found) {
       const flow = this.byId.get(run.dag_id);
-      if (flow && (flow.active === null || run.state === "running")) flow.active = run;
+      const better = flow && (flow.active === null || (run.state === "running" && flow.active.state !== "running"));
+      if (better) flow.active = run;
     }
   }
 
   /** The tries that are under way: those after the first are flows in trouble, though no run of theirs has failed. */
   async _loadTrying() {
-    const states = ["up_for_retry", "running"];
-    const body = { dag_ids: [...this.byId.keys()], state: states, order_by: "-start_date", page_limit: PAGE };
-    if (!body.dag_ids.length) return;
-    const { task_instances: found } = await post("dags/~/dagRuns/~/taskInstances/list", body);
-    for (const task of found) {
+    const all = [...this.byId.keys()];
+    if (!all.length) return;
+    const ask = async (states) => {
+      const body = { dag_ids: all, state: states, order_by: "-start_date", page_limit: PAGE };
+      return pages((offset) => listed("dagRuns/~/taskInstances", body, offset), "task_instances", TRY_PAGES);
+    };
+    // By themselves: where hundreds of tasks run, those that wait for their next try are the last of all.
+    const found = await Promise.all([ask(["up_for_retry"]), ask(["running"])]);
+    for (const task of found.flatMap((each) => each.found)) {
       const again = task.state === "up_for_retry" || task.try_number > 1;
       if (again) this.byId.get(task.dag_id)?.trying.push(task);
     }
+    if (found.some((each) => !each.whole)) this.notes.set("all tries", `there are more than ${TRY_PAGES * PAGE}`);
   }
 
   /**
@@ -139,7 +152,7 @@ export class Flows {
   async _loadEnded(mayGoOn) {
     while (this._open.size && mayGoOn()) {
       const body = { dag_ids: [...this._open], states: ENDED, order_by: "-run_after", page_limit: PAGE };
-      const { dag_runs: runs, total_entries: total } = await post("dags/~/dagRuns/list", body);
+      const { dag_runs: runs, total_entries: total } = await listed("dagRuns", body, 0);
       for (const run of runs) if (this._open.delete(run.dag_id)) this.byId.get(run.dag_id).ended = run;
       if (runs.length >= total || !runs.length) {
         for (const id of this._open) this.byId.get(id).ended = null;
@@ -177,7 +190,9 @@ export class Flows {
 
   async _loadErrors() {
     const query = { limit: PAGE, order_by: "-timestamp" };
-    const { import_errors: errors } = await get("importErrors", query);
+    const ask = (offset) => get("importErrors", { ...query, offset });
+    const { found: errors, whole } = await pages(ask, "import_errors", ERROR_PAGES);
+    if (!whole) this.notes.set("all import errors", `there are more than ${errors.length}`);
     const dags = [...this.byId.values()].map((flow) => flow.dag);
     const files = new Set(dags.map((dag) => fileOf(dag.bundle_name, dag.relative_fileloc)));
     for (const error of errors) {
@@ -191,6 +206,11 @@ export class Flows {
       if (!named.size) this.errors.push(error);
     }
   }
+}
+
+/** Ask for a page of a list of all Dags. */
+function listed(what, body, offset) {
+  return post(`dags/~/${what}/list`, { ...body, page_offset: offset });
 }
 
 function fileOf(bundle, file) {

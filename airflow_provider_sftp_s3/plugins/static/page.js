@@ -76,7 +76,8 @@ function draw() {
   const sums = BROKEN.map((state) => [state, states.filter((each) => each === state).length]);
   const broken = sums.reduce((all, [, number]) => all + number, 0);
   const said = sums.filter(([, number]) => number).map(([state, number]) => `${count(number)} ${state}`);
-  const sum = `${count(states.length)} flows: ${said.join(", ") || "nothing is broken"}`;
+  const flowsOf = states.length === 1 ? "1 flow" : `${count(states.length)} flows`;
+  const sum = `${flowsOf}: ${said.join(", ") || "nothing is broken"}`;
   status.textContent = `${sum} · as of ${moment(flows.at, now)} · times in ${zone}`;
   document.title = `${broken ? `(${broken}) ` : ""}SFTP and S3 flows`;
   const held = heldFocus();
@@ -89,7 +90,7 @@ function draw() {
 /** Return what gives the focus to the element that is now where the focused one is. */
 function heldFocus() {
   const name = (each) => each.id || each.getAttribute("href") || each.getAttribute("aria-label") || each.tagName;
-  const all = () => [...content.querySelectorAll("a, input, [tabindex]")];
+  const all = () => [...content.querySelectorAll("a, button, input, [tabindex]")];
   const named = (wanted) => all().filter((each) => name(each) === wanted);
   const now = document.activeElement;
   if (!content.contains(now) || now === content) return () => {};

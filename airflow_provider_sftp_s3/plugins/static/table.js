@@ -64,8 +64,8 @@ export function body(flow, flows, now) {
     el("td", {}, ...schedule(flow, now)),
     el("td", {}, ...lastRun(flow, now)),
     el("td", {}, ...lastMoved(flow, now)),
-    el("td", {}, ...waiting(flow, now)),
-    el("td", {}, ...daySum(flow, flows)),
+    el("td", { class: "short" }, ...waiting(flow, now)),
+    el("td", { class: "short" }, ...daySum(flow, flows)),
   ];
   const reason = why(flow, now);
   const rows = [el("tr", {}, ...cells)];
@@ -139,6 +139,7 @@ export function lastMoved(flow, now) {
   const { details } = flow;
   if (!flow.dag) return [""];
   if (details === undefined) return ["…"];
+  if (details.moved === undefined) return ["not known"];
   if (details.moved === null) return ["nothing recorded"];
   const { at, files: number, bytes: size } = details.moved;
   return [el("div", {}, when(at, now)), el("div", { class: "minor" }, `${files(number)}, ${bytes(size)}`)];
@@ -148,7 +149,7 @@ export function waiting(flow, now) {
   const { details } = flow;
   if (!flow.dag) return [""];
   if (details === undefined) return ["…"];
-  if (details.left === null) return [el("span", { title: "The last run has left no report" }, "not known")];
+  if (details.left === null) return [el("span", { title: "The last run has left no report that you may see" }, "not known")];
   const more = details.atLeast ? " or more" : "";
   const parts = [el("div", {}, details.left ? `${files(details.left)}${more}` : `0${more}`)];
   if (details.left && details.oldest !== null) {

@@ -42,6 +42,11 @@ export function shown(value, { lines = false } = {}) {
   return el("bdi", {}, ...parts, text.slice(end));
 }
 
+/** Say whether there is something in a text that cannot be seen, a line's end included. */
+export function hasUnseen(text) {
+  return text.search(UNSEEN) >= 0;
+}
+
 /** Return an address if it is of a kind that may be followed, or null. */
 export function address(target) {
   try {
