@@ -95,18 +95,7 @@ class Triggers:
         """
         async with trigger.lock:
             trigger.unfinished.add(key)
-            try:
-                # Some servers never answer a removal of nothing.
-                if await self._session.exists(trigger.path):
-                    await self._session.remove(trigger.path)
-            except NotFound:
-                pass
-            except ServerRefused as refused:
-                if self._looks:
-                    raise FileError(
-                        f"an old trigger {paths.printable(trigger.path)!r} may be there, and must be away before new "
-                        f"data comes: {refused}. Let us look and remove there, or leave trigger_file out"
-                    ) from None
+            await take_away(self._session, trigger.path, "trigger_file", looks=self._looks)
 
     async def delivered(self, trigger: Trigger, key: str) -> None:
         """Take note that an object has its name. After the last one the trigger is made."""
@@ -130,3 +119,25 @@ class Triggers:
                     f"it is there, and its trigger {paths.printable(trigger.path)!r} cannot be made: {refused}"
                 ) from None
         trigger.unfinished.discard(key)
+
+
+async def take_away(session: SftpSession, path: bytes, argument: str, *, looks: bool) -> None:
+    """
+    Remove an old trigger or checksum file, if it is there: new data is about to come.
+
+    :param argument: what has it made.
+    :param looks: whether the server has to show that it is gone. Else its refusal to show is enough.
+    :raises FileError: it is there, or may be.
+    """
+    try:
+        # Some servers never answer a removal of nothing.
+        if await session.exists(path):
+            await session.remove(path)
+    except NotFound:
+        pass
+    except ServerRefused as refused:
+        if looks:
+            raise FileError(
+                f"an old one {paths.printable(path)!r} may be there, and must be away before new data comes: "
+                f"{refused}. Let us look and remove there, or leave {argument} out"
+            ) from None

@@ -1,14 +1,14 @@
 """
-The triggers of a pull: a file is taken only with a trigger beside it that is not older.
+The triggers and checksum files of a pull: a file is taken only with one beside it, and a trigger must not be older.
 
 A trigger goes after all files that it tells of: into S3 when the last of them is there, and away when the last of them
-is away. It stays where one of them does.
+is away. It stays where one of them does. So does a checksum file, which tells of one.
 """
 
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import TypeVar
 
 from airflow_provider_sftp_s3.engine.errors import NameRefused
@@ -20,13 +20,14 @@ from airflow_provider_sftp_s3.engine.triggers import TriggerNames
 #: Why a file is left where it is.
 NO_TRIGGER = "waits for its trigger"
 OLD_TRIGGER = "waits for a trigger that is not older"
+NO_CHECKSUM = "waits for its checksum file"
 
 T = TypeVar("T")
 
 
 class Awaited:
     """
-    Sorts what is in a directory by its triggers.
+    Sorts what is in a directory by its triggers, or by its checksum files.
 
     :param is_young: says of an mtime whether somebody may still be writing.
     :param label: returns the URI of a path.
@@ -34,14 +35,16 @@ class Awaited:
 
     def __init__(self, names: TriggerNames, is_young: Callable[[int], bool], label: Callable[[bytes], str]) -> None:
         self._names = names
+        self._sums = names.argument == "checksum_file"
         self._is_young = is_young
         self._label = label
 
     def without(self, entries: Iterable[Entry]) -> list[Entry]:
         """Return the entries that are no triggers."""
-        return [entry for entry in entries if not self._is_trigger(entry)]
+        return [entry for entry in entries if not self.is_trigger(entry)]
 
-    def _is_trigger(self, entry: Entry) -> bool:
+    def is_trigger(self, entry: Entry) -> bool:
+        """Say whether an entry is one, and no file to be taken by itself."""
         if entry.kind != "file" or not self._names.is_trigger(text(entry.name)):
             return False
         try:
@@ -51,27 +54,34 @@ class Awaited:
         return True
 
     def sift(
-        self, path: bytes, relative: bytes, entries: Iterable[Entry], done: DoneState, items: Iterable[T]
+        self,
+        path: bytes,
+        relative: bytes,
+        entries: Iterable[Entry],
+        done: DoneState,
+        files: Collection[bytes],
+        items: Iterable[T],
     ) -> Iterator[T | SourceFile | Outcome]:
         """
         Yield what there is in a directory, each file with its trigger; then the triggers that tell of no file there.
 
+        :param files: the names of the files in it that are neither triggers nor checksum files.
         :param items: what is in it but for the triggers. A file among them with no trigger waits.
         """
         triggers = {
             entry.name: Trigger(
-                SourceFile(posixpath.join(path, entry.name), posixpath.join(relative, entry.name), entry.stat, done)
+                self._names.argument,
+                SourceFile(posixpath.join(path, entry.name), posixpath.join(relative, entry.name), entry.stat, done),
             )
             for entry in entries
-            if self._is_trigger(entry)
+            if self.is_trigger(entry)
         }
-        others = [entry.name for entry in entries if entry.kind == "file" and not self._is_trigger(entry)]
-        told_of = {posixpath.join(path, name): self._name_for(name) for name in others}
+        told_of = {posixpath.join(path, name): self._name_for(name) for name in files}
         by_label = {self._label(each): each for each in told_of}
         sifted: list[T | SourceFile | Outcome] = []
         # All of them before the first one is taken: the last one of a trigger has to know that it is.
         for item in items:
-            if isinstance(item, SourceFile) and not item.left:
+            if isinstance(item, SourceFile) and not item.left and not item.is_alone:
                 sifted.append(self._with_trigger(item, triggers.get(told_of.get(item.path, b""))))
                 continue
             if isinstance(item, Outcome) and (item.left or item.status == "failed"):
@@ -80,7 +90,7 @@ class Awaited:
         yield from sifted
         for _, trigger in sorted(triggers.items()):
             if not trigger.unmoved:
-                yield trigger.file._replace(trigger=trigger)
+                yield trigger.file._replace(beside=(trigger,))
 
     def _name_for(self, name: bytes) -> bytes:
         """Return what the trigger of a file is called; nothing, where it can have none."""
@@ -90,17 +100,17 @@ class Awaited:
             return b""
 
     def _with_trigger(self, file: SourceFile, trigger: Trigger | None) -> SourceFile | Outcome:
-        reason = NO_TRIGGER
+        reason = NO_CHECKSUM if self._sums else NO_TRIGGER
         if trigger is not None:
             trigger.unstored.add(file.path)
             trigger.unmoved.add(file.path)
             stamp = trigger.file.stat.mtime
             if stamp is not None and self._is_young(stamp):
                 reason = "young"
-            elif is_older(trigger.file.stat, file.stat):
+            elif not self._sums and is_older(trigger.file.stat, file.stat):
                 reason = OLD_TRIGGER
             else:
-                return file._replace(trigger=trigger)
+                return file._replace(beside=(*file.beside, trigger))
         return Outcome(self._label(file.path), "skipped", reason=reason, changed=file.stat.mtime, left=True)
 
 

@@ -11,25 +11,37 @@ from __future__ import annotations
 import contextlib
 import functools
 import posixpath
-from collections.abc import AsyncIterator, Callable
-from typing import Protocol
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from typing import TYPE_CHECKING, Protocol
 
 from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.attributes import FileAttributes
 from airflow_provider_sftp_s3.engine.errors import FileError, NoRoom, NotFound, ServerRefused, SftpS3Error
 from airflow_provider_sftp_s3.engine.options import MiB
-from airflow_provider_sftp_s3.engine.s3.bucket import Download
+from airflow_provider_sftp_s3.engine.s3.bucket import Version
 from airflow_provider_sftp_s3.engine.settings import PushSettings
 from airflow_provider_sftp_s3.engine.sftp.directories import TargetDirectories
 from airflow_provider_sftp_s3.engine.sftp.file import RemoteFile
 from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
 from airflow_provider_sftp_s3.engine.temporary import TemporaryNames
 
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
 #: Bytes of one file that are written in a session and not yet acknowledged.
 WRITE_WINDOW = 8 * MiB
 
 _FULL = "a full disk or a quota looks like that"
 _TRUST = "where nothing can be looked at, set verify: none, and the server's word is taken for it"
+
+
+class Source(Protocol):
+    """What is to be in a file, such as an object that is downloaded."""
+
+    version: Version
+
+    def chunks(self) -> AsyncGenerator[bytes]:
+        """Yield it, once."""
 
 
 class Publish(Protocol):
@@ -89,12 +101,13 @@ class Delivery:
             await self._directories.clean_up(self._names.directory_of(path))
 
     @contextlib.asynccontextmanager
-    async def prepared(self, download: Download, path: bytes) -> AsyncIterator[Publish]:
+    async def prepared(self, download: Source, path: bytes, running: _Hash | None = None) -> AsyncIterator[Publish]:
         """
         Give the block what brings an object to `path`, or to another one beside it. Not called, nothing comes there.
 
         A temporary file is whole when the block begins, and gone when it ends.
 
+        :param running: is updated with what is written.
         :raises Overwritten: the version that is downloaded is no more.
         :raises NoRoom: the server fails to write, and may fail to write any file.
         :raises FileError: it is not there, or not whole; the message names the setting that may mend it.
@@ -102,7 +115,7 @@ class Delivery:
         try:
             await self._directories.ensure(posixpath.dirname(path))
             if self._names is None:
-                yield functools.partial(self._write_straight, download)
+                yield functools.partial(self._write_straight, download, running)
                 return
             await self._directories.ensure(self._names.directory_of(path))
             names, temporary = self._names, self._names.path_for(path)
@@ -117,7 +130,7 @@ class Delivery:
 
             file = await self._created(temporary)
             try:
-                await self._write(file, download)
+                await self._write(file, download, running)
                 if self._attributes is not None:
                     await self._attributes.set(temporary, download.version.stat.mtime)
                 yield publish
@@ -156,12 +169,12 @@ class Delivery:
                 raise
             raise _advised(refused, "where the server renames nothing, set temp_name: none") from None
 
-    async def _write_straight(self, download: Download, path: bytes, *, replaces: bool) -> bool:
+    async def _write_straight(self, download: Source, running: _Hash | None, path: bytes, *, replaces: bool) -> bool:
         if not replaces and await self._session.exists(path):
             return False
         async with self._removed_if_it_fails(path) as opened, self._session.overwriting(path) as file:
             opened()
-            await self._write(file, download)
+            await self._write(file, download, running)
             if self._attributes is not None:
                 await self._attributes.set(path, download.version.stat.mtime)
         return True
@@ -197,13 +210,18 @@ class Delivery:
             return f"what was written of it may be there under its name, and could not be removed: {refused}"
         return "what was written of it was removed"
 
-    async def _write(self, file: RemoteFile, download: Download) -> None:
+    async def _write(self, file: RemoteFile, download: Source, running: _Hash | None) -> None:
         """Write an object into an open file, and make sure that all of it is there."""
         size = download.version.size
         async with contextlib.aclosing(download.chunks()) as chunks:
             try:
                 written, stored = await file.write_all(
-                    chunks, size, WRITE_WINDOW, self._moved, in_order=self.is_straight, look=self._looks
+                    chunks if running is None else _summed(chunks, running),
+                    size,
+                    WRITE_WINDOW,
+                    self._moved,
+                    in_order=self.is_straight,
+                    look=self._looks,
                 )
             except ServerRefused as refused:
                 if refused.is_generic or refused.is_full:
@@ -222,6 +240,13 @@ class Delivery:
         if size is None:
             raise FileError(f"was written, and the server does not say how large it is; {_TRUST}")
         return size
+
+
+async def _summed(chunks: AsyncIterator[bytes], running: _Hash) -> AsyncIterator[bytes]:
+    """Yield chunks, each once it is in the sum."""
+    async for chunk in chunks:
+        running.update(chunk)
+        yield chunk
 
 
 def _advised(refused: ServerRefused, advice: str) -> ServerRefused:

@@ -16,6 +16,7 @@ from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.aside import OlderFiles
 from airflow_provider_sftp_s3.engine.errors import (
     ChangedWhileReading,
+    ChecksumDiffers,
     ConnectionFailed,
     FileError,
     NameRefused,
@@ -144,7 +145,7 @@ class DoneDirectories:
                 raise ChangedWhileReading(f"changed {LOOKS} times in the done directory, now {before}")
         except NotFound:
             return uploaded  # removed or moved back by somebody else; S3 has it
-        except (ChangedWhileReading, NameRefused, StorageError, TargetTaken):
+        except (ChangedWhileReading, ChecksumDiffers, NameRefused, StorageError, TargetTaken):
             await self._move_back(done, file.path)
             raise
         await self._move_back(done, file.path)

@@ -14,6 +14,7 @@ The errors of the engine. An error's type answers "what now?", its message says 
     ├── FileError                 one file failed; the others go on
     │   ├── NameRefused           a name or key that must not be used as a path, or cannot be
     │   ├── ChangedWhileReading   before, counted and after disagree
+    │   ├── ChecksumDiffers       its checksum file says another sum
     │   ├── FileTimeout           `file_timeout` is over
     │   ├── TargetTaken           its name at the target is another file's, see `on_conflict`
     │   ├── StorageError          S3 refused or failed a request
@@ -137,6 +138,10 @@ class NameRefused(FileError):
 
 class ChangedWhileReading(FileError):
     """The file's size or mtime, or the bytes counted, changed during the read."""
+
+
+class ChecksumDiffers(FileError):
+    """A file has another sum than its checksum file says, see `checksum_file`."""
 
 
 class FileTimeout(FileError):

@@ -11,9 +11,10 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from airflow_provider_sftp_s3.engine import whole
+from airflow_provider_sftp_s3.engine.checksum_files import WantedSum
 from airflow_provider_sftp_s3.engine.errors import (
     ChangedWhileReading,
     ConnectionFailed,
@@ -31,6 +32,9 @@ from airflow_provider_sftp_s3.engine.s3.marks import Naming
 from airflow_provider_sftp_s3.engine.s3.only_new import How, OnlyNew
 from airflow_provider_sftp_s3.engine.sftp.file import ReadAhead, Reading, RemoteFile
 from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
 
 #: Bytes asked for ahead of a large file, and parts of it on their way to S3 at once.
 READ_AHEAD = 16 * MiB
@@ -68,6 +72,7 @@ class PulledFile:
     :param uploaded: S3 has it, and its move has not been answered yet.
     :param keeps_key: the key is another file's, with another name.
     :param outcome: what has become of it, while its trigger is on its way.
+    :param wanted: the sum that it must have to be stored; None: any.
     :param stamp: the mtime that it was to get after its move, which may not have been answered, either.
     """
 
@@ -83,6 +88,7 @@ class PulledFile:
     stamp: int | None = None
     keeps_key: bool = False
     outcome: Outcome | None = None
+    wanted: WantedSum | None = None
 
     @property
     def size(self) -> int:
@@ -215,6 +221,8 @@ class Fetcher:
             return _Look("long", Stat())
         look = await self._judge(file, expected, reading, to_the_end=to_the_end)
         if look.verdict == "whole":
+            if pulled.wanted is not None:
+                pulled.wanted.check_all(reading.pieces)
             if pulled.may_be_stored is not None:
                 await pulled.may_be_stored()
             if self._session.outlive_close(file.path):
@@ -250,10 +258,13 @@ class Fetcher:
             look = await self._judge(file, expected, reading, to_the_end=to_the_end)
             if look.verdict != "whole":
                 raise ChangedWhileReading(f"is another version than expected: {look.seen}")
+            if pulled.wanted is not None and running is not None:
+                pulled.wanted.check(running)
             if condition is not None and not condition:
                 await self._condition(pulled, "CompleteMultipartUpload")  # another look, which is the last one
 
         condition: Mapping[str, str] | None = None
+        running = None if pulled.wanted is None else pulled.wanted.begin()
         try:
             before = await ahead.before()
             if whole.is_another(expected, before):
@@ -266,7 +277,7 @@ class Fetcher:
                 async with self._bucket.taking(key):
                     stored = await self._bucket.put_stream(
                         key,
-                        _CheckedAtTheEnd(ahead, check),
+                        _CheckedAtTheEnd(ahead, check, running),
                         self._metadata(key, uploaded.read.mtime, mtime),
                         part_size=part_size,
                         parts_at_once=self._parts_at_once(part_size),
@@ -391,18 +402,26 @@ class Fetcher:
 
 
 class _CheckedAtTheEnd:
-    """Chunks of a file, and at their end a check that fails the upload while S3 can still drop it."""
+    """
+    Chunks of a file, and at their end a check that fails the upload while S3 can still drop it.
 
-    def __init__(self, ahead: ReadAhead, check: Callable[[], Awaitable[None]]) -> None:
+    :param running: the sum of what has come; None: nobody has asked for it.
+    """
+
+    def __init__(self, ahead: ReadAhead, check: Callable[[], Awaitable[None]], running: _Hash | None) -> None:
         self._ahead = ahead
         self._check = check
+        self._running = running
 
     def __aiter__(self) -> _CheckedAtTheEnd:
         return self
 
     async def __anext__(self) -> bytes | memoryview:
         try:
-            return await anext(self._ahead)
+            piece = await anext(self._ahead)
         except StopAsyncIteration:
             await self._check()
             raise
+        if self._running is not None:
+            self._running.update(piece)
+        return piece

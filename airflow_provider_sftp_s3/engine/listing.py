@@ -95,7 +95,7 @@ class Tree:
     :param now: returns the time, in seconds since 1970.
     :param finds_left: whether to look for files that an earlier run has moved into a done directory to remove them.
     :param follow_links: take what symbolic links lead to, wherever that is on the server.
-    :param triggers: names of the files without which no other one is taken; None: there are none.
+    :param beside: names of the files without which no other one is taken: of checksum files, and then of triggers.
     :param name_of: returns what a file is called at its target, by its relative path and what it is: what comes to one
         name is in one shard. None: as it is called here.
     """
@@ -114,7 +114,7 @@ class Tree:
         finds_left: bool = False,
         follow_links: bool = False,
         name_of: Callable[[bytes, Stat], bytes] | None = None,
-        triggers: TriggerNames | None = None,
+        beside: Sequence[TriggerNames] = (),
     ) -> None:
         self.session = session
         self.root = root
@@ -134,9 +134,7 @@ class Tree:
         #: paths of those that were looked into and found empty
         self.empty_done_directories: list[bytes] = []
         self._of_unknown_age: list[SourceFile] = []
-        self._awaited: Awaited | None = None
-        if triggers is not None:
-            self._awaited = Awaited(triggers, lambda mtime: is_young(mtime, now(), min_age), self.label)
+        self._awaited = [Awaited(names, lambda mtime: is_young(mtime, now(), min_age), self.label) for names in beside]
         self._losses = Losses()
         self._root: asyncio.Task[Directory | Outcome] | None = None
 
@@ -355,14 +353,19 @@ class Tree:
 
     def _sift(self, directory: Directory) -> Iterator[SourceFile | Outcome | Place | Link | Unsure]:
         """Yield files, outcomes, the directories beneath, links to follow, and what may be a file or a directory."""
-        if self._awaited is None:
-            return self._sift_all(directory)
         path, relative, entries = directory.path, directory.relative, directory.entries
-        if not self.shard.holds(posixpath.join(relative, b"trigger")):
+        if not self._awaited or not self._is_mine(posixpath.join(relative, b"any"), Entry(b"any", "file", Stat(0, 0))):
             return self._sift_all(directory)
         done = directory.done or _done_state(entries, self.done_name)
-        items = self._sift_all(replace(directory, entries=self._awaited.without(entries)))
-        return self._awaited.sift(path, relative, entries, done, items)
+        kinds: list[tuple[Awaited, list[Entry]]] = []
+        for awaited in self._awaited:
+            kinds.append((awaited, entries))
+            entries = awaited.without(entries)
+        files = [entry.name for entry in entries if entry.kind == "file"]
+        items = self._sift_all(replace(directory, entries=entries))
+        for awaited, among in kinds:
+            items = awaited.sift(path, relative, among, done, files, items)
+        return items
 
     def _sift_all(self, directory: Directory) -> Iterator[SourceFile | Outcome | Place | Link | Unsure]:
         done_state = directory.done or _done_state(directory.entries, self.done_name)
@@ -424,10 +427,10 @@ class Tree:
                 file = SourceFile(path, relative, entry.stat, done_state)
                 # Servers that know no mtimes give none, or 0.
                 if self.min_age and (not entry.stat.mtime or entry.stat.mtime > now + self.min_age):
-                    if self._awaited is None:
+                    if not self._awaited:
                         self._of_unknown_age.append(file)
                     else:
-                        yield file  # its trigger says more
+                        yield file  # what stands beside it says more
                 elif entry.stat.mtime is not None and is_young(entry.stat.mtime, now, self.min_age):
                     yield Outcome(self.label(path), "skipped", reason="young", changed=entry.stat.mtime, left=True)
                 elif outside := self.bounds.reason_to_skip(*entry.stat):

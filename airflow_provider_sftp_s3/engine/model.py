@@ -67,7 +67,8 @@ class SourceFile(NamedTuple):
 
     :param relative: where its key is beneath the prefix.
     :param left: an earlier run that deletes what it has pulled has left it in the done directory.
-    :param trigger: what says that it is whole; its own, where it is one that tells of no file that is there.
+    :param beside: its checksum file and its trigger, in this order; its own, where it is one that tells of no file that
+        is there.
     """
 
     path: bytes
@@ -75,26 +76,37 @@ class SourceFile(NamedTuple):
     stat: Stat
     done: DoneState
     left: bool = False
-    trigger: Trigger | None = None
+    beside: tuple[Trigger, ...] = ()
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether it is a trigger or a checksum file that tells of no file that is there."""
+        return any(each.file.path == self.path for each in self.beside)
 
 
 @dataclass(eq=False)
 class Trigger:
     """
-    A trigger file of a pull, and the files that it tells of.
+    A trigger file of a pull, and the files that it tells of; or a checksum file, which tells of one.
 
+    :param argument: which of the two it is: "trigger_file" or "checksum_file".
     :param file: the trigger itself.
     :param unstored: paths of those that S3 has not got in this run.
     :param unmoved: those that are not away.
     :param stored: what S3 has got of the trigger, after them.
     :param is_moving: it was to be moved, which may not have been answered.
+    :param has_one: S3 has one of its files.
+    :param wanted: the sum that it must still have itself, where a file was compared with what it says.
     """
 
+    argument: str
     file: SourceFile
     unstored: set[bytes] = field(default_factory=set)
     unmoved: set[bytes] = field(default_factory=set)
     stored: Any = None
     is_moving: bool = False
+    has_one: bool = False
+    wanted: Any = None
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 

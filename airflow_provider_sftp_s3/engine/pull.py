@@ -9,8 +9,10 @@ One file, step by step (:meth:`Pull.transfer`):
    is an object, and none is stored over one that comes later;
 3. open, fstat, read everything and the end of the file, streaming into S3, fstat again: what is stated and what is read
    must be one whole file, see :mod:`~airflow_provider_sftp_s3.engine.whole`;
-4. S3 has answered that the object is complete, and with `trigger_file` that of the trigger, too, where this is the last
-   file that it tells of, see :mod:`~airflow_provider_sftp_s3.engine.pulled_triggers`. Only now:
+   With `checksum_file`, its sum is the one that stands beside it;
+4. S3 has answered that the object is complete, and with `checksum_file` and `trigger_file` that of its checksum file,
+   and that of the trigger, too, where this is the last file that it tells of, see
+   :mod:`~airflow_provider_sftp_s3.engine.pulled_triggers`. Only now:
 5. close, unless files of this directory are known to outlive that: then they are closed before S3 has answered;
 6. rename into the done directory, and look whether it is the file that was read: if not, upload it from there;
 7. stamp it with the time of the move, from which its retention counts, or remove it. Where nothing can be renamed, a
@@ -47,6 +49,7 @@ from airflow_provider_sftp_s3.engine.model import ObjectEntry, Outcome, Report, 
 from airflow_provider_sftp_s3.engine.observer import Notices, Observer
 from airflow_provider_sftp_s3.engine.options import TransferOptions
 from airflow_provider_sftp_s3.engine.order import Bounds, oldest_first
+from airflow_provider_sftp_s3.engine.pulled_sums import PulledSums
 from airflow_provider_sftp_s3.engine.pulled_triggers import PulledTriggers
 from airflow_provider_sftp_s3.engine.run import Run
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket, Version
@@ -59,6 +62,8 @@ from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
 from airflow_provider_sftp_s3.engine.transfer import Transfer
 from airflow_provider_sftp_s3.engine.triggers import TriggerNames
 
+#: Why a file that stays is not pulled again.
+UNCHANGED = "unchanged"
 #: Why a file is not there any more, where an earlier try of the same task has moved it.
 PULLED_BEFORE = "pulled by an earlier try"
 
@@ -94,7 +99,14 @@ class Pull(Transfer[PulledFile]):
         self.settings = settings
         self._bounds = Bounds(settings.min_size, settings.max_size, settings.max_age, bucket.now)
         self._keys = Keys(settings, self.prefix, bucket)
-        names = TriggerNames(settings.trigger_file) if settings.trigger_file is not None else None
+        beside = {
+            argument: TriggerNames(template, argument)
+            for argument, template in (
+                ("checksum_file", settings.checksum_file),
+                ("trigger_file", settings.trigger_file),
+            )
+            if template is not None
+        }
         self.tree = Tree(
             session,
             self.root,
@@ -102,8 +114,8 @@ class Pull(Transfer[PulledFile]):
             bounds=self._bounds,
             done_name=settings.done_dir.encode(),
             min_age=settings.min_age,
-            shard=paths.Shard.of(settings.shard, by_directory=settings.trigger_file is not None),
-            triggers=names,
+            shard=paths.Shard.of(settings.shard, by_directory=bool(beside)),
+            beside=tuple(beside.values()),
             now=bucket.now,
             finds_left=settings.after_transfer == "delete",
             follow_links=settings.follow_links,
@@ -131,12 +143,14 @@ class Pull(Transfer[PulledFile]):
         )
         self._done = DoneDirectories(settings, self.tree, self._keys, session, bucket, self._fetcher, notices)
         self._kept = KeptFiles(bucket, self.prefix, self._keys)
-        self._triggers: PulledTriggers | None = None
-        if names is not None:
-            self._triggers = PulledTriggers(
-                *(settings, self.prefix, names, self.tree, bucket, self._fetcher, self._done, self._kept, naming),
-                self._run.settle,
-            )
+        parts = (self.tree, bucket, self._fetcher, self._done, self._kept, naming, self._run.settle)
+        self._sums: PulledSums | None = None
+        #: what brings a file's trigger and checksum file along, by the argument that asks for it
+        self._beside: dict[str, PulledTriggers] = {}
+        if names := beside.get("checksum_file"):
+            self._beside["checksum_file"] = self._sums = PulledSums(settings, self.prefix, names, *parts)
+        if names := beside.get("trigger_file"):
+            self._beside["trigger_file"] = PulledTriggers(settings, self.prefix, names, *parts)
 
     async def _is_there(self) -> bool:
         if self.settings.sftp_paths is not None:
@@ -209,8 +223,8 @@ class Pull(Transfer[PulledFile]):
                     yield item
                     continue
                 label = self.tree.label(item.path)
-                if item.trigger is None and await self._kept.has_by_ledger(item):
-                    yield Outcome(label, "skipped", reason="unchanged")
+                if not item.beside and await self._kept.has_by_ledger(item):
+                    yield Outcome(label, "skipped", reason=UNCHANGED)
                 else:
                     yield PulledFile(item, label)
 
@@ -284,13 +298,16 @@ class Pull(Transfer[PulledFile]):
     async def transfer(self, pulled: PulledFile) -> Outcome:
         """Move one file, or say why not."""
         try:
-            if self._triggers is None or pulled.file.trigger is None:
+            beside = pulled.file.beside
+            if not beside:
                 return await self._transfer(pulled)
-            if pulled.file.path == pulled.file.trigger.file.path:
-                return await self._triggers.finish(pulled)
+            if pulled.file.is_alone:
+                return await self._beside[beside[0].argument].finish(beside[0], pulled)
             outcome = pulled.outcome = pulled.outcome or await self._transfer(pulled)
             if not outcome.left:
-                await self._triggers.moved(pulled)
+                for each in beside:
+                    is_there = outcome.reason == UNCHANGED
+                    await self._beside[each.argument].moved(each, pulled, is_there=is_there)
             return outcome
         except TargetTaken:
             if self.settings.on_conflict != "skip":
@@ -319,7 +336,7 @@ class Pull(Transfer[PulledFile]):
             if own is not None and keeps:
                 self._kept.note(claim.key, own)
         if keeps and (own is not None if self._keys.are_claimed else await self._kept.has(pulled.key, stat)):
-            return Outcome(pulled.label, "skipped", reason="unchanged")
+            return Outcome(pulled.label, "skipped", reason=UNCHANGED)
         if self.settings.dry_run:
             size, changed = pulled.size, pulled.changed
             target = self.bucket.uri_of(pulled.key)
@@ -327,6 +344,8 @@ class Pull(Transfer[PulledFile]):
         if file.left and (own is not None or await self._done.is_stored(pulled.key, stat)):
             return await self._done.remove_left(pulled)
         await self._before_the_first_byte()
+        if self._sums is not None and not file.left and not await self._read_sum(pulled):
+            return Outcome(pulled.label, "skipped", reason="gone")
         if not keeps and not file.left:
             pulled.may_be_stored = await self._done.check(file)
         uploaded: Uploaded | None
@@ -344,8 +363,9 @@ class Pull(Transfer[PulledFile]):
                 return Outcome(pulled.label, "skipped", reason="gone")
         if uploaded is not None and (uploaded.read.size or 0) > self.options.part_size and self._left_uploads:
             await self._left_uploads.abort(pulled.key)
-        if self._triggers is not None and pulled.file.trigger is not None and uploaded is not None:
-            await self._triggers.stored(pulled, uploaded)
+        if uploaded is not None:
+            for each in file.beside:
+                await self._beside[each.argument].stored(each, pulled, uploaded)
         if uploaded is not None and keeps:
             await self._fetcher.look_after_close(file.path, uploaded)
             await self._kept.pulled(pulled.key)
@@ -363,3 +383,13 @@ class Pull(Transfer[PulledFile]):
         return Outcome(
             pulled.label, "transferred", target, bytes=size, seconds=seconds, changed=mtime, stored=uploaded.stored
         )
+
+    async def _read_sum(self, pulled: PulledFile) -> bool:
+        """Read what the sum of a file must be; False: it is gone, and was not moved by us."""
+        for each in pulled.file.beside:
+            if each.argument == "checksum_file" and self._sums is not None:
+                try:
+                    await self._sums.read(each, pulled)
+                except NotFound:
+                    return pulled.uploaded is not None
+        return True

@@ -22,7 +22,7 @@ from airflow_provider_sftp_s3.engine.model import Outcome, SourceFile, Trigger, 
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
 from airflow_provider_sftp_s3.engine.s3.marks import Naming, names_in_metadata
 from airflow_provider_sftp_s3.engine.settings import PullSettings
-from airflow_provider_sftp_s3.engine.triggers import TriggerNames
+from airflow_provider_sftp_s3.engine.triggers import Beside, TriggerNames
 
 #: Why a trigger stays that tells of no file.
 NO_FILE = "trigger of no file"
@@ -36,6 +36,10 @@ class PulledTriggers:
 
     :param settle: counts an outcome, and tells of it.
     """
+
+    #: what it is called in errors
+    word = "trigger"
+    no_file = NO_FILE
 
     def __init__(
         self,
@@ -53,6 +57,7 @@ class PulledTriggers:
         self._settings = settings
         self._prefix = prefix
         self._names = names
+        self._beside = Beside.of(settings)
         self._bucket = bucket
         self._fetcher = fetcher
         self._done = done
@@ -62,35 +67,37 @@ class PulledTriggers:
         self._tree = tree
         self._keeps = settings.after_transfer == "keep"
 
-    async def stored(self, pulled: PulledFile, uploaded: Uploaded) -> None:
+    def check(self, trigger: Trigger, uploaded: Uploaded) -> None:
+        """Raise ChangedWhileReading where a file that S3 has is another one than a trigger tells of."""
+        if is_older(trigger.file.stat, uploaded.read):
+            raise ChangedWhileReading(
+                "S3 has it, and it stays: it has changed since its trigger was made, and waits for a newer one"
+            )
+
+    async def stored(self, trigger: Trigger, pulled: PulledFile, uploaded: Uploaded) -> None:
         """
         Take note that S3 has a file. After the last one that a trigger tells of, it gets the trigger.
 
         :raises FileError: it does not, or the file is newer than its trigger. The file must not be moved.
         """
-        trigger = pulled.file.trigger
-        if trigger is None:
-            return
-        if is_older(trigger.file.stat, uploaded.read):
-            raise ChangedWhileReading(
-                "S3 has it, and it stays: it has changed since its trigger was made, and waits for a newer one"
-            )
+        self.check(trigger, uploaded)
         async with trigger.lock:
             if not self._keeps and not trigger.unstored - {pulled.file.path}:
                 try:
-                    await self._store(trigger, posixpath.dirname(pulled.key))
+                    await self._store(trigger, self._pulled(trigger, pulled.key))
                 except NotFound:
                     if await self._tree.session.exists(pulled.file.path):  # else another run has moved both
-                        raise FileError("S3 has it, and it stays: its trigger was taken away meanwhile") from None
+                        raise FileError(f"S3 has it, and it stays: its {self.word} was taken away meanwhile") from None
             trigger.unstored.discard(pulled.file.path)
+            trigger.has_one = True
 
-    async def _store(self, trigger: Trigger, directory: str) -> None:
+    async def _store(self, trigger: Trigger, own: PulledFile) -> None:
         """
         Bring a trigger into S3. Where files stay, it is told of.
 
+        :param own: the trigger as a file, with its key.
         :raises NotFound: there is none any more.
         """
-        own = self._pulled(trigger, directory)
         if self._keeps and await self._kept.has(own.key, trigger.file.stat):
             return
         try:
@@ -100,27 +107,30 @@ class PulledTriggers:
         except (NotFound, CredentialsExpired):
             raise
         except FileError as failed:
-            raise FileError(f"S3 has it, and it stays: its trigger cannot be pulled: {own.label}: {failed}") from None
+            raise FileError(
+                f"S3 has it, and it stays: its {self.word} cannot be pulled: {own.label}: {failed}"
+            ) from None
         if trigger.stored is None:
-            raise FileError(f"S3 has it, and it stays: its trigger {own.label} has changed meanwhile")
+            raise FileError(f"S3 has it, and it stays: its {self.word} {own.label} has changed meanwhile")
         if self._keeps:
             await self._kept.pulled(own.key)
             self._settle(self._transferred(own, trigger.stored))
 
-    async def moved(self, pulled: PulledFile) -> None:
-        """Take note that a file is done with: away, kept, or taken by somebody. After the last one the trigger goes."""
-        trigger = pulled.file.trigger
-        if trigger is None:
-            return
+    async def moved(self, trigger: Trigger, pulled: PulledFile, *, is_there: bool) -> None:
+        """
+        Take note that a file is done with: away, kept, or taken by somebody. After the last one the trigger goes.
+
+        :param is_there: S3 has had the file before.
+        """
         async with trigger.lock:
             trigger.unstored.discard(pulled.file.path)
             trigger.unmoved.discard(pulled.file.path)
-            directory = posixpath.dirname(pulled.key)
-            if self._keeps and not trigger.unstored:
+            trigger.has_one |= is_there
+            if self._keeps and not trigger.unstored and trigger.has_one:
                 with contextlib.suppress(NotFound):
-                    await self._store(trigger, directory)
+                    await self._store(trigger, self._pulled(trigger, pulled.key))
             elif trigger.stored is not None and not trigger.unmoved:
-                outcome = await self._move(trigger, self._pulled(trigger, directory))
+                outcome = await self._move(trigger, self._pulled(trigger, pulled.key))
                 trigger.stored = None
                 self._settle(outcome)
 
@@ -134,25 +144,23 @@ class PulledTriggers:
             return Outcome(own.label, "skipped", reason="young", changed=own.changed, left=True)
         return self._transferred(own, uploaded)
 
-    async def finish(self, pulled: PulledFile) -> Outcome:
+    async def finish(self, trigger: Trigger, pulled: PulledFile) -> Outcome:
         """Pull and move a trigger that tells of no file there, where S3 has one from this destination."""
-        trigger = pulled.file.trigger
-        if trigger is None or self._keeps:
-            return Outcome(pulled.label, "skipped", reason=NO_FILE)
+        if self._keeps:
+            return Outcome(pulled.label, "skipped", reason=self.no_file)
         if trigger.stored is None:
             there = await self._files_there(pulled.file)
             is_waited_for = any(self._tree.globs.reason_to_skip(each) is None for each in there)
             if is_waited_for or not await self._has_its_file(pulled.file):
                 left = is_waited_for or not there
-                return Outcome(pulled.label, "skipped", reason=NO_FILE, changed=pulled.changed, left=left)
-        directory = posixpath.dirname(paths.key_for(self._prefix, pulled.file.relative))
-        own = self._pulled(trigger, directory)
+                return Outcome(pulled.label, "skipped", reason=self.no_file, changed=pulled.changed, left=left)
+        own = PulledFile(trigger.file, pulled.label, paths.key_for(self._prefix, pulled.file.relative), keeps_key=True)
         if self._settings.dry_run:
             target = self._bucket.uri_of(own.key)
             return Outcome(own.label, "skipped", target, "dry run", own.size, changed=own.changed, left=True)
         if trigger.stored is None:
             try:
-                await self._store(trigger, directory)
+                await self._store(trigger, own)
             except NotFound:
                 return Outcome(own.label, "skipped", reason="gone")
         return await self._move(trigger, own)
@@ -162,8 +170,11 @@ class PulledTriggers:
         directory, name = (paths.text(part) for part in posixpath.split(trigger.relative))
         entries = await self._tree.session.list_directory(posixpath.dirname(trigger.path))
         others = [paths.text(entry.name) for entry in entries if entry.kind == "file"]
-        told_of = (each for each in others if not self._names.is_trigger(each) and self._names.tells_of(name, each))
+        told_of = (each for each in others if not self._stands_beside(each) and self._names.tells_of(name, each))
         return [posixpath.join(directory, each) for each in told_of]
+
+    def _stands_beside(self, name: str) -> bool:
+        return self._beside is not None and self._beside.kind_of(name) is not None
 
     async def _has_its_file(self, trigger: SourceFile) -> bool:
         """
@@ -179,7 +190,7 @@ class PulledTriggers:
         async with contextlib.aclosing(self._bucket.list(before)) as entries:
             async for entry in entries:
                 beside, other = posixpath.split(entry.key)
-                if beside != directory or self._names.is_trigger(other) or not self._names.tells_of(name, other):
+                if beside != directory or self._stands_beside(other) or not self._names.tells_of(name, other):
                     continue
                 asked += 1
                 modified = seconds_of(entry.modified)
@@ -192,11 +203,15 @@ class PulledTriggers:
                     break
         return False
 
-    def _pulled(self, trigger: Trigger, directory: str) -> PulledFile:
+    def key_beside(self, trigger: Trigger, key: str) -> str:
+        """Return the key of a trigger, by that of a file that it tells of. :raises NameRefused: it is too long."""
+        name = paths.text(posixpath.basename(trigger.file.path))
+        return paths.key_for("", posixpath.join(posixpath.dirname(key), name).encode())
+
+    def _pulled(self, trigger: Trigger, key: str) -> PulledFile:
         file = trigger.file
-        name = paths.text(posixpath.basename(file.path))
-        key = paths.key_for("", posixpath.join(directory, name).encode())
-        return PulledFile(file, self._tree.label(file.path), key, keeps_key=True)
+        label = self._tree.label(file.path)
+        return PulledFile(file, label, self.key_beside(trigger, key), keeps_key=True, wanted=trigger.wanted)
 
     def _transferred(self, own: PulledFile, uploaded: Uploaded) -> Outcome:
         size, mtime = uploaded.read.size or 0, uploaded.read.mtime

@@ -5,13 +5,12 @@ One object, step by step (:meth:`Push.transfer`):
 
 1. ask S3 for it: one that is gone, marked or a folder marker is skipped;
 2. the key becomes a path beneath `sftp_path`, perhaps by `rename_to`, or is refused, as is one whose path another key
-   of the run has;
-   Where a file there is not to be replaced (`on_conflict`), it is looked whether there is one;
+   of the run has, see :mod:`~airflow_provider_sftp_s3.engine.places`. Where a file there is not to be replaced
+   (`on_conflict`), it is looked whether there is one;
 3. its bytes, held to one ETag, become a file at the target, see :mod:`~airflow_provider_sftp_s3.engine.delivery`: by
    a temporary one, of which every write is acknowledged, the size compared, the file synced, and which is renamed over
-   the target, so that nobody there ever sees half a file;
-   with `trigger_file`, an old trigger is away before that, and after the last file that it tells of a new one is made,
-   see :mod:`~airflow_provider_sftp_s3.engine.announcement`;
+   the target, so that nobody there ever sees half a file. With `checksum_file` and `trigger_file`, old ones are away
+   before that, and new ones come after it, see :mod:`~airflow_provider_sftp_s3.engine.publication`;
 4. mark it, bound to the ETag that was sent, or move or delete it (`after_transfer`), bound to that, too; an object that
    was overwritten meanwhile is taken again.
 
@@ -24,21 +23,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import posixpath
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterator
 from datetime import UTC
 
 from airflow_provider_sftp_s3.engine import paths
-from airflow_provider_sftp_s3.engine.announcement import Trigger, Triggers
-from airflow_provider_sftp_s3.engine.delivery import Delivery, Publish
+from airflow_provider_sftp_s3.engine.announcement import Triggers
+from airflow_provider_sftp_s3.engine.delivered_sums import DeliveredSums
+from airflow_provider_sftp_s3.engine.delivery import Delivery
 from airflow_provider_sftp_s3.engine.errors import (
     Archived,
     ConfigurationError,
     Corrupted,
     FileError,
-    NameRefused,
     Overwritten,
     ServerRefused,
     StorageError,
@@ -56,11 +53,11 @@ from airflow_provider_sftp_s3.engine.model import (
     Stored,
     seconds_of,
 )
-from airflow_provider_sftp_s3.engine.naming import AlikeNames, Namesakes
 from airflow_provider_sftp_s3.engine.observer import Notices, Observer
 from airflow_provider_sftp_s3.engine.options import KiB, MiB, TransferOptions
 from airflow_provider_sftp_s3.engine.order import Bounds, oldest_first
-from airflow_provider_sftp_s3.engine.rename import Renaming, beside
+from airflow_provider_sftp_s3.engine.places import Places
+from airflow_provider_sftp_s3.engine.publication import Publication, PushedObject
 from airflow_provider_sftp_s3.engine.s3 import marks
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket, Version
 from airflow_provider_sftp_s3.engine.s3.ledger import Fact, Ledger
@@ -69,9 +66,8 @@ from airflow_provider_sftp_s3.engine.s3.receipts import Receipts
 from airflow_provider_sftp_s3.engine.s3.sent import Sent, Taken
 from airflow_provider_sftp_s3.engine.settings import PushSettings, check_mark
 from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
-from airflow_provider_sftp_s3.engine.strip import Strip
 from airflow_provider_sftp_s3.engine.transfer import Transfer
-from airflow_provider_sftp_s3.engine.triggers import TriggerNames
+from airflow_provider_sftp_s3.engine.triggers import Beside, TriggerNames
 from airflow_provider_sftp_s3.engine.unsynced import Unknown, reason_to_skip
 
 #: Bytes of the budget that a large file takes. Measured: it has a quarter of that in memory, and a few large files at
@@ -79,43 +75,10 @@ from airflow_provider_sftp_s3.engine.unsynced import Unknown, reason_to_skip
 IN_HAND = 16 * MiB
 #: After so many objects that were synced already, the next one is looked at before it is asked for.
 SYNCED_IN_A_ROW = 8
-#: Names that are tried for an object whose own one is taken: each run that is killed before a mark leaves one behind.
-MAX_BESIDE = 10
 #: Keys that S3 is asked about at once.
 LOOKED_UP_AT_ONCE = 64
 #: How often an object that is overwritten while it is pushed, or does not come as S3 has it, is taken again.
 VERSIONS = 3
-
-
-@dataclass
-class PushedObject:
-    """
-    An object to push, with what a report calls it.
-
-    :param namesake: the key before it in the run that comes to the same path, if any does.
-    :param version: what S3 has said of it last.
-    :param path: where it was delivered to, and what is there is ours.
-    :param trigger: what tells the partner of it; None: nothing does.
-    """
-
-    entry: ObjectEntry
-    label: str
-    namesake: str | None = None
-    version: Version | None = None
-    path: bytes = b""
-    trigger: Trigger | None = None
-
-    @property
-    def key(self) -> str:
-        return self.entry.key
-
-    @property
-    def size(self) -> int:
-        return max(self.entry.size, 0)
-
-    @property
-    def changed(self) -> float | None:
-        return seconds_of(self.version.modified if self.version else self.entry.modified)
 
 
 async def push(
@@ -147,15 +110,8 @@ class Push(Transfer[PushedObject]):
         super().__init__("push", *places, caps, session, bucket, options, observer, receipts, since)
         bucket.send_along(settings.extra_args, "push")
         self.settings = settings
-        self.strip = Strip(settings.strip_regex, options.idle_timeout) if settings.strip_regex else None
-        self._renaming = Renaming(settings.rename_to) if settings.rename_to is not None else None
-        #: without these two, keys and paths are one to one
-        self._naming_by = " and ".join(name for name in ("strip_regex", "rename_to") if getattr(settings, name))
-        self._listed = Namesakes() if self._naming_by else None
-        self._taken = Namesakes() if self._naming_by else None
-        self._alike = AlikeNames(session, self.root)
-        self._replaces = settings.on_conflict == "replace"
         self.globs = Globs(settings.include, settings.exclude)
+        self._beside = Beside.of(settings)
         self._bounds = Bounds(settings.min_size, settings.max_size, settings.max_age, bucket.now)
         self._ledger = Ledger(bucket, self.prefix)
         self.marks = marks.Marks(
@@ -181,12 +137,19 @@ class Push(Transfer[PushedObject]):
         self._unknown = Unknown()
         self._notices = Notices(observer)
         self._delivery = Delivery(settings, self.root, session, self._moved)
-        self._trigger_names: TriggerNames | None = None
+        idle = options.idle_timeout
+        self._places = Places(
+            settings, self.prefix, self.root, session, self._delivery.check, self._is_of_this_run, idle
+        )
+        looks = settings.verify == "size"
         self._triggers: Triggers | None = None
         if settings.trigger_file is not None:
-            self._trigger_names = TriggerNames(settings.trigger_file)
-            looks = settings.verify == "size"
-            self._triggers = Triggers(session, self._trigger_names, self._directory_of, looks=looks)
+            names = TriggerNames(settings.trigger_file)
+            self._triggers = Triggers(session, names, self._places.directory_of, looks=looks)
+        self._sums: DeliveredSums | None = None
+        if settings.checksum_file is not None:
+            self._sums = DeliveredSums(settings.checksum_file, session, self._delivery, looks=looks)
+        self._publication = Publication(settings, self._places, self._delivery, self._triggers, self._sums)
 
     async def _is_there(self) -> bool:
         try:
@@ -207,8 +170,7 @@ class Push(Transfer[PushedObject]):
             if self.report.transferred:
                 await self._ledger.save()
         finally:
-            if self.strip is not None:
-                self.strip.close()
+            self._places.close()
             self.marks.end()
             self._ledger.close()
             if self._sent is not None:
@@ -218,11 +180,11 @@ class Push(Transfer[PushedObject]):
         async with contextlib.aclosing(self._entries()) as entries:
             async for entry, fact in entries:
                 label = self.bucket.uri_of(paths.printable(entry.key))
-                reason = reason_to_skip(entry.key, self.prefix, self.globs, self._sent_prefix, self._trigger_names)
-                stat = UNKNOWN if self._renaming is None else _stat_of(entry, fact)
-                namesake = None if reason else self._namesake_before(entry.key, stat)
+                reason = reason_to_skip(entry.key, self.prefix, self.globs, self._sent_prefix, self._beside)
+                stat = _stat_of(entry, fact) if self._places.renames else UNKNOWN
+                namesake = None if reason else self._places.namesake_before(entry.key, stat)
                 if not reason and (reason := self.marks.reason_by(fact)):
-                    self._note_path(entry.key, stat)
+                    self._places.note(entry.key, stat)
                 if not reason and entry.size >= 0:
                     reason = self._bounds.reason_to_skip(entry.size, seconds_of(entry.modified))
                 if reason:
@@ -236,8 +198,7 @@ class Push(Transfer[PushedObject]):
                 async for each in listed:
                     yield each
             return
-        needs = self._renaming is not None and bool(self._renaming.needs)
-        looks = self.settings.max_bytes is not None or self.settings.order is not None or needs
+        looks = self.settings.max_bytes is not None or self.settings.order is not None or self._places.need_stat
         for start in range(0, len(self.settings.keys), LOOKED_UP_AT_ONCE):
             keys = self.settings.keys[start : start + LOOKED_UP_AT_ONCE]
             for entry in await asyncio.gather(*map(self._looked_up, keys)) if looks else map(ObjectEntry, keys):
@@ -246,47 +207,11 @@ class Push(Transfer[PushedObject]):
     async def _looked_up(self, key: str) -> ObjectEntry:
         """Return what S3 says of a key, as far as a listing would."""
         try:
-            paths.relative_for(key, self.prefix, self.strip)
+            self._places.check_key(key)
             version = await self.bucket.head(key)
         except FileError:
             version = None  # the transfer is where this is seen
         return version.as_listed(key) if version else ObjectEntry(key, 0)
-
-    def _namesake_before(self, key: str, stat: Stat) -> str | None:
-        """Return the key that came to the same path last, None where none did, and remember this one."""
-        if self._listed is None:
-            return None
-        try:
-            name = paths.text(self._path_of(key, stat))
-        except FileError:
-            return None  # the transfer is where this is seen
-        before = self._listed.of(name)
-        self._listed.note(name, key)
-        return None if before == key else before
-
-    async def _take_the_name(self, pushed: PushedObject, path: bytes) -> None:
-        """
-        Take the path of an object that is about to be pushed. It may do so again, as after a lost connection.
-
-        What an earlier Dag run has delivered under the name is replaced, as a newer file replaces an older one.
-
-        :raises NameRefused: another object of this run, or of an earlier try of it, has the path.
-        """
-        if self._taken is None:
-            return
-        key, before, name = pushed.entry.key, pushed.namesake, paths.text(path)
-        first = self._taken.of(name)
-        if first is None and before is not None and await self._is_of_this_run(before):
-            first = before
-        # Once more: in the meantime another one may have taken it.
-        first = first or self._taken.of(name) or key
-        if first != key:
-            raise NameRefused(
-                f"{self._naming_by} makes the same path of this key and of {paths.printable(first)!r}, which has it in "
-                f"this run: change {self._naming_by}, or exclude one of the two",
-                for_good=False,
-            )
-        self._taken.note(name, key)
 
     async def _is_of_this_run(self, key: str) -> bool:
         """Say whether a key before is pushed by this run, or was by an earlier try of it."""
@@ -325,24 +250,6 @@ class Push(Transfer[PushedObject]):
         )
         return "archived"
 
-    def _note_path(self, key: str, stat: Stat) -> None:
-        """Take note that the partner has an object under its path."""
-        with contextlib.suppress(FileError):
-            self._alike.note(self._path_of(key, stat))
-
-    def _path_of(self, key: str, stat: Stat) -> bytes:
-        """Return the path that an object of this size and mtime is pushed to."""
-        relative = paths.relative_for(key, self.prefix, self.strip)
-        if self._renaming is not None:
-            relative = self._renaming.of(relative, stat)
-        path = paths.path_beneath(self.root, relative)
-        self._delivery.check(path)
-        return path
-
-    def _directory_of(self, key: str) -> bytes:
-        """Return the directory that a key is pushed to, whatever its object is."""
-        return posixpath.dirname(self._path_of(key, Stat(0, 0)))
-
     async def transfer(self, pushed: PushedObject) -> Outcome:
         """Push one object, or say why not."""
         try:
@@ -359,14 +266,14 @@ class Push(Transfer[PushedObject]):
         started = time.monotonic()
         key = pushed.entry.key
         # What S3 says of the object along with its first byte may belong to the name.
-        known = self._renaming is None or not self._renaming.needs
-        path = self._path_of(key, UNKNOWN) if known else b""
+        known = not self._places.need_stat
+        path = self._places.of(key, UNKNOWN) if known else b""
         if known:
             await self._delivery.clean_up(path)
         # One that is written straight to its name waits for its turn before it is asked for.
         is_marked = self.settings.mark != "none"
         waits = self._delivery.is_straight and is_marked and not self._tried_to_mark.is_set()
-        is_doubtful = not (self._replaces or pushed.path) and (not known or await self._delivery.is_taken(path))
+        is_doubtful = self._publication.may_be_taken(pushed) and (not known or await self._delivery.is_taken(path))
         if self.settings.dry_run or waits or is_doubtful or self._synced_in_a_row > SYNCED_IN_A_ROW:
             head = await self.bucket.head(key)
             look = marks.Look() if head is None else await self._look(key, head)
@@ -374,12 +281,12 @@ class Push(Transfer[PushedObject]):
                 return self._skipped(pushed.label, reason, head.as_listed(key), head.stat)
             place = path
             if head is not None and is_doubtful:
-                path = self._path_of(key, head.stat)
-                place = await self._free_place(path, head.stat)
+                path = self._places.of(key, head.stat)
+                place = await self._publication.free_place(path, head.stat)
             if head is not None and self.settings.dry_run:
-                path = self._path_of(key, head.stat)
+                path = self._places.of(key, head.stat)
                 target = self.session.server.uri_of(place if is_doubtful else path)
-                await self._take_the_name(pushed, path)
+                await self._places.take(key, pushed.namesake, path)
                 # All of them show a destination or a connection that has got another name.
                 others = ", others have it" if self.marks.naming.names_others(head, look.tags or {}) else ""
                 return Outcome(pushed.label, "skipped", target, f"dry run{others}", head.size, left=True)
@@ -418,15 +325,16 @@ class Push(Transfer[PushedObject]):
                 if reason and not attempt:
                     return self._skipped(pushed.label, reason, download.version.as_listed(key), download.version.stat)
                 if not known:
-                    path = self._path_of(key, download.version.stat)
+                    path = self._places.of(key, download.version.stat)
                     await self._delivery.clean_up(path)
-                await self._take_the_name(pushed, path)
+                await self._places.take(key, pushed.namesake, path)
                 await self._before_the_first_byte()
                 try:
                     kind = await self._prepare(source, download.version, look)
                     if pushed.entry.size < 0:
                         await held.enter_async_context(self._memory(download.version.size))
-                    async with self._delivery.prepared(download, path) as publish:
+                    running = None if self._sums is None else self._sums.begin()
+                    async with self._delivery.prepared(download, path, running) as publish:
                         if not waits:
                             await turn.enter_async_context(self._turn())
                         look = await self.marks.last_look(source, download.version, kind)
@@ -435,7 +343,7 @@ class Push(Transfer[PushedObject]):
                             return self._skipped(pushed.label, look.reason, version.as_listed(key), version.stat)
                         if self._sent is not None:
                             await self._sent.last_look(source, download.version)
-                        pushed.path = await self._publish(pushed, publish, path, download.version.stat)
+                        pushed.path = await self._publication.publish(pushed, publish, path, download.version, running)
                         target = self.session.server.uri_of(pushed.path)
                 except (Overwritten, Corrupted) as again:
                     failed = again
@@ -461,62 +369,12 @@ class Push(Transfer[PushedObject]):
             raise failed
         raise StorageError(f"was overwritten {VERSIONS} times while it was pushed; the next run takes it up again")
 
-    async def _publish(self, pushed: PushedObject, publish: Publish, path: bytes, stat: Stat) -> bytes:
-        """
-        Give an object its name, and perhaps a trigger, and return its path.
-
-        :raises TargetTaken: its name is taken, and not to be replaced.
-        """
-        if self._triggers is None:
-            return await self._name(pushed, publish, path, stat)
-        trigger = pushed.trigger
-        if trigger is None:  # such as where the name would be too long
-            trigger = Trigger(self._triggers.path_of(pushed.key))
-        if not (self._replaces or pushed.path) and await self._delivery.is_taken(path):
-            raise self._taken_error(path, stat)  # and the trigger is that one's
-        await self._triggers.withdraw(trigger, pushed.key)
-        path = await self._name(pushed, publish, path, stat)
-        await self._triggers.delivered(trigger, pushed.key)
-        return path
-
-    async def _name(self, pushed: PushedObject, publish: Publish, path: bytes, stat: Stat) -> bytes:
-        if self._replaces or pushed.path:  # older bytes of it are ours
-            async with self._alike.taking(pushed.path or path):
-                await publish(pushed.path or path, replaces=True)
-            return pushed.path or path
-        for place in self._places(path, stat):
-            async with self._alike.taking(place):
-                if await publish(place, replaces=False):
-                    return place
-        raise self._taken_error(path, stat)
-
-    async def _free_place(self, path: bytes, stat: Stat) -> bytes:
-        """Return where an object may go. :raises TargetTaken: nowhere."""
-        for place in self._places(path, stat):
-            if not await self._delivery.is_taken(place):
-                return place
-        raise self._taken_error(path, stat)
-
-    def _places(self, path: bytes, stat: Stat) -> Iterator[bytes]:
-        """Yield where an object may go, one after the other where the one before is taken."""
-        yield path
-        for number in range(MAX_BESIDE if self.settings.on_conflict == "rename" else 0):
-            yield beside(paths.text(path), stat.mtime, number).encode("utf-8", "surrogateescape")
-
-    def _taken_error(self, path: bytes, stat: Stat) -> TargetTaken:
-        *others, last = (repr(paths.printable(place)) for place in self._places(path, stat))
-        names = f"{others[0]} and {len(others)} others, up to {last}, are" if others else f"{last} is"
-        return TargetTaken(
-            f"{names} there already. It may be this very object, where a run was ended before it was marked: look, and "
-            "move or remove it"
-        )
-
     def _skipped(self, label: str, reason: str, entry: ObjectEntry, stat: Stat) -> Outcome:
         """Return the outcome of an object that is left alone: an earlier try of this task may have delivered it."""
         if reason == marks.REASON and self._is_recovered(label, entry.modified):
             target = ""
             with contextlib.suppress(FileError):
-                target = self.session.server.uri_of(self._path_of(entry.key, stat))
+                target = self.session.server.uri_of(self._places.of(entry.key, stat))
             size, changed = max(entry.size, 0), seconds_of(entry.modified)
             stored = Stored(marks.bare(entry.etag))
             return Outcome(label, "recovered", target, reason, size, changed=changed, stored=stored)
@@ -584,7 +442,7 @@ class Push(Transfer[PushedObject]):
         look = await self.marks.look(key, version)
         self._synced_in_a_row = self._synced_in_a_row + 1 if look.reason else 0
         if look.reason:
-            self._note_path(key, version.stat)
+            self._places.note(key, version.stat)
         return look
 
     def _memory(self, size: int) -> contextlib.AbstractAsyncContextManager[None]:

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Literal, NamedTuple, get_args
 
 from airflow_provider_sftp_s3.engine import paths
+from airflow_provider_sftp_s3.engine.checksum_files import check_checksum_file
 from airflow_provider_sftp_s3.engine.errors import (
     ConfigurationError,
     FileError,
@@ -71,6 +72,7 @@ class PullSettings:
     done_dir: str = ".done"
     done_conflict: DoneConflict = "replace"
     trigger_file: str | None = None
+    checksum_file: str | None = None
     retention: float | None = None
     max_files: int | None = None
     max_bytes: int | None = None
@@ -146,6 +148,7 @@ class PushSettings:
     temp_name: str | None = TEMP_NAME
     verify: Verify = "size"
     trigger_file: str | None = None
+    checksum_file: str | None = None
     destination: str = DESTINATION
     max_files: int | None = None
     max_bytes: int | None = None
@@ -172,7 +175,7 @@ class PushSettings:
         if self.temp_name is not None:
             check_temp_name(self.temp_name)
         check_choice("verify", self.verify, Verify)
-        _check_trigger(self)
+        _check_announced(self)
         if self.s3_keys is not None and not isinstance(self.s3_keys, str):
             object.__setattr__(self, "s3_keys", _texts("s3_keys", "a key or a list of keys", self.s3_keys))
         if self.strip_regex is not None:
@@ -252,18 +255,31 @@ def _check_sent(settings: PushSettings) -> None:
         )
 
 
-def _check_trigger(settings: PushSettings) -> None:
-    """Check what goes with the trigger files of a push."""
-    if settings.trigger_file is None:
-        return
-    check_trigger_file(settings.trigger_file)
-    if settings.on_conflict not in ("replace", "fail"):
+def _check_beside(settings: PullSettings | PushSettings) -> tuple[str, ...]:
+    """Check what stands beside files by itself. Return the names of its arguments, where they are given."""
+    trigger, checksum = settings.trigger_file, settings.checksum_file
+    if trigger is not None:
+        check_trigger_file(trigger)
+    if checksum is not None:
+        check_checksum_file(checksum)
+    if trigger is not None and checksum is not None and trigger.endswith(checksum.removeprefix("{name}")):
         raise ConfigurationError(
-            f"trigger_file does not go with on_conflict={settings.on_conflict!r}: a file that is there has, or awaits, "
-            "a trigger of the same name. Set on_conflict to 'replace' or 'fail'"
+            f"trigger_file={trigger!r} and checksum_file={checksum!r} would be one file: give the trigger another name"
         )
+    given = {"trigger_file": trigger, "checksum_file": checksum}
+    return tuple(name for name, value in given.items() if value is not None)
+
+
+def _check_announced(settings: PushSettings) -> None:
+    """Check what goes with the trigger files and checksum files of a push."""
+    for name in _check_beside(settings):
+        if settings.on_conflict not in ("replace", "fail"):
+            raise ConfigurationError(
+                f"{name} does not go with on_conflict={settings.on_conflict!r}: a file that is there has, or awaits, "
+                "one of the same name. Set on_conflict to 'replace' or 'fail'"
+            )
     directory = (settings.rename_to or "").rpartition("/")[0]
-    if directory != directory.replace("{size}", "").replace("{mtime", ""):
+    if settings.trigger_file and directory != directory.replace("{size}", "").replace("{mtime", ""):
         raise ConfigurationError(
             f"trigger_file does not go with rename_to={settings.rename_to!r}: which files share a trigger has to be "
             "known beforehand, so make no directory of {size} or {mtime}"
@@ -271,23 +287,25 @@ def _check_trigger(settings: PushSettings) -> None:
 
 
 def _check_awaited(settings: PullSettings) -> None:
-    """Check what goes with the trigger files of a pull."""
-    if settings.trigger_file is None:
-        return
-    check_trigger_file(settings.trigger_file)
-    if settings.sftp_paths is not None or settings.follow_links:
-        other = "sftp_paths" if settings.sftp_paths is not None else "follow_links"
-        raise ConfigurationError(f"trigger_file does not go with {other}: triggers are looked for in whole directories")
-    if settings.on_conflict == "rename":
-        raise ConfigurationError(
-            "trigger_file does not go with on_conflict='rename': two files would share one trigger in S3. Use rename_to"
-        )
-    if "{" in (settings.rename_to or "").rpartition("/")[0].replace("{dir}", ""):
-        raise ConfigurationError(
-            f"trigger_file does not go with rename_to={settings.rename_to!r}: a file and its trigger stay in one "
-            "directory, so make directories of {dir} only"
-        )
-    if paths.Shard.of(settings.shard).count > 1 and is_of_a_run(settings.trigger_file):
+    """Check what goes with the trigger files and checksum files of a pull."""
+    for name in _check_beside(settings):
+        if settings.sftp_paths is not None or settings.follow_links:
+            other = "sftp_paths" if settings.sftp_paths is not None else "follow_links"
+            raise ConfigurationError(f"{name} does not go with {other}: such files are looked for in whole directories")
+        if settings.on_conflict == "rename":
+            raise ConfigurationError(
+                f"{name} does not go with on_conflict='rename': two files would share one of them in S3. Use rename_to"
+            )
+        if "{" in (settings.rename_to or "").rpartition("/")[0].replace("{dir}", ""):
+            raise ConfigurationError(
+                f"{name} does not go with rename_to={settings.rename_to!r}: what stands beside a file stays in its "
+                "directory, so make directories of {dir} only"
+            )
+    if (
+        settings.trigger_file is not None
+        and paths.Shard.of(settings.shard).count > 1
+        and is_of_a_run(settings.trigger_file)
+    ):
         raise ConfigurationError(
             "trigger_file without {name} or {stem} does not go with a shard: it tells of all files of a directory"
         )

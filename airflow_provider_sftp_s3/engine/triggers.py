@@ -1,9 +1,15 @@
-"""`trigger_file`: the name of the empty file that says of a file beside it, or of several, that they are whole."""
+"""
+`trigger_file`: the name of the empty file that says of a file beside it, or of several, that they are whole.
+
+A `checksum_file` is called by the name of its file in the same way.
+"""
 
 from __future__ import annotations
 
 import posixpath
 import re
+from collections.abc import Mapping
+from typing import Protocol
 
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError, NameRefused
 from airflow_provider_sftp_s3.engine.paths import check_segments
@@ -13,15 +19,17 @@ _WORD = re.compile(r"(\{name\}|\{stem\})")
 
 class TriggerNames:
     """
-    Names of trigger files, by the names of the files that they stand beside.
+    Names of trigger files, or of checksum files, by the names of the files that they stand beside.
 
     :param template: in it ``{name}`` and ``{stem}`` are replaced; all else stays as it is.
+    :param argument: what the template was given as.
     :raises ConfigurationError: the template is none.
     """
 
-    def __init__(self, template: str) -> None:
+    def __init__(self, template: str, argument: str = "trigger_file") -> None:
         check_trigger_file(template)
         self._template = template
+        self.argument = argument
         pieces = (".+" if _WORD.fullmatch(piece) else re.escape(piece) for piece in _WORD.split(template))
         self._any = re.compile("".join(pieces), re.DOTALL)
 
@@ -36,7 +44,7 @@ class TriggerNames:
         try:
             check_segments(trigger)
         except NameRefused as refused:
-            raise NameRefused(f"trigger_file gives it a trigger of a name that cannot be: {refused}") from None
+            raise NameRefused(f"{self.argument} gives it one of a name that cannot be: {refused}") from None
         return trigger
 
     def is_trigger(self, name: str) -> bool:
@@ -56,6 +64,41 @@ class TriggerNames:
             return self.of(name) == trigger
         except NameRefused:
             return False
+
+
+class Told(Protocol):
+    """The settings of a transfer in which files may have something beside them."""
+
+    @property
+    def trigger_file(self) -> str | None: ...
+
+    @property
+    def checksum_file(self) -> str | None: ...
+
+
+class Beside:
+    """
+    Tells by its name what stands beside a file, and is never taken as one itself.
+
+    :param names: of each kind, by what a report calls it.
+    """
+
+    def __init__(self, names: Mapping[str, TriggerNames]) -> None:
+        self._names = names
+
+    @classmethod
+    def of(cls, settings: Told) -> Beside | None:
+        """Return what tells that by the settings of a transfer; None: nothing stands beside a file."""
+        names = {}
+        if settings.checksum_file is not None:
+            names["checksum file"] = TriggerNames(settings.checksum_file, "checksum_file")
+        if settings.trigger_file is not None:
+            names["trigger file"] = TriggerNames(settings.trigger_file)
+        return cls(names) if names else None
+
+    def kind_of(self, name: str) -> str | None:
+        """Return what it is, "checksum file" or "trigger file"; None: a file like any other."""
+        return next((kind for kind, names in self._names.items() if names.is_trigger(name)), None)
 
 
 def is_of_a_run(template: str) -> bool:

@@ -21,17 +21,17 @@ from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
 from airflow_provider_sftp_s3.engine.s3.ledger import Fact, Ledger
 from airflow_provider_sftp_s3.engine.settings import PushSettings, check_mark
 from airflow_provider_sftp_s3.engine.strip import Strip
-from airflow_provider_sftp_s3.engine.triggers import TriggerNames
+from airflow_provider_sftp_s3.engine.triggers import Beside
 
 
 def reason_to_skip(
-    key: str, prefix: str, globs: Globs, sent: str | None = None, triggers: TriggerNames | None = None
+    key: str, prefix: str, globs: Globs, sent: str | None = None, beside: Beside | None = None
 ) -> str | None:
     """
     Return why an object is not pushed, judged by its key alone; None where it may be.
 
     :param sent: the prefix that pushed objects are moved beneath.
-    :param triggers: what is no file; None: there are none.
+    :param beside: tells what stands beside files, and is none itself; None: nothing does.
     """
     if key.endswith("/"):
         return "folder marker"
@@ -39,8 +39,8 @@ def reason_to_skip(
         return "ours"
     if sent and key.startswith(sent):
         return "sent"
-    if triggers is not None and triggers.is_trigger(posixpath.basename(key)):
-        return "trigger file"
+    if beside is not None and (kind := beside.kind_of(posixpath.basename(key))):
+        return kind
     return globs.reason_to_skip(key.removeprefix(prefix))
 
 
@@ -130,7 +130,7 @@ async def unsynced(
     prefix = paths.directory_prefix(settings.s3_prefix)
     globs = Globs(settings.include, settings.exclude)
     bounds = Bounds(settings.min_size, settings.max_size, settings.max_age, bucket.now)
-    triggers = TriggerNames(settings.trigger_file) if settings.trigger_file is not None else None
+    beside = Beside.of(settings)
     paths_of = _Paths(settings, options)
 
     async def if_unsynced(entry: ObjectEntry) -> Unsynced | None:
@@ -164,7 +164,7 @@ async def unsynced(
         listed = candidates() if settings.keys is not None else ledger.along(bucket.list(prefix))
         async with contextlib.aclosing(listed) as entries:
             async for entry, fact in entries:
-                if reason_to_skip(entry.key, prefix, globs, triggers=triggers) or marking.reason_by(fact):
+                if reason_to_skip(entry.key, prefix, globs, beside=beside) or marking.reason_by(fact):
                     continue
                 if entry.size >= 0 and bounds.reason_to_skip(entry.size, seconds_of(entry.modified)):
                     continue

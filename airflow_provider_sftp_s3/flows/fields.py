@@ -162,6 +162,10 @@ TRANSFER_FIELDS = {
         values.trigger_file,
         "the name of an empty file such as '{name}.ok', '{stem}.done' (in quotes) or _SUCCESS; a template, too",
     ),
+    "checksum_file": Field(
+        values.checksum_file,
+        "'{name}.sha256' or '{name}.md5' (in quotes); a template, too",
+    ),
     "extra_args": Field(
         values.mapping,
         "a mapping of names of boto3's ExtraArgs, such as {ServerSideEncryption: 'aws:kms'}; templates, too",
@@ -262,5 +266,5 @@ ALL_FIELDS = FIELDS["pull"] | FIELDS["push"]
 #: Which objects are there to push.
 LISTING_FIELDS = (
     *("include", "exclude", "min_size", "max_size", "max_age", "order"),
-    *("trigger_file", "strip_regex", "rename_to", "mark", "aws_conn_id", "extra_args"),
+    *("trigger_file", "checksum_file", "strip_regex", "rename_to", "mark", "aws_conn_id", "extra_args"),
 )

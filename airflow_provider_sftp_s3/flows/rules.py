@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -44,6 +45,18 @@ def _sends_what_was_sent(flow: Mapping[str, Any]) -> bool:
 
 #: An access point, by its ARN or alias.
 _ACCESS_POINT = re.compile(r"^arn:|-s3alias$")
+
+#: What stands beside files.
+BESIDE = ("trigger_file", "checksum_file")
+
+
+def _is_beside_a_taken_name(name: str, flow: Mapping[str, Any]) -> bool:
+    return name in flow and flow["direction"] == "push" and flow.get("on_conflict") in ("rename", "wait")
+
+
+def _is_not_listed_beside(name: str, flow: Mapping[str, Any]) -> bool:
+    others = flow.get("on_conflict") == "rename" or "sftp_paths" in flow or flow.get("follow_links", False)
+    return name in flow and flow["direction"] == "pull" and bool(others)
 
 
 def _is_sqs(flow: Mapping[str, Any]) -> bool:
@@ -133,22 +146,22 @@ RULES = (
         "it and s3_prefix overlap, and what was sent would be sent again. Allowed: two prefixes of which neither is "
         "inside the other, such as outbound/ and sent/; an empty s3_prefix is the whole bucket",
     ),
-    Rule(
-        "trigger_file",
-        lambda flow: (
-            "trigger_file" in flow and flow["direction"] == "push" and flow.get("on_conflict") in ("rename", "wait")
-        ),
-        "a file that is there has, or awaits, a trigger of the same name. Allowed with 'on_conflict: replace' or fail",
+    *(
+        Rule(
+            name,
+            partial(_is_beside_a_taken_name, name),
+            "a file that is there has, or awaits, one of the same name. Allowed with 'on_conflict: replace' or fail",
+        )
+        for name in BESIDE
     ),
-    Rule(
-        "trigger_file",
-        lambda flow: (
-            "trigger_file" in flow
-            and flow["direction"] == "pull"
-            and (flow.get("on_conflict") == "rename" or "sftp_paths" in flow or flow.get("follow_links", False))
-        ),
-        "a file and its trigger have one name for each other, in one directory that is listed. Allowed without "
-        "sftp_paths, follow_links and 'on_conflict: rename'",
+    *(
+        Rule(
+            name,
+            partial(_is_not_listed_beside, name),
+            "a file and what stands beside it have one name for each other, in one directory that is listed. Allowed "
+            "without sftp_paths, follow_links and 'on_conflict: rename'",
+        )
+        for name in BESIDE
     ),
     Rule(
         "parallelism",

@@ -14,6 +14,7 @@ from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from airflow_provider_sftp_s3.engine.checksum_files import check_checksum_file
 from airflow_provider_sftp_s3.engine.options import TransferOptions
 from airflow_provider_sftp_s3.engine.paths import directory_prefix
 from airflow_provider_sftp_s3.engine.rename import check_rename_to
@@ -233,6 +234,13 @@ def trigger_file(value: Any) -> str:
     value = text(value)
     if not is_template(value):
         check_trigger_file(value)
+    return str(value)
+
+
+def checksum_file(value: Any) -> str:
+    value = text(value)
+    if not is_template(value):
+        check_checksum_file(value)
     return str(value)
 
 

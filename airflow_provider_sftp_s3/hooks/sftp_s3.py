@@ -92,6 +92,7 @@ class SftpS3Hook(BaseHook):
         done_dir: str = ".done",
         done_conflict: str = "replace",
         trigger_file: str | None = None,
+        checksum_file: str | None = None,
         retention: timedelta | float | str | None = None,
         max_files: int | str | None = None,
         max_bytes: int | str | None = None,
@@ -129,6 +130,9 @@ class SftpS3Hook(BaseHook):
         :param trigger_file: a file beside each one, or beside several, that says that they are whole: ``{name}.ok``,
             ``{stem}.done``, ``_SUCCESS``. A file is taken only with a trigger that is not older; a trigger goes to S3,
             and is moved, after all files that it tells of, and stays where one of them does. None: no triggers.
+        :param checksum_file: the file beside each one that has its sum, ``{name}.sha256`` or ``{name}.md5``, as
+            coreutils write it. A file is taken only with it, and fails, and stays, where its sum is another one; it
+            goes to S3, and is moved, after its file. None: there are none.
         :param retention: purge done files this long after their transfer, as a timedelta or in seconds. None or 0:
             never.
         :param max_files: transfer at most so many files; the rest waits for the next call.
@@ -170,6 +174,7 @@ class SftpS3Hook(BaseHook):
             "done_dir": done_dir,
             "done_conflict": done_conflict,
             "trigger_file": trigger_file,
+            "checksum_file": checksum_file,
             "retention": retention,
             "max_files": max_files,
             "max_bytes": max_bytes,
@@ -206,6 +211,7 @@ class SftpS3Hook(BaseHook):
         temp_name: str | None = ".{id}.part",
         verify: str = "size",
         trigger_file: str | None = None,
+        checksum_file: str | None = None,
         file_mode: int | str | None = None,
         preserve_mtime: bool = False,
         destination: str | None = None,
@@ -248,6 +254,9 @@ class SftpS3Hook(BaseHook):
             ``{name}.ok``, ``{stem}.done``, ``_SUCCESS``, by the name of the object. An old one is taken away before new
             data comes, and a new one made after the last file that it tells of. Objects of such names are not pushed.
             None: no triggers.
+        :param checksum_file: write the sum of each file into one beside it, ``{name}.sha256`` or ``{name}.md5``, as
+            coreutils do. An old one is taken away before new data comes. Objects of such names are not pushed. None:
+            write none.
         :param file_mode: the permissions of pushed files, such as ``0o640`` or ``"0640"``. A file that does not get
             them fails. None: the server's own.
         :param preserve_mtime: give a pushed file the ``mtime`` metadata of its object, else its ``LastModified``.
@@ -287,6 +296,7 @@ class SftpS3Hook(BaseHook):
             "temp_name": temp_name,
             "verify": verify,
             "trigger_file": trigger_file,
+            "checksum_file": checksum_file,
             "file_mode": file_mode,
             "preserve_mtime": preserve_mtime,
             "destination": destination,

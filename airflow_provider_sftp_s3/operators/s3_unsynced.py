@@ -48,6 +48,7 @@ class S3ListUnsyncedOperator(TemplatedOperator):
     :param order: as for S3ToSftpOperator.
     :param trigger_file: as for S3ToSftpOperator: with it, all objects of a directory are in one batch, though that be
         larger than `batch_files`. (templated)
+    :param checksum_file: as for S3ToSftpOperator: objects of such names are not listed. (templated)
     :param strip_regex: as for S3ToSftpOperator: keys that it makes one path of are in one batch, where the second
         fails. (templated)
     :param rename_to: as for S3ToSftpOperator, likewise.
@@ -78,6 +79,7 @@ class S3ListUnsyncedOperator(TemplatedOperator):
         "max_size",
         "max_age",
         "trigger_file",
+        "checksum_file",
         "strip_regex",
         "extra_args",
     )
@@ -95,6 +97,7 @@ class S3ListUnsyncedOperator(TemplatedOperator):
         max_age: timedelta | float | None = None,
         order: str | None = None,
         trigger_file: str | None = None,
+        checksum_file: str | None = None,
         strip_regex: str | None = None,
         rename_to: str | None = None,
         mark: str = "auto",
@@ -115,6 +118,7 @@ class S3ListUnsyncedOperator(TemplatedOperator):
         self.max_age = max_age
         self.order = order
         self.trigger_file = trigger_file
+        self.checksum_file = checksum_file
         self.strip_regex = strip_regex
         self.rename_to = rename_to
         self.mark = mark
@@ -209,7 +213,7 @@ def _size_as_json(key: str) -> int:
 #: Arguments of a push that say which objects it takes, and how S3 is asked for them.
 SELECTION = (
     *("include", "exclude", "min_size", "max_size", "max_age", "order"),
-    *("trigger_file", "strip_regex", "rename_to", "mark", "destination", "extra_args"),
+    *("trigger_file", "checksum_file", "strip_regex", "rename_to", "mark", "destination", "extra_args"),
 )
 
 

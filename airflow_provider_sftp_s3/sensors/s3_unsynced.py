@@ -43,6 +43,7 @@ class S3UnsyncedSensor(TemplatedOperator, S3KeySensor):
     :param order: as for S3ToSftpOperator.
     :param trigger_file: as for S3ToSftpOperator: with it, all objects of a directory are in one batch, though that be
         larger than `batch_files`. (templated)
+    :param checksum_file: as for S3ToSftpOperator: objects of such names are not listed. (templated)
     :param strip_regex: as for S3ListUnsyncedOperator. (templated)
     :param rename_to: as for S3ListUnsyncedOperator.
     :param extra_args: as for S3ToSftpOperator. (templated)
@@ -68,6 +69,7 @@ class S3UnsyncedSensor(TemplatedOperator, S3KeySensor):
         "max_size",
         "max_age",
         "trigger_file",
+        "checksum_file",
         "strip_regex",
         "extra_args",
     )
@@ -86,6 +88,7 @@ class S3UnsyncedSensor(TemplatedOperator, S3KeySensor):
         max_age: timedelta | float | str | None = None,
         order: str | None = None,
         trigger_file: str | None = None,
+        checksum_file: str | None = None,
         strip_regex: str | None = None,
         rename_to: str | None = None,
         extra_args: dict[str, Any] | None = None,
@@ -104,6 +107,7 @@ class S3UnsyncedSensor(TemplatedOperator, S3KeySensor):
         self.max_age = max_age
         self.order = order
         self.trigger_file = trigger_file
+        self.checksum_file = checksum_file
         self.strip_regex = strip_regex
         self.rename_to = rename_to
         self.extra_args = extra_args

@@ -66,6 +66,9 @@ class S3ToSftpOperator(TransferOperator):
         ``{name}.ok``, ``{stem}.done``, ``_SUCCESS``, by the name of the object. An old one is taken away before new
         data comes, and a new one made after the last file that it tells of. Objects of such names are not pushed. None:
         no triggers. (templated)
+    :param checksum_file: write the sum of each file into one beside it, ``{name}.sha256`` or ``{name}.md5``, as
+        coreutils do. An old one is taken away before new data comes. Objects of such names are not pushed. None:
+        write none. (templated)
     :param destination: the name under which marks know the partner. An object that others have is pushed all the same.
         None: `sftp_conn_id`. Give the same to all operators whose connections lead to one partner. (templated)
     :param sftp_conn_id: Airflow connection of type `sftp`. (templated)
@@ -104,6 +107,7 @@ class S3ToSftpOperator(TransferOperator):
         "strip_regex",
         "sent_prefix",
         "trigger_file",
+        "checksum_file",
         "destination",
         "sftp_conn_id",
         "aws_conn_id",
@@ -143,6 +147,7 @@ class S3ToSftpOperator(TransferOperator):
         temp_name: str | None = ".{id}.part",
         verify: str = "size",
         trigger_file: str | None = None,
+        checksum_file: str | None = None,
         destination: str | None = None,
         sftp_conn_id: str = "sftp_default",
         aws_conn_id: str | None = "aws_default",
@@ -176,6 +181,7 @@ class S3ToSftpOperator(TransferOperator):
         self.temp_name = temp_name
         self.verify = verify
         self.trigger_file = trigger_file
+        self.checksum_file = checksum_file
         self.destination = destination
         self.sftp_conn_id = sftp_conn_id
         self.aws_conn_id = aws_conn_id

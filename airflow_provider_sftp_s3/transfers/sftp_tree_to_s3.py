@@ -51,6 +51,9 @@ class SftpTreeToS3Operator(TransferOperator):
     :param trigger_file: a file beside each one, or beside several, that says that they are whole: ``{name}.ok``,
         ``{stem}.done``, ``_SUCCESS``. A file is taken only with a trigger that is not older; a trigger goes to S3,
         and is moved, after all files that it tells of, and stays where one of them does. None: no triggers. (templated)
+    :param checksum_file: the file beside each one that has its sum, ``{name}.sha256`` or ``{name}.md5``, as
+        coreutils write it. A file is taken only with it, and fails, and stays, where its sum is another one; it
+        goes to S3, and is moved, after its file. None: there are none. (templated)
     :param retention: purge done files this long after their transfer, as a timedelta or in seconds. None or 0: never.
         (templated)
     :param max_files: transfer at most so many files in one run; the rest waits for the next. Each shard counts its own.
@@ -101,6 +104,7 @@ class SftpTreeToS3Operator(TransferOperator):
         "aws_conn_id",
         "sftp_paths",
         "trigger_file",
+        "checksum_file",
         "include",
         "exclude",
         "dry_run",
@@ -139,6 +143,7 @@ class SftpTreeToS3Operator(TransferOperator):
         done_dir: str = ".done",
         done_conflict: str = "replace",
         trigger_file: str | None = None,
+        checksum_file: str | None = None,
         retention: timedelta | float | str | None = None,
         max_files: int | str | None = None,
         max_bytes: int | str | None = None,
@@ -171,6 +176,7 @@ class SftpTreeToS3Operator(TransferOperator):
         self.done_dir = done_dir
         self.done_conflict = done_conflict
         self.trigger_file = trigger_file
+        self.checksum_file = checksum_file
         self.retention = retention
         self.max_files = max_files
         self.max_bytes = max_bytes

@@ -101,6 +101,7 @@ TRIGGERS = "integration/test_trigger_file.py"
 AWAITED = "unit/test_awaited.py"
 PULLED_TRIGGERS = "unit/test_pulled_triggers.py"
 ANNOUNCEMENT = "unit/test_announcement.py"
+CHECKSUMS = "integration/test_checksum_file.py"
 
 MUTANTS = (
     Mutant(
@@ -211,7 +212,7 @@ MUTANTS = (
     Mutant(
         "awaited: a trigger is not older than its file",
         "engine/awaited.py",
-        "            elif is_older(trigger.file.stat, file.stat):\n",
+        "            elif not self._sums and is_older(trigger.file.stat, file.stat):\n",
         "            elif False:\n",
         _only(AWAITED, "not_older"),
     ),
@@ -295,8 +296,8 @@ MUTANTS = (
     Mutant(
         "triggers: an old one is away before new data comes",
         "engine/announcement.py",
-        "                    await self._session.remove(trigger.path)\n",
-        "                    pass\n",
+        "            await session.remove(path)\n",
+        "            pass\n",
         _only(ANNOUNCEMENT, "last_of_several"),
     ),
     Mutant(
@@ -316,30 +317,107 @@ MUTANTS = (
     Mutant(
         "triggers: what is sent again is missing again",
         "engine/announcement.py",
-        "            trigger.unfinished.add(key)\n            try:",
-        "            try:",
+        "            trigger.unfinished.add(key)\n            await take_away",
+        "            await take_away",
         _only(ANNOUNCEMENT, "last_of_several"),
     ),
     Mutant(
         "triggers: one that may be there is in the way",
         "engine/announcement.py",
-        "                if self._looks:\n",
-        "                if False:\n",
+        "        if looks:\n",
+        "        if False:\n",
         _only(ANNOUNCEMENT, "nobody_may_look"),
     ),
     Mutant(
         "triggers: none before its file",
-        "engine/push.py",
-        "        await self._triggers.withdraw(trigger, pushed.key)\n",
-        "        await self._triggers.delivered(trigger, pushed.key)\n",
+        "engine/publication.py",
+        "            await self._triggers.withdraw(trigger, pushed.key)\n",
+        "            await self._triggers.delivered(trigger, pushed.key)\n",
         _only(TRIGGERS, "a_file_has_failed"),
     ),
     Mutant(
         "triggers: a file that stays keeps its own",
-        "engine/push.py",
-        "        if not (self._replaces or pushed.path) and await self._delivery.is_taken(path):\n",
+        "engine/publication.py",
+        "        if self.may_be_taken(pushed) and await self._delivery.is_taken(path):\n",
         "        if False:\n",
         _only(TRIGGERS, "comes_meanwhile"),
+    ),
+    Mutant(
+        "triggers: none is another file's name",
+        "engine/places.py",
+        "(kind := self._beside.kind_of(paths.text(posixpath.basename(path))))",
+        "(kind := None)",
+        _only(CHECKSUMS, "takes_the_name"),
+    ),
+    Mutant(
+        "awaited: shards keep directories together by their names in S3",
+        "engine/listing.py",
+        'not self._is_mine(posixpath.join(relative, b"any"), Entry(b"any", "file", Stat(0, 0)))',
+        'not self.shard.holds(posixpath.join(relative, b"any"))',
+        _only(CHECKSUMS, "directories_together"),
+    ),
+    Mutant(
+        "checksum files: a small file with another sum is not stored",
+        "engine/fetch.py",
+        "                pulled.wanted.check_all(reading.pieces)\n",
+        "                pass\n",
+        _only(CHECKSUMS, "taken_with_its_sum and Asyncssh"),
+    ),
+    Mutant(
+        "checksum files: nor is a large one completed",
+        "engine/fetch.py",
+        "                pulled.wanted.check(running)\n",
+        "                pass\n",
+        _only(CHECKSUMS, "large_file and move"),
+    ),
+    Mutant(
+        "checksum files: S3 gets the one that the file was compared with",
+        "engine/pulled_triggers.py",
+        "keeps_key=True, wanted=trigger.wanted)",
+        "keeps_key=True)",
+        _only(CHECKSUMS, "after_it_was_read"),
+    ),
+    Mutant(
+        "checksum files: one that is taken away is waited for",
+        "engine/pulled_sums.py",
+        "            if await session.exists(pulled.file.path):\n",
+        "            if False:\n",
+        _only("unit/test_pulled_sums.py", "that_is_gone"),
+    ),
+    Mutant(
+        "checksum files: a file of unknown sum does not stay in the done directory",
+        "engine/done.py",
+        "(ChangedWhileReading, ChecksumDiffers, NameRefused,",
+        "(ChangedWhileReading, NameRefused,",
+        _only(CHECKSUMS, "turns_up_in_the_done"),
+    ),
+    Mutant(
+        "checksum files: one that is endless is not read",
+        "engine/pulled_sums.py",
+        "        if reading.count > MAX_BYTES or not reading.ended:\n",
+        "        if False:\n",
+        _only("unit/test_pulled_sums.py", "too_large"),
+    ),
+    Mutant(
+        "checksum files: of several sums, the one of the file",
+        "engine/checksum_files.py",
+        "    if len(sums) > 1:\n        sums = ",
+        "    if len(sums) > 1:\n        ",
+        _only("unit/test_checksum_files.py", "coreutils_write"),
+    ),
+    Mutant(
+        "checksum files: an old one is away before new data comes",
+        "engine/publication.py",
+        "            await self._sums.withdraw(path)\n",
+        "            pass\n",
+        _only("unit/test_publication.py", "test_the_order"),
+    ),
+    Mutant(
+        "checksum files: it comes before the trigger, and the mark",
+        "engine/publication.py",
+        "            await self._sums.write(path, version, running)\n",
+        "            pass\n",
+        _only("unit/test_publication.py", "test_the_order"),
     ),
     Mutant(
         "triggers: a directory is in one batch",
@@ -958,15 +1036,15 @@ MUTANTS = (
     ),
     Mutant(
         "two keys of a run never have one path",
-        "engine/push.py",
+        "engine/places.py",
         "        if first != key:\n",
         "        if False:\n",
         _only(PUSH, "two_keys_of_one_path"),
     ),
     Mutant(
         "the first of two keys of one path goes, not the faster",
-        "engine/push.py",
-        "await self._is_of_this_run(before):",
+        "engine/places.py",
+        "await self._is_of_this_run(namesake):",
         "False:",
         _only(PUSH, "two_keys_of_one_path"),
     ),
@@ -2161,7 +2239,7 @@ MUTANTS = (
     ),
     Mutant(
         "names on the way: two keys of one path",
-        "engine/push.py",
+        "engine/places.py",
         "        if first != key:\n            raise NameRefused(",
         "        if False:\n            raise NameRefused(",
         _only(RENAMED, "of_two_objects"),
@@ -2233,20 +2311,20 @@ MUTANTS = (
     Mutant(
         "taken names: what S3 refuses does not stay in the done directory",
         "engine/done.py",
-        "        except (ChangedWhileReading, NameRefused, StorageError, TargetTaken):\n",
+        "        except (ChangedWhileReading, ChecksumDiffers, NameRefused, StorageError, TargetTaken):\n",
         "        except ChangedWhileReading:\n",
         _only(CONFLICT, "turns_up_in_the_done"),
     ),
     Mutant(
         "taken names: a push looks before it downloads",
         "engine/push.py",
-        "                place = await self._free_place(path, head.stat)\n",
+        "                place = await self._publication.free_place(path, head.stat)\n",
         "                pass\n",
         _only(CONFLICT, "TestPush and each_mode and Asyncssh"),
     ),
     Mutant(
         "taken names: a push replaces nothing that has come meanwhile",
-        "engine/push.py",
+        "engine/publication.py",
         "if await publish(place, replaces=False):",
         "if await publish(place, replaces=True):",
         _only(CONFLICT, "TestPush and comes_while and Asyncssh"),
@@ -2267,7 +2345,7 @@ MUTANTS = (
     ),
     Mutant(
         "taken names: older bytes of one's own are replaced",
-        "engine/push.py",
+        "engine/publication.py",
         "if self._replaces or pushed.path:",
         "if self._replaces:",
         _only(CONFLICT, "older_bytes"),

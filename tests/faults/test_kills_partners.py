@@ -1,13 +1,14 @@
 """
 SIGKILL under what partners agree on, at each step of a run, and then a plain retry.
 
-Names on the way, names that are taken, older done files, modes and mtimes, triggers. Nothing is lost or replaced that
-should not be, and nothing is there twice but what docs/partners.md says of a push: it cannot know what it has
-delivered.
+Names on the way, names that are taken, older done files, modes and mtimes, triggers, checksum files. Nothing is lost
+or replaced that should not be, and nothing is there twice but what docs/partners.md says of a push: it cannot know what
+it has delivered.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import posixpath
 import re
@@ -49,6 +50,7 @@ PUSHES: dict[str, dict[str, Any]] = {
     "wait": {"on_conflict": "wait", "file_mode": "0640", "preserve_mtime": True},
     "triggers": {"trigger_file": "{name}.ok"},
     "one trigger": {"trigger_file": "_SUCCESS", "temp_name": None},
+    "sums and triggers": {"checksum_file": "{name}.sha256", "trigger_file": "{name}.ok"},
     "wait, delete": {"on_conflict": "wait", "after_transfer": "delete", "s3_prefix": "out/"},
 }
 
@@ -57,6 +59,14 @@ def beside(name: str, number: str = "") -> str:
     """Return the name of a file whose own one is taken."""
     stem, suffix = posixpath.splitext(name)
     return f"{stem}.{WHEN}{number}{suffix}"
+
+
+def with_sums(files: dict[str, bytes]) -> dict[str, bytes]:
+    """Return the checksum files of files."""
+    return {
+        f"{name}.sha256": f"{hashlib.sha256(data).hexdigest()}  {posixpath.basename(name)}\n".encode()
+        for name, data in files.items()
+    }
 
 
 class PartnerSweep(Sweep):
@@ -145,16 +155,21 @@ class PullSweep(PartnerSweep):
 
 
 class AwaitedSweep(PartnerSweep):
-    """A pull of files with triggers: each its own, or one for a directory."""
+    """A pull of files with triggers, each its own or one for a directory, or with checksum files, or with both."""
 
-    def __init__(self, trigger: str, after: str, *args: Any) -> None:
-        super().__init__("pull", *args, trigger_file=trigger, after_transfer=after)
+    def __init__(self, beside: dict[str, str], after: str, *args: Any) -> None:
+        arguments: dict[str, Any] = {"after_transfer": after, **beside}
+        super().__init__("pull", *args, **arguments)
         self.after = after
-        self.told_of: dict[str, list[str]] = {}
-        for name in FILES:
+        sums = with_sums(FILES) if "checksum_file" in beside else {}
+        triggers: dict[str, list[str]] = {}
+        for name in FILES if "trigger_file" in beside else ():
             directory, own = posixpath.split(name)
-            self.told_of.setdefault(posixpath.join(directory, trigger.format(name=own)), []).append(name)
-        self.all = {**FILES, **dict.fromkeys(self.told_of, b"trigger")}
+            trigger = posixpath.join(directory, beside["trigger_file"].format(name=own))
+            triggers.setdefault(trigger, []).extend([name, f"{name}.sha256"] if sums else [name])
+        #: what is beside files, and the files that are in S3 before it, and away before it
+        self.told_of = {**{f"{name}.sha256": [name] for name in FILES if sums}, **triggers}
+        self.all = {**FILES, **sums, **dict.fromkeys(triggers, b"trigger")}
         self.transfers = len(self.all)
 
     def prepare(self) -> None:
@@ -193,6 +208,7 @@ class PushSweep(PartnerSweep):
         super().__init__("push", *args, **PUSHES[kind])
         self.waits = self.arguments.get("on_conflict") == "wait"
         self.trigger: str = self.arguments.get("trigger_file", "")
+        self.sums = "checksum_file" in self.arguments
         self.transfers = len(FILES) - (len(OLD) if self.waits else 0)
 
     def prepare(self) -> None:
@@ -202,6 +218,8 @@ class PushSweep(PartnerSweep):
         write_tree(self.root, self.taken)
         if self.trigger:
             write_tree(self.root, {self.trigger_of(name): b"old" for name in OLD})
+        if self.sums:
+            write_tree(self.root, with_sums(OLD))
         prefix = self.arguments.get("s3_prefix", "")
         self.store({prefix + name: data for name, data in FILES.items()}, Metadata={"mtime": str(WHEN)})
 
@@ -221,6 +239,12 @@ class PushSweep(PartnerSweep):
             all_are_marked = marked.issuperset(told_of)
             table.none_is("wrong marks", [trigger] if all_are_marked and tree.get(trigger) != b"" else [])
         table.none_is("wrong marks", [key for key in marked if tree.get(key) != FILES[key]])
+        if self.sums:
+            right = with_sums({name: tree[name] for name in FILES if name in tree})
+            sums = {name: f"{name}.sha256" for name in FILES}
+            table.none_is("wrong bytes", [each for each in sums.values() if each in tree and tree[each] != right[each]])
+            announced = [name for name in FILES if name in marked or self.trigger_of(name) in tree]
+            table.none_is("wrong marks", [name for name in announced if sums[name] not in tree])
         table.checked(len(FILES))
         self.kills += 1
 
@@ -254,7 +278,8 @@ class PushSweep(PartnerSweep):
         tree = read_tree(self.root)
         assert not [name for name in tree if name.endswith(".part")], "left over"
         if self.trigger:
-            assert tree == {**FILES, **{self.trigger_of(name): b"" for name in FILES}}
+            sums = with_sums(FILES) if self.sums else {}
+            assert tree == {**FILES, **sums, **{self.trigger_of(name): b"" for name in FILES}}
             assert marked_keys(self.bucket) == set(FILES)
             return
         if not self.waits:
@@ -287,12 +312,21 @@ def test_a_pull_is_killed_at_each_step(
 
 
 @pytest.mark.parametrize("shard", SHARDS[::2])
-@pytest.mark.parametrize(("trigger", "after"), [("{name}.ok", "move"), ("_SUCCESS", "move"), ("{name}.ok", "delete")])
-def test_a_pull_of_files_with_triggers_is_killed_at_each_step(
-    sftp_server: AsyncsshServer, s3: S3Server, bucket: str, trigger: str, after: str, shard: int
+@pytest.mark.parametrize(
+    ("beside", "after"),
+    [
+        ({"trigger_file": "{name}.ok"}, "move"),
+        ({"trigger_file": "_SUCCESS"}, "move"),
+        ({"trigger_file": "{name}.ok"}, "delete"),
+        ({"checksum_file": "{name}.sha256"}, "move"),
+        ({"checksum_file": "{name}.sha256", "trigger_file": "_SUCCESS"}, "delete"),
+    ],
+)
+def test_a_pull_of_files_with_something_beside_is_killed_at_each_step(
+    sftp_server: AsyncsshServer, s3: S3Server, bucket: str, beside: dict[str, str], after: str, shard: int
 ) -> None:
-    """A trigger is in S3 after its files, and away after them; one that is left alone is finished by the retry."""
-    kill_at_each_step(AwaitedSweep(trigger, after, sftp_server, s3, bucket), sftp_server, s3, shard)
+    """It is in S3 after its files, and away after them; what is left alone is finished by the retry."""
+    kill_at_each_step(AwaitedSweep(beside, after, sftp_server, s3, bucket), sftp_server, s3, shard)
 
 
 @pytest.mark.parametrize("shard", SHARDS[::2])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import time
@@ -139,6 +140,30 @@ def test_prices_out(dags: dict[str, Any], world: World) -> None:
         world.store(f"prices/{name}", b"1")
     assert run(dags["prices_out"]) == "success"
     assert tree(world.incoming) == {"a.csv": b"1", "a.csv.ok": b"", "eu/b.csv": b"1", "eu/b.csv.ok": b""}
+
+
+def test_payments_out(dags: dict[str, Any], world: World) -> None:
+    """Each file has its sum, and what the partner has is what a pull takes."""
+    for name in ("a.csv", "eu/b.csv"):
+        world.store(f"payments/{name}", b"1")
+    assert run(dags["payments_out"]) == "success"
+    line = f"{hashlib.sha256(b'1').hexdigest()}  ".encode()
+    expected = {
+        "a.csv": b"1",
+        "a.csv.sha256": line + b"a.csv\n",
+        "eu/b.csv": b"1",
+        "eu/b.csv.sha256": line + b"b.csv\n",
+    }
+    assert tree(world.incoming) == expected
+    for name, data in expected.items():
+        world.put(name, data)
+    world.put("none.csv", b"x")
+    assert run(dags["payments_in"]) == "success"
+    assert world.inbound == {f"payments/{name}": data for name, data in expected.items()}
+    world.put("a.csv", b"2")
+    world.put("a.csv.sha256", expected["a.csv.sha256"])
+    assert run(dags["payments_in"]) == "failed"
+    assert world.inbound == {f"payments/{name}": data for name, data in expected.items()}
 
 
 def test_exports_out(dags: dict[str, Any], world: World) -> None:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,55 +16,12 @@ from tests.faults.harness import Acts, marked_keys
 from tests.support import trees
 from tests.support.engine import Engine, objects_of, report_of, store
 from tests.support.faulty_sftp import RENAMES, Refuses
+from tests.support.listener import Listener
 from tests.support.s3_server import S3Request, S3Server
 from tests.support.sftp_servers import Fault
 from tests.support.trees import WHEN, tree
 
 pytestmark = pytest.mark.integration
-
-
-class Listener:
-    """Looks every 2 ms, as a partner does who takes a file as soon as its trigger is there."""
-
-    def __init__(self, root: Path, files: dict[str, bytes], trigger: str, of_all: tuple[str, ...] = ()) -> None:
-        self.root = root
-        self.files = files
-        self.trigger = trigger
-        self.of_all = of_all
-        self.looks = 0
-        self.seen: set[str] = set()
-        self.wrong: set[str] = set()
-        self._ended = threading.Event()
-
-    def told_of(self, path: Path) -> list[Path]:
-        if self.of_all:
-            return [path.parent / name for name in self.of_all]
-        return [path.with_name(path.name.removesuffix(self.trigger))]
-
-    def look(self) -> None:
-        self.looks += 1
-        for path in self.root.rglob(f"*{self.trigger}"):
-            relative = str(path.relative_to(self.root))
-            for each in self.told_of(path):
-                name = str(each.relative_to(self.root))
-                data = each.read_bytes() if each.is_file() else None
-                if path.exists() and data != self.files[name]:  # else it was taken away meanwhile, as it should be
-                    self.wrong.add(relative)
-            self.seen.add(relative)
-
-    def _listen(self) -> None:
-        while not self._ended.wait(0.002):
-            self.look()
-
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        thread = threading.Thread(target=self._listen)
-        thread.start()
-        try:
-            yield
-        finally:
-            self._ended.set()
-            thread.join()
 
 
 class TestPush:
@@ -215,7 +169,7 @@ class TestPush:
         store(fast, {"n" * 254: b"1", "b": b"2"})
         report = await report_of(fast.push(trigger_file="{name}.ok"))
         assert [failure["error"][:44] for failure in report.failures] == [
-            "trigger_file gives it a trigger of a name th"
+            "trigger_file gives it one of a name that can"
         ]
         assert set(tree(fast.sftp.root / "out")) == {"b", "b.ok"}
 

@@ -26,7 +26,8 @@ def sifted(template: str, **mtimes: int | None) -> dict[str, SourceFile | Outcom
         else SourceFile(b"/d/" + entry.name, entry.name, entry.stat, "absent")
         for entry in awaited.without(entries)
     ]
-    found = awaited.sift(b"/d", b"", entries, "absent", items)
+    files = [entry.name for entry in awaited.without(entries)]
+    found = awaited.sift(b"/d", b"", entries, "absent", files, items)
     return {(item.source if isinstance(item, Outcome) else label(item.path)).rpartition("/")[2]: item for item in found}
 
 
@@ -49,8 +50,8 @@ def test_a_trigger_is_not_older(file: int | None, trigger: int | None, reason: s
         assert (found.reason, found.left) == (reason, True)
     else:
         assert isinstance(found, SourceFile)
-        assert found.trigger is not None
-        assert found.trigger.unstored == found.trigger.unmoved == {b"/d/a"}
+        (own,) = found.beside
+        assert own.unstored == own.unmoved == {b"/d/a"}
     assert is_older(Stat(0, trigger), Stat(0, file)) == (reason == OLD_TRIGGER)
 
 
@@ -60,8 +61,8 @@ def test_a_file_without_one_waits_and_one_without_a_file_is_told_of() -> None:
     assert found["a"].reason == NO_TRIGGER
     lonely = found["t-b"]
     assert isinstance(lonely, SourceFile)
-    assert lonely.trigger is not None
-    assert lonely.trigger.file.path == lonely.path
+    assert lonely.is_alone
+    assert lonely.beside[0].file.path == lonely.path
     assert set(found) == {"a", "t-b"}
 
 
@@ -70,7 +71,7 @@ def test_a_trigger_whose_name_is_no_path_is_none() -> None:
     awaited = Awaited(TriggerNames("{name}.ok"), lambda mtime: False, label)
     entries = [Entry(name, "file", Stat(0, 1)) for name in (b"../a.ok", b"x/a.ok", b"a\n.ok", b"a.ok")]
     assert awaited.without(entries) == entries[:3]
-    found = list(awaited.sift(b"/d", b"", entries, "absent", list[SourceFile]()))
+    found = list(awaited.sift(b"/d", b"", entries, "absent", [], list[SourceFile]()))
     assert [item.path for item in found if isinstance(item, SourceFile)] == [b"/d/a.ok"]
 
 
@@ -79,5 +80,5 @@ def test_what_is_not_taken_holds_the_trigger_of_others_back() -> None:
     found = sifted("all", a=1, held=1, newer=3, all=2)
     taken = found["a"]
     assert isinstance(taken, SourceFile)
-    assert taken.trigger is not None
-    assert taken.trigger.unstored == taken.trigger.unmoved == {b"/d/a", b"/d/held", b"/d/newer"}
+    (own,) = taken.beside
+    assert own.unstored == own.unmoved == {b"/d/a", b"/d/held", b"/d/newer"}

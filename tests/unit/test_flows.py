@@ -120,6 +120,8 @@ def problems_of(settings: Any) -> str:
         (PUSH, "file_mode", "1777", "a mode of three octal digits such as 0640"),
         (PUSH, "preserve_mtime", "maybe", "true or false"),
         (PUSH, "trigger_file", "done/{name}", "its only words are {name} and {stem}"),
+        (PUSH, "checksum_file", "{stem}.sha256", "'{name}.sha256' or '{name}.md5'"),
+        (PULL, "checksum_file", "{name}.sha1", "'{name}.sha256' or '{name}.md5'"),
         (PUSH, "strip_regex", "^(outbound", "a regular expression"),
         (PUSH, "strip_regex", "a{99999999999}", "a regular expression"),
         (PULL, "include", "{#*.csv", "no valid template: Missing end of comment tag. Allowed: a glob"),
@@ -569,6 +571,7 @@ def test_what_becomes_of_a_file_reaches_the_operators() -> None:
     ("own", "field"),
     [
         *(({"trigger_file": "{name}.ok", "on_conflict": mode}, "trigger_file") for mode in ("rename", "wait")),
+        *(({"checksum_file": "{name}.md5", "on_conflict": mode}, "checksum_file") for mode in ("rename", "wait")),
         *(({"trigger_file": name, "parallelism": 2}, "parallelism") for name in ("_SUCCESS", "{{ ds }}.ok")),
     ],
 )
@@ -592,12 +595,23 @@ def test_triggers_of_a_pull_do_not_go_with_everything(own: dict[str, Any], field
         flow_dag(PULL | {"trigger_file": "{name}.ok"} | own)
 
 
-def test_triggers_reach_what_lists_the_objects() -> None:
-    """Which has to know them for what they are, and keeps a directory together."""
-    dag = flow_dag(PUSH | {"trigger_file": "{stem}.ok", "parallelism": 2})
-    assert dag.get_task("push").partial_kwargs["trigger_file"] == "{stem}.ok"
-    for task in set(dag.task_ids) - {"push", "update_asset"}:
-        assert dag.get_task(task).trigger_file == "{stem}.ok", task
+@pytest.mark.parametrize(
+    "own", [{"on_conflict": "rename"}, {"sftp_paths": ["a"]}, {"follow_links": True, "after_transfer": "keep"}]
+)
+def test_checksum_files_of_a_pull_do_not_go_with_everything(own: dict[str, Any]) -> None:
+    flow_dag(PULL | {"checksum_file": "{name}.md5", "parallelism": 2})
+    with pytest.raises(FlowError, match="checksum_file"):
+        flow_dag(PULL | {"checksum_file": "{name}.md5"} | own)
+
+
+@pytest.mark.parametrize("own", [{"trigger_file": "{stem}.ok"}, {"checksum_file": "{name}.sha256"}])
+def test_triggers_and_checksum_files_reach_what_lists_the_objects(own: dict[str, str]) -> None:
+    """Which has to know them for what they are; with triggers it keeps a directory together."""
+    dag = flow_dag(PUSH | {**own, "parallelism": 2})
+    for name, value in own.items():
+        assert dag.get_task("push").partial_kwargs[name] == value
+        for task in set(dag.task_ids) - {"push", "update_asset"}:
+            assert getattr(dag.get_task(task), name) == value, task
 
 
 def test_there_are_never_more_batches_than_airflow_maps_over() -> None:

@@ -31,7 +31,7 @@ class World:
         self.fails: Exception | None = None
         self.there: set[bytes] = set()
         file = SourceFile(b"/d/_SUCCESS", b"_SUCCESS", STAT, "absent")
-        self.trigger = Trigger(file, {b"/d/a", b"/d/b"}, {b"/d/a", b"/d/b"})
+        self.trigger = Trigger("trigger_file", file, {b"/d/a", b"/d/b"}, {b"/d/a", b"/d/b"})
         settings = PullSettings(sftp_path="/d", trigger_file="_SUCCESS")
         tree: Any = SimpleNamespace(label=lambda path: path.decode(), session=self)
         bucket: Any = SimpleNamespace(uri_of=lambda key: f"s3://b/{key}")
@@ -42,7 +42,7 @@ class World:
         )
 
     def pulled(self, name: str) -> PulledFile:
-        file = SourceFile(b"/d/" + name.encode(), name.encode(), STAT, "absent", trigger=self.trigger)
+        file = SourceFile(b"/d/" + name.encode(), name.encode(), STAT, "absent", beside=(self.trigger,))
         return PulledFile(file, name, f"p/{name}")
 
     async def exists(self, path: bytes) -> bool:
@@ -71,11 +71,11 @@ async def test_in_any_order_of_its_files() -> None:
         world = World()
         for what, name in order:
             if what == "stored":
-                await world.triggers.stored(world.pulled(name), UPLOADED)
+                await world.triggers.stored(world.trigger, world.pulled(name), UPLOADED)
                 world.steps.append(f"stored {name}")
             else:
                 world.steps.append(f"moved {name}")
-                await world.triggers.moved(world.pulled(name))
+                await world.triggers.moved(world.trigger, world.pulled(name), is_there=False)
         stored = [step for step in world.steps if step.startswith(("PUT", "stored"))]
         assert stored[1] == "PUT p/_SUCCESS"
         moved = [step for step in world.steps if step.startswith("move")]
@@ -86,7 +86,7 @@ async def test_in_any_order_of_its_files() -> None:
 async def test_a_file_that_is_newer_than_its_trigger_stays() -> None:
     world = World()
     with pytest.raises(ChangedWhileReading, match="waits for a newer one"):
-        await world.triggers.stored(world.pulled("a"), Uploaded(Stat(1, 11), Stat(1, 11)))
+        await world.triggers.stored(world.trigger, world.pulled("a"), Uploaded(Stat(1, 11), Stat(1, 11)))
 
 
 @pytest.mark.parametrize("there", [True, False])
@@ -98,7 +98,7 @@ async def test_a_trigger_that_was_taken_away(there: bool) -> None:
     world.there = {b"/d/a"} if there else set()
     stays = pytest.raises(FileError, match="its trigger was taken away meanwhile")
     with stays if there else contextlib.nullcontext():
-        await world.triggers.stored(world.pulled("a"), UPLOADED)
+        await world.triggers.stored(world.trigger, world.pulled("a"), UPLOADED)
     world.fails = FileError("no")
     with pytest.raises(FileError, match="its trigger cannot be pulled: /d/_SUCCESS: no"):
-        await world.triggers.stored(world.pulled("a"), UPLOADED)
+        await world.triggers.stored(world.trigger, world.pulled("a"), UPLOADED)

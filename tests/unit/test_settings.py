@@ -37,6 +37,12 @@ OF_A_PULL: list[dict[str, Any]] = [
     {"trigger_file": "{name}.ok", "follow_links": True, "after_transfer": "keep"},
     {"trigger_file": "{name}.ok", "rename_to": "{stem}/{name}"},
     {"trigger_file": "_SUCCESS", "shard": "1/2"},
+    *({"checksum_file": name} for name in ("", "{name}", "{stem}.sha256", "{name}.sha1", 7)),
+    {"checksum_file": "{name}.md5", "on_conflict": "rename"},
+    {"checksum_file": "{name}.md5", "sftp_paths": "a"},
+    {"checksum_file": "{name}.md5", "follow_links": True, "after_transfer": "keep"},
+    {"checksum_file": "{name}.md5", "rename_to": "{stem}/{name}"},
+    {"checksum_file": "{name}.md5", "trigger_file": "ok.md5"},
     *({"sftp_paths": given} for given in ([None], ["a", 7], 7, b"a", {"a": 1})),
     *({"done_conflict": word} for word in ("", "skip", None)),
 ]
@@ -55,6 +61,9 @@ OF_A_PUSH: list[dict[str, Any]] = [
     *({"trigger_file": name} for name in ("", "{name}", "a/{name}.ok", "{dir}", "..", 7)),
     *({"trigger_file": "{name}.ok", "on_conflict": mode} for mode in ("rename", "wait")),
     {"trigger_file": "_SUCCESS", "rename_to": "{mtime:%Y}/{name}"},
+    *({"checksum_file": name} for name in ("", "{name}", "{stem}.sha256", "{name}.sha1", 7)),
+    *({"checksum_file": "{name}.md5", "on_conflict": mode} for mode in ("rename", "wait")),
+    {"checksum_file": "{name}.md5", "trigger_file": "{stem}.md5"},
     *({"file_mode": mode} for mode in (-1, 0o1000, 640, "0640", True)),
     *({"preserve_mtime": word} for word in ("yes", None, 1)),
 ]

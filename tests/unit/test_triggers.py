@@ -41,5 +41,5 @@ def test_what_is_none_is_refused(template: Any) -> None:
 def test_a_name_that_is_too_long_has_no_trigger() -> None:
     """A server may lose it without a word."""
     assert len(TriggerNames("{name}.ok").of("é" * 126)) == 129
-    with pytest.raises(NameRefused, match="trigger_file gives it a trigger of a name that cannot be"):
+    with pytest.raises(NameRefused, match="trigger_file gives it one of a name that cannot be"):
         TriggerNames("{name}.ok").of("é" * 127)
