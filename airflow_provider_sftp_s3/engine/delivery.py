@@ -113,11 +113,12 @@ class Delivery:
         :raises FileError: it is not there, or not whole; the message names the setting that may mend it.
         """
         try:
-            await self._directories.ensure(posixpath.dirname(path))
+            await self._directories.ensure(directory := posixpath.dirname(path))
             if self._names is None:
                 yield functools.partial(self._write_straight, download, running)
                 return
-            await self._directories.ensure(self._names.directory_of(path))
+            if (other := self._names.directory_of(path)) != directory:
+                await self._directories.ensure(other)
             names, temporary = self._names, self._names.path_for(path)
             is_named = False
 
