@@ -1,8 +1,8 @@
 """
 Where the objects of a push go: the path of each, by its key and perhaps by `rename_to`, and whose a path is.
 
-Two keys of a run may come to one path: the second one fails. Two paths may be one to the server: see
-:class:`~airflow_provider_sftp_s3.engine.naming.AlikeNames`.
+Two keys of a run may come to one path: the second one fails. Two paths may be one to the server: see ``AlikeNames`` in
+``engine.naming``.
 """
 
 from __future__ import annotations
