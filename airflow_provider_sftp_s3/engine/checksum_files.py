@@ -18,9 +18,10 @@ ChecksumFile = Literal["{name}.sha256", "{name}.md5"]
 #: A checksum file that is larger is none. It may hold the sums of other files, too.
 MAX_BYTES = 64 * 1024
 
-#: A line with a backslash in front has a name with backslashes, each of which is written twice.
-_LINE = re.compile(r"\\?(?P<sum>[0-9A-Fa-f]+)(?: [ *](?P<name>.+))?")
-_TAGGED = re.compile(r"\\?(?P<kind>[A-Z0-9-]+) \((?P<name>.+)\) = (?P<sum>[0-9A-Fa-f]+)")
+#: What `--check` of coreutils reads, which is more than what it writes. A line with a backslash in front has a name with
+#: backslashes, each of which is written twice.
+_LINE = re.compile(r"[ \t]*\\?(?P<sum>[0-9A-Fa-f]+)(?:[ \t][ *]?(?P<name>.+)|[ \t]*)")
+_TAGGED = re.compile(r"[ \t]*\\?[A-Z0-9-]+ ?\((?P<name>.+)\)[ \t]*=[ \t]*(?P<sum>[0-9A-Fa-f]+)[ \t]*")
 
 
 def check_checksum_file(template: object) -> None:
@@ -94,7 +95,7 @@ def sum_in(contents: bytes, name: bytes, algorithm: str) -> str:
         if match is None or len(match["sum"]) != length:
             continue
         other = match["name"]
-        if other is not None and line.startswith("\\"):
+        if other is not None and line.lstrip(" \t").startswith("\\"):
             other = other.replace("\\\\", "\\")
         found.append((other, match["sum"].lower()))
     sums = {each for _, each in found}

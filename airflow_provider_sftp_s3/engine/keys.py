@@ -7,6 +7,7 @@ one, and the file is stored over it once more; only where files stay in their pl
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Awaitable, Callable
 from datetime import UTC
 from typing import NamedTuple
@@ -20,6 +21,7 @@ from airflow_provider_sftp_s3.engine.s3.bucket import Bucket, Version
 from airflow_provider_sftp_s3.engine.s3.marks import Naming
 from airflow_provider_sftp_s3.engine.s3.requests import S3Refused
 from airflow_provider_sftp_s3.engine.settings import PullSettings
+from airflow_provider_sftp_s3.engine.triggers import Beside
 
 
 class Claim(NamedTuple):
@@ -49,6 +51,7 @@ class Keys:
         self._bucket = bucket
         self._on_conflict = settings.on_conflict
         self._renaming = Renaming(settings.rename_to) if settings.rename_to is not None else None
+        self._kinds = Beside.of(settings)
         self._taken = Namesakes()
         self._by = " or ".join(
             name
@@ -109,6 +112,11 @@ class Keys:
         :raises ConfigurationError: S3 does not let us look.
         """
         key = self.of(file.relative, stat)
+        if self._kinds is not None and (kind := self._kinds.kind_of(posixpath.basename(key))):
+            raise NameRefused(
+                f"rename_to gives it the name of a {kind}, {paths.printable(key)!r}, for which it would be taken in S3: "
+                "change rename_to, or exclude it"
+            )
         version = await self._look(key) if self._looks else None
         if version is not None and not version.is_of(stat) and look_again is not None:
             stat = (await look_again()).filled(stat)

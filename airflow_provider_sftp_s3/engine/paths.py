@@ -156,16 +156,23 @@ def relative_to(root: bytes, path: str) -> bytes:
     """
     Return where a path is beneath `root`: one that begins with it, or is relative to it.
 
+    A slash too many, and a `.` that is a segment, change nothing.
+
     :raises NameRefused: it is not beneath it, or no plain path.
     """
     given = path.encode("utf-8", "surrogateescape")
-    before = posixpath.join(root, b"")
-    relative = given.removeprefix(before) if given.startswith(b"/") else given
-    if relative.startswith(b"/"):
+    is_beneath = not given.startswith(b"/") or posixpath.join(given, b"").startswith(posixpath.join(root, b""))
+    relative = given.removeprefix(root) if given.startswith(b"/") else given
+    segments = [segment for segment in relative.split(b"/") if segment not in (b"", b".")]
+    if not is_beneath:
         raise NameRefused(f"it is not beneath sftp_path, {printable(root)!r}")
-    for segment in relative.split(b"/"):
+    if b".." in segments:
+        raise NameRefused("it has the segment '..', which is not followed")
+    if not segments:
+        raise NameRefused("it is sftp_path itself: sftp_paths are files beneath it")
+    for segment in segments:
         check_name(segment)
-    return relative
+    return b"/".join(segments)
 
 
 def check_name(name: bytes) -> None:

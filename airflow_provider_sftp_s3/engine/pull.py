@@ -143,7 +143,7 @@ class Pull(Transfer[PulledFile]):
         )
         self._done = DoneDirectories(settings, self.tree, self._keys, session, bucket, self._fetcher, notices)
         self._kept = KeptFiles(bucket, self.prefix, self._keys)
-        parts = (self.tree, bucket, self._fetcher, self._done, self._kept, naming, self._run.settle)
+        parts = (self.tree, bucket, self._fetcher, self._done, self._kept, self._keys, naming, self._run.settle)
         self._sums: PulledSums | None = None
         #: what brings a file's trigger and checksum file along, by the argument that asks for it
         self._beside: dict[str, PulledTriggers] = {}
@@ -233,7 +233,10 @@ class Pull(Transfer[PulledFile]):
         wanted: dict[bytes, None] = {}
         for path in given:
             try:
-                wanted[paths.relative_to(self.root, path)] = None
+                relative = paths.relative_to(self.root, path)
+                if self.tree.done_name in relative.split(b"/"):
+                    raise NameRefused("it is in a done directory, or is one: what was pulled is not pulled again")
+                wanted[relative] = None
             except NameRefused as refused:
                 label = self.tree.label(path.encode("utf-8", "surrogateescape"))
                 yield Outcome(label, "failed", reason=str(refused), for_good=True)
@@ -333,6 +336,8 @@ class Pull(Transfer[PulledFile]):
                 return Outcome(pulled.label, "skipped", reason="gone")
             own, stat = claim.own, claim.stat
             pulled.key, pulled.only_new, pulled.named_for = claim.key, claim.only_new, stat
+            for each in file.beside:
+                self._beside[each.argument].claim(each, pulled)
             if own is not None and keeps:
                 self._kept.note(claim.key, own)
         if keeps and (own is not None if self._keys.are_claimed else await self._kept.has(pulled.key, stat)):

@@ -14,9 +14,16 @@ from collections.abc import Callable
 from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.awaited import is_older
 from airflow_provider_sftp_s3.engine.done import DoneDirectories
-from airflow_provider_sftp_s3.engine.errors import ChangedWhileReading, CredentialsExpired, FileError, NotFound
+from airflow_provider_sftp_s3.engine.errors import (
+    ChangedWhileReading,
+    CredentialsExpired,
+    FileError,
+    NameRefused,
+    NotFound,
+)
 from airflow_provider_sftp_s3.engine.fetch import Fetcher, PulledFile, Uploaded
 from airflow_provider_sftp_s3.engine.kept import KeptFiles
+from airflow_provider_sftp_s3.engine.keys import Keys
 from airflow_provider_sftp_s3.engine.listing import Tree
 from airflow_provider_sftp_s3.engine.model import Outcome, SourceFile, Trigger, seconds_of
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
@@ -51,6 +58,7 @@ class PulledTriggers:
         fetcher: Fetcher,
         done: DoneDirectories,
         kept: KeptFiles,
+        keys: Keys,
         naming: Naming,
         settle: Callable[[Outcome], None],
     ) -> None:
@@ -62,10 +70,22 @@ class PulledTriggers:
         self._fetcher = fetcher
         self._done = done
         self._kept = kept
+        self._keys = keys
         self._naming = naming
         self._settle = settle
         self._tree = tree
         self._keeps = settings.after_transfer == "keep"
+
+    def claim(self, trigger: Trigger, pulled: PulledFile) -> None:
+        """
+        Take the trigger's key, before its file is opened.
+
+        :raises NameRefused: another trigger of this run has it, since `rename_to` makes one directory of two.
+        """
+        try:
+            self._keys.take(self.key_beside(trigger, pulled.key), trigger.file)
+        except NameRefused as refused:
+            raise NameRefused(f"its {self.word}: {refused}", for_good=refused.for_good) from None
 
     def check(self, trigger: Trigger, uploaded: Uploaded) -> None:
         """Raise ChangedWhileReading where a file that S3 has is another one than a trigger tells of."""

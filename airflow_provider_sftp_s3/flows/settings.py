@@ -139,6 +139,8 @@ def _place_in_time(flow: dict[str, Any]) -> None:
 
 def _not_allowed(name: str, raw: Any, known: Field, error: Exception) -> Problem:
     said = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+    if said.startswith(f"{name} must be "):  # the value, and what is allowed, are said here; only why is not
+        said = said.partition(f", not {raw!r}")[2].removeprefix(": ")
     reason = f": {said}" if said else ""
     return Problem(name, f"{_shown(raw)} is not allowed{reason}. Allowed: {known.allowed}")
 

@@ -350,6 +350,18 @@ class TestPull:
         assert sorted((report.skipped for report in reports), key=len) == [{}, {}, {}, {waits: 1}]
         assert len(set(objects_of(fast))) == 120
 
+    async def test_no_file_is_written_over_by_the_sum_of_another(self, fast: Engine) -> None:
+        """S3 has each that was moved away: the file that would have the name of a checksum file stays."""
+        root = fast.sftp.root / "in"
+        files = {"x.csv": b"x", "x.sha256.csv": b"another"}
+        put(root, with_sums(files))
+        report = await report_of(fast.pull(checksum_file=SHA256, rename_to="{dir}/{stem}"))
+        assert [failure["error"][:45] for failure in report.failures] == [
+            "rename_to gives it the name of a checksum file"[:45]
+        ]
+        assert objects_of(fast) == {"x": b"x", "x.sha256": sum_of("x.csv", b"x")}
+        assert {"x.sha256.csv", "x.sha256.csv.sha256"} < set(tree(root))
+
     async def test_names_on_the_way(self, fast: Engine) -> None:
         """It is called by what its file is called in S3: Monday's is not replaced by Tuesday's."""
         root = fast.sftp.root / "in"

@@ -45,8 +45,8 @@ async def test_what_holds_for_the_tree_holds_for_them(fast: Engine) -> None:
     put(root, {"young": b"y"}, datetime.now(UTC).timestamp())
     (root / "link").symlink_to("good")
     put(fast.sftp.root, {"secret": b"s"})
-    out = ["../secret", "/secret", "", "dir//x", "./good"]
-    given = [*(path.name for path in root.iterdir()), "gone", *out]
+    out = ["../secret", "/secret", "", "dir/../good"]
+    given = [*(path.name for path in root.iterdir()), "./good", "gone", *out]
     report = await report_of(fast.pull(sftp_paths=given, exclude="*.tmp", min_size=1, min_age=60))
     assert report.skipped == {"excluded": 1, "too small": 1, "unfinished": 1, "young": 1, "link": 1}
     assert report.transferred == 1
@@ -55,6 +55,17 @@ async def test_what_holds_for_the_tree_holds_for_them(fast: Engine) -> None:
     assert said["gone"] == "is not there, and no earlier try of this run has pulled it"
     assert report.failed == 2 + len(out)
     assert fast.s3.objects(fast.bucket) == {"good": b"g"}
+
+
+@pytest.mark.parametrize("done_dir", [".done", "done"])
+async def test_what_was_pulled_is_not_pulled_again(fast: Engine, done_dir: str) -> None:
+    """Nor is a done directory itself passed over in silence."""
+    root = fast.sftp.root / "in"
+    files = {f"{done_dir}/a": b"a", f"sub/{done_dir}/b": b"b"}
+    put(root, files)
+    report = await report_of(fast.pull(sftp_paths=[*files, done_dir], done_dir=done_dir))
+    assert [failure["error"][:22] for failure in report.failures] == ["it is in a done direct"] * 3
+    assert (tree(root), fast.s3.objects(fast.bucket)) == (files, {})
 
 
 async def test_what_an_earlier_try_has_pulled_is_recovered(fast: Engine) -> None:

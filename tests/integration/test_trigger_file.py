@@ -321,6 +321,27 @@ class TestPull:
         await fast.pull(trigger_file="{name}.ok", rename_to="{dir}/new/{stem}-{mtime}{suffix}")
         assert set(objects_of(fast)) == {f"sub/new/a-{WHEN}.csv", "sub/new/a.csv.ok"}
 
+    @pytest.mark.parametrize(
+        ("trigger", "rename_to", "files", "refused"),
+        [
+            ("{stem}.ok", "{dir}/{stem}.ok", {"a.csv": "a.ok"}, "a trigger file"),
+            ("{name}.ok", "{dir}/{stem}", {"a.csv": "a.csv.ok", "a.ok.csv": "a.ok.csv.ok"}, "a trigger file"),
+            ("_SUCCESS", "all/{name}", {"x/a": "x/_SUCCESS", "y/b": "y/_SUCCESS"}, "which has it in this run"),
+            ("{stem}.ok", "{stem}{suffix}", {"x/a.csv": "x/a.ok", "y/a.pdf": "y/a.ok"}, "which has it in this run"),
+        ],
+    )
+    async def test_no_file_and_no_trigger_is_written_over_another(
+        self, fast: Engine, trigger: str, rename_to: str, files: dict[str, str], refused: str
+    ) -> None:
+        """S3 has each that was moved away, and a trigger only beside its own files. One stays, and the error says why."""
+        root = fast.sftp.root / "in"
+        put(root, *files, *files.values())
+        report = await report_of(fast.pull(trigger_file=trigger, rename_to=rename_to))
+        assert [refused in failure["error"] for failure in report.failures] == [True]
+        away = {name for name in [*files, *files.values()] if not (root / name).exists()}
+        assert len(away) == 2 * (len(files) - 1)
+        assert sorted(objects_of(fast).values()) == sorted(name.encode() for name in away)
+
     async def test_two_runs_at_once(self, fast: Engine) -> None:
         """Each file and trigger is in S3 and in its done directory, and nothing is said to have failed."""
         root = fast.sftp.root / "in"

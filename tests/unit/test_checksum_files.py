@@ -41,9 +41,29 @@ def test_it_is_what_coreutils_write(tmp_path: Path, tool: str, tag: list[str], n
 
 
 @pytest.mark.parametrize(
+    "line",
+    [
+        *("{sum}  {name}", "{sum} *{name}", "{sum} {name}", "{sum}\t{name}", "  {sum}  {name}", "\t{sum} {name}"),
+        *("SHA256 ({name}) = {sum}", "SHA256({name})= {sum}", "SHA256 ({name})={sum}", " SHA256 ({name}) = {sum}"),
+        *("\\{sum}  {name}", "\\SHA256 ({name}) = {sum}"),
+    ],
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_what_coreutils_read_is_read(tmp_path: Path, line: str, end: str) -> None:
+    """The formats of others, too; beside the sums of other files it is still that of its own."""
+    (tmp_path / "a").write_bytes(b"a")
+    (tmp_path / "b").write_bytes(b"b")
+    contents = "".join(line.format(sum=each, name=name) + end for each, name in ((B, "b"), (A, "a"))).encode()
+    (tmp_path / "sums").write_bytes(contents)
+    subprocess.run(["sha256sum", "--check", "sums"], cwd=tmp_path, check=True, capture_output=True)
+    assert sum_in(contents, b"a", "sha256") == A
+
+
+@pytest.mark.parametrize(
     "contents",
     [
         A.encode(),
+        f"{A} \n".encode(),
         f"{A}\r\n".encode(),
         f"\ufeff{A.upper()}  a\n".encode(),
         f"{A}  /tmp/export/other.csv\n".encode(),

@@ -55,6 +55,24 @@ class Fussy(BaseNotifier):  # type: ignore[misc]
 TOLD = f"{__name__}.Told"
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "why"),
+    [
+        ("checksum_file", "{name}.sha1", ""),
+        ("trigger_file", "ok/{name}", ": it is in the file's own directory"),
+        ("rename_to", "../{name}", ": it has the segment '..'"),
+        ("temp_name", "part", ": its last part has {id} once"),
+        ("file_mode", "999", ""),
+    ],
+)
+def test_a_value_and_what_is_allowed_are_said_once(field: str, value: str, why: str) -> None:
+    """Though the engine, which judges it, says both, too."""
+    said = problems_of(PUSH | {field: value})
+    assert f"{field}: {value!r} is not allowed{why}" in said
+    assert said.count(value) == said.count("Allowed: ") == 1
+    assert "must be" not in said
+
+
 @pytest.mark.parametrize("flow", FLOWS)
 @pytest.mark.parametrize(
     ("field", "value", "attribute", "wanted"),

@@ -229,7 +229,10 @@ def test_a_shard_that_is_none_is_a_wrong_setting(shard: object) -> None:
 
 @pytest.mark.parametrize(
     ("path", "relative"),
-    [("a/b", b"a/b"), ("/in/a", b"a"), ("in/a", b"in/a"), ("\udcff", b"\xff"), ("/in/\u00fc", "\u00fc".encode())],
+    [
+        *(("a/b", b"a/b"), ("/in/a", b"a"), ("in/a", b"in/a"), ("\udcff", b"\xff"), ("/in/\u00fc", "\u00fc".encode())),
+        *(("a//b", b"a/b"), ("./a", b"a"), ("a/", b"a"), ("/in//a/./b", b"a/b")),
+    ],
 )
 def test_a_path_beneath_a_directory_is_relative_to_it(path: str, relative: bytes) -> None:
     """Whether it begins with the directory or not."""
@@ -238,7 +241,7 @@ def test_a_path_beneath_a_directory_is_relative_to_it(path: str, relative: bytes
 
 
 @pytest.mark.parametrize(
-    "path", ["", "/", "/in", "/in/", "/inn/a", "../a", "a/../b", "a//b", "./a", "a\0", "a/", "/in//a"]
+    "path", ["", "/", ".", "/in", "/in/", "/inn/a", "../a", "a/../b", "..", "/in/..", "/in/../in/a", "a\0", "a/\n/b"]
 )
 def test_a_path_that_leads_elsewhere_is_refused(path: str) -> None:
     """It must be a plain one, and beneath the directory."""

@@ -28,7 +28,7 @@ def sums_on(session: SftpSession) -> tuple[PulledSums, Trigger, PulledFile]:
     tree: Any = SimpleNamespace(session=session, label=lambda path: path.decode())
     unused: Any = None
     names = TriggerNames("{name}.sha256", "checksum_file")
-    sums = PulledSums(settings, "p/", names, tree, *([unused] * 6))
+    sums = PulledSums(settings, "p/", names, tree, *([unused] * 7))
     own = Trigger("checksum_file", SourceFile(b"/a.sha256", b"a.sha256", Stat(), "absent"))
     file = SourceFile(b"/a", b"a", Stat(1, 1), "absent", beside=(own,))
     return sums, own, PulledFile(file, "a", "p/a")

@@ -37,7 +37,7 @@ class World:
         bucket: Any = SimpleNamespace(uri_of=lambda key: f"s3://b/{key}")
         world: Any = self
         self.triggers = PulledTriggers(
-            *(settings, "p/", TriggerNames("_SUCCESS"), tree, bucket, world, world, world, world),
+            *(settings, "p/", TriggerNames("_SUCCESS"), tree, bucket, world, world, world, world, world),
             self.settled.append,
         )
 
