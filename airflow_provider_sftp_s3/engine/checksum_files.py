@@ -18,8 +18,8 @@ ChecksumFile = Literal["{name}.sha256", "{name}.md5"]
 #: A checksum file that is larger is none. It may hold the sums of other files, too.
 MAX_BYTES = 64 * 1024
 
-#: What `--check` of coreutils reads, which is more than what it writes. A line with a backslash in front has a name with
-#: backslashes, each of which is written twice.
+#: What `--check` of coreutils reads, which is more than what they write. A line with a backslash in front has a name
+#: with backslashes, each of which is written twice.
 _LINE = re.compile(r"[ \t]*\\?(?P<sum>[0-9A-Fa-f]+)(?:[ \t][ *]?(?P<name>.+)|[ \t]*)")
 _TAGGED = re.compile(r"[ \t]*\\?[A-Z0-9-]+ ?\((?P<name>.+)\)[ \t]*=[ \t]*(?P<sum>[0-9A-Fa-f]+)[ \t]*")
 

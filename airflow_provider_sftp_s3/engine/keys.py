@@ -114,8 +114,8 @@ class Keys:
         key = self.of(file.relative, stat)
         if self._kinds is not None and (kind := self._kinds.kind_of(posixpath.basename(key))):
             raise NameRefused(
-                f"rename_to gives it the name of a {kind}, {paths.printable(key)!r}, for which it would be taken in S3: "
-                "change rename_to, or exclude it"
+                f"rename_to gives it the name of a {kind}, {paths.printable(key)!r}, for which it would be taken in "
+                "S3: change rename_to, or exclude it"
             )
         version = await self._look(key) if self._looks else None
         if version is not None and not version.is_of(stat) and look_again is not None:

@@ -333,7 +333,7 @@ class TestPull:
     async def test_no_file_and_no_trigger_is_written_over_another(
         self, fast: Engine, trigger: str, rename_to: str, files: dict[str, str], refused: str
     ) -> None:
-        """S3 has each that was moved away, and a trigger only beside its own files. One stays, and the error says why."""
+        """S3 has each that was moved away, a trigger only beside its own files. One stays, and the error says why."""
         root = fast.sftp.root / "in"
         put(root, *files, *files.values())
         report = await report_of(fast.pull(trigger_file=trigger, rename_to=rename_to))

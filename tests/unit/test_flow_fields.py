@@ -61,7 +61,7 @@ TOLD = f"{__name__}.Told"
         ("checksum_file", "{name}.sha1", ""),
         ("trigger_file", "ok/{name}", ": it is in the file's own directory"),
         ("rename_to", "../{name}", ": it has the segment '..'"),
-        ("temp_name", "part", ": its last part has {id} once"),
+        ("temp_name", "{name}.tmp", ": its last part has {id} once"),
         ("file_mode", "999", ""),
     ],
 )
