@@ -295,7 +295,9 @@ def unsynced_batches(
     else:
         batches = [keys[start : start + batch_files] for start in range(0, len(keys), batch_files)]
     if settings.strip_regex is not None or settings.rename_to is not None:
-        batches = by_path(batches, {each.key: each.path for each in entries})
+        # A trigger is in the directory that a file comes to, and tells of all of its name that come there.
+        place_of = posixpath.dirname if settings.trigger_file is not None else bytes
+        batches = by_path(batches, {each.key: None if each.path is None else place_of(each.path) for each in entries})
     if refused and (batches or if_all_refused):
         batches = [*batches[:-1], [*(batches[-1] if batches else ()), *refused]]
     return batches
@@ -303,11 +305,11 @@ def unsynced_batches(
 
 def by_path(batches: Sequence[Sequence[str]], path_of: Mapping[str, bytes | None]) -> list[list[str]]:
     """
-    Return batches in which keys that come to one path are in one, the first of them.
+    Return batches in which keys that come to one path, or into one directory, are in one, the first of them.
 
-    There the push lets the second fail; in two, it would be written over the first, and nobody would be told.
+    There the push lets the second of a path fail; in two, it would be written over the first, and nobody would be told.
 
-    :param path_of: the path of each key; None: nobody knows.
+    :param path_of: the path of each key, or its directory; None: nobody knows.
     """
     first: dict[bytes, int] = {}
     sorted_anew: list[list[str]] = [[] for _ in batches]

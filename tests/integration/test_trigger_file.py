@@ -107,6 +107,30 @@ class TestPush:
         listener.look()
         assert (listener.wrong, listener.seen) == (set(), {"d/_SUCCESS"})
 
+    @pytest.mark.usefixtures("default_connections")
+    async def test_nor_in_batches_of_which_several_go_at_once(self, fast: Engine) -> None:
+        """A thousand files of two directories that come to one, where each trigger tells of a file of either."""
+        root = fast.sftp.root / "out"
+        files = {f"{n % 9}/{n}.{kind}": b"%d %b" % (n, kind.encode()) for n in range(500) for kind in ("csv", "pdf")}
+        store(fast, {f"from-{name[-3:]}/{name}": data for name, data in files.items()})
+        settings = {"trigger_file": "{stem}.ok", "strip_regex": "^from-.../"}
+        batches = await asyncio.to_thread(batches_of, fast.bucket, batch_files=60, selection=settings)
+        waiting = iter(batches)
+
+        class OfTwo(Listener):
+            def told_of(self, path: Path) -> list[Path]:
+                return [path.with_suffix(".csv"), path.with_suffix(".pdf")]
+
+        async def push_one_after_the_other() -> int:
+            each = Engine(fast.sftp, fast.s3, fast.bucket)
+            return sum([(await each.push(s3_keys=batch, **settings)).transferred for batch in waiting])
+
+        listener = OfTwo(root, files, ".ok")
+        with listener.listening():
+            assert sum(await asyncio.gather(*(push_one_after_the_other() for _ in range(4)))) == 1000
+        assert (listener.wrong, len(batches) > 4) == (set(), True)
+        assert listener.seen == {f"{n % 9}/{n}.ok" for n in range(500)}
+
     async def test_what_is_overwritten_meanwhile_has_a_trigger_of_its_own(self, fast: Engine, s3: S3Server) -> None:
         """The one of the older bytes is away before the newer ones come."""
         root = fast.sftp.root / "out"
@@ -193,6 +217,13 @@ class TestPush:
         assert len(tree(root)) == (1 if cap else 3)
         await fast.push(trigger_file="_SUCCESS", max_files=cap)
         assert set(tree(root)) == {"a", "b", "_SUCCESS"}
+
+
+def batches_of(bucket: str, **arguments: Any) -> list[list[str]]:
+    """Return what a flow's list gives to its pushes."""
+    from airflow_provider_sftp_s3.operators.s3_unsynced import unsynced_batches
+
+    return unsynced_batches(s3_bucket=bucket, **arguments)
 
 
 def put(root: Path, *names: str, mtime: int = WHEN) -> None:
@@ -313,6 +344,38 @@ class TestPull:
         assert sum(report.transferred for report in reports) == 120
         assert [report.skipped for report in reports] == [{}] * 4
         assert len(objects_of(fast)) == 120
+
+    @pytest.mark.parametrize("runs", [1, 2])
+    async def test_nobody_ever_sees_a_trigger_before_its_file(self, fast: Engine, s3: S3Server, runs: int) -> None:
+        """Neither in S3 nor in the done directories, in a thousand files and eight shards at once, twice each, too."""
+        root = fast.sftp.root / "in"
+        files = {f"{number % 40}/{number}": b"%d" % number for number in range(1000)}
+        put(root, *files, *(f"{name}.ok" for name in files))
+        stored: list[str] = []
+        s3.after(lambda request: stored.append(request.key) if request.operation == "PutObject" else None)
+
+        class OfDone(Listener):
+            def look(self) -> None:
+                self.looks += 1
+                for trigger in root.glob("*/.done/*.ok"):
+                    if not trigger.with_suffix("").exists():
+                        self.wrong.add(trigger.name)
+
+        listener = OfDone(root, files, ".ok")
+        with listener.listening():
+            reports = await asyncio.gather(
+                *(
+                    report_of(Engine(fast.sftp, fast.s3, fast.bucket).pull(trigger_file="{name}.ok", shard=f"{n}/8"))
+                    for n in range(1, 9)
+                    for _ in range(runs)
+                )
+            )
+        assert [report.failures for report in reports] == [[]] * 8 * runs
+        first = {key: position for position, key in reversed(list(enumerate(stored)))}
+        assert {name for name in files if first[f"{name}.ok"] < first[name]} == set()
+        assert (listener.wrong, listener.looks > 10) == (set(), True)
+        assert len(objects_of(fast)) == len(tree(root)) == 2000
+        assert all("/.done/" in name for name in tree(root))
 
     async def test_names_on_the_way(self, fast: Engine) -> None:
         """A trigger is called by the file's own name, beside the file."""
