@@ -25,7 +25,7 @@ from airflow_provider_sftp_s3.engine.fetch import Fetcher, PulledFile, Uploaded
 from airflow_provider_sftp_s3.engine.kept import KeptFiles
 from airflow_provider_sftp_s3.engine.keys import Keys
 from airflow_provider_sftp_s3.engine.listing import Tree
-from airflow_provider_sftp_s3.engine.model import Outcome, SourceFile, Trigger, seconds_of
+from airflow_provider_sftp_s3.engine.model import Outcome, SourceFile, Stat, Trigger, seconds_of
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
 from airflow_provider_sftp_s3.engine.s3.marks import Naming, names_in_metadata
 from airflow_provider_sftp_s3.engine.settings import PullSettings
@@ -170,7 +170,7 @@ class PulledTriggers:
             return Outcome(pulled.label, "skipped", reason=self.no_file)
         if trigger.stored is None:
             there = await self._files_there(pulled.file)
-            is_waited_for = any(self._tree.globs.reason_to_skip(each) is None for each in there)
+            is_waited_for = any(self._is_wanted(relative, stat) for relative, stat in there)
             if is_waited_for or not await self._has_its_file(pulled.file):
                 left = is_waited_for or not there
                 return Outcome(pulled.label, "skipped", reason=self.no_file, changed=pulled.changed, left=left)
@@ -185,13 +185,23 @@ class PulledTriggers:
                 return Outcome(own.label, "skipped", reason="gone")
         return await self._move(trigger, own)
 
-    async def _files_there(self, trigger: SourceFile) -> list[str]:
-        """Return the files, relative to the root, that a trigger tells of: some have come since, or are excluded."""
+    def _is_wanted(self, relative: str, stat: Stat) -> bool:
+        return self._tree.globs.reason_to_skip(relative) is None and self._tree.bounds.reason_to_skip(*stat) is None
+
+    async def _files_there(self, trigger: SourceFile) -> list[tuple[str, Stat]]:
+        """
+        Return the files that a trigger tells of, relative to the root, and what they are listed with.
+
+        Some have come since; some are excluded, or outside the bounds.
+        """
         directory, name = (paths.text(part) for part in posixpath.split(trigger.relative))
         entries = await self._tree.session.list_directory(posixpath.dirname(trigger.path))
-        others = [paths.text(entry.name) for entry in entries if entry.kind == "file"]
-        told_of = (each for each in others if not self._stands_beside(each) and self._names.tells_of(name, each))
-        return [posixpath.join(directory, each) for each in told_of]
+        others = [(paths.text(entry.name), entry.stat) for entry in entries if entry.kind == "file"]
+        return [
+            (posixpath.join(directory, other), stat)
+            for other, stat in others
+            if not self._stands_beside(other) and self._names.tells_of(name, other)
+        ]
 
     def _stands_beside(self, name: str) -> bool:
         return self._beside is not None and self._beside.kind_of(name) is not None

@@ -289,7 +289,9 @@ class Push(Transfer[PushedObject]):
                 await self._places.take(key, pushed.namesake, path)
                 # All of them show a destination or a connection that has got another name.
                 others = ", others have it" if self.marks.naming.names_others(head, look.tags or {}) else ""
-                return Outcome(pushed.label, "skipped", target, f"dry run{others}", head.size, left=True)
+                changed = seconds_of(head.modified)
+                reason = f"dry run{others}"
+                return Outcome(pushed.label, "skipped", target, reason, head.size, changed=changed, left=True)
         failed: StorageError
         source, delivered = key, None  # another run may move newer bytes beneath the sent prefix meanwhile
         for attempt in range(VERSIONS):

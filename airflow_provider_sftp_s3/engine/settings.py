@@ -18,7 +18,7 @@ from airflow_provider_sftp_s3.engine.globs import Globs
 from airflow_provider_sftp_s3.engine.model import MarkMode
 from airflow_provider_sftp_s3.engine.rename import check_rename_to
 from airflow_provider_sftp_s3.engine.temporary import TEMP_NAME, check_temp_name
-from airflow_provider_sftp_s3.engine.triggers import check_trigger_file, is_of_a_run
+from airflow_provider_sftp_s3.engine.triggers import TriggerNames, check_trigger_file, is_of_a_run
 
 AfterTransfer = Literal["move", "delete", "keep"]
 #: How a pushed file is looked at before it counts as delivered.
@@ -278,11 +278,23 @@ def _check_announced(settings: PushSettings) -> None:
                 f"{name} does not go with on_conflict={settings.on_conflict!r}: a file that is there has, or awaits, "
                 "one of the same name. Set on_conflict to 'replace' or 'fail'"
             )
+        _check_temp_name_beside(settings, name)
     directory = (settings.rename_to or "").rpartition("/")[0]
     if settings.trigger_file and directory != directory.replace("{size}", "").replace("{mtime", ""):
         raise ConfigurationError(
             f"trigger_file does not go with rename_to={settings.rename_to!r}: which files share a trigger has to be "
             "known beforehand, so make no directory of {size} or {mtime}"
+        )
+
+
+def _check_temp_name_beside(settings: PushSettings, argument: str) -> None:
+    """Raise ConfigurationError where an unfinished file would have the name of a trigger, or of a checksum file."""
+    template = getattr(settings, argument)
+    unfinished = (settings.temp_name or "").rpartition("/")[2].replace("{id}", "0" * 16).replace("{name}", "a")
+    if unfinished and TriggerNames(template, argument).is_trigger(unfinished):
+        raise ConfigurationError(
+            f"{argument}={template!r} does not go with temp_name={settings.temp_name!r}: the partner would take a file "
+            "that is not whole for one that says so. Give unfinished files another ending, such as '.{id}.part'"
         )
 
 

@@ -396,6 +396,8 @@ async def test_dry_run(fast: Engine) -> None:
     assert {request.method for request in fast.s3.requests} <= {"GET", "HEAD"}
     assert report.targets == [f"sftp://{fast.sftp.host}:{fast.sftp.port}/out/x/a.txt"]
     assert (report.transferred, report.skipped) == (0, {"dry run": 1})
+    assert report.left == 1
+    assert report.oldest_age is not None
     assert list((fast.sftp.root / "out").iterdir()) == []
     assert fast.s3.client().head_object(Bucket=fast.bucket, Key="p/x/a.txt")["Metadata"] == {}
 

@@ -317,6 +317,17 @@ class TestPull:
         assert set(tree(root)) == {f"a/.done/{names[0]}", "a/excluded", *places[1:]}
         assert (report.transferred, report.skipped, report.left) == (1, {NO_FILE: 2, "excluded": 1}, 2)
 
+    @pytest.mark.parametrize("left_alone", [{"max_size": 1}, {"min_size": 9}, {"max_age": 60.0}, {"exclude": "a.csv"}])
+    async def test_one_of_a_file_that_is_left_alone_waits_for_nothing(
+        self, fast: Engine, left_alone: dict[str, Any]
+    ) -> None:
+        """It is not among what is left for the next run; nor is its checksum file."""
+        root = fast.sftp.root / "in"
+        put(root, "a.csv", "a.csv.ok", "a.csv.sha256")
+        report = await fast.pull(trigger_file="{name}.ok", checksum_file="{name}.sha256", **left_alone)
+        assert (sum(report.skipped.values()), report.left, report.oldest_age) == (3, 0, None)
+        assert set(tree(root)) == {"a.csv", "a.csv.ok", "a.csv.sha256"}
+
     async def test_a_trigger_of_a_file_that_is_still_to_come(self, fast: Engine) -> None:
         """S3 has yesterday's of that name: today's would wait for ever."""
         root = fast.sftp.root / "in"

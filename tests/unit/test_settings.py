@@ -64,6 +64,9 @@ OF_A_PUSH: list[dict[str, Any]] = [
     *({"checksum_file": name} for name in ("", "{name}", "{stem}.sha256", "{name}.sha1", 7)),
     *({"checksum_file": "{name}.md5", "on_conflict": mode} for mode in ("rename", "wait")),
     {"checksum_file": "{name}.md5", "trigger_file": "{stem}.md5"},
+    *({"trigger_file": "{name}.ok", "temp_name": name} for name in ("{id}.ok", "{name}.{id}.ok", "tmp/.{id}.ok")),
+    {"trigger_file": "{stem}.part", "checksum_file": "{name}.md5"},
+    {"checksum_file": "{name}.md5", "temp_name": "{id}.md5"},
     *({"file_mode": mode} for mode in (-1, 0o1000, 640, "0640", True)),
     *({"preserve_mtime": word} for word in ("yes", None, 1)),
 ]
