@@ -107,7 +107,8 @@ class Push(Transfer[PushedObject]):
     ) -> None:
         caps = Caps(settings.max_files, settings.max_bytes)
         places, since = (settings.sftp_path, settings.s3_prefix), settings.retried_since
-        super().__init__("push", *places, caps, session, bucket, options, observer, receipts, since)
+        ends = (session, bucket, options, observer)
+        super().__init__("push", *places, caps, *ends, receipts, since, settings.earlier)
         bucket.send_along(settings.extra_args, "push")
         self.settings = settings
         self.globs = Globs(settings.include, settings.exclude)

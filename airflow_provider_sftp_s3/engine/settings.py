@@ -15,7 +15,7 @@ from airflow_provider_sftp_s3.engine.errors import (
     FileError,
 )
 from airflow_provider_sftp_s3.engine.globs import Globs
-from airflow_provider_sftp_s3.engine.model import MarkMode
+from airflow_provider_sftp_s3.engine.model import MarkMode, Moved
 from airflow_provider_sftp_s3.engine.rename import check_rename_to
 from airflow_provider_sftp_s3.engine.temporary import TEMP_NAME, check_temp_name
 from airflow_provider_sftp_s3.engine.triggers import TriggerNames, check_trigger_file, is_of_a_run
@@ -60,6 +60,7 @@ class PullSettings:
     :param retried_since: on a retry, when the Dag run began: multipart uploads that earlier tries have left since then
         are aborted.
     :param task_try: what receipts are called by; None: by the day, and 16 hex digits.
+    :param earlier: on a retry with no receipts, what the tries before it have moved; None: nobody knows.
     :raises ConfigurationError: a value is not allowed; the message names the argument and what is.
     """
 
@@ -91,6 +92,7 @@ class PullSettings:
     receipts: str | None = None
     retried_since: datetime | None = None
     task_try: TaskTry | None = None
+    earlier: Moved | None = None
 
     def __post_init__(self) -> None:
         _check_both(self)
@@ -129,6 +131,7 @@ class PushSettings:
     :param clean_up: True on a retry: what earlier tries of the same task left is removed.
     :param retried_since: on a retry, when the Dag run began: what was delivered since then, an earlier try delivered.
     :param task_try: what receipts are called by; None: by the day, and 16 hex digits.
+    :param earlier: on a retry with no receipts, what the tries before it have moved; None: nobody knows.
     :raises ConfigurationError: a value is not allowed; the message names the argument and what is.
     """
 
@@ -163,6 +166,7 @@ class PushSettings:
     clean_up: bool = False
     retried_since: datetime | None = None
     task_try: TaskTry | None = None
+    earlier: Moved | None = None
 
     def __post_init__(self) -> None:
         _check_both(self)

@@ -37,6 +37,7 @@ class Transfer(ABC, Generic[T]):
     :param s3_prefix: the directory in the bucket.
     :param receipts: is told of each file, as an observer; None: there are none.
     :param retried_since: on a retry, when the Dag run began.
+    :param earlier: what the tries before it have moved, where there are no receipts; None: nobody knows.
     :raises ConfigurationError: `s3_prefix` is no directory.
     """
 
@@ -52,6 +53,7 @@ class Transfer(ABC, Generic[T]):
         observer: Observer,
         receipts: Receipts | None = None,
         retried_since: datetime | None = None,
+        earlier: Moved | None = None,
     ) -> None:
         self.root = (sftp_path.rstrip("/") or "/").encode()
         self.prefix = paths.directory_prefix(s3_prefix)
@@ -63,7 +65,8 @@ class Transfer(ABC, Generic[T]):
         self.observer = observer
         self.receipts = receipts
         self._since = "" if retried_since is None else f"{retried_since.astimezone(UTC):%Y-%m-%dT%H:%M:%S}"
-        self.report = Report(direction, Moved() if retried_since is None else None)
+        self._earlier = Moved() if retried_since is None else earlier
+        self.report = Report(direction, self._earlier)
         if receipts is not None:
             self.report.earlier = receipts.earlier
             if receipts.unread:
@@ -162,7 +165,9 @@ class Transfer(ABC, Generic[T]):
         """
         if not self._since or (modified is not None and modified < self._since):
             return False
-        return self.receipts is None or not self.receipts.tells_of(label)
+        if self.receipts is None:
+            return self._earlier is None  # else they have told how much they have moved, of all that they have
+        return not self.receipts.tells_of(label)
 
     def _moved(self, count: int) -> None:
         self._run.progress.moved_bytes += count

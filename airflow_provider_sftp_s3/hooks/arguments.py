@@ -16,7 +16,7 @@ from airflow_provider_sftp_s3.hooks import quantities
 Settings = TypeVar("Settings", bound="PullSettings | PushSettings")
 
 #: What the settings have of the task that runs, and not from an argument.
-OF_THE_TASK = ("owner", "clean_up", "retried_since", "task_try")
+OF_THE_TASK = ("owner", "clean_up", "retried_since", "task_try", "earlier")
 
 
 def settings_of(kind: type[Settings], arguments: Mapping[str, Any], **of_the_task: Any) -> Settings:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 from airflow_provider_sftp_s3._compat import AirflowFailException, is_continuous
 from airflow_provider_sftp_s3.engine.errors import (
     ConfigurationError,
+    ConnectionFailed,
     FailedForGood,
     LoginRefused,
     SftpS3Error,
@@ -27,10 +28,11 @@ from airflow_provider_sftp_s3.transfers.links import ReceiptLink, S3PrefixLink, 
 from airflow_provider_sftp_s3.transfers.metrics import tell
 from airflow_provider_sftp_s3.transfers.retries import next_try
 from airflow_provider_sftp_s3.transfers.templates import TemplatedOperator
+from airflow_provider_sftp_s3.transfers.totals import moved_before, remember
 
 if TYPE_CHECKING:
     from airflow_provider_sftp_s3._compat import Context
-    from airflow_provider_sftp_s3.engine.model import Report
+    from airflow_provider_sftp_s3.engine.model import Moved, Report
     from airflow_provider_sftp_s3.engine.options import TransferOptions
 
 T = TypeVar("T")
@@ -121,21 +123,27 @@ class TransferOperator(TemplatedOperator):
         self._heed_refusals(context)
         self._hook = SftpS3Hook(self.sftp_conn_id, self.aws_conn_id)
         report: Report | None = None
+        moved: Moved | None = None
         try:
             report = self._hook.transfer(settings, self.s3_bucket, self.options, self.log)
         except LoginRefused as refused:
+            moved = settings.earlier
             self._remember_refusal(context, refused)
             raise
         except (ConfigurationError, TransferError) as failed:
-            report = failed.report
+            report, moved = failed.report, settings.earlier  # where it has no report, it has moved nothing
             if report is not None:
                 context["ti"].xcom_push(key="report", value=report.as_dict())
+            raise
+        except ConnectionFailed:
+            moved = settings.earlier
             raise
         finally:
             receipt = None
             if report is not None:
                 tell(report, context["ti"].dag_id, self.log)
-                receipt = report.receipt
+                receipt, moved = report.receipt, report.total
+            remember(context, moved)
             self.links = leave_links(context, self._hook.endpoint, self.s3_bucket, self.s3_prefix or "", receipt)
         # Airflow takes events of the try that succeeds only, and what the tries before it moved cannot be known.
         moved = report.transferred or (context["ti"].try_number > 1 and not truth("dry_run", self.dry_run))
@@ -183,7 +191,10 @@ class TransferOperator(TemplatedOperator):
             time.sleep(REFUSED_PAUSE)
 
     def _of_the_task(self, context: Context) -> dict[str, Any]:
-        """Return the settings that are the task's own: when the run began, on a retry, and what receipts are called."""
+        """
+        Return the settings that are the task's own: when the run began, on a retry, what receipts are called, and what
+        the tries before this one have moved.
+        """
         ti, task_try = context["ti"], None
         if self.receipts is not None:
             run = context["dag_run"]
@@ -193,6 +204,7 @@ class TransferOperator(TemplatedOperator):
         return {
             "retried_since": context["dag_run"].start_date if ti.try_number > 1 else None,
             "task_try": task_try,
+            "earlier": moved_before(context),
         }
 
     def _places_of_the_run(self) -> Places | None:
