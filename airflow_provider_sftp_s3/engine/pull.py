@@ -94,8 +94,7 @@ class Pull(Transfer[PulledFile]):
     ) -> None:
         caps = Caps(settings.max_files, settings.max_bytes)
         places, since = (settings.sftp_path, settings.s3_prefix), settings.retried_since
-        ends = (session, bucket, options, observer)
-        super().__init__("pull", *places, caps, *ends, receipts, since, settings.earlier)
+        super().__init__("pull", *places, caps, session, bucket, options, observer, receipts, since, settings.earlier)
         bucket.send_along(settings.extra_args, "pull")
         self.settings = settings
         self._bounds = Bounds(settings.min_size, settings.max_size, settings.max_age, bucket.now)

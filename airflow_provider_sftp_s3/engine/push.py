@@ -107,8 +107,7 @@ class Push(Transfer[PushedObject]):
     ) -> None:
         caps = Caps(settings.max_files, settings.max_bytes)
         places, since = (settings.sftp_path, settings.s3_prefix), settings.retried_since
-        ends = (session, bucket, options, observer)
-        super().__init__("push", *places, caps, *ends, receipts, since, settings.earlier)
+        super().__init__("push", *places, caps, session, bucket, options, observer, receipts, since, settings.earlier)
         bucket.send_along(settings.extra_args, "push")
         self.settings = settings
         self.globs = Globs(settings.include, settings.exclude)

@@ -123,27 +123,27 @@ class TransferOperator(TemplatedOperator):
         self._heed_refusals(context)
         self._hook = SftpS3Hook(self.sftp_conn_id, self.aws_conn_id)
         report: Report | None = None
-        moved: Moved | None = None
+        total: Moved | None = None
         try:
             report = self._hook.transfer(settings, self.s3_bucket, self.options, self.log)
         except LoginRefused as refused:
-            moved = settings.earlier
+            total = settings.earlier
             self._remember_refusal(context, refused)
             raise
         except (ConfigurationError, TransferError) as failed:
-            report, moved = failed.report, settings.earlier  # where it has no report, it has moved nothing
+            report, total = failed.report, settings.earlier  # where it has no report, it has moved nothing
             if report is not None:
                 context["ti"].xcom_push(key="report", value=report.as_dict())
             raise
         except ConnectionFailed:
-            moved = settings.earlier
+            total = settings.earlier
             raise
         finally:
             receipt = None
             if report is not None:
                 tell(report, context["ti"].dag_id, self.log)
-                receipt, moved = report.receipt, report.total
-            remember(context, moved)
+                receipt, total = report.receipt, report.total
+            remember(context, total)
             self.links = leave_links(context, self._hook.endpoint, self.s3_bucket, self.s3_prefix or "", receipt)
         # Airflow takes events of the try that succeeds only, and what the tries before it moved cannot be known.
         moved = report.transferred or (context["ti"].try_number > 1 and not truth("dry_run", self.dry_run))
