@@ -210,6 +210,55 @@ MUTANTS = (
         _only(PURGES, "always_the_same and asyncio"),
     ),
     Mutant(
+        "awaited: no file gets the key of what is beside another one",
+        "engine/keys.py",
+        "if self._kinds is not None and (kind :=",
+        "if False and (kind :=",
+        _only(TRIGGERS, "no_file_and_no_trigger_is_written_over"),
+    ),
+    Mutant(
+        "awaited: no trigger gets the key of another one",
+        "engine/pulled_triggers.py",
+        "            self._keys.take(self.key_beside(trigger, pulled.key), trigger.file)\n",
+        "            self.key_beside(trigger, pulled.key)\n",
+        _only(TRIGGERS, "no_file_and_no_trigger_is_written_over"),
+    ),
+    Mutant(
+        "awaited: what is outside the bounds is not waited for",
+        "engine/pulled_triggers.py",
+        " and self._tree.bounds.reason_to_skip(*stat) is None",
+        "",
+        _only(TRIGGERS, "left_alone"),
+    ),
+    Mutant(
+        "given files: none in a done directory",
+        "engine/pull.py",
+        'if self.tree.done_name in relative.split(b"/"):',
+        "if False:",
+        ("tests/integration/test_sftp_paths.py", "-k", "not_pulled_again"),
+    ),
+    Mutant(
+        "triggers: no unfinished file looks like one",
+        "engine/settings.py",
+        "if unfinished and TriggerNames(template, argument).is_trigger(unfinished):",
+        "if False:",
+        ("tests/unit/test_settings.py", "-k", "temp_name"),
+    ),
+    Mutant(
+        "triggers: what comes into one directory is in one batch",
+        "operators/s3_unsynced.py",
+        "place_of = posixpath.dirname if settings.trigger_file is not None else bytes",
+        "place_of = bytes",
+        _only(TRIGGERS, "several_go_at_once"),
+    ),
+    Mutant(
+        "totals: only of a try that has ended by itself",
+        "transfers/totals.py",
+        ' or found.get("try") != number - 1',
+        "",
+        ("tests/unit/test_totals.py", "-k", "killed"),
+    ),
+    Mutant(
         "awaited: a trigger is not older than its file",
         "engine/awaited.py",
         "            elif not self._sums and is_older(trigger.file.stat, file.stat):\n",
@@ -2453,7 +2502,9 @@ MUTANTS = (
     Mutant(
         "given files: no path leads out",
         "engine/paths.py",
-        '    for segment in relative.split(b"/"):\n        check_name(segment)\n',
+        '    if b".." in segments:\n        raise NameRefused("it has the segment \'..\', which is not followed")\n'
+        '    if not segments:\n        raise NameRefused("it is sftp_path itself: sftp_paths are files beneath it")\n'
+        "    for segment in segments:\n        check_name(segment)\n",
         "",
         _only(GIVEN, "what_holds_for_the_tree"),
     ),
