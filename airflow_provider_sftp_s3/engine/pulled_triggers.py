@@ -25,7 +25,14 @@ from airflow_provider_sftp_s3.engine.fetch import Fetcher, PulledFile, Uploaded
 from airflow_provider_sftp_s3.engine.kept import KeptFiles
 from airflow_provider_sftp_s3.engine.keys import Keys
 from airflow_provider_sftp_s3.engine.listing import Tree
-from airflow_provider_sftp_s3.engine.model import Outcome, SourceFile, Stat, Trigger, seconds_of
+from airflow_provider_sftp_s3.engine.model import (
+    UNKNOWN,
+    Outcome,
+    SourceFile,
+    Stat,
+    Trigger,
+    seconds_of,
+)
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
 from airflow_provider_sftp_s3.engine.s3.marks import Naming, names_in_metadata
 from airflow_provider_sftp_s3.engine.settings import PullSettings
@@ -171,10 +178,12 @@ class PulledTriggers:
         if trigger.stored is None:
             there = await self._files_there(pulled.file)
             is_waited_for = any(self._is_wanted(relative, stat) for relative, stat in there)
-            if is_waited_for or not await self._has_its_file(pulled.file):
+            key = None if is_waited_for else await self._key_of_its_file(pulled.file)
+            if key is None:
                 left = is_waited_for or not there
                 return Outcome(pulled.label, "skipped", reason=self.no_file, changed=pulled.changed, left=left)
-        own = PulledFile(trigger.file, pulled.label, paths.key_for(self._prefix, pulled.file.relative), keeps_key=True)
+            pulled.key = key
+        own = PulledFile(trigger.file, pulled.label, self.key_beside(trigger, pulled.key), keeps_key=True)
         if self._settings.dry_run:
             target = self._bucket.uri_of(own.key)
             return Outcome(own.label, "skipped", target, "dry run", own.size, changed=own.changed, left=True)
@@ -206,14 +215,18 @@ class PulledTriggers:
     def _stands_beside(self, name: str) -> bool:
         return self._beside is not None and self._beside.kind_of(name) is not None
 
-    async def _has_its_file(self, trigger: SourceFile) -> bool:
+    async def _key_of_its_file(self, trigger: SourceFile) -> str | None:
         """
-        Say whether S3 has a file that a trigger tells of, pulled from this destination since the trigger was made.
+        Return the key of a file that a trigger tells of, pulled from this destination since the trigger was made.
 
         An older one is of another day, and the new one still to come.
+
+        :return: None where S3 has none, or nobody knows what it is called there, or which one it is.
         """
-        if self._settings.rename_to is not None or trigger.stat.mtime is None:
-            return False  # nobody knows what it is called there, or which one it is
+        if trigger.stat.mtime is None:
+            return None
+        if self._settings.rename_to is not None:
+            return await self._renamed_key_of_its_file(trigger, trigger.stat.mtime)
         directory, name = posixpath.split(paths.key_for(self._prefix, trigger.relative))
         before = posixpath.join(directory, self._names.beginning_of(name))
         asked = 0
@@ -228,10 +241,26 @@ class PulledTriggers:
                     continue
                 version = await self._bucket.head(entry.key)
                 if version is not None and self._naming.token(entry.key) in names_in_metadata(version):
-                    return True
+                    return entry.key
                 if asked == MAX_ASKED:
                     break
-        return False
+        return None
+
+    async def _renamed_key_of_its_file(self, trigger: SourceFile, made: int) -> str | None:
+        """Do so where its file has another name in S3, which is known where the trigger tells the whole name of it."""
+        directory, name = posixpath.split(trigger.relative)
+        file = self._names.file_of(paths.text(name))
+        if file is None:
+            return None
+        try:
+            key = self._keys.of(posixpath.join(directory, file.encode("utf-8", "surrogateescape")), UNKNOWN)
+        except NameRefused:
+            return None  # such as made of its size
+        version = await self._bucket.head(key)
+        modified = None if version is None else seconds_of(version.modified)
+        if version is None or modified is None or modified < made:
+            return None
+        return key if self._naming.token(key) in names_in_metadata(version) else None
 
     def key_beside(self, trigger: Trigger, key: str) -> str:
         """Return the key of a trigger, by that of a file that it tells of. :raises NameRefused: it is too long."""

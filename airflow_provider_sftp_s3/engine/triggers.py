@@ -58,6 +58,11 @@ class TriggerNames:
             return ""
         return trigger[len(before) : len(trigger) - len(after)]
 
+    def file_of(self, trigger: str) -> str | None:
+        """Return the one file of which a trigger of this name tells; None: there may be several."""
+        file = self.beginning_of(trigger)
+        return file if "{name}" in self._template and file and self.tells_of(trigger, file) else None
+
     def tells_of(self, trigger: str, name: str) -> bool:
         """Say whether a file of this name has a trigger of that one."""
         try:

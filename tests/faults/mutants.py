@@ -310,8 +310,8 @@ MUTANTS = (
     Mutant(
         "awaited: a trigger alone goes only where S3 has its file",
         "engine/pulled_triggers.py",
-        "if is_waited_for or not await self._has_its_file(pulled.file):",
-        "if is_waited_for:",
+        "key = None if is_waited_for else await self._key_of_its_file(pulled.file)",
+        "key = None if is_waited_for else paths.key_for(self._prefix, pulled.file.relative)",
         _only(TRIGGERS, "file_is_gone and Asyncssh"),
     ),
     Mutant(

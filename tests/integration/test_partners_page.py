@@ -1,4 +1,7 @@
-"""docs/partners.md and docs/trigger-files.md: their flows are run as they stand, and do what the text says."""
+"""
+docs/partners.md, docs/trigger-files.md and docs/receipts.md: their flows are run as they stand, and do what the text
+says. So does that of docs/flows.md which expects files.
+"""
 
 from __future__ import annotations
 
@@ -14,25 +17,32 @@ import pytest
 
 from tests.support.airflow_env import run_dag, warnings_of_ours_only
 from tests.support.pages import DOCS, blocks
+from tests.support.receipts import objects_in
 from tests.support.s3_server import S3Server
 from tests.support.sftp_servers import AsyncsshServer
 from tests.support.trees import tree
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("default_connections")]
 
-FLOWS = [text for page in ("partners.md", "trigger-files.md") for text in blocks(DOCS / page, "yaml")]
+PAGES = ("partners.md", "trigger-files.md", "receipts.md")
+FLOWS = [text for page in PAGES for text in blocks(DOCS / page, "yaml")]
+(EXPECTING,) = [text for text in blocks(DOCS / "flows.md", "yaml") if "expected_files:" in text]
 WHEN = datetime(2026, 1, 31, 6, tzinfo=UTC)
 
 
 @pytest.fixture
 def dags(tmp_path: Path) -> dict[str, Any]:
     """The Dags of the pages' flows, by name."""
+    return dags_of(tmp_path / "flows.yaml", "\n".join(FLOWS))
+
+
+def dags_of(file: Path, text: str) -> dict[str, Any]:
+    """Return the Dags of some flows. A run that fails is not to wait for its retries."""
     from airflow_provider_sftp_s3.flows.file import load_flows
 
-    # A run that fails is not to wait for its retries.
-    (tmp_path / "flows.yaml").write_text("\n".join(FLOWS).replace("  direction:", "  retries: 0\n  direction:"))
+    file.write_text(text.replace("  direction:", "  retries: 0\n  direction:"))
     with warnings_of_ours_only():
-        flows = load_flows(tmp_path / "flows.yaml")
+        flows = load_flows(file)
     assert flows.errors == []
     return dict(flows.dags)
 
@@ -46,7 +56,7 @@ class World:
         for directory in (self.outgoing, self.incoming):
             directory.mkdir()
         client = s3.client()
-        for bucket in ("example-inbound", "example-outbound"):
+        for bucket in ("example-inbound", "example-outbound", "example-books"):
             client.create_bucket(
                 Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": client.meta.region_name}
             )
@@ -133,6 +143,42 @@ def test_announced_in(dags: dict[str, Any], world: World) -> None:
     assert run(dag, {"files": ["a.csv", "/outgoing/eu/b.csv"]}) == "success"
     assert world.inbound == {"announced/a.csv": b"x", "announced/eu/b.csv": b"x"}
     assert set(tree(world.outgoing)) == {".done/a.csv", "eu/.done/b.csv", "c.csv"}
+
+
+def test_news_in(dags: dict[str, Any], world: World) -> None:
+    """The oldest two of those within the bounds; the next run takes the third."""
+    now = datetime.now(UTC)
+    for number, hours in enumerate((1, 30, 3, 20)):
+        world.put(f"{number}.csv", b"x", now - timedelta(hours=hours))
+    world.put("empty.csv", b"", now - timedelta(hours=40))
+    world.put("old.csv", b"x")
+    assert run(dags["news_in"]) == "success"
+    assert set(world.inbound) == {"news/1.csv", "news/3.csv"}
+    assert run(dags["news_in"]) == "success"
+    assert set(world.inbound) == {f"news/{number}.csv" for number in range(4)}
+    assert {name for name in tree(world.outgoing) if ".done/" not in name} == {"empty.csv", "old.csv"}
+
+
+def test_partner_in(dags: dict[str, Any], world: World) -> None:
+    """A line for the file, beneath the Dag and the day of the run."""
+    world.put("a.csv", b"x")
+    assert run(dags["partner_in"]) == "success"
+    ((place, (line,)),) = objects_in(world.s3, "example-books").items()
+    assert re.fullmatch(rf"dag_id=partner_in/date={datetime.now(UTC):%Y-%m-%d}/[^/]+/pull-0-1-1\.jsonl\.gz", place)
+    assert (line["status"], line["target"]) == ("transferred", "s3://example-inbound/partner/a.csv")
+
+
+def test_orders_in_expected(tmp_path: Path, world: World) -> None:
+    """It fails with what is missing, and a task that has its files does not."""
+    dag = dags_of(tmp_path / "flows.yaml", EXPECTING)["orders_in_expected"]
+    for name in ("orders_1.csv", "stock.xml"):
+        world.store(f"orders/{name}", b"1", "example-inbound")
+    when = datetime.now(UTC)
+    state, tasks = run_dag(dag, logical_date=when, execution_date=when)
+    assert state == "failed"
+    assert [tasks[f"expected_{number}", -1].state for number in (1, 2)] == ["failed", "success"]
+    world.store("orders/orders_2.csv", b"1", "example-inbound")
+    assert run(dag) == "success"
 
 
 def test_prices_out(dags: dict[str, Any], world: World) -> None:

@@ -317,6 +317,26 @@ class TestPull:
         assert set(tree(root)) == {f"a/.done/{names[0]}", "a/excluded", *places[1:]}
         assert (report.transferred, report.skipped, report.left) == (1, {NO_FILE: 2, "excluded": 1}, 2)
 
+    @pytest.mark.parametrize(
+        ("rename_to", "key"),
+        [("{dir}/new_{name}", "sub/new_a.csv"), ("all/{stem}{suffix}", "all/a.csv"), ("{stem}-{size}", None)],
+    )
+    async def test_one_whose_file_is_gone_and_has_another_name_in_s3(
+        self, fast: Engine, rename_to: str, key: str | None
+    ) -> None:
+        """Where its name tells the key. So does a checksum file's, and it is beside its file then."""
+        root = fast.sftp.root / "in"
+        beside = {"sub/a.csv.ok", "sub/a.csv.sha256"}
+        put(root, "sub/a.csv", *beside)
+        await fast.pull(rename_to=rename_to, include="a.csv", after_transfer="delete")
+        report = await fast.pull(trigger_file="{name}.ok", checksum_file="{name}.sha256", rename_to=rename_to)
+        if key is None:
+            assert (set(tree(root)), report.left) == (beside, 2)
+            return
+        directory = key.rpartition("/")[0]
+        assert set(objects_of(fast)) == {key, f"{key}.sha256", f"{directory}/a.csv.ok"}
+        assert (set(tree(root)), report.left) == ({"sub/.done/a.csv.ok", "sub/.done/a.csv.sha256"}, 0)
+
     @pytest.mark.parametrize("left_alone", [{"max_size": 1}, {"min_size": 9}, {"max_age": 60.0}, {"exclude": "a.csv"}])
     async def test_one_of_a_file_that_is_left_alone_waits_for_nothing(
         self, fast: Engine, left_alone: dict[str, Any]

@@ -38,6 +38,19 @@ def test_what_is_none_is_refused(template: Any) -> None:
         TriggerNames(template)
 
 
+@pytest.mark.parametrize(
+    ("template", "trigger", "file"),
+    [
+        *(("{name}.ok", "a.csv.ok", "a.csv"), (".{name}.", ".a.", "a"), ("{name}.ok", "a.ok.ok", "a.ok")),
+        *(("{stem}.ok", "a.ok", None), ("_SUCCESS", "_SUCCESS", None), ("{name}-{name}", "a-a", None)),
+        *(("{name}.ok", ".ok", None), ("{stem}.{name}", "a.a", None)),
+    ],
+)
+def test_the_file_that_a_trigger_names_whole(template: str, trigger: str, file: str | None) -> None:
+    """Of those that tell of one file alone, as far as that is seen."""
+    assert TriggerNames(template).file_of(trigger) == file
+
+
 def test_a_name_that_is_too_long_has_no_trigger() -> None:
     """A server may lose it without a word."""
     assert len(TriggerNames("{name}.ok").of("é" * 126)) == 129
