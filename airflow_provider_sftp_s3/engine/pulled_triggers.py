@@ -25,14 +25,7 @@ from airflow_provider_sftp_s3.engine.fetch import Fetcher, PulledFile, Uploaded
 from airflow_provider_sftp_s3.engine.kept import KeptFiles
 from airflow_provider_sftp_s3.engine.keys import Keys
 from airflow_provider_sftp_s3.engine.listing import Tree
-from airflow_provider_sftp_s3.engine.model import (
-    UNKNOWN,
-    Outcome,
-    SourceFile,
-    Stat,
-    Trigger,
-    seconds_of,
-)
+from airflow_provider_sftp_s3.engine.model import UNKNOWN, Outcome, SourceFile, Stat, Trigger, seconds_of
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
 from airflow_provider_sftp_s3.engine.s3.marks import Naming, names_in_metadata
 from airflow_provider_sftp_s3.engine.settings import PullSettings

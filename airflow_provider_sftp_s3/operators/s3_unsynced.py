@@ -305,11 +305,11 @@ def unsynced_batches(
 
 def by_path(batches: Sequence[Sequence[str]], path_of: Mapping[str, bytes | None]) -> list[list[str]]:
     """
-    Return batches in which keys that come to one path, or into one directory, are in one, the first of them.
+    Return batches in which keys that come to one path are in one, the first of them.
 
-    There the push lets the second of a path fail; in two, it would be written over the first, and nobody would be told.
+    There the push lets the second fail; in two, it would be written over the first, and nobody would be told.
 
-    :param path_of: the path of each key, or its directory; None: nobody knows.
+    :param path_of: the path of each key; None: nobody knows.
     """
     first: dict[bytes, int] = {}
     sorted_anew: list[list[str]] = [[] for _ in batches]

@@ -69,6 +69,12 @@ def with_sums(files: dict[str, bytes]) -> dict[str, bytes]:
     }
 
 
+def renamed(name: str) -> str:
+    """Return the name on the way of a file, or of a checksum file, as `AwaitedSweep` has it."""
+    directory, own = posixpath.split(name)
+    return posixpath.join(directory, f"new_{own}")
+
+
 class PartnerSweep(Sweep):
     """As :class:`Sweep`, with a name on the way for each file, of which some are taken."""
 
@@ -172,6 +178,16 @@ class AwaitedSweep(PartnerSweep):
         self.all = {**FILES, **sums, **dict.fromkeys(triggers, b"trigger")}
         self.transfers = len(self.all)
 
+    @property
+    def in_s3(self) -> dict[str, bytes]:
+        """What is in S3, by the names on the server. With a name on the way, a trigger keeps its own."""
+        objects = self.objects()
+        if "rename_to" not in self.arguments:
+            return objects
+        triggers = [name for name in self.all if self.all[name] == b"trigger"]
+        keys = {(each if each in triggers else renamed(each)): each for each in self.all}
+        return {keys.get(key, f"unknown: {key}"): data for key, data in objects.items()}
+
     def prepare(self) -> None:
         shutil.rmtree(self.root, ignore_errors=True)
         self.root.mkdir()
@@ -181,7 +197,7 @@ class AwaitedSweep(PartnerSweep):
             os.utime(self.root / name, (WHEN, WHEN))
 
     def check_after_kill(self) -> None:
-        tree, objects = read_tree(self.root), self.objects()
+        tree, objects = read_tree(self.root), self.in_s3
         table.checked(len(FILES))
         table.none_is("wrong bytes", [key for key, data in objects.items() if self.all.get(key) != data])
         table.none_is("lost", [name for name in self.all if name not in tree and objects.get(name) != self.all[name]])
@@ -197,7 +213,7 @@ class AwaitedSweep(PartnerSweep):
         with self.run(try_number=2) as again:
             again.go()
             again.report(PATIENCE)
-        assert self.objects() == self.all
+        assert self.in_s3 == self.all
         done = {done_path(name): data for name, data in self.all.items()} if self.after == "move" else {}
         assert read_tree(self.root) == done
         table.none_is("left over", self.s3.unfinished_uploads(self.bucket))
@@ -320,6 +336,7 @@ def test_a_pull_is_killed_at_each_step(
         ({"trigger_file": "{name}.ok"}, "delete"),
         ({"checksum_file": "{name}.sha256"}, "move"),
         ({"checksum_file": "{name}.sha256", "trigger_file": "_SUCCESS"}, "delete"),
+        ({"checksum_file": "{name}.sha256", "trigger_file": "{name}.ok", "rename_to": "{dir}/new_{name}"}, "move"),
     ],
 )
 def test_a_pull_of_files_with_something_beside_is_killed_at_each_step(
