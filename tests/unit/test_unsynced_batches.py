@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from typing import Any
 
 import pytest
@@ -31,16 +32,15 @@ def test_a_number_that_is_none_is_named(field: str, number: Any) -> None:
 def test_a_directory_is_never_in_two_batches(batch_files: int) -> None:
     """Though its keys be many, and others stand between them; what is cut off leaves no directory in two."""
     with warnings_of_ours_only():
-        from airflow_provider_sftp_s3.operators.s3_unsynced import by_directory
+        from airflow_provider_sftp_s3.operators.batches import in_groups, whole_directories
 
         keys = ["a", "p/1", "p/2", "p/q/1", "p/q/2", "p/r/1", "p/z", "q/1", "q/2"]
-        batches = by_directory(keys, batch_files, is_cut=False)
+        batches = in_groups(keys, batch_files, posixpath.dirname)
         assert sorted(key for batch in batches for key in batch) == keys
         for directory in ("", "p", "p/q", "p/r", "q"):
             holders = [batch for batch in batches for key in batch if key.rpartition("/")[0] == directory]
             assert all(holder is holders[0] for holder in holders)
         assert all(len(batch) <= max(batch_files, 3) for batch in batches)
-        cut = by_directory(keys[:6], batch_files, is_cut=True)
-        assert sorted(key for batch in cut for key in batch) == ["p/q/1", "p/q/2"]
+        assert whole_directories(keys[:6]) == ["p/q/1", "p/q/2"]
         with pytest.raises(ConfigurationError, match="keeps the objects of a directory together, and 'p' has more"):
-            by_directory(keys[1:3], batch_files, is_cut=True)
+            whole_directories(keys[1:3])
