@@ -123,7 +123,7 @@ class Lasts(Generic[T]):
             self._all_settled.set()
 
     def unfinished_in(self, directory: str) -> None:
-        """Take note that something in a directory is unfinished, and none of its last files."""
+        """Take note that something in a directory is unfinished."""
         while directory not in self._unfinished:
             self._unfinished.add(directory)
             directory = directory_of(directory)

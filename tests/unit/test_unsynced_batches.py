@@ -44,3 +44,33 @@ def test_a_directory_is_never_in_two_batches(batch_files: int) -> None:
         assert whole_directories(keys[:6]) == ["p/q/1", "p/q/2"]
         with pytest.raises(ConfigurationError, match="keeps the objects of a directory together, and 'p' has more"):
             whole_directories(keys[1:3])
+
+
+@pytest.mark.parametrize("batch_files", [1, 3, 1000])
+def test_a_last_object_is_in_one_batch_with_all_that_it_waits_for(batch_files: int) -> None:
+    """What is in its directory and beneath it, though that be larger; the others are in batches as ever."""
+    with warnings_of_ours_only():
+        from airflow_provider_sftp_s3.operators.batches import in_groups, with_last_ones
+
+        keys = ["/", "//x", "a", "p/1", "p/q/1", "p/q/_LAST", "p/q/r//2", "p/qq/1", "s/1", "s/_LAST", "s/t/_LAST"]
+        last_keys = [key for key in keys if key.endswith("_LAST")]
+        batches = in_groups(keys, batch_files, with_last_ones(last_keys, str))
+        assert sorted(key for batch in batches for key in batch) == sorted(keys)
+        for last in last_keys:
+            directory = last.removesuffix("_LAST")
+            waited_for = {key for key in keys if key.startswith(directory)}
+            assert [batch for batch in batches if waited_for & set(batch)] == [
+                batch for batch in batches if waited_for <= set(batch)
+            ]
+        assert all(len(batch) <= max(batch_files, 3) for batch in batches)
+        assert len(batches) >= len(keys) // max(batch_files, 3)
+
+
+def test_one_at_the_root_is_in_one_batch_with_all() -> None:
+    """Of 5,000, where a batch has 1,000."""
+    with warnings_of_ours_only():
+        from airflow_provider_sftp_s3.operators.batches import in_groups, with_last_ones
+
+        keys = ["_LAST", *(f"{number % 7}/{number}" for number in range(5000))]
+        assert in_groups(keys, 1000, with_last_ones(["_LAST"], str)) == [keys]
+        assert [len(each) for each in in_groups(keys, 1000, with_last_ones([], str))] == [1000] * 5 + [1]
