@@ -177,13 +177,12 @@ RULES = (
     Rule(
         "last",
         _is_last_of_given_files,
-        "the others of a directory are found where it is listed as a whole. Allowed without sftp_paths and follow_links",
+        "the others of a directory are found where it is listed as a whole. Allowed without sftp_paths, follow_links",
     ),
     Rule(
         "parallelism",
         lambda flow: flow["parallelism"] > 1 and "last" in flow,
-        "what is last waits for all files of its directory, and no other task may have some of them. Allowed with last: "
-        "1",
+        "what is last waits for all files of its directory, and no other task may have some. Allowed with last: 1",
     ),
     Rule(
         "dry_run",

@@ -138,7 +138,7 @@ def test_a_cap_holds_them_back(names: list[str], max_files: int) -> None:
 
 
 async def test_what_the_run_does_not_find_holds_them_back() -> None:
-    """It is looked for where a last file is due, and no further than to the first; those of one directory are equals."""
+    """It is looked for where a last file is due, up to the first one; those of one directory do not wait for it."""
     asked: list[str] = []
     there = {"a/b": ["a/b/_LAST"], "d": ["d/e/_LAST", "never asked for"]}
 
