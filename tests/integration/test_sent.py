@@ -361,6 +361,6 @@ def test_a_flow_gives_it_to_its_push(airflow_home: Path, after: dict[str, str]) 
     """Sensor and listing need not know: what has no mark is what there is to push."""
     fields = {"name": "f", "direction": "push", "s3_bucket": "bucket", "s3_prefix": "p", "sftp_path": "/in", **after}
     dag = flows.flow_dag(fields)
-    arguments = dag.tasks[-1].partial_kwargs
+    arguments = dag.get_task("push").partial_kwargs
     assert {name: arguments[name] for name in after} == after
     assert ("moves each beneath `sent`" if after is MOVE else "deletes each object") in str(dag.doc_md)
