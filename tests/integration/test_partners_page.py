@@ -172,7 +172,7 @@ def test_lake_out(dags: dict[str, Any], world: World) -> None:
         world.store(f"lake/{name}", b"x")
     assert run(dags["lake_out"]) == "success"
     assert set(tree(world.incoming)) == {"_SUCCESS", "day/_SUCCESS", "day/1", "day/2"}
-    world.store("lake/next/1\x01", b"no name")
+    world.store("lake/next//1", b"no path")
     world.store("lake/next/_SUCCESS", b"x")
     assert run(dags["lake_out"]) == "failed"
     assert "next/_SUCCESS" not in tree(world.incoming)
