@@ -381,7 +381,9 @@ def test_an_s3_that_is_down_is_retried(world: World, direction: str) -> None:
     port = world.s3.port
     world.s3.stop()
     try:
-        ended = world.run(direction, retries=1, on_retry_callback=lambda context: world.s3.start())
+        ended = world.run(
+            direction, retries=1, options={"idle_timeout": 5}, on_retry_callback=lambda context: world.s3.start()
+        )
         assert world.s3.port == port
     finally:
         world.s3.stop()

@@ -77,7 +77,7 @@ async def test_what_an_earlier_try_has_pulled_is_recovered(fast: Engine) -> None
 async def test_what_cannot_be_looked_at_fails_alone(fast: Engine) -> None:
     """With what the server says."""
     put(fast.sftp.root / "in", {"a": b"a", "b": b"b"})
-    fast.sftp.fault = Refuses(("LSTAT",), path=lambda path: path.endswith("/a"))  # type: ignore[attr-defined]
+    fast.sftp.fault = Refuses(("LSTAT", "STAT"), path=lambda path: path.endswith("/a"))  # type: ignore[attr-defined]
     report = await report_of(fast.pull(sftp_paths=["a", "b"]))
     assert (report.transferred, report.failed) == (1, 1)
     assert "cannot be looked at" in report.failures[0]["error"]
