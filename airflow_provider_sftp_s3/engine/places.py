@@ -1,8 +1,8 @@
 """
 Where the objects of a push go: the path of each, by its key and perhaps by `rename_to`, and whose a path is.
 
-Two keys of a run may come to one path: the second one fails. Two paths may be one to the server: see
-:class:`~airflow_provider_sftp_s3.engine.naming.AlikeNames`.
+Two keys of a run may come to one path: the second one fails. Two paths may be one to the server: see ``AlikeNames`` in
+``engine.naming``.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.errors import FileError, NameRefused, TargetTaken
 from airflow_provider_sftp_s3.engine.model import Stat
 from airflow_provider_sftp_s3.engine.naming import AlikeNames, Namesakes
-from airflow_provider_sftp_s3.engine.rename import Renaming, beside
+from airflow_provider_sftp_s3.engine.rename import KeyPaths, beside
 from airflow_provider_sftp_s3.engine.settings import PushSettings
 from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
-from airflow_provider_sftp_s3.engine.strip import Strip
 from airflow_provider_sftp_s3.engine.triggers import Beside
 
 #: Names that are tried for an object whose own one is taken: each run that is killed before a mark leaves one behind.
@@ -47,13 +46,11 @@ class Places:
         idle_timeout: float,
     ) -> None:
         self._beside = Beside.of(settings)
-        self._prefix = prefix
         self._root = root
         self._check = check
         self._is_of_this_run = is_of_this_run
         self._renames_taken = settings.on_conflict == "rename"
-        self._strip = Strip(settings.strip_regex, idle_timeout) if settings.strip_regex else None
-        self._renaming = Renaming(settings.rename_to) if settings.rename_to is not None else None
+        self._paths = KeyPaths(prefix, settings.strip_regex, settings.rename_to, idle_timeout)
         #: without these two, keys and paths are one to one
         self._naming_by = " and ".join(name for name in ("strip_regex", "rename_to") if getattr(settings, name))
         self._listed = Namesakes() if self._naming_by else None
@@ -62,29 +59,25 @@ class Places:
 
     def close(self) -> None:
         """Be done with it: no path is asked for any more."""
-        if self._strip is not None:
-            self._strip.close()
+        self._paths.close()
 
     @property
     def renames(self) -> bool:
         """Whether there is a `rename_to`."""
-        return self._renaming is not None
+        return self._paths.renames
 
     @property
     def need_stat(self) -> bool:
         """Whether a path is made of an object's size or mtime."""
-        return self._renaming is not None and bool(self._renaming.needs)
+        return bool(self._paths.needs)
 
     def check_key(self, key: str) -> None:
         """Raise NameRefused where a key comes to no path at all."""
-        paths.relative_for(key, self._prefix, self._strip)
+        self._paths.check(key)
 
     def of(self, key: str, stat: Stat) -> bytes:
         """Return the path that an object of this size and mtime is pushed to. :raises NameRefused: there is none."""
-        relative = paths.relative_for(key, self._prefix, self._strip)
-        if self._renaming is not None:
-            relative = self._renaming.of(relative, stat)
-        path = paths.path_beneath(self._root, relative)
+        path = paths.path_beneath(self._root, self._paths.of(key, stat))
         self._check(path)
         if self._beside is not None and (kind := self._beside.kind_of(paths.text(posixpath.basename(path)))):
             raise NameRefused(f"it would have the name of a {kind} at the partner, and be taken for one: exclude it")

@@ -9,7 +9,15 @@ from datetime import UTC, datetime
 
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError, NameRefused
 from airflow_provider_sftp_s3.engine.model import Stat
-from airflow_provider_sftp_s3.engine.paths import MAX_NAME_BYTES, check_segments, is_state, printable, text
+from airflow_provider_sftp_s3.engine.paths import (
+    MAX_NAME_BYTES,
+    check_segments,
+    is_state,
+    printable,
+    relative_for,
+    text,
+)
+from airflow_provider_sftp_s3.engine.strip import Strip
 
 #: The words of `rename_to`.
 WORDS = ("dir", "stem", "suffix", "name", "size", "mtime")
@@ -56,6 +64,41 @@ class Renaming:
         except NameRefused as refused:
             raise NameRefused(f"rename_to gives it the name {printable(name)!r}: {refused}") from None
         return name.encode()
+
+
+class KeyPaths:
+    """
+    The paths of a push's keys, relative to `sftp_path`: by `strip_regex` and `rename_to`. To be closed in the end.
+
+    :param prefix: of all keys, as :func:`paths.directory_prefix` gives it.
+    :param idle_timeout: seconds that a search for `strip_regex` may take.
+    """
+
+    def __init__(self, prefix: str, strip_regex: str | None, rename_to: str | None, idle_timeout: float) -> None:
+        self._prefix = prefix
+        self._strip = Strip(strip_regex, idle_timeout) if strip_regex else None
+        self._renaming = Renaming(rename_to) if rename_to is not None else None
+        #: which of size and mtime a path is made of
+        self.needs = self._renaming.needs if self._renaming is not None else set[str]()
+
+    @property
+    def renames(self) -> bool:
+        """Whether there is a `rename_to`."""
+        return self._renaming is not None
+
+    def check(self, key: str) -> None:
+        """Raise NameRefused where a key comes to no path at all."""
+        relative_for(key, self._prefix, self._strip)
+
+    def of(self, key: str, stat: Stat) -> bytes:
+        """Return the path of a key whose object is this. :raises NameRefused: there is none."""
+        relative = relative_for(key, self._prefix, self._strip)
+        return relative if self._renaming is None else self._renaming.of(relative, stat)
+
+    def close(self) -> None:
+        """Be done with it: no path is asked for any more."""
+        if self._strip is not None:
+            self._strip.close()
 
 
 def beside(path: str, mtime: int | None, number: int = 0) -> str:

@@ -16,12 +16,11 @@ from airflow_provider_sftp_s3.engine.limits import connections_left
 from airflow_provider_sftp_s3.engine.model import ObjectEntry, Stat, seconds_of
 from airflow_provider_sftp_s3.engine.options import TransferOptions
 from airflow_provider_sftp_s3.engine.order import Bounds
-from airflow_provider_sftp_s3.engine.rename import Renaming
+from airflow_provider_sftp_s3.engine.rename import KeyPaths
 from airflow_provider_sftp_s3.engine.s3 import marks
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
 from airflow_provider_sftp_s3.engine.s3.ledger import Fact, Ledger
 from airflow_provider_sftp_s3.engine.settings import PushSettings, check_mark
-from airflow_provider_sftp_s3.engine.strip import Strip
 from airflow_provider_sftp_s3.engine.triggers import Beside
 
 
@@ -84,30 +83,12 @@ class Unsynced(NamedTuple):
         return self.entry.key
 
 
-class _Paths:
-    """Where a push would bring the objects to. To be closed in the end."""
-
-    def __init__(self, settings: PushSettings, options: TransferOptions) -> None:
-        self._prefix = paths.directory_prefix(settings.s3_prefix)
-        self._strip = Strip(settings.strip_regex, options.idle_timeout) if settings.strip_regex else None
-        self._renaming = Renaming(settings.rename_to) if settings.rename_to is not None else None
-        #: what nobody but the object itself says may be in its name
-        self.needs_mtime = self._renaming is not None and "mtime" in self._renaming.needs
-
-    def of(self, entry: ObjectEntry, stat: Stat) -> Unsynced:
-        """Return the object with its path. :raises FileError: it cannot be found out."""
-        try:
-            relative = paths.relative_for(entry.key, self._prefix, self._strip)
-            if self._renaming is not None:
-                relative = self._renaming.of(relative, stat)
-            return Unsynced(entry, paths.path_beneath(b"", relative))
-        except NameRefused:
-            return Unsynced(entry, is_refused=True)
-
-    def close(self) -> None:
-        """End what searches."""
-        if self._strip is not None:
-            self._strip.close()
+def _unsynced(entry: ObjectEntry, key_paths: KeyPaths, stat: Stat) -> Unsynced:
+    """Return an object with its path. :raises FileError: it cannot be found out."""
+    try:
+        return Unsynced(entry, paths.path_beneath(b"", key_paths.of(entry.key, stat)))
+    except NameRefused:
+        return Unsynced(entry, is_refused=True)
 
 
 async def unsynced(
@@ -134,14 +115,14 @@ async def unsynced(
     globs = Globs(settings.include, settings.exclude)
     bounds = Bounds(settings.min_size, settings.max_size, settings.max_age, bucket.now)
     beside = Beside.of(settings)
-    paths_of = _Paths(settings, options)
+    key_paths = KeyPaths(prefix, settings.strip_regex, settings.rename_to, options.idle_timeout)
 
     async def if_unsynced(entry: ObjectEntry) -> Unsynced | None:
         """Return the object as S3 has it now, None where there is nothing to push."""
         try:
             paths.check_segments(entry.key)
-            if settings.mark == "none" and entry.size >= 0 and not paths_of.needs_mtime:
-                return paths_of.of(entry, Stat(entry.size))
+            if settings.mark == "none" and entry.size >= 0 and "mtime" not in key_paths.needs:
+                return _unsynced(entry, key_paths, Stat(entry.size))
             version = await bucket.head(entry.key)
             if version is None:
                 if settings.keys is None:
@@ -151,7 +132,7 @@ async def unsynced(
                 return None
             if (await marking.look(entry.key, version)).reason:
                 return None
-            return paths_of.of(version.as_listed(entry.key), version.stat)
+            return _unsynced(version.as_listed(entry.key), key_paths, version.stat)
         except NameRefused:
             return Unsynced(entry, is_refused=True)
         except FileError:
@@ -182,7 +163,7 @@ async def unsynced(
     finally:
         for answer in asked:
             answer.cancel()
-        paths_of.close()
+        key_paths.close()
 
 
 async def others_in(

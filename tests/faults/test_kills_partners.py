@@ -389,9 +389,7 @@ def test_a_push_is_killed_at_each_step(
 
 
 @pytest.mark.parametrize("shard", SHARDS[::2])
-@pytest.mark.parametrize(
-    ("direction", "arguments"), [("pull", {}), ("push", {}), ("push", {"s3_keys": list(FILES)})]
-)
+@pytest.mark.parametrize(("direction", "arguments"), [("pull", {}), ("push", {}), ("push", {"s3_keys": list(FILES)})])
 def test_a_run_with_last_files_is_killed_at_each_step(
     sftp_server: AsyncsshServer, s3: S3Server, bucket: str, direction: str, arguments: dict[str, Any], shard: int
 ) -> None:

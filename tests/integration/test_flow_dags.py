@@ -100,9 +100,9 @@ def test_a_pull_flow_with_parallelism_shares_the_tree_among_its_tasks(
     "then",
     [
         {"mark": "metadata"},
-        {"mark": "tag"},
-        {"after_transfer": "delete"},
-        {"after_transfer": "move", "sent_prefix": "sent/{{ dag.dag_id }}"},
+        pytest.param({"mark": "tag"}, marks=pytest.mark.slow),
+        pytest.param({"after_transfer": "delete"}, marks=pytest.mark.slow),
+        pytest.param({"after_transfer": "move", "sent_prefix": "sent/{{ dag.dag_id }}"}, marks=pytest.mark.slow),
     ],
     ids=["metadata", "tag", "delete", "move"],
 )

@@ -155,9 +155,7 @@ class TestPush:
                 random.Random(number).shuffle(left)
                 batches = [left[start::4] for start in range(4)]
                 engines = [Engine(fast.sftp, fast.s3, fast.bucket) for _ in batches]
-                runs = (
-                    each.push(last=LAST, s3_keys=keys, **then) for each, keys in zip(engines, batches, strict=True)
-                )
+                runs = (each.push(last=LAST, s3_keys=keys, **then) for each, keys in zip(engines, batches, strict=True))
                 await asyncio.gather(*runs)
                 there = tree(fast.sftp.root / "out")
                 left = [name for name in left if name not in there]

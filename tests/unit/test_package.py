@@ -102,6 +102,7 @@ def test_the_metadata_say_what_is_true(metadata: Message) -> None:
     assert metadata.get_payload() == README
 
 
+@pytest.mark.slow
 def test_a_release_knows_where_the_project_is_at_home(tmp_path: Path, dist: Path, metadata: Message) -> None:
     """Its links and the README's lead there, of a wheel that is built from the sdist, too; else there are none."""
     assert metadata.get_all("Project-URL") is None
@@ -138,6 +139,7 @@ def test_requirements_have_floors_and_no_ceilings(metadata: Message) -> None:
     assert metadata.get_all("Provides-Extra") == ["sqs"]
 
 
+@pytest.mark.slow
 def test_twine_finds_nothing_to_complain_of(dist: Path) -> None:
     files = [str(path) for path in dist.iterdir() if path.suffix in (".whl", ".gz")]
     checked = subprocess.run(

@@ -29,9 +29,9 @@ What shows with a single file is dealt with where that file is:
 | one name for several | a file is there under a name that is alike | `engine.naming`: the second fails |
 | a RENAME of nothing is not answered | after `idle_timeout` | `done`: it is asked no more whether files can be moved |
 | modes without type, no STAT | as they come | `protocol`, `session`: it is listed, or opened |
-| READDIR fails behind its end | as it comes | `session`: what came ahead of it counts |
-| READDIR is not answered in order | names behind the end | `session`: they count |
-| a file and a directory of one name | both are listed, as object stores have them | `session`: both are taken |
+| READDIR fails behind its end | as it comes | `entries`: what came ahead of it counts |
+| READDIR is not answered in order | names behind the end | `entries`: they count |
+| a file and a directory of one name | both are listed, as object stores have them | `entries`: both are taken |
 | mtimes are 0 | as they come | `listing`, `done`: they are not known |
 """
 
