@@ -20,8 +20,9 @@ from airflow_provider_sftp_s3.engine.model import Outcome
 
 #: Why a last file is left where it is.
 HELD = "waits for others of its directory"
-#: Directories that are looked into at once for what the run has not found.
-LOOKED_INTO_AT_ONCE = 16
+#: Directories that are looked into at once for what the run has not found. A push may have 8 MiB of its ledger in
+#: memory for each, and asks S3 for many objects at once in each.
+LOOKED_INTO_AT_ONCE = 4
 
 
 class Waiting(Protocol):

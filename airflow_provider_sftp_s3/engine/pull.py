@@ -29,7 +29,7 @@ from __future__ import annotations
 import contextlib
 import posixpath
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Iterable
 
 from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.done import DoneDirectories
@@ -111,7 +111,6 @@ class Pull(Transfer[PulledFile]):
             )
             if template is not None
         }
-        self._lasts: Lasts[PulledFile] | None = None
         if settings.last is not None:
             self._lasts = Lasts(LastNames(settings.last), lambda pulled: paths.text(pulled.file.relative))
         self.tree = Tree(
@@ -177,11 +176,7 @@ class Pull(Transfer[PulledFile]):
             if self.settings.after_transfer == "keep":
                 await self._kept.begin()
             found = oldest_first(self._files()) if self.settings.order else self._files()
-            settled: Callable[[PulledFile, bool], None] | None = None
-            if self._lasts is not None:
-                found, settled = self._lasts.after_others(found), self._lasts.settled
-            async with contextlib.aclosing(found) as files:
-                await self._run.transfer_all(files, self.transfer, settled=settled)
+            await self._transfer_all(found, self.transfer)
             await self._kept.end()
         await self._done.clean_up()
         receipts = self.receipts if self._since and self.settings.sftp_paths is None else None

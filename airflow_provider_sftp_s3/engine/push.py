@@ -27,7 +27,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
 from datetime import UTC
 from functools import partial
 
@@ -155,7 +155,6 @@ class Push(Transfer[PushedObject]):
         if settings.checksum_file is not None:
             self._sums = DeliveredSums(settings.checksum_file, session, self._delivery, looks=looks)
         self._publication = Publication(settings, self._places, self._delivery, self._triggers, self._sums)
-        self._lasts: Lasts[PushedObject] | None = None
         if settings.last is not None:
             # A run by keys is told of some, and there may be others.
             others = partial(others_in, settings=settings, bucket=bucket, options=options) if settings.keys else None
@@ -174,11 +173,7 @@ class Push(Transfer[PushedObject]):
             found = oldest_first(self._objects()) if self.settings.order else self._objects()
             if self._triggers is not None:
                 found = self._triggers.gathered(found)
-            settled: Callable[[PushedObject, bool], None] | None = None
-            if self._lasts is not None:
-                found, settled = self._lasts.after_others(found), self._lasts.settled
-            async with contextlib.aclosing(found) as objects:
-                await self._run.transfer_all(objects, self.transfer, self._is_left, settled)
+            await self._transfer_all(found, self.transfer, self._is_left)
             self._unknown.tell(self.observer.notice)
             if self.report.transferred:
                 await self._ledger.save()
