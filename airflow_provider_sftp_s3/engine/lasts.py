@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from itertools import groupby
 from typing import Generic, Protocol, TypeVar
@@ -20,6 +21,8 @@ from airflow_provider_sftp_s3.engine.model import Outcome
 
 #: Why a last file is left where it is.
 HELD = "waits for others of its directory"
+#: Seconds by which a last file has to be younger than the search, to have come in it: both times are whole seconds.
+ROUNDED_BY = 1.0
 #: Directories that are looked into at once for what the run has not found. A push may have 8 MiB of its ledger in
 #: memory for each, and asks S3 for many objects at once in each.
 LOOKED_INTO_AT_ONCE = 4
@@ -69,6 +72,8 @@ class Lasts(Generic[T]):
     :param name_of: returns the name of a file, with its directories.
     :param others_in: yields the names of the unfinished files in a directory, and beneath it, that the run does not
         find by itself. None: it finds all.
+    :param now: returns the time by the clock that the files' times are by. A last file that comes while the run looks
+        for files stays: others may have come with it where the run had looked before. None: nobody knows such a time.
     """
 
     def __init__(
@@ -76,10 +81,12 @@ class Lasts(Generic[T]):
         names: LastNames,
         name_of: Callable[[T], str],
         others_in: Callable[[str], AsyncGenerator[str]] | None = None,
+        now: Callable[[], float] | None = None,
     ) -> None:
         self._is_last = names.is_last
         self._name_of = name_of
         self._others_in = others_in
+        self._now = now
         #: directories in which something is unfinished, or beneath which it is
         self._unfinished: set[str] = set()
         self._under_way = 0
@@ -91,6 +98,7 @@ class Lasts(Generic[T]):
 
         :meth:`settled` has to be told of each file that is yielded.
         """
+        newest = math.inf if self._now is None else self._now() + ROUNDED_BY
         lasts: dict[str, list[T]] = {}
         async with contextlib.aclosing(found):
             async for item in found:
@@ -109,7 +117,8 @@ class Lasts(Generic[T]):
             for directory in directories:
                 stays = directory in self._unfinished
                 for item in lasts[directory]:
-                    if stays:
+                    if stays or (item.changed is not None and item.changed > newest):
+                        self._note_unfinished(self._name_of(item))
                         yield Outcome(item.label, "skipped", reason=HELD, changed=item.changed, left=True)
                     else:
                         self._under_way += 1

@@ -158,7 +158,8 @@ class Push(Transfer[PushedObject]):
         if settings.last is not None:
             # A run by keys is told of some, and there may be others.
             others = partial(others_in, settings=settings, bucket=bucket, options=options) if settings.keys else None
-            self._lasts = Lasts(LastNames(settings.last, self.prefix), lambda pushed: pushed.key, others)
+            now = bucket.now if others is None else None
+            self._lasts = Lasts(LastNames(settings.last, self.prefix), lambda pushed: pushed.key, others, now)
 
     async def _is_there(self) -> bool:
         try:

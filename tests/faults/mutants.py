@@ -453,6 +453,13 @@ MUTANTS = (
         "engine/lasts.py",
         "        if not self._is_last(name):\n",
         "        if True:\n",
+        _only(LASTS, "does_not_find"),
+    ),
+    Mutant(
+        "last: one that comes while the run looks for files waits",
+        "engine/lasts.py",
+        "item.changed > newest):",
+        "False):",
         _only(LASTS, "none_goes_before"),
     ),
     Mutant(

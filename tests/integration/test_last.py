@@ -127,6 +127,22 @@ class TestPush:
         report = await fast.push(last=LAST, on_conflict="wait")
         assert (tree(root), report.skipped) == ({"a": b"the one before"}, {WAITS: 1, HELD: 1})
 
+    async def test_one_that_comes_while_the_run_lists_waits(self, fast: Engine, s3: S3Server) -> None:
+        """Where the listing has been before, others may have come with it."""
+        listings: list[S3Request] = []
+
+        @s3.before
+        def come(request: S3Request) -> None:
+            if request.operation == "ListObjectsV2" and "max-keys" not in request.query and not listings:
+                listings.append(request)
+                time.sleep(2.5)
+                store(fast, {"a": b"1", LAST: b""})
+
+        report = await fast.push(last=LAST)
+        assert (set(tree(fast.sftp.root / "out")), report.skipped, report.left) == ({"a"}, {HELD: 1}, 1)
+        await fast.push(last=LAST)
+        assert set(tree(fast.sftp.root / "out")) == {"a", LAST}
+
     async def test_a_run_by_keys_looks_for_others(self, fast: Engine) -> None:
         """What is there and not pushed holds a last key back, beneath its directory only; the others go."""
         root = fast.sftp.root / "out"

@@ -29,6 +29,9 @@ NAMES = [
 ]
 #: What becomes of a file, and whether the next run has it to do then.
 FATES = {"moved": False, "synced": False, "excluded": False, "fails": True, "waits": True, "is young": True}
+#: In such a run some come while it looks for files, and the last ones of them stay.
+IN_A_PUSH = {**FATES, "comes meanwhile": False}
+BEGAN = 100.0
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class World:
         #: others that were not done when a last file was begun
         self.early: list[str] = []
         self.ended: dict[str, Outcome] = {}
-        self.lasts: Lasts[File] = Lasts(LastNames(LAST), lambda file: file.label)
+        self.lasts: Lasts[File] = Lasts(LastNames(LAST), lambda file: file.label, now=lambda: BEGAN)
         self.seen = Recorder()
         self.run = Run[File](Report("pull"), self.seen, TransferOptions(concurrency=3), Caps(max_files, None))
 
@@ -74,7 +77,7 @@ class World:
                 self.lasts.unfinished_in(directory_of(name))
                 yield Outcome(name, "skipped", reason="young", left=True)
             else:
-                yield File(name)
+                yield File(name, changed=BEGAN + 2 if self.fates[name] == "comes meanwhile" else BEGAN + 1)
 
     async def transfer(self, file: File) -> Outcome:
         name, fate = file.label, self.fates[file.label]
@@ -88,7 +91,7 @@ class World:
             raise ConnectionFailed("cut", connection=1)
         if fate == "fails":
             raise FileError("refused")
-        status = "transferred" if fate == "moved" else "skipped"
+        status = "transferred" if fate in ("moved", "comes meanwhile") else "skipped"
         outcome = Outcome(name, status, reason=fate, left=fate == "waits")  # type: ignore[arg-type]
         self.ended[name] = outcome
         return outcome
@@ -101,14 +104,14 @@ class World:
 
     def stays(self, last: str) -> bool:
         """Say whether a last file has to stay."""
-        return any(
-            FATES[fate] or (is_last(name) and fate != "excluded" and self.stays(name))
+        return self.fates[last] == "comes meanwhile" or any(
+            IN_A_PUSH[fate] or (is_last(name) and fate != "excluded" and self.stays(name))
             for name, fate in self.fates.items()
             if goes_before(name, last)
         )
 
 
-@given(st.dictionaries(st.sampled_from(NAMES), st.sampled_from(list(FATES)), max_size=20))
+@given(st.dictionaries(st.sampled_from(NAMES), st.sampled_from(list(IN_A_PUSH)), max_size=20))
 def test_none_goes_before_all_others_are_done(fates: dict[str, str]) -> None:
     """Each that may go goes, after what is begun anew, too; each other one stays, and the report says so."""
     fates = {name: fate for name, fate in fates.items() if not (is_last(name) and fate == "is young")}
@@ -120,7 +123,7 @@ def test_none_goes_before_all_others_are_done(fates: dict[str, str]) -> None:
     assert held == {name for name in listed if is_last(name) and world.stays(name)}
     assert set(world.begun) == set(listed) - held
     assert len(world.seen.outcomes) == len(fates), "each file has one outcome"
-    assert all(each.left and each.changed == 7.0 for each in world.seen.outcomes if each.reason == HELD)
+    assert all(each.left and each.changed is not None for each in world.seen.outcomes if each.reason == HELD)
 
 
 @given(st.lists(st.sampled_from(NAMES), unique=True), st.integers(1, 20))
