@@ -1305,6 +1305,13 @@ MUTANTS = (
         _only(MARKS, "newer_bytes"),
     ),
     Mutant(
+        "a mark that a tool has taken along to other bytes is none",
+        "engine/s3/marks.py",
+        "if value and size in (None, str(version.size)) else []",
+        "if value else []",
+        _only(MARKS, "TestMetadataKept and metadata"),
+    ),
+    Mutant(
         "an object that only marks have changed is not sent again",
         "engine/s3/marks.py",
         "            if same.isdisjoint((bare(head.etag), *_listed(head, SYNCED_OF))):\n",
