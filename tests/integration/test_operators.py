@@ -27,6 +27,9 @@ import pytest
 from airflow_provider_sftp_s3._compat import DAG, AirflowFailException, AirflowTaskTimeout, BaseOperator
 from airflow_provider_sftp_s3.engine import log, run
 from airflow_provider_sftp_s3.engine.errors import ConnectionFailed, SftpS3Error, TransferError
+from airflow_provider_sftp_s3.hooks.sftp_s3 import SftpS3Hook
+from airflow_provider_sftp_s3.operators.s3_unsynced import S3ListUnsyncedOperator
+from airflow_provider_sftp_s3.sensors.s3_unsynced import S3UnsyncedSensor
 from airflow_provider_sftp_s3.transfers.s3_to_sftp import S3ToSftpOperator
 from airflow_provider_sftp_s3.transfers.sftp_tree_to_s3 import SftpTreeToS3Operator
 from tests.support.airflow_env import airflow_connections, run_dag, warnings_of_ours_only, xcom
@@ -1101,3 +1104,67 @@ for instance in instances.values():
     assert report["transferred"] == 2 and report["failed"] == 1, report
     print("XCOM", report, xcom(instance))
 """
+
+
+# ------------------------------------------------------------------------------------------------------------ partners
+
+
+@pytest.mark.parametrize("mark", ["auto", "tag"])
+def test_a_relay_both_ways(world: World, mark: str) -> None:
+    """What comes from one partner goes to the other one, once, and not back: by operators, and by the hook."""
+    there = {name: world.sftp.root / name for name in ("a_out", "b_out", "a_in", "b_in")}
+    for directory in there.values():
+        directory.mkdir()
+    places: dict[str, Any] = {"s3_bucket": world.bucket, "s3_prefix": "p"}
+
+    def relay() -> Any:
+        with new_dag() as dag:
+            pulls = [
+                SftpTreeToS3Operator(
+                    task_id=f"from_{name}", sftp_conn_id=name, sftp_path=f"/{name}_out", min_age=0, **places
+                )
+                for name in ("a", "b")
+            ]
+            found = {
+                "a": S3ListUnsyncedOperator(task_id="list_a", destination="a", mark=mark, **places),
+                "b": S3UnsyncedSensor(
+                    task_id="wait_b",
+                    destination="b",
+                    mark=mark,
+                    bucket_name=world.bucket,
+                    bucket_key="p",
+                    wait=timedelta(0),
+                    poke_interval=0.1,
+                ),
+            }
+            for name, listed in found.items():
+                push = S3ToSftpOperator.partial(
+                    task_id=f"to_{name}", sftp_conn_id=name, sftp_path=f"/{name}_in", mark=mark, **places
+                )
+                pulls >> listed
+                push.expand(s3_keys=listed.output)
+        return dag
+
+    sent: dict[str, dict[str, bytes]] = {"a": {}, "b": {}}
+    with airflow_connections(a=world.sftp.airflow_connection(), b=world.sftp.airflow_connection()):
+        for number in range(3):
+            if number < 2:  # in the third run there is nothing
+                for name in sent:
+                    sent[name][f"{name}{number}"] = body = f"{name}, {number}".encode()
+                    (there[f"{name}_out"] / f"{name}{number}").write_bytes(body)
+            state, tasks = run_dag(relay())
+            assert state == "success"
+            pushed = {
+                task: xcom(tasks[task, 0])["transferred"] for task, index in tasks if "to_" in task and index == 0
+            }
+            assert pushed == ({"to_a": 1, "to_b": 1} if number < 2 else {})
+            assert tree(there["b_in"]) == sent["a"]
+            assert tree(there["a_in"]) == sent["b"]
+        for name in sent:
+            report = SftpS3Hook(name).push(sftp_path=f"/{name}_in", mark=mark, **places)
+            assert report["skipped"] == {"synced": 4}
+        (there["a_out"] / "a0").write_bytes(b"a, 0, and newer")
+        SftpS3Hook("a").pull(sftp_path="/a_out", min_age=0, **places)
+        assert SftpS3Hook("a").push(sftp_path="/a_in", mark=mark, **places)["transferred"] == 0
+        assert SftpS3Hook("b").push(sftp_path="/b_in", mark=mark, **places)["transferred"] == 1
+    assert tree(there["b_in"]) == {**sent["a"], "a0": b"a, 0, and newer"}
