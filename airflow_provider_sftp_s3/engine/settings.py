@@ -31,6 +31,16 @@ PushConflict = Literal["replace", "rename", "wait", "fail"]
 #: Whom marks name where nobody is named: what Airflow's own SFTP connection is called.
 DESTINATION = "sftp_default"
 
+#: What a bucket may be called: the oldest ones are longer than today's 63 characters.
+_BUCKET = re.compile(r"[A-Za-z0-9._-]{3,255}|arn:[a-z-]+:[a-z0-9-]+:[a-z0-9-]*:\d*:\S+")
+#: What has a name as a bucket, and works otherwise.
+_NOT_SUPPORTED = {
+    "a directory bucket (S3 Express One Zone)": r"--xa?-s3$|^arn:[^:]*:s3express:",
+    "a multi-region access point": r"^arn:[^:]*:s3::|\.mrap$",
+    "of s3-object-lambda": r"--ol-s3$|^arn:[^:]*:s3-object-lambda:",
+    "of s3-outposts": r"--op-s3$|^arn:[^:]*:s3-outposts:",
+}
+
 
 class TaskTry(NamedTuple):
     """
@@ -382,9 +392,27 @@ def check_sftp_path(path: object) -> None:
 
 
 def check_bucket_name(name: object) -> None:
-    """Raise ConfigurationError where `name` is no text, or none at all. S3 judges the rest."""
+    """
+    Make sure that `name` may be a bucket's, or the alias or ARN of an access point. S3 judges the rest.
+
+    :raises ConfigurationError: it is none, or of a kind that is not supported.
+    """
     if not isinstance(name, str) or not name:
         raise ConfigurationError(f"s3_bucket must be the name of a bucket, not {name!r}")
+    if not _BUCKET.fullmatch(name):
+        raise ConfigurationError(f"s3_bucket {name!r} is no bucket's name")
+    if found := re.fullmatch(r"arn:[^:]*:s3:::(.*)", name):
+        raise ConfigurationError(f"s3_bucket {name!r} is no bucket's name: that is {found[1]!r}")
+    for kind, pattern in _NOT_SUPPORTED.items():
+        if re.search(pattern, name):
+            raise bucket_not_supported(name, kind)
+
+
+def bucket_not_supported(name: str, what: str) -> ConfigurationError:
+    """Return the error for what is called like a bucket, and is none."""
+    return ConfigurationError(
+        f"s3_bucket {name!r} is {what}, which is not supported: name a bucket, or an access point of one"
+    )
 
 
 def check_caps(max_files: int | None, max_bytes: int | None) -> None:

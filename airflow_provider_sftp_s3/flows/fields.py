@@ -131,7 +131,7 @@ TASK_FIELDS = {
 TRANSFER_FIELDS = {
     "sftp_path": Field(values.text, "a directory on the SFTP server such as /outgoing; a template, too", required=True),
     "s3_bucket": Field(
-        partial(values.text, pattern=r"[A-Za-z0-9._-]{3,255}|arn:.+"),
+        values.bucket,
         "a bucket's name, with no s3:// and no prefix; a template, too",
         required=True,
     ),

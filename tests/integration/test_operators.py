@@ -405,12 +405,14 @@ FOUND_OUT_BY_A_RUN = [
     ({"sftp_path": "/nowhere"}, ["sftp_path", "no directory", "'/nowhere'"]),
     ({"sftp_path": "/in/file"}, ["sftp_path", "no directory", "'/in/file'"]),
     ({"s3_bucket": "no-such-bucket-anywhere"}, ["s3_bucket", "no bucket", "'no-such-bucket-anywhere'"]),
-    ({"s3_bucket": "Not A Bucket!"}, ["s3_bucket", "'Not A Bucket!'"]),
     ({"sftp_conn_id": "nobody"}, ["sftp_conn_id", "nobody"]),
 ]
 BOTH = [
     ({"sftp_path": ""}, ["sftp_path", "path of a directory", "''"]),
     ({"s3_bucket": ""}, ["s3_bucket", "name of a bucket", "''"]),
+    ({"s3_bucket": "Not A Bucket!"}, ["s3_bucket", "'Not A Bucket!'"]),
+    ({"s3_bucket": "arn:aws:s3:::a-bucket"}, ["s3_bucket", "that is 'a-bucket'"]),
+    ({"s3_bucket": "data--euc1-az1--x-s3"}, ["s3_bucket", "a directory bucket"]),
     ({"s3_prefix": "a//b"}, ["s3_prefix", "'a//b'", "two in a row", "'inbound/partner/'"]),
     ({"s3_prefix": "/"}, ["s3_prefix", "leave it empty"]),
     ({"include": [""]}, ["include", "glob", "'*.csv'"]),
@@ -470,7 +472,7 @@ def _cases(both: list[Any], pull: list[Any], push: list[Any]) -> Iterator[Any]:
 )
 def test_a_typo_is_an_import_error(direction: str, arguments: dict[str, Any], words: list[str]) -> None:
     """What is written plainly is judged where it is written: of an operator, and of one that is mapped over others."""
-    good: dict[str, Any] = {"task_id": "transfer", "sftp_path": "/in", "s3_bucket": "b"}
+    good: dict[str, Any] = {"task_id": "transfer", "sftp_path": "/in", "s3_bucket": "bkt"}
     for make in (OPERATORS[direction], OPERATORS[direction].partial):
         with warnings_of_ours_only(), new_dag(), pytest.raises(ValueError, match=words[0]) as wrong:
             make(**good | arguments)
