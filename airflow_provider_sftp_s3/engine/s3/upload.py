@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import html
+import itertools
 import os
 import re
 import urllib.parse
@@ -75,10 +76,16 @@ def can_send(sent: SentAlong) -> bool:
     """Say whether obstore has words for all that an object is to be stored with."""
     metadata = {name.removeprefix(_METADATA) for name in sent.put if name.startswith(_METADATA)}
     others = {name for name in sent.put if not name.startswith(_METADATA)} - {_TAGGING, *_ATTRIBUTES, *_ENCRYPTION}
+    if {" ", "+"} & set("".join(itertools.chain(*_tags_of(sent)))):
+        return False  # it writes a blank as '+', and there are stores that keep that
     # Metadata that is called as an attribute would become that one.
     taken = {name.lower() for name in metadata} & {name.lower() for name in _ATTRIBUTES.values()}
     encrypted = _ENCRYPTION.keys() & sent.put.keys()
     return not (others or taken or sent.part) and (not encrypted or "x-amz-server-side-encryption" in encrypted)
+
+
+def _tags_of(sent: SentAlong) -> list[tuple[str, str]]:
+    return urllib.parse.parse_qsl(sent.put.get(_TAGGING, ""), keep_blank_values=True)
 
 
 def _attributes(headers: Mapping[str, str]) -> dict[str, str]:
@@ -156,7 +163,7 @@ class Uploads:
     ) -> None:
         self._refuse_a_fork()
         self._bucket = bucket
-        self._tags = dict(urllib.parse.parse_qsl(sent.put.get(_TAGGING, ""), keep_blank_values=True))
+        self._tags = dict(_tags_of(sent))
         idle = timedelta(seconds=options.idle_timeout)
         client: ClientConfig = {
             "allow_http": endpoint.url.startswith("http://"),
@@ -305,7 +312,7 @@ class Uploads:
         except BaseException as failed:
             # What a library in Rust has not foreseen is no Exception, has no class to be named here, and would end the
             # run: obstore has it where the system opens no more files for the threads that it begins.
-            if type(failed).__name__ != "PanicException":
+            if type(failed).__name__ not in ("PanicException", "RustPanic"):
                 raise
             raise self._error(key, failed) from None
 
