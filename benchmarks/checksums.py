@@ -19,11 +19,15 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_sftp_s3.engine.options import MiB, TransferOptions
-from airflow_provider_sftp_s3.engine.s3 import checksums
 from benchmarks.servers import SSHD_CONFIG
 from tests.support.engine import Engine
 from tests.support.s3_stores import PlainMoto
 from tests.support.sftp_servers import OpenSshServer
+
+try:
+    from awscrt import checksums as crt
+except ImportError:
+    crt = None
 
 FILES = 40
 SIZE = 5 * MiB
@@ -42,8 +46,8 @@ def _given(body: bytes) -> dict[str, dict[str, Any]]:
         "SHA256": {"ChecksumAlgorithm": "SHA256", "ChecksumSHA256": text(hashlib.sha256(body).digest())},
         "an ETag that is an MD5, over plain http": {},
     }
-    if checksums.crt is not None:
-        crc64 = text(checksums.crt.crc64nvme(body).to_bytes(8))
+    if crt is not None:
+        crc64 = text(crt.crc64nvme(body).to_bytes(8))
         given = {"CRC64NVME": {"ChecksumAlgorithm": "CRC64NVME", "ChecksumCRC64NVME": crc64}, **given}
     return given
 
