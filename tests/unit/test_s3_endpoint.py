@@ -96,6 +96,10 @@ def test_what_is_no_bucket_is_refused_by_name(bucket: str, says: str) -> None:
     ("arguments", "says"),
     [
         ({"endpoint_url": "http://me:word@127.0.0.1:9"}, "endpoint_url of the aws connection has a user or a password"),
+        *(
+            ({"endpoint_url": url}, "^endpoint_url cannot be used")
+            for url in ("http://h/?a", "ftp://h", "http://h:99999")
+        ),
         ({"config": {"signature_version": "s3"}}, "signature_version 's3' is not supported"),
         ({"config": {"s3": {"use_accelerate_endpoint": True}}}, "s3_bucket 'my.bucket' cannot be used"),
     ],

@@ -118,7 +118,8 @@ def endpoint_of(client: Any, bucket: str) -> Endpoint:
     try:
         asked = ask_botocore(client, "GetObject", {"Bucket": bucket, "Key": _KEY})
     except ConfigurationError as wrong:
-        raise ConfigurationError(f"s3_bucket {bucket!r} cannot be used with the aws connection: {wrong}") from None
+        what = "endpoint_url" if "Custom endpoint" in str(wrong) else f"s3_bucket {bucket!r}"
+        raise ConfigurationError(f"{what} cannot be used with the aws connection: {wrong}") from None
     if asked.service != "s3":
         raise bucket_not_supported(bucket, f"of {asked.service}")
     if "@" in urllib.parse.urlsplit(asked.url).netloc:
