@@ -1305,6 +1305,20 @@ MUTANTS = (
         _only(MARKS, "newer_bytes"),
     ),
     Mutant(
+        "what S3 has refused is read from its answer, whatever the key is",
+        "engine/s3/upload.py",
+        "body = answer[2].",
+        "body = str(failed).",
+        _only("unit/test_s3_upload.py", "one_of_ours"),
+    ),
+    Mutant(
+        "an outage is no word about what a bucket takes",
+        "engine/s3/refusals.py",
+        "            if refused.passes:\n                raise\n",
+        "",
+        _only("unit/test_s3_refusals.py", "no_answer"),
+    ),
+    Mutant(
         "a mark that a tool has taken along to other bytes is none",
         "engine/s3/marks.py",
         "if value and size in (None, str(version.size)) else []",

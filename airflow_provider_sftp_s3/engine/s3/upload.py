@@ -50,8 +50,7 @@ ABORT_SECONDS = 1.5
 NO_PROXY = "http://127.0.0.1:9"
 ALL_HOSTS = "*,0.0.0.0/0,::/0"
 
-#: What S3 has said, in the last part of an error of obstore: there texts are quoted, and a key looks like nothing else.
-_LAST_PART = "\n\nDebug source:\n"
+#: What S3 has said, in an error of obstore. It names the key before that, which has no line breaks.
 _ANSWER = re.compile(r"\n +inner: \w+ \{\n +status: (\d{3}),\n +body: (.*)", re.DOTALL)
 _CODE = re.compile("<Code>([^<]+)</Code>")
 _MESSAGE = re.compile("<Message>([^<]+)</Message>")
@@ -124,7 +123,7 @@ def _said(failed: BaseException) -> _Said:
     """Return what has been said of a request, by an error of obstore or of its credential provider."""
     if isinstance(failed, botocore.exceptions.ClientError):
         return _Said(code=failed.response.get("Error", {}).get("Code", ""))
-    answer = _ANSWER.search(str(failed).rpartition(_LAST_PART)[2])
+    answer = _ANSWER.search(str(failed))
     if answer is None:
         return _Said()
     body = answer[2].replace('\\"', '"').replace("\\n", " ")
