@@ -185,6 +185,21 @@ def test_a_flow_with_no_usable_name_is_named_by_its_position(name: Any) -> None:
         parse_flow(PULL | {"name": name}, position=3)
 
 
+@pytest.mark.parametrize(
+    "bucket",
+    [
+        "arn:aws:s3:eu-central-1:123456789012:accesspoint/mine",
+        "arn:aws-cn:s3:cn-north-1:123456789012:accesspoint/mine",
+        "mine-abcdefghijklmnopqrstuvwxyz0123use1b-s3alias",
+        "{{ var.value.bucket }}",
+    ],
+)
+def test_an_access_point_is_taken_as_a_bucket(bucket: str) -> None:
+    """By ARN and by alias, in both directions; what a template gives is judged in the run."""
+    assert flow_dag(PULL | {"s3_bucket": bucket}).get_task("pull").partial_kwargs["s3_bucket"] == bucket
+    assert flow_dag(PUSH | {"s3_bucket": bucket}).get_task("wait_for_objects").bucket_name == bucket
+
+
 @pytest.mark.parametrize("field", ["name", "direction", "sftp_path", "s3_bucket"])
 def test_a_missing_field_is_named_with_what_is_allowed(field: str) -> None:
     message = problems_of({name: value for name, value in PULL.items() if name != field})
