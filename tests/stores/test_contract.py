@@ -171,7 +171,7 @@ class TestPush:
         """Whatever a mark does to it. The bytes go as they are: an encoding is the reader's affair."""
         headers = {
             "CacheControl": "max-age=60",
-            "ContentDisposition": 'attachment; filename="a b.txt"',
+            "ContentDisposition": 'attachment; filename="a b, Grüße, 日本.txt"',
             "ContentEncoding": "gzip",
             "ContentLanguage": "de",
             "ContentType": "text/plain; charset=latin-1",
@@ -183,6 +183,9 @@ class TestPush:
         store, body = (place.put_in_parts, FILES["two parts"]) if in_parts else (place.put, b"1")
         more = {"Tagging": urllib.parse.urlencode(tags, quote_via=urllib.parse.quote)} if tags else {}
         store("f", body, **headers, Metadata=metadata, **more)
+        # As boto3 shows what is no ASCII.
+        headers["ContentDisposition"] = headers["ContentDisposition"].encode().decode("latin-1")
+        assert headers.items() <= place.head("f").items()
         assert (await place.push_to("b", mark=mark)).transferred == 1
         assert place.there("b") == place.contents() == {"f": body}
         found = place.head("f")
