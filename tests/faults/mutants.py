@@ -1623,7 +1623,7 @@ MUTANTS = (
     Mutant(
         "flows: S3's events name no access point",
         "flows/rules.py",
-        'bool(_ACCESS_POINT.search(flow["s3_bucket"]))',
+        'bool(ACCESS_POINT.search(flow["s3_bucket"]))',
         "False",
         _only("unit/test_flows.py", "do_not_go_together"),
     ),
