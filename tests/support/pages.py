@@ -6,6 +6,10 @@ import re
 import subprocess
 import textwrap
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tests.support.s3_server import S3Server
 
 REPOSITORY = Path(__file__).parents[2]
 DOCS = REPOSITORY / "docs"
@@ -52,3 +56,12 @@ def commands(text: str, directory: Path) -> list[list[str]]:
     )
     assert not done.stderr, f"{text}\n{done.stderr}"
     return [found.split("\0") for found in done.stdout.split("\0\n\0") if found]
+
+
+def make_buckets(s3: S3Server) -> Any:
+    """Make the buckets of the examples, and return a client."""
+    client = s3.client()
+    for bucket in ("example-inbound", "example-outbound"):
+        where = {"LocationConstraint": client.meta.region_name}
+        client.create_bucket(Bucket=bucket, CreateBucketConfiguration=where)
+    return client
