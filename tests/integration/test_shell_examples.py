@@ -156,7 +156,7 @@ def write_flows(directory: Path) -> None:
 
 
 def make_places(sftp: AsyncsshServer, s3: S3Server) -> None:
-    """Make what the flows of :func:`write_flows` move: a file and objects, old enough to be moved and to be no cause for alarm."""
+    """Make what the flows of :func:`write_flows` move: a file and objects, not young, and not old either."""
     for directory in ("outgoing", "incoming"):
         (sftp.root / directory).mkdir()
     (sftp.root / "outgoing/a.csv").write_bytes(b"in")
@@ -303,6 +303,10 @@ def test_all_that_is_typed(sftp_server: AsyncsshServer, s3: S3Server, tmp_path: 
     others = "".join({text: 1 for page in PAGES if page not in (START, CONNECTIONS) for text in that_can_run(page)})
     again = "".join(line for line in home.splitlines(keepends=True) if "db migrate" not in line)
     partner = json.dumps(sftp_server.airflow_connection())
-    out = run(f"{again}airflow pools set partner 9 other\nairflow dags reserialize\n{others}", tmp_path, AIRFLOW_CONN_PARTNER_SFTP=partner)
+    out = run(
+        f"{again}airflow pools set partner 9 other\nairflow dags reserialize\n{others}",
+        tmp_path,
+        AIRFLOW_CONN_PARTNER_SFTP=partner,
+    )
     assert json.loads((tmp_path / "pools.json").read_text())["partner"]["slots"] == 1
     assert out.count("partner_push_daily") > 1
