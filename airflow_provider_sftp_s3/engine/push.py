@@ -335,7 +335,7 @@ class Push(Transfer[PushedObject]):
                         await held.enter_async_context(self._memory(download.version.size))
                     running = None if self._sums is None else self._sums.begin()
                     async with self._delivery.prepared(download, path, running) as publish:
-                        if not waits:
+                        if not waits and not self._all_may_go:
                             await turn.enter_async_context(self._turn())
                         look = await self.marks.last_look(source, download.version, kind)
                         if not attempt and look.reason:
@@ -385,12 +385,14 @@ class Push(Transfer[PushedObject]):
         # it is a copy, and so the time of change is that of the delivery.
         return super()._is_recovered(label, modified if self.settings.keys is None else None)
 
+    @property
+    def _all_may_go(self) -> bool:
+        """Whether no file waits for the first one to get its name and its mark."""
+        return (self.settings.mark == "none" and self._sent is None) or self._tried_to_mark.is_set()
+
     @contextlib.asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
         """Hold within the block a file that gets its name, and then its mark. All others wait for the first one."""
-        if (self.settings.mark == "none" and self._sent is None) or self._tried_to_mark.is_set():
-            yield
-            return
         if self._marking:
             with off_the_clock():
                 await self._tried_to_mark.wait()

@@ -112,14 +112,13 @@ class Run(Generic[T]):
         self._carried: dict[int, int] = {}
         self._end: ConnectionFailed | None = None
 
-    @contextlib.asynccontextmanager
-    async def hold_memory(self, cost: int) -> AsyncIterator[None]:
+    def hold_memory(self, cost: int) -> contextlib.AbstractAsyncContextManager[None]:
         """Hold `cost` bytes of the budget within the block. The file's time begins with its first share."""
-        async with self.budget.share(cost):
-            clock = file_clock.get()
-            if self.options.file_timeout is not None and clock.when() is None:
-                clock.reschedule(asyncio.get_running_loop().time() + self.options.file_timeout)
-            yield
+        return self.budget.share(cost, self._begin_time)
+
+    def _begin_time(self) -> None:
+        if self.options.file_timeout is not None and (clock := file_clock.get()).when() is None:
+            clock.reschedule(asyncio.get_running_loop().time() + self.options.file_timeout)
 
     async def transfer_all(
         self,

@@ -1230,22 +1230,22 @@ MUTANTS = (
     Mutant(
         "a mark is of one key",
         "engine/s3/marks.py",
-        '("1", self.bucket, key, self.destination)',
-        '("1", self.bucket, self.destination)',
+        '("1", bucket, key, destination)',
+        '("1", bucket, destination)',
         _only(PUSH, "copy_to_another_key and metadata"),
     ),
     Mutant(
         "a mark is of one bucket",
         "engine/s3/marks.py",
-        '("1", self.bucket, key, self.destination)',
-        '("1", key, self.destination)',
+        '("1", bucket, key, destination)',
+        '("1", key, destination)',
         _only(PUSH, "copy_to_another_bucket"),
     ),
     Mutant(
         "a mark is for one destination",
         "engine/s3/marks.py",
-        '("1", self.bucket, key, self.destination)',
-        '("1", self.bucket, key)',
+        '("1", bucket, key, destination)',
+        '("1", bucket, key)',
         _only(MARKS, "came_from_one_partner and metadata"),
     ),
     Mutant(
@@ -1831,8 +1831,8 @@ MUTANTS = (
     Mutant(
         "file_timeout: one clock for all shares",
         "engine/run.py",
-        " and clock.when() is None:",
-        ":",
+        "if self.options.file_timeout is not None and (clock := file_clock.get()).when() is None:",
+        "if self.options.file_timeout is not None and (clock := file_clock.get()):",
         _only(RUN, "of_the_file_and_not_of_each_share"),
     ),
     Mutant(

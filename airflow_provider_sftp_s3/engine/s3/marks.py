@@ -15,7 +15,7 @@ A token is of the key too, since metadata and tags travel along when a user copi
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import hashlib
 from collections.abc import Callable, Collection, Mapping
 from typing import Literal, NamedTuple
@@ -95,7 +95,7 @@ class Naming(NamedTuple):
 
     def token(self, key: str) -> str:
         """Return what stands for the destination in a mark of this object: 16 hex digits."""
-        return hashlib.sha256("\0".join(("1", self.bucket, key, self.destination)).encode()).hexdigest()[:16]
+        return _token(self.bucket, key, self.destination)
 
     def metadata(self, key: str) -> dict[str, str]:
         """Return the user metadata of a new object whose bytes are at the destination, as those of a pulled file."""
@@ -139,6 +139,11 @@ class Naming(NamedTuple):
 
     def _old_hash(self, key: str) -> str:
         return hashlib.sha256(f"{self.bucket}/{key}".encode()).hexdigest()[:32]
+
+
+@functools.lru_cache(maxsize=1024)  # asked for a few times while an object is moved
+def _token(bucket: str, key: str, destination: str) -> str:
+    return hashlib.sha256("\0".join(("1", bucket, key, destination)).encode()).hexdigest()[:16]
 
 
 def bare(etag: str) -> str:
@@ -409,13 +414,13 @@ class Marks:
         """Return the tags of an object that has some; None where it seems to have none, and they were not read."""
         if version.tags:
             self._tags_are_counted = True
-        elif self._tags_are_counted or not self._may_be_tagged(key, version):
-            return None
         elif self._tags_are_counted is None:
-            if not self._blind_reads:
+            if not self._blind_reads or not self._may_be_tagged(key, version):
                 return None
             self._blind_reads -= 1
             return await self._tags_blindly(key)
+        elif self._tags_are_counted or not self._may_be_tagged(key, version):
+            return None
         try:
             return await self._tags(key, version)
         except S3Refused as refused:
@@ -468,11 +473,9 @@ class Marks:
         """Learn of the version that a mark has made of another one. Where S3 does not say which, the next run asks."""
         if self._learned is None:
             return
-        with contextlib.suppress(ValueError):
-            result = s3_xml.texts_of(s3_xml.parse(copied.body, "CopyObjectResult"))
-            marked = version._replace(metadata=metadata, etag=result.get("ETag", ""))
-            fact = Fact.of(key, marked, names_in_metadata(marked))
-            self._learned(fact._replace(modified=result.get("LastModified", "")[:19]))
+        etag, modified = s3_xml.version_of_copy(copied.body)
+        marked = version._replace(metadata=metadata, etag=etag)
+        self._learned(Fact.of(key, marked, names_in_metadata(marked))._replace(modified=modified))
 
     def _tell(self, kind: Kind, lacks: list[str]) -> None:
         if self.mode == "auto" and not self._told:
