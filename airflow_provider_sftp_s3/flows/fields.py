@@ -29,8 +29,8 @@ Those that are arguments of the operators are explained there; here are the flow
 :param execution_timeout: how long a try of a task may take.
 :param executor: the executor of each task, if Airflow has several.
 :param notify: who is told of each task that has failed, has succeeded, or is tried again.
-:param parallelism: how many tasks transfer at a time, each with a connection of its own. Those of a pull share the tree,
-    and each lists all of it. Those of a push take one batch each.
+:param parallelism: how many tasks transfer at a time, each with a connection of its own. Those of a pull share the
+    tree, and each lists all of it. Those of a push take one batch each.
 :param expected_files: which files must be in S3 at which time of which days. A second Dag, ``<name>_expected``, looks
     then, and fails if there are too few.
 :param batch_files: how many objects a task of a push takes, at most.
@@ -38,8 +38,8 @@ Those that are arguments of the operators are explained there; here are the flow
 :param queue_url: the address of the SQS queue to which S3's events come.
 :param poke_interval: how long a push that waits pauses between two looks: into the prefix or, with `trigger`, into the
     queue.
-:param wait_timeout: how long a run waits for its first object before it ends as skipped. If it is not given: an hour, or
-    a day with ``@continuous``.
+:param wait_timeout: how long a run waits for its first object before it ends as skipped. If it is not given: an hour,
+    or a day with ``@continuous``.
 """
 
 from __future__ import annotations
