@@ -36,8 +36,8 @@ class SftpTreeToS3Operator(TransferOperator):
     :param sftp_conn_id: Airflow connection of type `sftp`. (templated)
     :param aws_conn_id: Airflow connection of type `aws`; None: boto3's own way to find credentials. (templated)
     :param sftp_paths: a file, or a list of files, beneath `sftp_path` to pull instead of the whole tree. No directory
-        is listed then. A file that is missing fails, unless an earlier try of the Dag run has pulled it. None: the whole
-        tree. (templated)
+        is listed then. A file that is missing fails, unless an earlier try of the Dag run has pulled it. None: the
+        whole tree. (templated)
     :param include: glob or list of globs of files to take. One with a ``/`` is matched against the path relative to
         `sftp_path`, where ``**`` stands for any directories; else against the name. (templated)
     :param exclude: glob or list of globs of files to leave, likewise. It wins over `include`. (templated)
