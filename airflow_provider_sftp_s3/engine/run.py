@@ -125,12 +125,15 @@ class Run(Generic[T]):
         listing: AsyncIterator[T | Outcome],
         transfer: Callable[[T], Awaitable[Outcome]],
         is_left: Callable[[T], Awaitable[bool]] | None = None,
+        settled: Callable[[T, bool], None] | None = None,
     ) -> None:
         """
         Transfer all that `listing` yields; an Outcome in it is already decided and only counted.
 
         :param transfer: moves one item. May be called again for an item under which the connection was lost.
         :param is_left: says whether there is something to do about an item that comes behind a cap; None: there is.
+        :param settled: told of each item, once, when nothing more will be done about it, and whether it is done with:
+            False where the next run has it to do.
 
         :raises ConnectionFailed: the connection is lost for good.
         :raises ConfigurationError: nothing more can work.
@@ -144,7 +147,7 @@ class Run(Generic[T]):
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._feed(listing, queue))
                 for _ in range(self._workers):
-                    group.create_task(self._work(queue, transfer, is_left))
+                    group.create_task(self._work(queue, transfer, is_left, settled))
         except BaseExceptionGroup as several:
             error = _first(several)
             self.report.more_left = True
@@ -177,18 +180,24 @@ class Run(Generic[T]):
         queue: asyncio.Queue[T | None],
         transfer: Callable[[T], Awaitable[Outcome]],
         is_left: Callable[[T], Awaitable[bool]] | None,
+        settled: Callable[[T, bool], None] | None,
     ) -> None:
         while (item := await queue.get()) is not None:
             if self._capped or not await self.caps.admit(item.size):
                 self._note_cap()
-                if is_left is None or await is_left(item):
+                waits = is_left is None or await is_left(item)
+                if waits:
                     self.report.add_left(item.changed)
+                if settled is not None:
+                    settled(item, not waits)
                 continue
             outcome = await self._outcome_of(item, transfer)
             await self.caps.settle(item.size, outcome.bytes if outcome.status == "transferred" else None)
             self.progress.settled_files += 1
             self.progress.settled_bytes += item.size
             self.settle(outcome)
+            if settled is not None:
+                settled(item, not outcome.is_unfinished)
             if self._end is not None:
                 raise self._end
 

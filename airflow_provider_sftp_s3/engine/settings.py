@@ -14,7 +14,7 @@ from airflow_provider_sftp_s3.engine.errors import (
     ConfigurationError,
     FileError,
 )
-from airflow_provider_sftp_s3.engine.globs import Globs
+from airflow_provider_sftp_s3.engine.globs import Globs, Patterns
 from airflow_provider_sftp_s3.engine.model import MarkMode
 from airflow_provider_sftp_s3.engine.rename import check_rename_to
 from airflow_provider_sftp_s3.engine.temporary import TEMP_NAME, check_temp_name
@@ -67,6 +67,7 @@ class PullSettings:
     s3_prefix: str | None = ""
     include: str | Iterable[str] | None = "*"
     exclude: str | Iterable[str] | None = None
+    last: str | Iterable[str] | None = None
     min_age: float = 30.0
     after_transfer: AfterTransfer = "move"
     done_dir: str = ".done"
@@ -137,6 +138,7 @@ class PushSettings:
     s3_keys: str | Iterable[str] | None = None
     include: str | Iterable[str] | None = "*"
     exclude: str | Iterable[str] | None = None
+    last: str | Iterable[str] | None = None
     strip_regex: str | None = None
     rename_to: str | None = None
     on_conflict: PushConflict = "replace"
@@ -202,6 +204,8 @@ def _check_both(settings: PullSettings | PushSettings) -> None:
     globs = Globs(settings.include, settings.exclude)
     object.__setattr__(settings, "include", globs.include)
     object.__setattr__(settings, "exclude", globs.exclude)
+    if settings.last is not None:
+        object.__setattr__(settings, "last", Patterns("last", settings.last).patterns or None)
     if settings.rename_to is not None:
         check_rename_to(settings.rename_to)
     check_destination(settings.destination)
@@ -287,11 +291,18 @@ def _check_announced(settings: PushSettings) -> None:
 
 
 def _check_awaited(settings: PullSettings) -> None:
-    """Check what goes with the trigger files and checksum files of a pull."""
-    for name in _check_beside(settings):
+    """Check what goes with the trigger files, the checksum files and the last files of a pull."""
+    beside = _check_beside(settings)
+    for name in (*beside, *(["last"] if settings.last is not None else ())):
         if settings.sftp_paths is not None or settings.follow_links:
             other = "sftp_paths" if settings.sftp_paths is not None else "follow_links"
             raise ConfigurationError(f"{name} does not go with {other}: such files are looked for in whole directories")
+    if settings.last is not None and paths.Shard.of(settings.shard).count > 1:
+        raise ConfigurationError(
+            "last does not go with a shard: a last file waits for all files of its directory, and no other task may "
+            "have some of them"
+        )
+    for name in beside:
         if settings.on_conflict == "rename":
             raise ConfigurationError(
                 f"{name} does not go with on_conflict='rename': two files would share one of them in S3. Use rename_to"

@@ -146,6 +146,7 @@ TRANSFER_FIELDS = {
     ),
     "include": Field(values.texts, GLOBS),
     "exclude": Field(partial(values.texts, least=0), GLOBS),
+    "last": Field(values.texts, GLOBS),
     "max_files": Field(
         partial(values.or_template, partial(values.count, low=1)), "a whole number above 0; a template, too"
     ),
@@ -266,6 +267,6 @@ FIELDS = {
 ALL_FIELDS = FIELDS["pull"] | FIELDS["push"]
 #: Which objects are there to push.
 LISTING_FIELDS = (
-    *("include", "exclude", "min_size", "max_size", "max_age", "order"),
+    *("include", "exclude", "last", "min_size", "max_size", "max_age", "order"),
     *("trigger_file", "checksum_file", "strip_regex", "rename_to", "mark", "aws_conn_id", "extra_args"),
 )

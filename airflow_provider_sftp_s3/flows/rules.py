@@ -59,6 +59,11 @@ def _is_not_listed_beside(name: str, flow: Mapping[str, Any]) -> bool:
     return name in flow and flow["direction"] == "pull" and bool(others)
 
 
+def _is_last_of_given_files(flow: Mapping[str, Any]) -> bool:
+    others = "sftp_paths" in flow or flow.get("follow_links", False)
+    return "last" in flow and flow["direction"] == "pull" and bool(others)
+
+
 def _is_sqs(flow: Mapping[str, Any]) -> bool:
     return flow.get("trigger") == "sqs"
 
@@ -168,6 +173,16 @@ RULES = (
         lambda flow: flow["parallelism"] > 1 and is_of_a_run(flow.get("trigger_file", "{name}")),
         "a trigger without {name} or {stem} is for all files of a directory, and no task may be ahead of another one. "
         "Allowed with such a trigger_file: 1",
+    ),
+    Rule(
+        "last",
+        _is_last_of_given_files,
+        "the others of a directory are found where it is listed as a whole. Allowed without sftp_paths, follow_links",
+    ),
+    Rule(
+        "parallelism",
+        lambda flow: flow["parallelism"] > 1 and "last" in flow,
+        "what is last waits for all files of its directory, and no other task may have some. Allowed with last: 1",
     ),
     Rule(
         "dry_run",

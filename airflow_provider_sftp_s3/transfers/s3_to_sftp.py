@@ -78,6 +78,9 @@ class S3ToSftpOperator(TransferOperator):
     :param include: glob or list of globs of objects to take. One with a ``/`` is matched against the key without its
         prefix, where ``**`` stands for any directories; else against the name. (templated)
     :param exclude: glob or list of globs of objects to leave, likewise. It wins over `include`. (templated)
+    :param last: glob or list of globs, likewise, of objects that go after all others of their directory, and of those
+        beneath it. One that fails, waits or is over a cap holds them back; what is skipped for another reason does not.
+        With `s3_keys`, one that is not pushed and is none of them does, too. None: each goes when it can. (templated)
     :param max_files: push at most so many objects in one run; the rest waits for the next. (templated)
     :param max_bytes: push at most so many bytes in one run. A larger object goes alone. (templated)
     :param min_size: leave smaller objects alone, in bytes. (templated)
@@ -115,6 +118,7 @@ class S3ToSftpOperator(TransferOperator):
         "aws_conn_id",
         "include",
         "exclude",
+        "last",
         "dry_run",
         "mark",
         "max_files",
@@ -126,7 +130,7 @@ class S3ToSftpOperator(TransferOperator):
         "extra_args",
         "receipts",
     )
-    _lists = ("s3_keys", "include", "exclude")
+    _lists = ("s3_keys", "include", "exclude", "last")
     _places = ("sftp_path", "s3_bucket", "s3_prefix", "s3_keys", "include", "strip_regex", "sent_prefix")
     ui_color = "#f0e6d5"
     direction = "push"
@@ -155,6 +159,7 @@ class S3ToSftpOperator(TransferOperator):
         aws_conn_id: str | None = "aws_default",
         include: str | list[str] = "*",
         exclude: str | list[str] | None = None,
+        last: str | list[str] | None = None,
         max_files: int | str | None = None,
         max_bytes: int | str | None = None,
         min_size: int | str | None = None,
@@ -189,6 +194,7 @@ class S3ToSftpOperator(TransferOperator):
         self.aws_conn_id = aws_conn_id
         self.include = include
         self.exclude = exclude
+        self.last = last
         self.max_files = max_files
         self.max_bytes = max_bytes
         self.min_size = min_size

@@ -41,6 +41,9 @@ class SftpTreeToS3Operator(TransferOperator):
     :param include: glob or list of globs of files to take. One with a ``/`` is matched against the path relative to
         `sftp_path`, where ``**`` stands for any directories; else against the name. (templated)
     :param exclude: glob or list of globs of files to leave, likewise. It wins over `include`. (templated)
+    :param last: glob or list of globs, likewise, of files that go after all others of their directory, and of those
+        beneath it. One that is young, fails or is over a cap holds them back; what is skipped for another reason does
+        not. None: each goes when it can. (templated)
     :param min_age: leave files alone that were changed more recently than this, as a timedelta or in seconds: somebody
         may still be writing them. 0 takes all. (templated)
     :param after_transfer: ``move`` a file into `done_dir`, ``delete`` it, or ``keep`` it where it is and skip what S3
@@ -107,6 +110,7 @@ class SftpTreeToS3Operator(TransferOperator):
         "checksum_file",
         "include",
         "exclude",
+        "last",
         "dry_run",
         "shard",
         "destination",
@@ -122,7 +126,7 @@ class SftpTreeToS3Operator(TransferOperator):
         "extra_args",
         "receipts",
     )
-    _lists = ("sftp_paths", "include", "exclude")
+    _lists = ("sftp_paths", "include", "exclude", "last")
     _places = ("sftp_path", "s3_bucket", "s3_prefix", "sftp_paths", "include", "shard", "min_age")
     ui_color = "#d5e8f0"
     direction = "pull"
@@ -138,6 +142,7 @@ class SftpTreeToS3Operator(TransferOperator):
         sftp_paths: str | list[str] | None = None,
         include: str | list[str] = "*",
         exclude: str | list[str] | None = None,
+        last: str | list[str] | None = None,
         min_age: timedelta | float | str = timedelta(seconds=30),
         after_transfer: str = "move",
         done_dir: str = ".done",
@@ -171,6 +176,7 @@ class SftpTreeToS3Operator(TransferOperator):
         self.sftp_paths = sftp_paths
         self.include = include
         self.exclude = exclude
+        self.last = last
         self.min_age = min_age
         self.after_transfer = after_transfer
         self.done_dir = done_dir

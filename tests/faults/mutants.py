@@ -102,6 +102,7 @@ AWAITED = "unit/test_awaited.py"
 PULLED_TRIGGERS = "unit/test_pulled_triggers.py"
 ANNOUNCEMENT = "unit/test_announcement.py"
 CHECKSUMS = "integration/test_checksum_file.py"
+LASTS = "unit/test_lasts.py"
 
 MUTANTS = (
     Mutant(
@@ -420,22 +421,113 @@ MUTANTS = (
         _only("unit/test_publication.py", "test_the_order"),
     ),
     Mutant(
+        "last: not before all others are settled",
+        "engine/lasts.py",
+        "            await self._wait()\n",
+        "            pass\n",
+        _only(LASTS, "none_goes_before"),
+    ),
+    Mutant(
+        "last: what is unfinished holds it back",
+        "engine/lasts.py",
+        "        if not is_done:\n",
+        "        if False:\n",
+        _only(LASTS, "none_goes_before"),
+    ),
+    Mutant(
+        "last: in all directories above, too",
+        "engine/lasts.py",
+        "            self._unfinished.add(directory)\n            directory = directory_of(directory)\n",
+        "            self._unfinished.add(directory)\n            return\n",
+        _only(LASTS, "none_goes_before"),
+    ),
+    Mutant(
+        "last: the deepest directories first",
+        "engine/lasts.py",
+        "key=_depth, reverse=True)",
+        "key=_depth)",
+        _only(LASTS, "none_goes_before"),
+    ),
+    Mutant(
+        "last: those of one directory do not wait for each other",
+        "engine/lasts.py",
+        "        if not self._is_last(name):\n",
+        "        if True:\n",
+        _only(LASTS, "does_not_find"),
+    ),
+    Mutant(
+        "last: one that comes while the run looks for files waits",
+        "engine/lasts.py",
+        "item.changed > newest):",
+        "False):",
+        _only(LASTS, "none_goes_before"),
+    ),
+    Mutant(
+        "last: a run by keys looks for others",
+        "engine/push.py",
+        "options=options) if settings.keys else None",
+        "options=options) if False else None",
+        _only("integration/test_last.py", "by_keys"),
+    ),
+    Mutant(
+        "last: what is over a cap is not done",
+        "engine/run.py",
+        "settled(item, not waits)",
+        "settled(item, True)",
+        _only("unit/test_run.py", "settled_once"),
+    ),
+    Mutant(
+        "last: what a dry run would move is",
+        "engine/model.py",
+        "(self.left and not self.target)",
+        "self.left",
+        _only("unit/test_run.py", "settled_once"),
+    ),
+    Mutant(
+        "last: what is young, or cannot be listed, is not",
+        "engine/listing.py",
+        "isinstance(item, Outcome) and item.is_unfinished:",
+        "False:",
+        _only("unit/test_listing.py", "unfinished_in_a_directory"),
+    ),
+    Mutant(
+        "last: no other task has some of its directory",
+        "engine/settings.py",
+        "if settings.last is not None and paths.Shard.of(settings.shard).count > 1:",
+        "if False:",
+        _only("unit/test_settings.py", "of_a_pull and last"),
+    ),
+    Mutant(
+        "last: nor do flows give it some",
+        "flows/rules.py",
+        'flow["parallelism"] > 1 and "last" in flow,',
+        "False,",
+        _only("unit/test_flows.py", "last_files_of_a_pull"),
+    ),
+    Mutant(
+        "last: it is in one batch with all that it waits for",
+        "operators/batches.py",
+        "            if directory in directories:\n",
+        "            if False:\n",
+        _only("unit/test_unsynced_batches.py", "last_object"),
+    ),
+    Mutant(
         "triggers: a directory is in one batch",
-        "operators/s3_unsynced.py",
+        "operators/batches.py",
         "        batches[-1] += several\n",
         "        batches += [[key] for key in several]\n",
         _only("unit/test_unsynced_batches.py", "two_batches"),
     ),
     Mutant(
         "triggers: of a list that is cut, no directory is",
-        "operators/s3_unsynced.py",
-        "        directories = whole\n",
-        "        pass\n",
+        "operators/batches.py",
+        'and not last.startswith(f"{name}/")]\n',
+        "]\n",
         _only("unit/test_unsynced_batches.py", "two_batches"),
     ),
     Mutant(
         "flows: keys of one path are in one batch",
-        "operators/s3_unsynced.py",
+        "operators/batches.py",
         "first.setdefault(path, number)].append(key)",
         "number].append(key)",
         _only("integration/test_flow_dags.py", "two_keys_that_come"),

@@ -573,9 +573,11 @@ def test_what_becomes_of_a_file_reaches_the_operators() -> None:
         *(({"trigger_file": "{name}.ok", "on_conflict": mode}, "trigger_file") for mode in ("rename", "wait")),
         *(({"checksum_file": "{name}.md5", "on_conflict": mode}, "checksum_file") for mode in ("rename", "wait")),
         *(({"trigger_file": name, "parallelism": 2}, "parallelism") for name in ("_SUCCESS", "{{ ds }}.ok")),
+        ({"last": "_SUCCESS", "parallelism": 2}, "parallelism: what is last waits for all files"),
+        ({"last": []}, "last"),
     ],
 )
-def test_triggers_do_not_go_with_everything(own: dict[str, Any], field: str) -> None:
+def test_what_is_announced_does_not_go_with_everything(own: dict[str, Any], field: str) -> None:
     with pytest.raises(FlowError, match=field):
         flow_dag(PUSH | own)
 
@@ -604,10 +606,27 @@ def test_checksum_files_of_a_pull_do_not_go_with_everything(own: dict[str, Any])
         flow_dag(PULL | {"checksum_file": "{name}.md5"} | own)
 
 
-@pytest.mark.parametrize("own", [{"trigger_file": "{stem}.ok"}, {"checksum_file": "{name}.sha256"}])
-def test_triggers_and_checksum_files_reach_what_lists_the_objects(own: dict[str, str]) -> None:
-    """Which has to know them for what they are; with triggers it keeps a directory together."""
-    dag = flow_dag(PUSH | {**own, "parallelism": 2})
+@pytest.mark.parametrize(
+    ("own", "field"),
+    [
+        ({"last": "_SUCCESS", "parallelism": 2}, "parallelism"),
+        ({"last": "_SUCCESS", "sftp_paths": ["a"]}, "last"),
+        ({"last": "_SUCCESS", "follow_links": True, "after_transfer": "keep"}, "last"),
+    ],
+)
+def test_last_files_of_a_pull_do_not_go_with_everything(own: dict[str, Any], field: str) -> None:
+    assert flow_dag(PULL | {"last": "_SUCCESS"}).get_task("pull").partial_kwargs["last"] == ["_SUCCESS"]
+    with pytest.raises(FlowError, match=field):
+        flow_dag(PULL | own)
+
+
+@pytest.mark.parametrize(
+    "own",
+    [{"trigger_file": "{stem}.ok"}, {"checksum_file": "{name}.sha256"}, {"last": ["_SUCCESS", "{{ ds }}"]}],
+)
+def test_what_goes_with_files_reaches_what_lists_the_objects(own: dict[str, Any]) -> None:
+    """Which has to know them for what they are; with triggers, or last ones, it keeps a directory together."""
+    dag = flow_dag(PUSH | {**own, "parallelism": 1 if "last" in own else 2})
     for name, value in own.items():
         assert dag.get_task("push").partial_kwargs[name] == value
         for task in set(dag.task_ids) - {"push", "update_asset"}:

@@ -48,7 +48,7 @@ def rendered(which: str, context: dict[str, Any], *, native: bool = False, **arg
 
 
 @pytest.mark.parametrize("which", ["pull", "push", "list", "announced", "sensor"])
-@pytest.mark.parametrize("field", ["include", "exclude"])
+@pytest.mark.parametrize("field", ["include", "exclude", "last"])
 @pytest.mark.parametrize("native", [False, True])
 @pytest.mark.parametrize(
     "template",
