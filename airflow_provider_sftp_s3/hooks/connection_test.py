@@ -116,7 +116,7 @@ class ConnectionTest:
             async with asyncio.timeout(options.conn_timeout):
                 reader, writer = await asyncio.open_connection(server.host, server.port)
                 try:
-                    banner = await reader.readline()
+                    banner = (await reader.readline()).rstrip()
                 finally:
                     writer.close()
         except TimeoutError:
