@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,6 +16,7 @@ from airflow_provider_sftp_s3.engine.paths import directory_prefix
 from airflow_provider_sftp_s3.engine.triggers import is_of_a_run
 from airflow_provider_sftp_s3.flows import values
 from airflow_provider_sftp_s3.flows.values import CONTINUOUS
+from airflow_provider_sftp_s3.operators.s3_events import ACCESS_POINT
 
 
 def _is_cron(schedule: str | None) -> bool:
@@ -42,9 +42,6 @@ def _sends_what_was_sent(flow: Mapping[str, Any]) -> bool:
     one, other = map(directory_prefix, prefixes)
     return one.startswith(other) or other.startswith(one)
 
-
-#: An access point, by its ARN or alias.
-_ACCESS_POINT = re.compile(r"^arn:|-s3alias$")
 
 #: What stands beside files.
 BESIDE = ("trigger_file", "checksum_file")
@@ -222,7 +219,7 @@ RULES = (
     ),
     Rule(
         "s3_bucket",
-        lambda flow: _is_sqs(flow) and bool(_ACCESS_POINT.search(flow["s3_bucket"])),
+        lambda flow: _is_sqs(flow) and bool(ACCESS_POINT.search(flow["s3_bucket"])),
         "'trigger: sqs' with an access point: S3's events name the bucket, and none would be taken for one of this "
         "flow's. Allowed here: the bucket's own name",
     ),

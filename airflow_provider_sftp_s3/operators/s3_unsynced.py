@@ -25,7 +25,7 @@ from airflow_provider_sftp_s3.operators.batches import (
     whole_directories,
     with_last_ones,
 )
-from airflow_provider_sftp_s3.operators.s3_events import Landed, landed
+from airflow_provider_sftp_s3.operators.s3_events import ACCESS_POINT, Landed, landed
 from airflow_provider_sftp_s3.transfers.templates import TemplatedOperator
 
 if TYPE_CHECKING:
@@ -170,13 +170,24 @@ class S3ListAnnouncedOperator(S3ListUnsyncedOperator):
     is received once, and lost if Airflow ends in that moment.
 
     Its Dag is scheduled on an asset whose watcher has the Amazon provider's ``SqsSensorTrigger``. Arguments, return
-    value and errors are those of :class:`S3ListUnsyncedOperator`.
+    value and errors are those of :class:`S3ListUnsyncedOperator`; `s3_bucket` is the bucket's own name.
     """
+
+    @classmethod
+    def judge(cls, arguments: Mapping[str, Any]) -> None:
+        """Look at the arguments. :raises ConfigurationError: one is not allowed; the message names it."""
+        super().judge(arguments)
+        if ACCESS_POINT.search(arguments.get("s3_bucket", "")):
+            raise ConfigurationError(
+                f"s3_bucket {arguments['s3_bucket']!r} is an access point: S3's events name the bucket, and none would "
+                "be taken for one of this prefix. Give the bucket's own name"
+            )
 
     @fails_for_good
     def execute(self, context: Context) -> list[list[str]]:
         """Return the keys of the unsynced objects in batches."""
         self.refuse_none()
+        self.judge({"s3_bucket": self.s3_bucket})
         if not context["triggering_asset_events"]:
             return self._unsynced_in_batches(None)
         prefix = directory_prefix(self.s3_prefix)

@@ -1446,6 +1446,27 @@ MUTANTS = (
         _only(MARKS, "newer_bytes"),
     ),
     Mutant(
+        "what S3 has refused is read from its answer, whatever the key is",
+        "engine/s3/upload.py",
+        "body = answer[2].",
+        "body = str(failed).",
+        _only("unit/test_s3_upload.py", "one_of_ours"),
+    ),
+    Mutant(
+        "an outage is no word about what a bucket takes",
+        "engine/s3/refusals.py",
+        "            if refused.passes:\n                raise\n",
+        "",
+        _only("unit/test_s3_refusals.py", "no_answer"),
+    ),
+    Mutant(
+        "a mark that a tool has taken along to other bytes is none",
+        "engine/s3/marks.py",
+        "if value and size in (None, str(version.size)) else []",
+        "if value else []",
+        _only(MARKS, "TestMetadataKept and metadata"),
+    ),
+    Mutant(
         "an object that only marks have changed is not sent again",
         "engine/s3/marks.py",
         "            if same.isdisjoint((bare(head.etag), *_listed(head, SYNCED_OF))):\n",
@@ -1743,7 +1764,7 @@ MUTANTS = (
     Mutant(
         "flows: S3's events name no access point",
         "flows/rules.py",
-        'bool(_ACCESS_POINT.search(flow["s3_bucket"]))',
+        'bool(ACCESS_POINT.search(flow["s3_bucket"]))',
         "False",
         _only("unit/test_flows.py", "do_not_go_together"),
     ),

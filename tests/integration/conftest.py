@@ -109,7 +109,7 @@ KEPT = {
 
 
 #: Files that take minutes, the longest first: who gets one of them last has everybody wait.
-FIRST = ["test_page.py", "test_page_of_many.py", "test_airflow_system.py", "test_demo.py", "test_readme.py"]
+FIRST = ["test_page.py", "test_page_of_many.py", "test_airflow_system.py", "test_demo.py", "test_shell_examples.py"]
 
 
 @pytest.hookimpl(tryfirst=True)

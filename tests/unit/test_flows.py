@@ -84,6 +84,10 @@ def problems_of(settings: Any) -> str:
         (PULL, "sftp_path", "/in/{{ ds }", "a directory on the SFTP server"),
         (PULL, "s3_bucket", "s3://a-bucket", "a bucket's name, with no s3://"),
         (PULL, "s3_bucket", "a-bucket/prefix", "a bucket's name, with no s3:// and no prefix"),
+        (PULL, "s3_bucket", "arn:aws:s3:::a-bucket", "that is 'a-bucket'. Allowed: a bucket's name"),
+        (PUSH, "s3_bucket", "data--euc1-az1--x-s3", "a directory bucket (S3 Express One Zone), which is not supported"),
+        (PUSH, "s3_bucket", "arn:aws:s3::123456789012:accesspoint/a.mrap", "a multi-region access point, which is"),
+        (PULL, "s3_bucket", "arn:aws:s3-outposts:eu-central-1:123456789012:outpost/op-1/accesspoint/a", "s3-outposts"),
         (PULL, "s3_prefix", "/inbound", "a prefix such as inbound/partner/"),
         (PULL, "s3_prefix", "a//b", "a prefix such as inbound/partner/"),
         (PULL, "s3_prefix", "{% if %}", "a prefix such as inbound/partner/"),
@@ -179,6 +183,21 @@ def test_a_list_without_end_is_an_error_of_its_field() -> None:
 def test_a_flow_with_no_usable_name_is_named_by_its_position(name: Any) -> None:
     with pytest.raises(FlowError, match=r"^flow number 3: name: .*Allowed: the Dag's id: 1 to 250 letters"):
         parse_flow(PULL | {"name": name}, position=3)
+
+
+@pytest.mark.parametrize(
+    "bucket",
+    [
+        "arn:aws:s3:eu-central-1:123456789012:accesspoint/mine",
+        "arn:aws-cn:s3:cn-north-1:123456789012:accesspoint/mine",
+        "mine-abcdefghijklmnopqrstuvwxyz0123use1b-s3alias",
+        "{{ var.value.bucket }}",
+    ],
+)
+def test_an_access_point_is_taken_as_a_bucket(bucket: str) -> None:
+    """By ARN and by alias, in both directions; what a template gives is judged in the run."""
+    assert flow_dag(PULL | {"s3_bucket": bucket}).get_task("pull").partial_kwargs["s3_bucket"] == bucket
+    assert flow_dag(PUSH | {"s3_bucket": bucket}).get_task("wait_for_objects").bucket_name == bucket
 
 
 @pytest.mark.parametrize("field", ["name", "direction", "sftp_path", "s3_bucket"])
