@@ -1909,14 +1909,14 @@ MUTANTS = (
     Mutant(
         "a typo is an import error",
         "transfers/templates.py",
-        "            self.judge(self._plain(vars(self)))\n",
+        "            self.judge(self.plain(vars(self)))\n",
         "            pass\n",
         _only("integration/test_operators.py", "typo"),
     ),
     Mutant(
         "a typo in what is mapped is an import error",
         "transfers/templates.py",
-        "        cls.judge(cls._plain(kwargs))\n",
+        "        cls.judge(cls.plain(kwargs))\n",
         "",
         _only("integration/test_operators.py", "typo"),
     ),

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from airflow_provider_sftp_s3._compat import AIRFLOW_2
 from airflow_provider_sftp_s3.engine.options import TransferOptions
 from airflow_provider_sftp_s3.flows import FlowsFileError, values
-from airflow_provider_sftp_s3.flows.dag import flow_dag
+from airflow_provider_sftp_s3.flows.dag import build, flow_dag
 from airflow_provider_sftp_s3.flows.fields import FIELDS, RUN_FIELDS, TASK_FIELDS
 from airflow_provider_sftp_s3.flows.file import check_flows, load_flows
 from airflow_provider_sftp_s3.flows.params import CHANGEABLE
@@ -34,6 +34,14 @@ PUSH = {"name": "out", "direction": "push", "sftp_path": "/incoming", "s3_bucket
 MOVE = {"after_transfer": "move", "sent_prefix": "sent"}
 SQS = PUSH | {"trigger": "sqs", "queue_url": "https://sqs.eu-central-1.amazonaws.com/123456789012/in"}
 SQS |= {"schedule": "@hourly"}
+#: Texts that are of use in one field or another.
+ODD = (
+    *("0", "1", "5s", "100%", "10d", "500 MB", "true", "none", "", "*", "in/", "/", "..", ".done", "{{ ds }}", "{{"),
+    *("keep", "move", "delete", "rename", "wait", "skip", "tag", "@daily", "@continuous", "0 6 * * *", "2026-01-31"),
+    *("{name}.ok", "{stem}.done", "_SUCCESS", "{name}.md5", "{dir}/{name}", ".{id}", "tmp/{id}", "s3://a-bucket/a/"),
+    *("0640", "(", "{# a"),
+    *("arn:aws:s3:eu-central-1:123456789012:accesspoint/a", "a..b", "UTC", "Europe/Berlin", "a/../b", "a\0b", "\ud800"),
+)
 
 
 def rendered(dag: Any, field: str, task: Any = None, **form: Any) -> Any:
@@ -367,7 +375,21 @@ def test_whatever_stands_in_a_field_is_taken_or_a_flow_error(field: str, value: 
     try:
         parse_flow(PUSH | {field: value})
     except FlowError as error:
-        assert f": {field}: " in str(error)  # noqa: PT017
+        assert f": {field}: " in str(error) or f": {field} must be " in str(error)  # noqa: PT017
+
+
+@given(
+    st.sampled_from([(base, field) for base in (PULL, PUSH) for field in FIELDS[base["direction"]]]),
+    st.text() | st.sampled_from(ODD) | st.integers(-1, 10) | st.lists(st.text(), max_size=2),
+)
+def test_what_the_settings_let_pass_makes_a_dag(place: tuple[dict[str, Any], str], value: Any) -> None:
+    """The file of import errors reads the settings only: a flow that its Dag alone refuses would be gone unsaid."""
+    base, field = place
+    try:
+        flow = parse_flow(base | {field: value})
+    except FlowError:
+        return
+    build(flow)
 
 
 # -- Dags --------------------------------------------------------------------------------------------------------------
