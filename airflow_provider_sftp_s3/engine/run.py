@@ -16,6 +16,7 @@ from airflow_provider_sftp_s3.engine.errors import (
     ConnectionFailed,
     CredentialsExpired,
     FileTimeout,
+    NameRefused,
     NoRoom,
     SftpS3Error,
     StorageError,
@@ -131,7 +132,8 @@ class Run(Generic[T]):
         Transfer all that `listing` yields; an Outcome in it is already decided and only counted.
 
         :param transfer: moves one item. May be called again for an item under which the connection was lost.
-        :param is_left: says whether there is something to do about an item that comes behind a cap; None: there is.
+        :param is_left: says whether there is something to do about an item that comes behind a cap; None: there is. By
+            NameRefused it says that there never will be: the item has failed, lest a cap that each run reaches hides it.
 
         :raises ConnectionFailed: the connection is lost for good.
         :raises ConfigurationError: nothing more can work.
@@ -182,8 +184,11 @@ class Run(Generic[T]):
         while (item := await queue.get()) is not None:
             if self._capped or not await self.caps.admit(item.size):
                 self._note_cap()
-                if is_left is None or await is_left(item):
-                    self.report.add_left(item.changed)
+                try:
+                    if is_left is None or await is_left(item):
+                        self.report.add_left(item.changed)
+                except NameRefused as refused:
+                    self.settle(_failed(item, refused, f"{refused}"))
                 continue
             outcome = await self._outcome_of(item, transfer)
             await self.caps.settle(item.size, outcome.bytes if outcome.status == "transferred" else None)
@@ -247,15 +252,12 @@ class Run(Generic[T]):
                     self._full = 0
                 return outcome
             break
-        for_good = False
         if isinstance(error, SftpS3Error):
-            for_good = error.for_good
             reason = f"{error}{_said_of_cuts(cuts, item.size) if isinstance(error, ConnectionFailed) else ''}"
         else:
             reason = paths.said(f"{type(error).__name__}: {error}")
             _log_unforeseen(item.label, error)
-        seconds = time.monotonic() - started
-        return Outcome(item.label, "failed", reason=reason, seconds=seconds, changed=item.changed, for_good=for_good)
+        return _failed(item, error, reason, time.monotonic() - started)
 
     def _carried_by(self, connection: int) -> int:
         """Return how many bytes of files a lost connection has moved; to be called as soon as it is lost."""
@@ -283,6 +285,11 @@ class Run(Generic[T]):
         while True:
             await asyncio.sleep(PROGRESS_SECONDS)
             self.observer.progress(self.progress)
+
+
+def _failed(item: Item, error: Exception, reason: str, seconds: float = 0.0) -> Outcome:
+    for_good = isinstance(error, SftpS3Error) and error.for_good
+    return Outcome(item.label, "failed", reason=reason, seconds=seconds, changed=item.changed, for_good=for_good)
 
 
 def _said_of_cuts(cuts: Sequence[int], size: int) -> str:

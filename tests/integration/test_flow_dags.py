@@ -252,7 +252,8 @@ def test_objects_that_can_never_go_hold_nobody_up(s3: S3Server, bucket: str, inc
     flow: dict[str, Any] = {"sftp_path": "/incoming", "retries": 5, "retry_delay": "1h", "schedule": "@continuous"}
 
     state, tasks = run_flow("push", bucket, max_files=2, **flow)
-    assert (state, xcom(tasks["push", 0])["left"]) == ("success", 3)
+    assert (state, states(tasks)["push"], tasks["push", 0].try_number) == ("failed", {"failed"}, 1), "said behind the cap"
+    assert len(xcom(tasks["push", 0], "report")["failures"]) == 3
     assert trees.tree(incoming) == {"a": b"1", "z": b"2"}, "max_files are those that can go"
 
     put(s3, bucket, m=b"3")
@@ -273,6 +274,17 @@ def test_objects_that_can_never_go_hold_nobody_up(s3: S3Server, bucket: str, inc
 
     state, tasks = run_flow("push", bucket, wait_timeout=0, **flow)
     assert (state, states(tasks)["push"]) == ("failed", {"failed"}), "not green over what it has left behind"
+
+
+def test_what_the_server_refuses_does_not_starve_others_of_a_cap(
+    s3: S3Server, bucket: str, incoming: Path, sftp_server: AsyncsshServer
+) -> None:
+    """However many stand before them in the listing, and in each run."""
+    put(s3, bucket, **{f"0/{number}": b"never" for number in range(3)}, z=b"1")
+    (incoming / "0").write_bytes(b"a file where a directory is to be")
+    state, tasks = run_flow("push", bucket, sftp_path="/incoming", max_files=1, retries=0)
+    assert (state, xcom(tasks["push", 0], "report")["failed"]) == ("failed", 3)
+    assert (incoming / "z").read_bytes() == b"1"
 
 
 def test_two_keys_that_come_to_one_path_in_two_batches_are_one_batchs(

@@ -539,9 +539,11 @@ def test_the_sensor_is_an_s3_key_sensor() -> None:
 @pytest.mark.parametrize(
     ("capped", "batches"),
     [
-        ({"max_files": 3000}, (3000, 1)),
+        ({"max_files": 3000}, (3100, 1)),
         ({"max_bytes": "1GiB"}, (1000, 1)),
-        ({"max_files": 5, "batch_files": 2}, (5, 1)),
+        ({"max_files": 5, "batch_files": 2}, (105, 1)),
+        ({"max_files": "{{ 3 * 2 }}"}, (106, 1)),
+        ({"max_files": "{{ '' }}"}, (1000, 1)),
     ],
 )
 def test_a_push_with_a_cap_is_one_task_so_that_the_cap_is_the_runs(
