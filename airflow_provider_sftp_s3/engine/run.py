@@ -132,8 +132,8 @@ class Run(Generic[T]):
         Transfer all that `listing` yields; an Outcome in it is already decided and only counted.
 
         :param transfer: moves one item. May be called again for an item under which the connection was lost.
-        :param is_left: says whether there is something to do about an item that comes behind a cap; None: there is. By
-            NameRefused it says that there never will be: the item has failed, lest a cap that each run reaches hides it.
+        :param is_left: says whether there is something to do about an item that comes behind a cap; None: there is.
+            Where it raises NameRefused, the item has failed: a cap that each run reaches would hide it for ever.
 
         :raises ConnectionFailed: the connection is lost for good.
         :raises ConfigurationError: nothing more can work.

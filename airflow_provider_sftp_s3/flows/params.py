@@ -99,8 +99,8 @@ def _batches(flow: Mapping[str, Any]) -> dict[str, Any]:
     """
     Return how to cut the list of a push, as templates where the trigger form has a say.
 
-    A run with a cap is one push task, since each task keeps to the cap by itself. It is told of some more, since one that
-    the server refuses takes no cap, and would be before all others in each run. Where objects wait for the partner,
+    A run with a cap is one push task, since each task keeps to the cap by itself. It is told of some more: one that the
+    server refuses takes no cap, and would stand before all others in each run. Where objects wait for the partner,
     which takes no cap either, it is told of many more.
     """
     own, most = flow.get("max_files"), flow["batch_files"]

@@ -2364,6 +2364,13 @@ MUTANTS = (
         "return True or",
         _only("unit/test_partner_sensor.py", "it_waits"),
     ),
+    Mutant(
+        "continuous flows: what failed rings again at once",
+        "sensors/failure.py",
+        "return len(others) > known - len(named)",
+        "return bool(others) or not named",
+        _only("integration/test_flow_dags.py", "goes_on_with_what_is_new"),
+    ),
     # --- done files, modes and mtimes
     Mutant(
         "done files: an older one is not replaced",
