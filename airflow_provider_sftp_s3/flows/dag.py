@@ -110,6 +110,7 @@ def _dag(flow: Mapping[str, Any]) -> DAG:
             task_id="wait_after_failure",
             transfers=transfers.task_id,
             wait=FAILURE_POKES * flow["poke_interval"],
+            timeout=((FAILURE_POKES + 2) * flow["poke_interval"]).total_seconds(),
             trigger_rule="one_failed",
         )
         held_back.set_upstream(transfers)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow_provider_sftp_s3._compat import Context
@@ -15,22 +15,24 @@ from airflow_provider_sftp_s3.sensors.s3_unsynced import S3UnsyncedSensor
 
 class FailureSensor(S3UnsyncedSensor):
     """
-    Wait until there is something to push besides what the run has failed to push, or be skipped once `wait` is over.
+    Wait until there is something to push besides what the run has failed to push, or the run has taken `wait`.
 
     For a `@continuous` Dag, whose next run begins as soon as one has ended: one object that can never go would ring
     again and again, and a wrong setting be tried again and again. New objects do not wait. To be used with
     ``mode="reschedule"``, so that no worker waits along, and ``trigger_rule="one_failed"``.
 
     :param transfers: task id of the pushes, which must be upstream of this task.
-    :param wait: how long the next run is held back at most.
+    :param wait: how long a run takes at most, from its beginning on, before it no longer holds back the next.
     """
 
     def __init__(self, *, transfers: str, wait: timedelta, **kwargs: Any) -> None:
-        super().__init__(wait=wait, timeout=wait.total_seconds(), soft_fail=True, **kwargs)
+        super().__init__(wait=wait, **kwargs)
         self.transfers = transfers
 
     def poke(self, context: Context) -> bool:
         """Say whether the next run has something else to do."""
+        if datetime.now(UTC) >= context["dag_run"].start_date + self.wait:
+            return True
         ti = context["ti"]
         failed = list(reports_in(ti.xcom_pull(task_ids=[self.transfers], key="report")))
         if not failed:

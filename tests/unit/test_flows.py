@@ -505,7 +505,7 @@ def test_a_push_flow_waits_lists_and_pushes_batches() -> None:
     assert (push.retries, push.retry_delay) == (7, timedelta(minutes=1)), "two hours in all, and soon at first"
     assert dag.max_active_runs == 1
     held_back = dag.get_task("wait_after_failure")
-    assert (held_back.mode, held_back.poke_interval, held_back.timeout) == ("reschedule", 30, 15 * 30)
+    assert (held_back.mode, held_back.poke_interval, held_back.wait) == ("reschedule", 30, timedelta(seconds=15 * 30))
     assert (held_back.trigger_rule, held_back.upstream_task_ids) == ("one_failed", {"push"})
     assert not dag.max_consecutive_failed_dag_runs, "one object that fails would hold up all others"
 
