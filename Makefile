@@ -15,7 +15,7 @@ ifdef LONG
 export FAULTS_LONG := $(LONG)
 endif
 
-.PHONY: test slow servers stores faults mutants celery lint demo bench matrix package screenshots docs clean
+.PHONY: test slow servers stores faults mutants celery lint demo bench matrix package screenshots docs links clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else None'
@@ -70,9 +70,15 @@ package: $(STAMP)  ## wheel and sdist in dist/, the wheel built from the sdist
 screenshots: $(STAMP)  ## the pictures of docs/page.md, anew; needs Chromium
 	PICTURES="$(CURDIR)/docs/pictures" $(BIN)/python -m pytest tests/integration/test_page.py -k pictures
 
-docs: $(STAMP)  ## the site, in docs/_build/html; a warning or a link that leads nowhere is an error
+SPHINX := $(BIN)/python -m sphinx --quiet --nitpicky --fail-on-warning --keep-going --doctree-dir docs/_build/doctrees
+
+docs: $(STAMP)  ## the site, in docs/_build/html; a warning, or a link within it that leads nowhere, is an error
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --group docs
-	$(BIN)/python -m sphinx --quiet --fresh-env --write-all --nitpicky --fail-on-warning --keep-going docs docs/_build/html
+	$(SPHINX) --fresh-env --write-all docs docs/_build/html
+
+links: $(STAMP)  ## asks each address outside that the site names; needs the internet, so no suite runs it
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --group docs
+	$(SPHINX) --builder linkcheck docs docs/_build/links
 
 clean:
 	rm -rf $(VENV) .demo .matrix .servers .try build dist docs/_build

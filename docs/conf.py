@@ -43,6 +43,9 @@ nitpick_ignore_regex = [
 default_role = "code"  # `min_age` in a docstring
 
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["prompts.css"]
+html_js_files = ["find-error.js"]
 html_title = f"airflow-provider-sftp-s3 {release}"
 html_show_copyright = False
 html_copy_source = False

@@ -12,7 +12,8 @@ Where every file comes in, in the order in which a run comes to them:
 2. `api` opens server and bucket, and hands them to `pull` or `push`. **Read these two first**: each is its protocol,
    step by step. `transfer` is what both share: how a run begins and ends.
 3. What there is to move: `listing` (the walked tree, the listed prefix), `unsynced` (the objects that are not pushed
-   yet), `kept` (the files of a pull that S3 has already), `order` (sizes and ages that are taken, the oldest first).
+   yet), `kept` (the files of a pull that S3 has already), `order` (sizes and ages that are taken, the oldest first),
+   `lasts` (files that go after all others).
    What it is called at its target: `rename` (names by `rename_to`), `keys` (those of a pull), `naming` (two sources of
    one name).
 4. A run does many files at once: `run` (their number, every outcome collected, lost connections), `limits` (memory,

@@ -230,7 +230,7 @@ class Fetcher:
             uploaded = self._as_uploaded(expected, look.seen, reading.count)
             key, condition = pulled.key, await self._condition(pulled, "PutObject")
             async with self._bucket.taking(key):
-                metadata = self._metadata(key, uploaded.read.mtime, mtime)
+                metadata = self._metadata(key, uploaded.read.mtime, mtime, reading.count)
                 stored = await self._bucket.put(key, reading.pieces, metadata, condition)
             return await self._stored(file, look, uploaded, stored)
         return look
@@ -278,7 +278,8 @@ class Fetcher:
                     stored = await self._bucket.put_stream(
                         key,
                         _CheckedAtTheEnd(ahead, check, running),
-                        self._metadata(key, uploaded.read.mtime, mtime),
+                        # Whatever is whole has the size that was stated, but for what is read to its end.
+                        self._metadata(key, uploaded.read.mtime, mtime, None if to_the_end else size),
                         part_size=part_size,
                         parts_at_once=self._parts_at_once(part_size),
                         call_off=ahead.close,
@@ -369,10 +370,10 @@ class Fetcher:
         if uploaded.closed_on == self._session.connection:  # else the CLOSE may be lost with its connection
             self._session.traits.has_outlived_close(path)
 
-    def _metadata(self, key: str, own: int | None, given: int | None) -> dict[str, str]:
+    def _metadata(self, key: str, own: int | None, given: int | None, size: int | None) -> dict[str, str]:
         mtime = own if given is None else given
         known = {} if mtime is None else {"mtime": str(mtime)}
-        return {**known, **self._naming.metadata(key)}
+        return {**known, **self._naming.metadata(key, size)}
 
     @property
     def _window(self) -> int:

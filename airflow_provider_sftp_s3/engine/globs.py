@@ -43,6 +43,23 @@ class Globs:
         return None
 
 
+class Patterns:
+    """
+    Globs of which a path has to match one, each as :class:`Globs` has them.
+
+    :param field: the argument that they are of.
+    :raises ConfigurationError: one is empty, or no text; the message names the argument.
+    """
+
+    def __init__(self, field: str, value: str | Iterable[str]) -> None:
+        self.patterns = _patterns(field, value)
+        self._globs = [_Glob(one) for one in self.patterns]
+
+    def match(self, relative: str) -> bool:
+        """Say whether the file at `relative` is one that they stand for."""
+        return any(glob.matches(relative) for glob in self._globs)
+
+
 #: What stands between the slashes of no path.
 _NO_NAMES = frozenset(("", ".", ".."))
 

@@ -7,7 +7,7 @@ import contextlib
 import resource
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from pathlib import Path
 
@@ -55,9 +55,9 @@ class Budget:
         self.free = total
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
-    def share(self, size: int) -> _Share:
-        """Wait until `size` bytes are free, and hold them within the block."""
-        return _Share(self, min(size, self.total))
+    def share(self, size: int, taken: Callable[[], None] = lambda: None) -> _Share:
+        """Wait until `size` bytes are free, call `taken`, and hold them within the block."""
+        return _Share(self, min(size, self.total), taken)
 
     async def take(self, size: int) -> None:
         """Wait until `size` bytes are free, no more than there are in all, and take them."""
@@ -88,12 +88,14 @@ class Budget:
 
 
 class _Share(contextlib.AbstractAsyncContextManager[None]):
-    def __init__(self, budget: Budget, size: int) -> None:
+    def __init__(self, budget: Budget, size: int, taken: Callable[[], None]) -> None:
         self._budget = budget
         self._size = size
+        self._taken = taken
 
     async def __aenter__(self) -> None:
         await self._budget.take(self._size)
+        self._taken()
 
     async def __aexit__(self, *_: object) -> None:
         self._budget.give(self._size)

@@ -8,7 +8,7 @@ import posixpath
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
 from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.awaited import Awaited
@@ -83,6 +83,10 @@ class Unsure(NamedTuple):
     done: DoneState
 
 
+#: What stands in a directory.
+Found: TypeAlias = SourceFile | Outcome | Place | Link | Unsure
+
+
 class Tree:
     """
     The files of a directory on the server that a pull should take.
@@ -98,6 +102,8 @@ class Tree:
     :param beside: names of the files without which no other one is taken: of checksum files, and then of triggers.
     :param name_of: returns what a file is called at its target, by its relative path and what it is: what comes to one
         name is in one shard. None: as it is called here.
+    :param unfinished_in: told of each directory, relative to the root, in which something is young, waits or fails, as
+        far as the listing shows it. None: nobody asks.
     """
 
     def __init__(
@@ -115,6 +121,7 @@ class Tree:
         follow_links: bool = False,
         name_of: Callable[[bytes, Stat], bytes] | None = None,
         beside: Sequence[TriggerNames] = (),
+        unfinished_in: Callable[[bytes], None] | None = None,
     ) -> None:
         self.session = session
         self.root = root
@@ -127,6 +134,7 @@ class Tree:
         self._finds_left = finds_left
         self._follow_links = follow_links
         self._name_of = name_of if shard.count > 1 else None
+        self._unfinished_in = unfinished_in
         #: the done directories that the walk came by, relative to the root
         self.done_directories: list[bytes] = []
         #: paths of those of which the server does not say whether they are directories
@@ -282,7 +290,9 @@ class Tree:
     async def _look_into(self, where: Place | Link | Unsure) -> Directory | Outcome:
         """List a directory. What may be a file is one where it cannot be listed: to open it will tell."""
         if isinstance(where, Place):
-            return await self._list(*where)
+            listed = await self._list(*where)
+            self._note_unfinished(where.relative, listed)
+            return listed
         if isinstance(where, Link):
             return await self._follow(where)
         entry, beside, done = where
@@ -351,8 +361,21 @@ class Tree:
             return Outcome(self.label(path), "failed", reason=f"cannot be listed: {found}")
         return found
 
-    def _sift(self, directory: Directory) -> Iterator[SourceFile | Outcome | Place | Link | Unsure]:
+    def _sift(self, directory: Directory) -> Iterator[Found]:
         """Yield files, outcomes, the directories beneath, links to follow, and what may be a file or a directory."""
+        items = self._sift_with_what_is_beside(directory)
+        return items if self._unfinished_in is None else self._noting_unfinished(directory.relative, items)
+
+    def _noting_unfinished(self, directory: bytes, items: Iterator[Found]) -> Iterator[Found]:
+        for item in items:
+            self._note_unfinished(directory, item)
+            yield item
+
+    def _note_unfinished(self, directory: bytes, item: object) -> None:
+        if self._unfinished_in is not None and isinstance(item, Outcome) and item.is_unfinished:
+            self._unfinished_in(directory)
+
+    def _sift_with_what_is_beside(self, directory: Directory) -> Iterator[Found]:
         path, relative, entries = directory.path, directory.relative, directory.entries
         if not self._awaited or not self._is_mine(posixpath.join(relative, b"any"), Entry(b"any", "file", Stat(0, 0))):
             return self._sift_all(directory)
@@ -367,7 +390,7 @@ class Tree:
             items = awaited.sift(path, relative, among, done, files, items)
         return items
 
-    def _sift_all(self, directory: Directory) -> Iterator[SourceFile | Outcome | Place | Link | Unsure]:
+    def _sift_all(self, directory: Directory) -> Iterator[Found]:
         done_state = directory.done or _done_state(directory.entries, self.done_name)
         if any(entry.name == self.done_name and entry.kind == "unknown" for entry in directory.entries):
             # It may be a link to any other one, in which nothing must be purged.

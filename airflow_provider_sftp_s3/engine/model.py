@@ -171,6 +171,11 @@ class Outcome:
     #: the object that it has become, or was
     stored: Stored = NOT_STORED
 
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether the next run has it to do. What a dry run would move, and says where to, counts as done."""
+        return self.status == "failed" or (self.left and not self.target)
+
 
 class Moved(NamedTuple):
     """Files that were moved, and their bytes."""

@@ -18,6 +18,9 @@ One file, step by step (:meth:`Pull.transfer`):
 7. stamp it with the time of the move, from which its retention counts, or remove it. Where nothing can be renamed, a
    file that is to be deleted is looked at and removed without 6.
 
+With `last`, some files wait until all others of their directory are done with, see
+:mod:`~airflow_provider_sftp_s3.engine.lasts`.
+
 A crash after any step leaves a state from which the next run repairs everything by doing the same again.
 """
 
@@ -43,6 +46,7 @@ from airflow_provider_sftp_s3.engine.fetch import Fetcher, PulledFile, Uploaded
 from airflow_provider_sftp_s3.engine.globs import Globs
 from airflow_provider_sftp_s3.engine.kept import KeptFiles
 from airflow_provider_sftp_s3.engine.keys import Claim, Keys
+from airflow_provider_sftp_s3.engine.lasts import LastNames, Lasts
 from airflow_provider_sftp_s3.engine.limits import Caps
 from airflow_provider_sftp_s3.engine.listing import Missing, Tree
 from airflow_provider_sftp_s3.engine.model import ObjectEntry, Outcome, Report, SourceFile, Stat, Stored
@@ -107,6 +111,8 @@ class Pull(Transfer[PulledFile]):
             )
             if template is not None
         }
+        if settings.last is not None:
+            self._lasts = Lasts(LastNames(settings.last), lambda pulled: paths.text(pulled.file.relative))
         self.tree = Tree(
             session,
             self.root,
@@ -120,6 +126,7 @@ class Pull(Transfer[PulledFile]):
             finds_left=settings.after_transfer == "delete",
             follow_links=settings.follow_links,
             name_of=self._keys.name_of if settings.rename_to is not None else None,
+            unfinished_in=self._note_unfinished if self._lasts is not None else None,
         )
         session.follows_links = settings.follow_links
         notices = Notices(observer)
@@ -152,6 +159,10 @@ class Pull(Transfer[PulledFile]):
         if names := beside.get("trigger_file"):
             self._beside["trigger_file"] = PulledTriggers(settings, self.prefix, names, *parts)
 
+    def _note_unfinished(self, directory: bytes) -> None:
+        if self._lasts is not None:
+            self._lasts.unfinished_in(paths.text(directory))
+
     async def _is_there(self) -> bool:
         if self.settings.sftp_paths is not None:
             return await super()._is_there()
@@ -165,8 +176,7 @@ class Pull(Transfer[PulledFile]):
             if self.settings.after_transfer == "keep":
                 await self._kept.begin()
             found = oldest_first(self._files()) if self.settings.order else self._files()
-            async with contextlib.aclosing(found) as files:
-                await self._run.transfer_all(files, self.transfer)
+            await self._transfer_all(found, self.transfer)
             await self._kept.end()
         await self._done.clean_up()
         receipts = self.receipts if self._since and self.settings.sftp_paths is None else None

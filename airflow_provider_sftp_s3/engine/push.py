@@ -14,6 +14,9 @@ One object, step by step (:meth:`Push.transfer`):
 4. mark it, bound to the ETag that was sent, or move or delete it (`after_transfer`), bound to that, too; an object that
    was overwritten meanwhile is taken again.
 
+With `last`, some objects wait until all others of their directory are there, see
+:mod:`~airflow_provider_sftp_s3.engine.lasts`.
+
 Which kind of mark is safe on the store, and has room on the object, or whether a DELETE is safe there, is known before
 step 3. The first object of a run is alone in getting its name and its mark, or in being taken away: where S3 refuses
 that all the same, one file was delivered in vain and not hundreds.
@@ -26,6 +29,7 @@ import contextlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from datetime import UTC
+from functools import partial
 
 from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.announcement import Triggers
@@ -42,6 +46,7 @@ from airflow_provider_sftp_s3.engine.errors import (
     TargetTaken,
 )
 from airflow_provider_sftp_s3.engine.globs import Globs
+from airflow_provider_sftp_s3.engine.lasts import LastNames, Lasts
 from airflow_provider_sftp_s3.engine.limits import Caps, off_the_clock
 from airflow_provider_sftp_s3.engine.model import (
     UNKNOWN,
@@ -68,7 +73,7 @@ from airflow_provider_sftp_s3.engine.settings import PushSettings, check_mark
 from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
 from airflow_provider_sftp_s3.engine.transfer import Transfer
 from airflow_provider_sftp_s3.engine.triggers import Beside, TriggerNames
-from airflow_provider_sftp_s3.engine.unsynced import Unknown, reason_to_skip
+from airflow_provider_sftp_s3.engine.unsynced import Unknown, others_in, reason_to_skip
 
 #: Bytes of the budget that a large file takes. Measured: it has a quarter of that in memory, and a few large files at
 #: once are faster than many: a third at 200 x 5 MiB.
@@ -150,6 +155,11 @@ class Push(Transfer[PushedObject]):
         if settings.checksum_file is not None:
             self._sums = DeliveredSums(settings.checksum_file, session, self._delivery, looks=looks)
         self._publication = Publication(settings, self._places, self._delivery, self._triggers, self._sums)
+        if settings.last is not None:
+            # A run by keys is told of some, and there may be others.
+            others = partial(others_in, settings=settings, bucket=bucket, options=options) if settings.keys else None
+            now = bucket.now if others is None else None
+            self._lasts = Lasts(LastNames(settings.last, self.prefix), lambda pushed: pushed.key, others, now)
 
     async def _is_there(self) -> bool:
         try:
@@ -164,8 +174,7 @@ class Push(Transfer[PushedObject]):
             found = oldest_first(self._objects()) if self.settings.order else self._objects()
             if self._triggers is not None:
                 found = self._triggers.gathered(found)
-            async with contextlib.aclosing(found) as objects:
-                await self._run.transfer_all(objects, self.transfer, self._is_left)
+            await self._transfer_all(found, self.transfer, self._is_left)
             self._unknown.tell(self.observer.notice)
             if self.report.transferred:
                 await self._ledger.save()
@@ -340,7 +349,7 @@ class Push(Transfer[PushedObject]):
                         await held.enter_async_context(self._memory(download.version.size))
                     running = None if self._sums is None else self._sums.begin()
                     async with self._delivery.prepared(download, path, running) as publish:
-                        if not waits:
+                        if not waits and not self._all_may_go:
                             await turn.enter_async_context(self._turn())
                         look = await self.marks.last_look(source, download.version, kind)
                         if not attempt and look.reason:
@@ -390,12 +399,14 @@ class Push(Transfer[PushedObject]):
         # it is a copy, and so the time of change is that of the delivery.
         return super()._is_recovered(label, modified if self.settings.keys is None else None)
 
+    @property
+    def _all_may_go(self) -> bool:
+        """Whether no file waits for the first one to get its name and its mark."""
+        return (self.settings.mark == "none" and self._sent is None) or self._tried_to_mark.is_set()
+
     @contextlib.asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
         """Hold within the block a file that gets its name, and then its mark. All others wait for the first one."""
-        if (self.settings.mark == "none" and self._sent is None) or self._tried_to_mark.is_set():
-            yield
-            return
         if self._marking:
             with off_the_clock():
                 await self._tried_to_mark.wait()

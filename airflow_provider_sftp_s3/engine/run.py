@@ -113,20 +113,20 @@ class Run(Generic[T]):
         self._carried: dict[int, int] = {}
         self._end: ConnectionFailed | None = None
 
-    @contextlib.asynccontextmanager
-    async def hold_memory(self, cost: int) -> AsyncIterator[None]:
+    def hold_memory(self, cost: int) -> contextlib.AbstractAsyncContextManager[None]:
         """Hold `cost` bytes of the budget within the block. The file's time begins with its first share."""
-        async with self.budget.share(cost):
-            clock = file_clock.get()
-            if self.options.file_timeout is not None and clock.when() is None:
-                clock.reschedule(asyncio.get_running_loop().time() + self.options.file_timeout)
-            yield
+        return self.budget.share(cost, self._begin_time)
+
+    def _begin_time(self) -> None:
+        if self.options.file_timeout is not None and (clock := file_clock.get()).when() is None:
+            clock.reschedule(asyncio.get_running_loop().time() + self.options.file_timeout)
 
     async def transfer_all(
         self,
         listing: AsyncIterator[T | Outcome],
         transfer: Callable[[T], Awaitable[Outcome]],
         is_left: Callable[[T], Awaitable[bool]] | None = None,
+        settled: Callable[[T, bool], None] | None = None,
     ) -> None:
         """
         Transfer all that `listing` yields; an Outcome in it is already decided and only counted.
@@ -134,6 +134,8 @@ class Run(Generic[T]):
         :param transfer: moves one item. May be called again for an item under which the connection was lost.
         :param is_left: says whether there is something to do about an item that comes behind a cap; None: there is.
             Where it raises NameRefused, the item has failed: a cap that each run reaches would hide it for ever.
+        :param settled: told of each item, once, when nothing more will be done about it, and whether it is done with:
+            False where the next run has it to do.
 
         :raises ConnectionFailed: the connection is lost for good.
         :raises ConfigurationError: nothing more can work.
@@ -147,7 +149,7 @@ class Run(Generic[T]):
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._feed(listing, queue))
                 for _ in range(self._workers):
-                    group.create_task(self._work(queue, transfer, is_left))
+                    group.create_task(self._work(queue, transfer, is_left, settled))
         except BaseExceptionGroup as several:
             error = _first(several)
             self.report.more_left = True
@@ -180,21 +182,27 @@ class Run(Generic[T]):
         queue: asyncio.Queue[T | None],
         transfer: Callable[[T], Awaitable[Outcome]],
         is_left: Callable[[T], Awaitable[bool]] | None,
+        settled: Callable[[T, bool], None] | None,
     ) -> None:
         while (item := await queue.get()) is not None:
             if self._capped or not await self.caps.admit(item.size):
                 self._note_cap()
+                waits = True
                 try:
-                    if is_left is None or await is_left(item):
+                    if is_left is None or (waits := await is_left(item)):
                         self.report.add_left(item.changed)
                 except NameRefused as refused:
                     self.settle(_failed(item, refused, f"{refused}"))
+                if settled is not None:
+                    settled(item, not waits)
                 continue
             outcome = await self._outcome_of(item, transfer)
             await self.caps.settle(item.size, outcome.bytes if outcome.status == "transferred" else None)
             self.progress.settled_files += 1
             self.progress.settled_bytes += item.size
             self.settle(outcome)
+            if settled is not None:
+                settled(item, not outcome.is_unfinished)
             if self._end is not None:
                 raise self._end
 

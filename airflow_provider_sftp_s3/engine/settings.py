@@ -14,7 +14,7 @@ from airflow_provider_sftp_s3.engine.errors import (
     ConfigurationError,
     FileError,
 )
-from airflow_provider_sftp_s3.engine.globs import Globs
+from airflow_provider_sftp_s3.engine.globs import Globs, Patterns
 from airflow_provider_sftp_s3.engine.model import MarkMode
 from airflow_provider_sftp_s3.engine.rename import check_rename_to
 from airflow_provider_sftp_s3.engine.temporary import TEMP_NAME, check_temp_name
@@ -30,6 +30,16 @@ PushConflict = Literal["replace", "rename", "wait", "fail"]
 
 #: Whom marks name where nobody is named: what Airflow's own SFTP connection is called.
 DESTINATION = "sftp_default"
+
+#: What a bucket may be called: the oldest ones are longer than today's 63 characters.
+_BUCKET = re.compile(r"[A-Za-z0-9._-]{3,255}|arn:[a-z-]+:[a-z0-9-]+:[a-z0-9-]*:\d*:\S+")
+#: What has a name as a bucket, and works otherwise.
+_NOT_SUPPORTED = {
+    "a directory bucket (S3 Express One Zone)": r"--xa?-s3$|^arn:[^:]*:s3express:",
+    "a multi-region access point": r"^arn:[^:]*:s3::|\.mrap$",
+    "of s3-object-lambda": r"--ol-s3$|^arn:[^:]*:s3-object-lambda:",
+    "of s3-outposts": r"--op-s3$|^arn:[^:]*:s3-outposts:",
+}
 
 
 class TaskTry(NamedTuple):
@@ -67,6 +77,7 @@ class PullSettings:
     s3_prefix: str | None = ""
     include: str | Iterable[str] | None = "*"
     exclude: str | Iterable[str] | None = None
+    last: str | Iterable[str] | None = None
     min_age: float = 30.0
     after_transfer: AfterTransfer = "move"
     done_dir: str = ".done"
@@ -137,6 +148,7 @@ class PushSettings:
     s3_keys: str | Iterable[str] | None = None
     include: str | Iterable[str] | None = "*"
     exclude: str | Iterable[str] | None = None
+    last: str | Iterable[str] | None = None
     strip_regex: str | None = None
     rename_to: str | None = None
     on_conflict: PushConflict = "replace"
@@ -202,6 +214,8 @@ def _check_both(settings: PullSettings | PushSettings) -> None:
     globs = Globs(settings.include, settings.exclude)
     object.__setattr__(settings, "include", globs.include)
     object.__setattr__(settings, "exclude", globs.exclude)
+    if settings.last is not None:
+        object.__setattr__(settings, "last", Patterns("last", settings.last).patterns or None)
     if settings.rename_to is not None:
         check_rename_to(settings.rename_to)
     check_destination(settings.destination)
@@ -287,11 +301,18 @@ def _check_announced(settings: PushSettings) -> None:
 
 
 def _check_awaited(settings: PullSettings) -> None:
-    """Check what goes with the trigger files and checksum files of a pull."""
-    for name in _check_beside(settings):
+    """Check what goes with the trigger files, the checksum files and the last files of a pull."""
+    beside = _check_beside(settings)
+    for name in (*beside, *(["last"] if settings.last is not None else ())):
         if settings.sftp_paths is not None or settings.follow_links:
             other = "sftp_paths" if settings.sftp_paths is not None else "follow_links"
             raise ConfigurationError(f"{name} does not go with {other}: such files are looked for in whole directories")
+    if settings.last is not None and paths.Shard.of(settings.shard).count > 1:
+        raise ConfigurationError(
+            "last does not go with a shard: a last file waits for all files of its directory, and no other task may "
+            "have some of them"
+        )
+    for name in beside:
         if settings.on_conflict == "rename":
             raise ConfigurationError(
                 f"{name} does not go with on_conflict='rename': two files would share one of them in S3. Use rename_to"
@@ -345,6 +366,9 @@ def parse_receipts(place: object) -> tuple[str, str]:
     bucket, slash, prefix = place.removeprefix("s3://").partition("/") if isinstance(place, str) else ("", "", "")
     if not isinstance(place, str) or not place.startswith("s3://") or not bucket or not (slash and prefix):
         raise ConfigurationError(f"receipts must be a prefix such as 's3://bucket/receipts/', not {place!r}")
+    if bucket.startswith("arn:"):  # which has a slash of its own
+        raise ConfigurationError(f"receipts {place!r}: name an access point by its alias here, and not by its ARN")
+    check_bucket_name(bucket, "receipts: the bucket")
     prefix = paths.directory_prefix(prefix, "receipts")
     if paths.is_state(prefix):
         raise ConfigurationError(f"receipts {place!r}: this provider uses objects of that name itself")
@@ -381,10 +405,29 @@ def check_sftp_path(path: object) -> None:
         raise ConfigurationError(f"sftp_path must be the path of a directory on the server, not {path!r}")
 
 
-def check_bucket_name(name: object) -> None:
-    """Raise ConfigurationError where `name` is no text, or none at all. S3 judges the rest."""
+def check_bucket_name(name: object, called: str = "s3_bucket") -> None:
+    """
+    Make sure that `name` may be a bucket's, or the alias or ARN of an access point. S3 judges the rest.
+
+    :param called: what the error calls it.
+    :raises ConfigurationError: it is none, or of a kind that is not supported.
+    """
     if not isinstance(name, str) or not name:
-        raise ConfigurationError(f"s3_bucket must be the name of a bucket, not {name!r}")
+        raise ConfigurationError(f"{called} must be the name of a bucket, not {name!r}")
+    if not _BUCKET.fullmatch(name):
+        raise ConfigurationError(f"{called} {name!r} is no bucket's name")
+    if found := re.fullmatch(r"arn:[^:]*:s3:::(.*)", name):
+        raise ConfigurationError(f"{called} {name!r} is no bucket's name: that is {found[1]!r}")
+    for kind, pattern in _NOT_SUPPORTED.items():
+        if re.search(pattern, name):
+            raise bucket_not_supported(name, kind, called)
+
+
+def bucket_not_supported(name: str, what: str, called: str = "s3_bucket") -> ConfigurationError:
+    """Return the error for what is called like a bucket, and is none."""
+    return ConfigurationError(
+        f"{called} {name!r} is {what}, which is not supported: name a bucket, or an access point of one"
+    )
 
 
 def check_caps(max_files: int | None, max_bytes: int | None) -> None:

@@ -37,8 +37,11 @@ class Once:
 def cancel_all(tasks: Iterable[asyncio.Future[Any]]) -> None:
     """Cancel tasks whose result nobody will look at."""
     for task in tasks:
-        task.cancel()
-        task.add_done_callback(forget)
+        if task.done():
+            forget(task)
+        else:
+            task.cancel()
+            task.add_done_callback(forget)
 
 
 def has_failed(future: asyncio.Future[Any]) -> bool:

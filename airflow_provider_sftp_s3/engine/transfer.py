@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Generic, Literal, TypeVar
 
@@ -16,8 +18,9 @@ from airflow_provider_sftp_s3.engine.errors import (
     SftpS3Error,
     TransferError,
 )
+from airflow_provider_sftp_s3.engine.lasts import Lasts
 from airflow_provider_sftp_s3.engine.limits import Caps
-from airflow_provider_sftp_s3.engine.model import Moved, Report
+from airflow_provider_sftp_s3.engine.model import Moved, Outcome, Report
 from airflow_provider_sftp_s3.engine.observer import Observer
 from airflow_provider_sftp_s3.engine.options import TransferOptions
 from airflow_provider_sftp_s3.engine.run import Item, Run
@@ -71,6 +74,8 @@ class Transfer(ABC, Generic[T]):
         for remark in bucket.remarks:
             observer.remark(remark)
         self._run: Run[T] = Run(self.report, observer, options, caps)
+        #: the files that go after all others, where there are such
+        self._lasts: Lasts[T] | None = None
 
     async def run(self) -> Report:
         """
@@ -148,6 +153,19 @@ class Transfer(ABC, Generic[T]):
     @abstractmethod
     async def _work(self) -> None:
         """List and transfer."""
+
+    async def _transfer_all(
+        self,
+        found: AsyncGenerator[T | Outcome],
+        transfer: Callable[[T], Awaitable[Outcome]],
+        is_left: Callable[[T], Awaitable[bool]] | None = None,
+    ) -> None:
+        """Transfer all that is found, as :meth:`Run.transfer_all` does, and the last files after all others."""
+        settled: Callable[[T, bool], None] | None = None
+        if self._lasts is not None:
+            found, settled = self._lasts.after_others(found), self._lasts.settled
+        async with contextlib.aclosing(found) as files:
+            await self._run.transfer_all(files, transfer, is_left, settled)
 
     async def _before_the_first_byte(self) -> None:
         """Make sure that S3 takes the receipts, if there are to be some; once a run. Raises as :meth:`run` does."""

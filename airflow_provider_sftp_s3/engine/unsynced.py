@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import posixpath
 from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 from airflow_provider_sftp_s3.engine import paths
@@ -96,6 +97,7 @@ async def unsynced(
     options: TransferOptions,
     ledger: Ledger,
     notice: Callable[[str], None] | None = None,
+    listing: AsyncGenerator[ObjectEntry] | None = None,
 ) -> AsyncGenerator[Unsynced]:
     """
     Yield the objects under the prefix, or of the keys, that a push would take, in their order, many asked at once.
@@ -103,6 +105,7 @@ async def unsynced(
     One that is refused, or cannot be looked at, is yielded too: the push is where that is seen.
 
     :param notice: is told once, in the end, of objects that were listed and that S3 does not know.
+    :param listing: the objects to look at, where these are not all under the prefix; in S3's order.
     """
     unknown = Unknown()
     mark = check_mark(settings.mark)
@@ -142,7 +145,7 @@ async def unsynced(
     at_once = min(options.concurrency, connections_left())
     asked: list[asyncio.Task[Unsynced | None]] = []
     try:
-        listed = candidates() if settings.keys is not None else ledger.along(bucket.list(prefix))
+        listed = candidates() if settings.keys is not None else ledger.along(listing or bucket.list(prefix))
         async with contextlib.aclosing(listed) as entries:
             async for entry, fact in entries:
                 if reason_to_skip(entry.key, prefix, globs, beside=beside) or marking.reason_by(fact):
@@ -161,3 +164,40 @@ async def unsynced(
         for answer in asked:
             answer.cancel()
         key_paths.close()
+
+
+async def others_in(
+    directory: str, settings: PushSettings, bucket: Bucket, options: TransferOptions
+) -> AsyncGenerator[str]:
+    """
+    Yield the keys in a directory, and beneath it, that a push would take and that are not among its `s3_keys`.
+
+    :param directory: with no slash at its end; "" is the whole bucket.
+    :raises ConnectionFailed: they cannot be listed.
+    """
+    given = frozenset(settings.keys or ())
+    ledger = Ledger(bucket, paths.directory_prefix(settings.s3_prefix))
+
+    async def others() -> AsyncGenerator[ObjectEntry]:
+        async with contextlib.aclosing(bucket.list(directory and f"{directory}/")) as entries:
+            async for entry in entries:
+                if entry.key not in given:
+                    yield entry
+
+    async def behind(first: ObjectEntry, rest: AsyncGenerator[ObjectEntry]) -> AsyncGenerator[ObjectEntry]:
+        yield first
+        async for entry in rest:
+            yield entry
+
+    async with contextlib.aclosing(others()) as listing:
+        first = await anext(listing, None)
+        if first is None:
+            return
+        with contextlib.closing(ledger):
+            if settings.mark != "none":
+                await ledger.load()
+            all_keys = replace(settings, s3_keys=None)
+            found = unsynced(all_keys, bucket, options, ledger, listing=behind(first, listing))
+            async with contextlib.aclosing(found) as entries:
+                async for each in entries:
+                    yield each.key

@@ -3,42 +3,43 @@ The fields of a flow: all the words of flows.yaml.
 
 Those that are arguments of the operators are explained there; here are the flow's own, for docs/fields.md:
 
-:param name: what the Dag is called. A flow that is renamed is another Dag.
+:param name: the name of the Dag. A flow that gets another name is another Dag.
 :param direction: which way the files go.
-:param schedule: when a run begins. ``@continuous``: a push waits for its first object, and the next run begins when one
-    has ended. Nothing: only by hand.
-:param start_date: the first day that a run is about; with `catchup`, all of them since.
-:param end_date: the last one.
-:param timezone: of the cron expression, and of dates that name no zone.
+:param schedule: when runs begin. With ``@continuous`` a push waits for its first object, and the next run begins when
+    one has ended. Without a schedule, runs are started by hand only.
+:param start_date: the first day that a run is about. With `catchup`, all days since then have their runs.
+:param end_date: the last day that a run is about.
+:param timezone: the zone of the cron expression, and of dates that name no zone.
 :param catchup: whether the runs since `start_date` that were not made are made when the Dag is unpaused.
 :param retries: how many tries follow the first one.
-:param retry_delay: the time before the first of them; it doubles each time.
-:param max_retry_delay: how far it may grow: where nothing is said, to an hour, or `retry_delay` where that is more.
-:param tags: of the Dag, besides ``sftp-s3``.
-:param description: of the Dag.
-:param dagrun_timeout: how long a run may take as a whole. That of a push that waits for objects is more than
+:param retry_delay: the time between the first try and the second; it doubles with each further try.
+:param max_retry_delay: the longest time between two tries. If it is not given: an hour, or `retry_delay` if that is
+    longer.
+:param tags: tags of the Dag, besides ``sftp-s3``.
+:param description: the description of the Dag.
+:param dagrun_timeout: how long a run may take as a whole. For a push that waits for objects, it must be longer than
     `wait_timeout`.
-:param access_control: which roles may do what with the Dag. A role that does not exist is an error of Airflow's, for
-    all flows of the file.
-:param owner: of each task.
-:param pool: of each task. One that does not exist leaves tasks waiting for ever: make it first.
-:param pool_slots: how many slots of it a task takes.
-:param queue: of each task: which workers take it.
-:param priority_weight: of each task.
+:param access_control: which roles may do what with the Dag. If a role does not exist, Airflow shows an error for all
+    flows of the file.
+:param owner: the owner of each task.
+:param pool: the pool of each task. Tasks in a pool that does not exist wait for ever: make it first.
+:param pool_slots: how many slots of the pool a task takes.
+:param queue: the queue of each task: it says which workers take the task.
+:param priority_weight: the priority of each task.
 :param execution_timeout: how long a try of a task may take.
-:param executor: of each task, where Airflow has several.
+:param executor: the executor of each task, if Airflow has several.
 :param notify: who is told of each task that has failed, has succeeded, or is tried again.
-:param parallelism: how many tasks transfer at a time, each with a connection of its own. More than one share the tree
-    of a pull among them, and each lists all of it; of a push, so many batches go at a time.
-:param expected_files: what must have come, in S3, by a time of some days. A Dag of its own, ``<name>_expected``, looks
-    then, and fails where too few have.
+:param parallelism: how many tasks transfer at a time, each with a connection of its own. Those of a pull share the
+    tree, and each lists all of it. Those of a push take one batch each.
+:param expected_files: which files must be in S3 at which time of which days. A second Dag, ``<name>_expected``, looks
+    then, and fails if there are too few.
 :param batch_files: how many objects a task of a push takes, at most.
-:param trigger: ``sqs``: a run begins when S3's events come, and on the schedule besides. Airflow 3.0 and later.
-:param queue_url: where they come.
-:param poke_interval: how long a push that waits lets pass between two looks: into the prefix or, with `trigger`, into
-    the queue.
-:param wait_timeout: for how long a run waits for its first object before it ends as skipped: where nothing is said, an
-    hour, or a day with ``@continuous``.
+:param trigger: with ``sqs``, a run begins when S3's events come, and also on the schedule. Airflow 3.0 and later.
+:param queue_url: the address of the SQS queue to which S3's events come.
+:param poke_interval: how long a push that waits pauses between two looks: into the prefix or, with `trigger`, into the
+    queue.
+:param wait_timeout: how long a run waits for its first object before it ends as skipped. If it is not given: an hour,
+    or a day with ``@continuous``.
 """
 
 from __future__ import annotations
@@ -133,7 +134,7 @@ TASK_FIELDS = {
 TRANSFER_FIELDS = {
     "sftp_path": Field(values.text, "a directory on the SFTP server such as /outgoing; a template, too", required=True),
     "s3_bucket": Field(
-        partial(values.text, pattern=r"[A-Za-z0-9._-]{3,255}|arn:.+"),
+        values.bucket,
         "a bucket's name, with no s3:// and no prefix; a template, too",
         required=True,
     ),
@@ -147,6 +148,7 @@ TRANSFER_FIELDS = {
     ),
     "include": Field(values.texts, GLOBS),
     "exclude": Field(partial(values.texts, least=0), GLOBS),
+    "last": Field(values.texts, GLOBS),
     "max_files": Field(
         partial(values.or_template, partial(values.count, low=1)), "a whole number above 0; a template, too"
     ),
@@ -269,6 +271,6 @@ ALL_FIELDS = FIELDS["pull"] | FIELDS["push"]
 OPERATORS: dict[str, Any] = {"pull": SftpTreeToS3Operator, "push": S3ToSftpOperator}
 #: Which objects are there to push.
 LISTING_FIELDS = (
-    *("include", "exclude", "min_size", "max_size", "max_age", "order"),
+    *("include", "exclude", "last", "min_size", "max_size", "max_age", "order"),
     *("trigger_file", "checksum_file", "strip_regex", "rename_to", "mark", "aws_conn_id", "extra_args"),
 )

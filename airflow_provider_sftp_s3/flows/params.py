@@ -10,7 +10,8 @@ from airflow_provider_sftp_s3._compat import (
     Param,
 )
 from airflow_provider_sftp_s3.flows import values
-from airflow_provider_sftp_s3.operators.s3_unsynced import MAX_KEYS, MAX_REFUSED
+from airflow_provider_sftp_s3.operators.batches import MAX_KEYS
+from airflow_provider_sftp_s3.operators.s3_unsynced import MAX_REFUSED
 
 #: What can be changed for one run: field -> its name in the trigger form, and the value of a flow that does not set it.
 CHANGEABLE = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,6 +16,7 @@ from airflow_provider_sftp_s3.engine.paths import directory_prefix
 from airflow_provider_sftp_s3.engine.triggers import is_of_a_run
 from airflow_provider_sftp_s3.flows import values
 from airflow_provider_sftp_s3.flows.values import CONTINUOUS
+from airflow_provider_sftp_s3.operators.s3_events import ACCESS_POINT
 
 
 def _is_cron(schedule: str | None) -> bool:
@@ -43,9 +43,6 @@ def _sends_what_was_sent(flow: Mapping[str, Any]) -> bool:
     return one.startswith(other) or other.startswith(one)
 
 
-#: An access point, by its ARN or alias.
-_ACCESS_POINT = re.compile(r"^arn:|-s3alias$")
-
 #: What stands beside files.
 BESIDE = ("trigger_file", "checksum_file")
 
@@ -57,6 +54,11 @@ def _is_beside_a_taken_name(name: str, flow: Mapping[str, Any]) -> bool:
 def _is_not_listed_beside(name: str, flow: Mapping[str, Any]) -> bool:
     others = flow.get("on_conflict") == "rename" or "sftp_paths" in flow or flow.get("follow_links", False)
     return name in flow and flow["direction"] == "pull" and bool(others)
+
+
+def _is_last_of_given_files(flow: Mapping[str, Any]) -> bool:
+    others = "sftp_paths" in flow or flow.get("follow_links", False)
+    return "last" in flow and flow["direction"] == "pull" and bool(others)
 
 
 def _is_sqs(flow: Mapping[str, Any]) -> bool:
@@ -170,6 +172,16 @@ RULES = (
         "Allowed with such a trigger_file: 1",
     ),
     Rule(
+        "last",
+        _is_last_of_given_files,
+        "the others of a directory are found where it is listed as a whole. Allowed without sftp_paths, follow_links",
+    ),
+    Rule(
+        "parallelism",
+        lambda flow: flow["parallelism"] > 1 and "last" in flow,
+        "what is last waits for all files of its directory, and no other task may have some. Allowed with last: 1",
+    ),
+    Rule(
         "dry_run",
         lambda flow: flow["schedule"] == CONTINUOUS and bool(flow.get("dry_run")),
         f"it leaves every object unsynced, and '{CONTINUOUS}' would start run after run. Allowed here: false",
@@ -207,7 +219,7 @@ RULES = (
     ),
     Rule(
         "s3_bucket",
-        lambda flow: _is_sqs(flow) and bool(_ACCESS_POINT.search(flow["s3_bucket"])),
+        lambda flow: _is_sqs(flow) and bool(ACCESS_POINT.search(flow["s3_bucket"])),
         "'trigger: sqs' with an access point: S3's events name the bucket, and none would be taken for one of this "
         "flow's. Allowed here: the bucket's own name",
     ),

@@ -19,7 +19,7 @@ from airflow_provider_sftp_s3.engine.globs import Globs
 from airflow_provider_sftp_s3.engine.options import TransferOptions
 from airflow_provider_sftp_s3.engine.paths import directory_prefix
 from airflow_provider_sftp_s3.engine.rename import check_rename_to
-from airflow_provider_sftp_s3.engine.settings import check_file_mode
+from airflow_provider_sftp_s3.engine.settings import check_bucket_name, check_file_mode
 from airflow_provider_sftp_s3.engine.temporary import check_temp_name
 from airflow_provider_sftp_s3.engine.triggers import check_trigger_file
 from airflow_provider_sftp_s3.hooks import quantities
@@ -211,6 +211,13 @@ def prefix(value: Any) -> str:
     value = text(value, pattern="(?s:.*)")
     if not is_template(value):
         directory_prefix(value)
+    return str(value)
+
+
+def bucket(value: Any) -> str:
+    value = text(value)
+    if not is_template(value):
+        check_bucket_name(value)
     return str(value)
 
 

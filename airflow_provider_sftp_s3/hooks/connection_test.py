@@ -116,7 +116,7 @@ class ConnectionTest:
             async with asyncio.timeout(options.conn_timeout):
                 reader, writer = await asyncio.open_connection(server.host, server.port)
                 try:
-                    banner = await reader.readline()
+                    banner = (await reader.readline()).rstrip()
                 finally:
                     writer.close()
         except TimeoutError:
@@ -216,7 +216,6 @@ class ConnectionTest:
 
     async def _try_to_list(self, bucket: Bucket, prefix: str) -> str | None:
         """Return the first key; None: there is none, or it cannot be listed."""
-        arn = f"arn:aws:s3:::{bucket.name}"
         try:
             async with contextlib.aclosing(bucket.list(prefix)) as entries:
                 async for entry in entries:
@@ -224,7 +223,8 @@ class ConnectionTest:
                         self._ok("list", f"there are objects under {bucket.uri_of(prefix)}")
                         return entry.key
         except ConnectionFailed as failed:
-            self._fail("list", f"{failed}. Allow s3:ListBucket on {arn}: a push needs it, and after_transfer keep")
+            allow = f"Allow s3:ListBucket on {bucket.name!r}: a push needs it, and after_transfer keep"
+            self._fail("list", f"{failed}. {allow}")
             return None
         self._ok("list", f"nothing is under {bucket.uri_of(prefix)}")
         return None

@@ -87,6 +87,7 @@ class SftpS3Hook(BaseHook):
         sftp_paths: str | list[str] | None = None,
         include: str | list[str] = "*",
         exclude: str | list[str] | None = None,
+        last: str | list[str] | None = None,
         min_age: timedelta | float | str = timedelta(seconds=30),
         after_transfer: str = "move",
         done_dir: str = ".done",
@@ -121,6 +122,8 @@ class SftpS3Hook(BaseHook):
         :param include: glob or list of globs of files to take. One with a ``/`` is matched against the path relative
             to `sftp_path`, where ``**`` stands for any directories; else against the name.
         :param exclude: glob or list of globs of files to leave, likewise. It wins over `include`.
+        :param last: glob or list of globs, likewise, of files that go after all others of their directory, and of those
+            beneath it. One that is young, fails or is over a cap holds them back. None: each goes when it can.
         :param min_age: leave files alone whose mtime is younger, as a timedelta or in seconds. 0 takes all.
         :param after_transfer: ``move`` a file into `done_dir`, ``delete`` it, or ``keep`` it where it is and skip what
             S3 already has with the same size and ``mtime`` metadata.
@@ -169,6 +172,7 @@ class SftpS3Hook(BaseHook):
             "sftp_paths": sftp_paths,
             "include": include,
             "exclude": exclude,
+            "last": last,
             "min_age": min_age,
             "after_transfer": after_transfer,
             "done_dir": done_dir,
@@ -217,6 +221,7 @@ class SftpS3Hook(BaseHook):
         destination: str | None = None,
         include: str | list[str] = "*",
         exclude: str | list[str] | None = None,
+        last: str | list[str] | None = None,
         max_files: int | str | None = None,
         max_bytes: int | str | None = None,
         min_size: int | str | None = None,
@@ -264,6 +269,9 @@ class SftpS3Hook(BaseHook):
         :param include: glob or list of globs of objects to take. One with a ``/`` is matched against the key without
             its prefix, where ``**`` stands for any directories; else against the name.
         :param exclude: glob or list of globs of objects to leave, likewise. It wins over `include`.
+        :param last: glob or list of globs, likewise, of objects that go after all others of their directory, and of
+            those beneath it. One that fails, waits or is over a cap holds them back, and with `s3_keys` one that is not
+            pushed and is none of them. None: each goes when it can.
         :param max_files: push at most so many objects; the rest waits for the next call.
         :param max_bytes: push at most so many bytes. A larger object goes alone.
         :param min_size: leave smaller objects alone, in bytes.
@@ -303,6 +311,7 @@ class SftpS3Hook(BaseHook):
             "sftp_conn_id": self.sftp_conn_id,
             "include": include,
             "exclude": exclude,
+            "last": last,
             "max_files": max_files,
             "max_bytes": max_bytes,
             "min_size": min_size,

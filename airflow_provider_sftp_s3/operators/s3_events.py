@@ -9,9 +9,13 @@ https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import unquote_plus
+
+#: An access point, by its ARN or alias. S3's messages name the bucket.
+ACCESS_POINT = re.compile(r"^arn:|-s3alias$")
 
 
 class Landed(NamedTuple):

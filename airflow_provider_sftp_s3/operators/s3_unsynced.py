@@ -7,7 +7,7 @@ import itertools
 import json
 import logging
 import posixpath
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -17,17 +17,21 @@ from airflow_provider_sftp_s3.engine.settings import PushSettings
 from airflow_provider_sftp_s3.engine_thread import EngineThread
 from airflow_provider_sftp_s3.hooks.arguments import judge, settings_of, whole_number
 from airflow_provider_sftp_s3.hooks.sftp_s3 import fails_for_good
-from airflow_provider_sftp_s3.operators.s3_events import Landed, landed
+from airflow_provider_sftp_s3.operators.batches import (
+    MAX_BYTES,
+    MAX_KEYS,
+    by_path,
+    in_groups,
+    whole_directories,
+    with_last_ones,
+)
+from airflow_provider_sftp_s3.operators.s3_events import ACCESS_POINT, Landed, landed
 from airflow_provider_sftp_s3.transfers.templates import TemplatedOperator
 
 if TYPE_CHECKING:
     from airflow_provider_sftp_s3._compat import Context
 
 
-#: Keys in one list of unsynced objects, and bytes of them as JSON: it is XCom, which lies in Airflow's database.
-#: MariaDB refuses 16 MB, and a key of 1,000 characters outside of ASCII is 6,000 bytes or more.
-MAX_KEYS = 100_000
-MAX_BYTES = 8_000_000
 #: Keys of objects that can never go which one list has at most, so that a push tells of them.
 MAX_REFUSED = 100
 
@@ -42,6 +46,8 @@ class S3ListUnsyncedOperator(TemplatedOperator):
     :param s3_prefix: directory in the bucket. (templated)
     :param include: glob or list of globs, as for S3ToSftpOperator. (templated)
     :param exclude: glob or list of globs, as for S3ToSftpOperator. (templated)
+    :param last: as for S3ToSftpOperator: all objects beneath the directory of one are in one batch with it, though that
+        be larger than `batch_files`. (templated)
     :param min_size: as for S3ToSftpOperator. (templated)
     :param max_size: as for S3ToSftpOperator. (templated)
     :param max_age: as for S3ToSftpOperator. (templated)
@@ -70,6 +76,7 @@ class S3ListUnsyncedOperator(TemplatedOperator):
         "s3_prefix",
         "include",
         "exclude",
+        "last",
         "mark",
         "aws_conn_id",
         "destination",
@@ -92,6 +99,7 @@ class S3ListUnsyncedOperator(TemplatedOperator):
         s3_prefix: str = "",
         include: str | list[str] = "*",
         exclude: str | list[str] | None = None,
+        last: str | list[str] | None = None,
         min_size: int | None = None,
         max_size: int | None = None,
         max_age: timedelta | float | None = None,
@@ -113,6 +121,7 @@ class S3ListUnsyncedOperator(TemplatedOperator):
         self.s3_prefix = s3_prefix
         self.include = include
         self.exclude = exclude
+        self.last = last
         self.min_size = min_size
         self.max_size = max_size
         self.max_age = max_age
@@ -161,13 +170,24 @@ class S3ListAnnouncedOperator(S3ListUnsyncedOperator):
     is received once, and lost if Airflow ends in that moment.
 
     Its Dag is scheduled on an asset whose watcher has the Amazon provider's ``SqsSensorTrigger``. Arguments, return
-    value and errors are those of :class:`S3ListUnsyncedOperator`.
+    value and errors are those of :class:`S3ListUnsyncedOperator`; `s3_bucket` is the bucket's own name.
     """
+
+    @classmethod
+    def judge(cls, arguments: Mapping[str, Any]) -> None:
+        """Look at the arguments. :raises ConfigurationError: one is not allowed; the message names it."""
+        super().judge(arguments)
+        if ACCESS_POINT.search(arguments.get("s3_bucket", "")):
+            raise ConfigurationError(
+                f"s3_bucket {arguments['s3_bucket']!r} is an access point: S3's events name the bucket, and none would "
+                "be taken for one of this prefix. Give the bucket's own name"
+            )
 
     @fails_for_good
     def execute(self, context: Context) -> list[list[str]]:
         """Return the keys of the unsynced objects in batches."""
         self.refuse_none()
+        self.judge({"s3_bucket": self.s3_bucket})
         if not context["triggering_asset_events"]:
             return self._unsynced_in_batches(None)
         prefix = directory_prefix(self.s3_prefix)
@@ -212,7 +232,7 @@ def _size_as_json(key: str) -> int:
 
 #: Arguments of a push that say which objects it takes, and how S3 is asked for them.
 SELECTION = (
-    *("include", "exclude", "min_size", "max_size", "max_age", "order"),
+    *("include", "exclude", "last", "min_size", "max_size", "max_age", "order"),
     *("trigger_file", "checksum_file", "strip_regex", "rename_to", "mark", "destination", "extra_args"),
 )
 
@@ -241,6 +261,7 @@ def unsynced_batches(
     """
     batch_files = _number_above_0("batch_files", batch_files)
     max_batches = _number_above_0("max_batches", max_batches)
+    from airflow_provider_sftp_s3.engine.lasts import LastNames
     from airflow_provider_sftp_s3.engine.model import seconds_of
     from airflow_provider_sftp_s3.engine.options import TransferOptions
     from airflow_provider_sftp_s3.engine.order import by_age
@@ -250,7 +271,8 @@ def unsynced_batches(
 
     settings = settings_of(PushSettings, {"sftp_path": "/", "s3_prefix": s3_prefix, **selection})
     options = TransferOptions()
-    together = settings.trigger_file is not None
+    lasts = LastNames(settings.last, directory_prefix(s3_prefix)) if settings.last is not None else None
+    together = settings.trigger_file is not None or lasts is not None
     limit = MAX_KEYS if together else min(batch_files * max_batches, MAX_KEYS)
     notice = logging.getLogger(__name__).warning
     bucket = bucket_of(aws_conn_id, s3_bucket, options)
@@ -291,58 +313,18 @@ def unsynced_batches(
     keys = [each.key for each in entries]
     if together and keys:
         is_cut = len(keys) == limit or sum(map(_size_as_json, keys)) >= MAX_BYTES
-        batches = by_directory(keys, batch_files, is_cut=is_cut)[:max_batches]
+        if is_cut and settings.trigger_file is not None:
+            keys = whole_directories(keys)
+        group_of: Callable[[str], str] = posixpath.dirname if settings.trigger_file is not None else str
+        if lasts is not None:
+            group_of = with_last_ones(filter(lasts.is_last, keys), group_of)
+        batches = in_groups(keys, batch_files, group_of)[:max_batches]
     else:
         batches = [keys[start : start + batch_files] for start in range(0, len(keys), batch_files)]
     if settings.strip_regex is not None or settings.rename_to is not None:
         batches = by_path(batches, {each.key: each.path for each in entries})
     if refused and (batches or if_all_refused):
         batches = [*batches[:-1], [*(batches[-1] if batches else ()), *refused]]
-    return batches
-
-
-def by_path(batches: Sequence[Sequence[str]], path_of: Mapping[str, bytes | None]) -> list[list[str]]:
-    """
-    Return batches in which keys that come to one path are in one, the first of them.
-
-    There the push lets the second fail; in two, it would be written over the first, and nobody would be told.
-
-    :param path_of: the path of each key; None: nobody knows.
-    """
-    first: dict[bytes, int] = {}
-    sorted_anew: list[list[str]] = [[] for _ in batches]
-    for number, batch in enumerate(batches):
-        for key in batch:
-            path = path_of[key]
-            sorted_anew[number if path is None else first.setdefault(path, number)].append(key)
-    return [batch for batch in sorted_anew if batch]
-
-
-def by_directory(keys: Sequence[str], batch_files: int, *, is_cut: bool) -> list[list[str]]:
-    """
-    Return keys in batches with all of a directory in one, though that be larger.
-
-    :param is_cut: there are more: those of the last key's directory, and of those that it is in, wait for the next run.
-    :raises ConfigurationError: that is all of them.
-    """
-    directories: dict[str, list[str]] = {}
-    for key in keys:
-        directories.setdefault(posixpath.dirname(key), []).append(key)
-    if is_cut:
-        last = keys[-1]
-        whole = {name: each for name, each in directories.items() if name and not last.startswith(f"{name}/")}
-        if not whole:
-            raise ConfigurationError(
-                f"trigger_file keeps the objects of a directory together, and {posixpath.dirname(last)!r} has more "
-                f"than {MAX_KEYS} that are not pushed, or more than {MAX_BYTES} bytes of their keys: push them with no "
-                "list of keys, by an S3ToSftpOperator alone, or from directories beneath it"
-            )
-        directories = whole
-    batches: list[list[str]] = []
-    for several in directories.values():
-        if not batches or len(batches[-1]) + len(several) > batch_files:
-            batches.append([])
-        batches[-1] += several
     return batches
 
 

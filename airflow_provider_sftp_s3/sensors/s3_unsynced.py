@@ -37,6 +37,8 @@ class S3UnsyncedSensor(TemplatedOperator, S3KeySensor):
     :param destination: as for S3ListUnsyncedOperator. (templated)
     :param include: as for S3ToSftpOperator. (templated)
     :param exclude: as for S3ToSftpOperator. (templated)
+    :param last: as for S3ToSftpOperator: all objects beneath the directory of one are in one batch with it, though that
+        be larger than `batch_files`. (templated)
     :param min_size: as for S3ToSftpOperator. (templated)
     :param max_size: as for S3ToSftpOperator. (templated)
     :param max_age: as for S3ToSftpOperator. (templated)
@@ -61,6 +63,7 @@ class S3UnsyncedSensor(TemplatedOperator, S3KeySensor):
         "aws_conn_id",
         "include",
         "exclude",
+        "last",
         "mark",
         "destination",
         "batch_files",
@@ -83,6 +86,7 @@ class S3UnsyncedSensor(TemplatedOperator, S3KeySensor):
         destination: str = "sftp_default",
         include: str | list[str] = "*",
         exclude: str | list[str] | None = None,
+        last: str | list[str] | None = None,
         min_size: int | str | None = None,
         max_size: int | str | None = None,
         max_age: timedelta | float | str | None = None,
@@ -102,6 +106,7 @@ class S3UnsyncedSensor(TemplatedOperator, S3KeySensor):
         self.destination = destination
         self.include = include
         self.exclude = exclude
+        self.last = last
         self.min_size = min_size
         self.max_size = max_size
         self.max_age = max_age

@@ -38,30 +38,31 @@ class S3ToSftpOperator(TransferOperator):
     :param s3_keys: a key, or a list of keys, to push. None: every unsynced object under the prefix. (templated)
     :param sftp_path: target directory; must exist, the directories beneath it are made. (templated)
     :param strip_regex: removed once from the key to give the path beneath `sftp_path`. None: the prefix is removed.
-        Where it makes one path of two keys of a run, the second fails, in the run's retries, too; a later run pushes it
-        in place of the first. (templated)
+        If it makes one path of two keys of a run, the second fails, in the run's retries, too; a later run pushes it in
+        place of the first. (templated)
     :param rename_to: the path beneath `sftp_path`, made of what is left of the key, as for a pull. ``{mtime}`` is the
         ``mtime`` metadata of a pulled object, else its ``LastModified``. None: the name is kept.
-    :param on_conflict: what becomes of an object whose path is a file's already. ``replace`` that one; ``rename`` the
-        new one, to ``{stem}.{mtime}{suffix}``; let it ``wait``, unmarked, until the partner has taken the old one away;
-        or ``fail``. A push cannot know a file that an earlier try of it has delivered and not marked.
+    :param on_conflict: what to do if the partner has a file of an object's path already. ``replace`` that file;
+        ``rename`` the new one, to ``{stem}.{mtime}{suffix}``; ``wait``, with the object unmarked, until the partner has
+        taken the old one away; or ``fail``. A push does not recognise a file that an earlier try has delivered and not
+        marked.
     :param file_mode: the permissions of pushed files, such as ``0o640`` or ``"0640"``. A file that does not get them
         fails. None: the server's own.
-    :param preserve_mtime: give a pushed file the ``mtime`` metadata of its object, else its ``LastModified``. A server
-        that refuses is told of once.
+    :param preserve_mtime: give a pushed file the ``mtime`` metadata of its object, else its ``LastModified``. If the
+        server refuses that, the log says so once.
     :param mark: how a pushed object is marked: ``metadata`` (``synced=true``, by a copy of the object onto itself),
         ``tag``, ``auto``, the first of these two that is safe on the S3 store, or ``none``, which pushes everything
         every time. (templated)
     :param after_transfer: what becomes of a pushed object. ``keep``: it stays, and is marked. ``move``: it goes beneath
         `sent_prefix`, by its key without `s3_prefix`, over an older one. ``delete``: it is deleted. These two set no
-        marks, and need an S3 store that heeds If-Match of a DELETE, and of a copy; where it does not, or S3 does not
-        allow it, the task fails before it delivers anything. (templated)
+        marks. They need an S3 store that heeds If-Match of a DELETE, and for ``move`` of a copy. If it does not, or S3
+        does not allow it, the task fails before it delivers anything. (templated)
     :param sent_prefix: directory in the bucket for ``move``, neither inside `s3_prefix` nor around it. (templated)
-    :param temp_name: what a file is called until it is whole: a name, or a path, with ``{id}`` in it, which stands for
-        16 hex digits, and perhaps ``{name}``, the file's own; ``tmp/{id}`` is in a directory beneath `sftp_path`, made
-        if it is missing. None: straight to its own name, so that a reader may see half of it.
-    :param verify: ``size``: a file counts as delivered when the server says that it has the right size. ``none``: when
-        the server has said OK to everything, for those where nothing can be looked at.
+    :param temp_name: the name of a file until it is whole. It has ``{id}`` in it, which stands for 16 hex digits, and
+        perhaps ``{name}``, the file's own name. ``tmp/{id}`` is in a directory beneath `sftp_path`, which is made if it
+        is missing. None: the file has its own name at once, and a reader may see half of it.
+    :param verify: when a file counts as delivered. ``size``: when the server says that it has the right size. ``none``:
+        when the server has said OK to everything, for servers that let nobody look.
     :param trigger_file: an empty file beside each pushed one, or beside several, that says that they are whole:
         ``{name}.ok``, ``{stem}.done``, ``_SUCCESS``, by the name of the object. An old one is taken away before new
         data comes, and a new one made after the last file that it tells of. Objects of such names are not pushed. None:
@@ -69,13 +70,17 @@ class S3ToSftpOperator(TransferOperator):
     :param checksum_file: write the sum of each file into one beside it, ``{name}.sha256`` or ``{name}.md5``, as
         coreutils do. An old one is taken away before new data comes. Objects of such names are not pushed. None:
         write none. (templated)
-    :param destination: the name under which marks know the partner. An object that others have is pushed all the same.
-        None: `sftp_conn_id`. Give the same to all operators whose connections lead to one partner. (templated)
+    :param destination: the name under which marks know the partner. An object that only other partners have is pushed
+        all the same. None: `sftp_conn_id`. Give the same to all operators whose connections lead to one partner.
+        (templated)
     :param sftp_conn_id: Airflow connection of type `sftp`. (templated)
     :param aws_conn_id: Airflow connection of type `aws`; None: boto3's own way to find credentials. (templated)
     :param include: glob or list of globs of objects to take. One with a ``/`` is matched against the key without its
         prefix, where ``**`` stands for any directories; else against the name. (templated)
     :param exclude: glob or list of globs of objects to leave, likewise. It wins over `include`. (templated)
+    :param last: glob or list of globs, likewise, of objects that go after all others of their directory, and of those
+        beneath it. One that fails, waits or is over a cap holds them back; what is skipped for another reason does not.
+        With `s3_keys`, one that is not pushed and is none of them does, too. None: each goes when it can. (templated)
     :param max_files: push at most so many objects in one run; the rest waits for the next. (templated)
     :param max_bytes: push at most so many bytes in one run. A larger object goes alone. (templated)
     :param min_size: leave smaller objects alone, in bytes. (templated)
@@ -84,11 +89,11 @@ class S3ToSftpOperator(TransferOperator):
         timedelta or in seconds. (templated)
     :param order: ``oldest``: begin with those that were changed first; with `max_files` the oldest go.
     :param dry_run: list what would be done, touch nothing. (templated)
-    :param extra_args: of the requests that read, mark or move an object: RequestPayer, ExpectedBucketOwner and ACL,
-        which a mark by metadata, or a move, has to repeat. Over those of the aws connection,
+    :param extra_args: arguments of the requests that read, mark or move an object: RequestPayer, ExpectedBucketOwner,
+        and ACL, which a mark by metadata, or a move, has to repeat. They count before those of the aws connection,
         ``service_config.s3.extra_args``. (templated)
-    :param receipts: a prefix such as ``s3://bucket/receipts/``, outside `s3_prefix` and every other one that is moved
-        from or to: what became of each file is written there, a line of JSON each. None: nothing is. (templated)
+    :param receipts: a prefix such as ``s3://bucket/receipts/``, under which a line of JSON is written for each file. It
+        must be outside every prefix that files are moved from or to. None: nothing is written. (templated)
     :param options: :class:`~airflow_provider_sftp_s3.engine.options.TransferOptions`, or a dict of its fields.
     :return: the report, JSON: direction, transferred, bytes, seconds, skipped, failed, failures, targets, purged,
         left (how many files the next run has to do: what failed, is young, or over a cap), more_left (whether there
@@ -113,6 +118,7 @@ class S3ToSftpOperator(TransferOperator):
         "aws_conn_id",
         "include",
         "exclude",
+        "last",
         "dry_run",
         "mark",
         "max_files",
@@ -124,7 +130,7 @@ class S3ToSftpOperator(TransferOperator):
         "extra_args",
         "receipts",
     )
-    _lists = ("s3_keys", "include", "exclude")
+    _lists = ("s3_keys", "include", "exclude", "last")
     _places = ("sftp_path", "s3_bucket", "s3_prefix", "s3_keys", "include", "strip_regex", "sent_prefix")
     ui_color = "#f0e6d5"
     direction = "push"
@@ -153,6 +159,7 @@ class S3ToSftpOperator(TransferOperator):
         aws_conn_id: str | None = "aws_default",
         include: str | list[str] = "*",
         exclude: str | list[str] | None = None,
+        last: str | list[str] | None = None,
         max_files: int | str | None = None,
         max_bytes: int | str | None = None,
         min_size: int | str | None = None,
@@ -187,6 +194,7 @@ class S3ToSftpOperator(TransferOperator):
         self.aws_conn_id = aws_conn_id
         self.include = include
         self.exclude = exclude
+        self.last = last
         self.max_files = max_files
         self.max_bytes = max_bytes
         self.min_size = min_size

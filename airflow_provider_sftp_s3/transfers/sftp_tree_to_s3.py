@@ -35,25 +35,28 @@ class SftpTreeToS3Operator(TransferOperator):
     :param s3_prefix: directory in the bucket; the tree's own structure follows it. (templated)
     :param sftp_conn_id: Airflow connection of type `sftp`. (templated)
     :param aws_conn_id: Airflow connection of type `aws`; None: boto3's own way to find credentials. (templated)
-    :param sftp_paths: a file, or a list of files, beneath `sftp_path` to pull instead of the whole tree, of which no
-        directory is listed then. One that is missing fails, unless an earlier try of the Dag run has pulled it. None:
-        the tree. (templated)
+    :param sftp_paths: a file, or a list of files, beneath `sftp_path` to pull instead of the whole tree. No directory
+        is listed then. A file that is missing fails, unless an earlier try of the Dag run has pulled it. None: the
+        whole tree. (templated)
     :param include: glob or list of globs of files to take. One with a ``/`` is matched against the path relative to
         `sftp_path`, where ``**`` stands for any directories; else against the name. (templated)
     :param exclude: glob or list of globs of files to leave, likewise. It wins over `include`. (templated)
-    :param min_age: leave files alone whose mtime is younger, as a timedelta or in seconds: somebody may still be
-        writing them. 0 takes all. (templated)
+    :param last: glob or list of globs, likewise, of files that go after all others of their directory, and of those
+        beneath it. One that is young, fails or is over a cap holds them back; what is skipped for another reason does
+        not. None: each goes when it can. (templated)
+    :param min_age: leave files alone that were changed more recently than this, as a timedelta or in seconds: somebody
+        may still be writing them. 0 takes all. (templated)
     :param after_transfer: ``move`` a file into `done_dir`, ``delete`` it, or ``keep`` it where it is and skip what S3
         already has with the same size and ``mtime`` metadata. (templated)
     :param done_dir: name of the done directory inside each directory. (templated)
     :param done_conflict: what becomes of an older file of the same name in the done directory. ``replace`` it, or
         ``rename`` it to ``<name>.<its mtime>``.
     :param trigger_file: a file beside each one, or beside several, that says that they are whole: ``{name}.ok``,
-        ``{stem}.done``, ``_SUCCESS``. A file is taken only with a trigger that is not older; a trigger goes to S3,
-        and is moved, after all files that it tells of, and stays where one of them does. None: no triggers. (templated)
+        ``{stem}.done``, ``_SUCCESS``. A file is taken only with a trigger that is not older. A trigger goes to S3, and
+        is moved, after all its files; it stays if one of them stays. None: no triggers. (templated)
     :param checksum_file: the file beside each one that has its sum, ``{name}.sha256`` or ``{name}.md5``, as
-        coreutils write it. A file is taken only with it, and fails, and stays, where its sum is another one; it
-        goes to S3, and is moved, after its file. None: there are none. (templated)
+        coreutils write it. A file is taken only with it. A file with another sum fails, and stays. The checksum file
+        goes to S3, and is moved, after its file. None: no checksum files. (templated)
     :param retention: purge done files this long after their transfer, as a timedelta or in seconds. None or 0: never.
         (templated)
     :param max_files: transfer at most so many files in one run; the rest waits for the next. Each shard counts its own.
@@ -72,20 +75,20 @@ class SftpTreeToS3Operator(TransferOperator):
     :param follow_links: with ``after_transfer="keep"``: pull what symbolic links lead to, wherever that is on the
         server, under the links' own names. A link to a directory that it is in is skipped, and so is a broken one.
         False: all links are skipped.
-    :param rename_to: the key beneath `s3_prefix`, by ``{dir}``, ``{stem}``, ``{suffix}``, ``{name}``, ``{size}``,
-        ``{mtime}`` and ``{mtime:%Y%m%d}``, in UTC, of which all else stays as it is: ``{dir}/{stem}_{mtime}{suffix}``.
-        No Jinja: a retry must give the same name. Of two files of a run that come to one key the second fails. None:
-        the name is kept.
-    :param on_conflict: what becomes of a file whose key is another object's. ``replace`` that one; ``rename`` the file,
-        to ``{stem}.{mtime}{suffix}``; ``skip`` it: it stays where it is; or ``fail``. An object that a try of this pull
-        has stored, by its size and ``mtime`` metadata, is no other one.
+    :param rename_to: the key beneath `s3_prefix`, such as ``{dir}/{stem}_{mtime}{suffix}``. The words ``{dir}``,
+        ``{stem}``, ``{suffix}``, ``{name}``, ``{size}``, ``{mtime}`` and ``{mtime:%Y%m%d}`` (in UTC) are replaced; all
+        else stays as it is. No Jinja: a retry must give the same name. If two files of a run come to one key, the
+        second fails. None: the name is kept.
+    :param on_conflict: what to do if S3 has another object of a file's key. ``replace`` that object; ``rename`` the
+        file, to ``{stem}.{mtime}{suffix}``; ``skip`` it: it stays where it is; or ``fail``. An object with the file's
+        size, and its ``mtime`` in the metadata, was stored by this pull and is no conflict.
     :param destination: the name under which marks know the partner: a push to it does not send back what came from it.
         None: `sftp_conn_id`. Give the same to all operators whose connections lead to one partner. (templated)
     :param extra_args: what each object is stored with, by the names of boto3's ExtraArgs, such as
-        ``{"ServerSideEncryption": "aws:kms", "ACL": "bucket-owner-full-control"}``. Over those of the aws connection,
-        ``service_config.s3.extra_args``, where customer keys belong. (templated)
-    :param receipts: a prefix such as ``s3://bucket/receipts/``, outside `s3_prefix` and every other one that is moved
-        from or to: what became of each file is written there, a line of JSON each. None: nothing is. (templated)
+        ``{"ServerSideEncryption": "aws:kms", "ACL": "bucket-owner-full-control"}``. They count before those of the aws
+        connection, ``service_config.s3.extra_args``, where customer keys belong. (templated)
+    :param receipts: a prefix such as ``s3://bucket/receipts/``, under which a line of JSON is written for each file. It
+        must be outside every prefix that files are moved from or to. None: nothing is written. (templated)
     :param options: :class:`~airflow_provider_sftp_s3.engine.options.TransferOptions`, or a dict of its fields.
     :return: the report, JSON: direction, transferred, bytes, seconds, skipped, failed, failures, targets, purged,
         left (how many files the next run has to do: what failed, is young, or over a cap), more_left (whether there
@@ -107,6 +110,7 @@ class SftpTreeToS3Operator(TransferOperator):
         "checksum_file",
         "include",
         "exclude",
+        "last",
         "dry_run",
         "shard",
         "destination",
@@ -122,7 +126,7 @@ class SftpTreeToS3Operator(TransferOperator):
         "extra_args",
         "receipts",
     )
-    _lists = ("sftp_paths", "include", "exclude")
+    _lists = ("sftp_paths", "include", "exclude", "last")
     _places = ("sftp_path", "s3_bucket", "s3_prefix", "sftp_paths", "include", "shard", "min_age")
     ui_color = "#d5e8f0"
     direction = "pull"
@@ -138,6 +142,7 @@ class SftpTreeToS3Operator(TransferOperator):
         sftp_paths: str | list[str] | None = None,
         include: str | list[str] = "*",
         exclude: str | list[str] | None = None,
+        last: str | list[str] | None = None,
         min_age: timedelta | float | str = timedelta(seconds=30),
         after_transfer: str = "move",
         done_dir: str = ".done",
@@ -171,6 +176,7 @@ class SftpTreeToS3Operator(TransferOperator):
         self.sftp_paths = sftp_paths
         self.include = include
         self.exclude = exclude
+        self.last = last
         self.min_age = min_age
         self.after_transfer = after_transfer
         self.done_dir = done_dir

@@ -41,7 +41,7 @@ class TemplatedOperator(BaseOperator):
     """
 
     #: The template fields that may be lists of texts.
-    _lists: ClassVar[Sequence[str]] = ("include", "exclude")
+    _lists: ClassVar[Sequence[str]] = ("include", "exclude", "last")
     #: The template fields that say what is moved, and where to.
     _places: ClassVar[Sequence[str]] = ("s3_bucket", "s3_prefix", "include")
 

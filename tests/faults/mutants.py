@@ -102,6 +102,7 @@ AWAITED = "unit/test_awaited.py"
 PULLED_TRIGGERS = "unit/test_pulled_triggers.py"
 ANNOUNCEMENT = "unit/test_announcement.py"
 CHECKSUMS = "integration/test_checksum_file.py"
+LASTS = "unit/test_lasts.py"
 
 MUTANTS = (
     Mutant(
@@ -420,22 +421,113 @@ MUTANTS = (
         _only("unit/test_publication.py", "test_the_order"),
     ),
     Mutant(
+        "last: not before all others are settled",
+        "engine/lasts.py",
+        "            await self._wait()\n",
+        "            pass\n",
+        _only(LASTS, "none_goes_before"),
+    ),
+    Mutant(
+        "last: what is unfinished holds it back",
+        "engine/lasts.py",
+        "        if not is_done:\n",
+        "        if False:\n",
+        _only(LASTS, "none_goes_before"),
+    ),
+    Mutant(
+        "last: in all directories above, too",
+        "engine/lasts.py",
+        "            self._unfinished.add(directory)\n            directory = directory_of(directory)\n",
+        "            self._unfinished.add(directory)\n            return\n",
+        _only(LASTS, "none_goes_before"),
+    ),
+    Mutant(
+        "last: the deepest directories first",
+        "engine/lasts.py",
+        "key=_depth, reverse=True)",
+        "key=_depth)",
+        _only(LASTS, "none_goes_before"),
+    ),
+    Mutant(
+        "last: those of one directory do not wait for each other",
+        "engine/lasts.py",
+        "        if not self._is_last(name):\n",
+        "        if True:\n",
+        _only(LASTS, "does_not_find"),
+    ),
+    Mutant(
+        "last: one that comes while the run looks for files waits",
+        "engine/lasts.py",
+        "item.changed > newest):",
+        "False):",
+        _only(LASTS, "none_goes_before"),
+    ),
+    Mutant(
+        "last: a run by keys looks for others",
+        "engine/push.py",
+        "options=options) if settings.keys else None",
+        "options=options) if False else None",
+        _only("integration/test_last.py", "by_keys"),
+    ),
+    Mutant(
+        "last: what is over a cap is not done",
+        "engine/run.py",
+        "settled(item, not waits)",
+        "settled(item, True)",
+        _only("unit/test_run.py", "settled_once"),
+    ),
+    Mutant(
+        "last: what a dry run would move is",
+        "engine/model.py",
+        "(self.left and not self.target)",
+        "self.left",
+        _only("unit/test_run.py", "settled_once"),
+    ),
+    Mutant(
+        "last: what is young, or cannot be listed, is not",
+        "engine/listing.py",
+        "isinstance(item, Outcome) and item.is_unfinished:",
+        "False:",
+        _only("unit/test_listing.py", "unfinished_in_a_directory"),
+    ),
+    Mutant(
+        "last: no other task has some of its directory",
+        "engine/settings.py",
+        "if settings.last is not None and paths.Shard.of(settings.shard).count > 1:",
+        "if False:",
+        _only("unit/test_settings.py", "of_a_pull and last"),
+    ),
+    Mutant(
+        "last: nor do flows give it some",
+        "flows/rules.py",
+        'flow["parallelism"] > 1 and "last" in flow,',
+        "False,",
+        _only("unit/test_flows.py", "last_files_of_a_pull"),
+    ),
+    Mutant(
+        "last: it is in one batch with all that it waits for",
+        "operators/batches.py",
+        "            if directory in directories:\n",
+        "            if False:\n",
+        _only("unit/test_unsynced_batches.py", "last_object"),
+    ),
+    Mutant(
         "triggers: a directory is in one batch",
-        "operators/s3_unsynced.py",
+        "operators/batches.py",
         "        batches[-1] += several\n",
         "        batches += [[key] for key in several]\n",
         _only("unit/test_unsynced_batches.py", "two_batches"),
     ),
     Mutant(
         "triggers: of a list that is cut, no directory is",
-        "operators/s3_unsynced.py",
-        "        directories = whole\n",
-        "        pass\n",
+        "operators/batches.py",
+        'and not last.startswith(f"{name}/")]\n',
+        "]\n",
         _only("unit/test_unsynced_batches.py", "two_batches"),
     ),
     Mutant(
         "flows: keys of one path are in one batch",
-        "operators/s3_unsynced.py",
+        "operators/batches.py",
         "first.setdefault(path, number)].append(key)",
         "number].append(key)",
         _only("integration/test_flow_dags.py", "two_keys_that_come"),
@@ -1230,22 +1322,22 @@ MUTANTS = (
     Mutant(
         "a mark is of one key",
         "engine/s3/marks.py",
-        '("1", self.bucket, key, self.destination)',
-        '("1", self.bucket, self.destination)',
+        '("1", bucket, key, destination)',
+        '("1", bucket, destination)',
         _only(PUSH, "copy_to_another_key and metadata"),
     ),
     Mutant(
         "a mark is of one bucket",
         "engine/s3/marks.py",
-        '("1", self.bucket, key, self.destination)',
-        '("1", key, self.destination)',
+        '("1", bucket, key, destination)',
+        '("1", key, destination)',
         _only(PUSH, "copy_to_another_bucket"),
     ),
     Mutant(
         "a mark is for one destination",
         "engine/s3/marks.py",
-        '("1", self.bucket, key, self.destination)',
-        '("1", self.bucket, key)',
+        '("1", bucket, key, destination)',
+        '("1", bucket, key)',
         _only(MARKS, "came_from_one_partner and metadata"),
     ),
     Mutant(
@@ -1303,6 +1395,27 @@ MUTANTS = (
         "            if same.isdisjoint((bare(head.etag), *_listed(head, SYNCED_OF))):\n",
         "            if False:\n",
         _only(MARKS, "newer_bytes"),
+    ),
+    Mutant(
+        "what S3 has refused is read from its answer, whatever the key is",
+        "engine/s3/upload.py",
+        "body = answer[2].",
+        "body = str(failed).",
+        _only("unit/test_s3_upload.py", "one_of_ours"),
+    ),
+    Mutant(
+        "an outage is no word about what a bucket takes",
+        "engine/s3/refusals.py",
+        "            if refused.passes:\n                raise\n",
+        "",
+        _only("unit/test_s3_refusals.py", "no_answer"),
+    ),
+    Mutant(
+        "a mark that a tool has taken along to other bytes is none",
+        "engine/s3/marks.py",
+        "if value and size in (None, str(version.size)) else []",
+        "if value else []",
+        _only(MARKS, "TestMetadataKept and metadata"),
     ),
     Mutant(
         "an object that only marks have changed is not sent again",
@@ -1602,7 +1715,7 @@ MUTANTS = (
     Mutant(
         "flows: S3's events name no access point",
         "flows/rules.py",
-        'bool(_ACCESS_POINT.search(flow["s3_bucket"]))',
+        'bool(ACCESS_POINT.search(flow["s3_bucket"]))',
         "False",
         _only("unit/test_flows.py", "do_not_go_together"),
     ),
@@ -1831,8 +1944,8 @@ MUTANTS = (
     Mutant(
         "file_timeout: one clock for all shares",
         "engine/run.py",
-        " and clock.when() is None:",
-        ":",
+        "if self.options.file_timeout is not None and (clock := file_clock.get()).when() is None:",
+        "if self.options.file_timeout is not None and (clock := file_clock.get()):",
         _only(RUN, "of_the_file_and_not_of_each_share"),
     ),
     Mutant(

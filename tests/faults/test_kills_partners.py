@@ -203,6 +203,56 @@ class AwaitedSweep(PartnerSweep):
         table.none_is("left over", self.s3.unfinished_uploads(self.bucket))
 
 
+class LastSweep(PartnerSweep):
+    """A run in which some files go after all others of their directory."""
+
+    def __init__(self, direction: str, *args: Any, **arguments: Any) -> None:
+        super().__init__(direction, *args, last="again.csv", **arguments)
+        self.transfers = len(FILES)
+
+    def prepare(self) -> None:
+        shutil.rmtree(self.root, ignore_errors=True)
+        self.root.mkdir()
+        self.s3.empty(self.bucket)
+        if self.direction == "push":
+            self.store(FILES)
+            return
+        write_tree(self.root, FILES)
+        for name in FILES:
+            os.utime(self.root / name, (WHEN, WHEN))
+
+    def there(self) -> dict[str, bytes]:
+        """Return what has come to the other side."""
+        found = self.objects() if self.direction == "pull" else read_tree(self.root)
+        return {name: found[name] for name in found if not name.endswith(".part")}
+
+    def check_after_kill(self) -> None:
+        there = self.there()
+        table.checked(len(FILES))
+        table.none_is("wrong bytes", [name for name, data in there.items() if FILES.get(name) != data])
+        for last, others in (("sub/again.csv", ["sub/large"]), ("again.csv", list(FILES))):
+            table.none_is("wrong marks", [each for each in others if last in there and each not in there])
+        if self.direction == "pull":
+            tree = read_tree(self.root)
+            table.none_is("lost", [name for name in FILES if name not in tree and name not in there])
+        else:
+            table.none_is("wrong marks", marked_keys(self.bucket) - set(there))
+        self.kills += 1
+
+    def retry(self) -> None:
+        self.s3.let_uploads_age(self.bucket, HOUR)
+        with self.run(try_number=2) as again:
+            again.go()
+            again.report(PATIENCE)
+        if self.direction == "pull":
+            assert self.objects() == FILES
+            assert read_tree(self.root) == {done_path(name): data for name, data in FILES.items()}
+            table.none_is("left over", self.s3.unfinished_uploads(self.bucket))
+        else:
+            assert read_tree(self.root) == FILES
+            assert marked_keys(self.bucket) == set(FILES)
+
+
 class PushSweep(PartnerSweep):
     def __init__(self, kind: str, *args: Any) -> None:
         super().__init__("push", *args, **PUSHES[kind])
@@ -336,3 +386,12 @@ def test_a_push_is_killed_at_each_step(
 ) -> None:
     """Nothing of the partner's is replaced, and each object is there in the end."""
     kill_at_each_step(PushSweep(kind, sftp_server, s3, bucket), sftp_server, s3, shard)
+
+
+@pytest.mark.parametrize("shard", SHARDS[::2])
+@pytest.mark.parametrize(("direction", "arguments"), [("pull", {}), ("push", {}), ("push", {"s3_keys": list(FILES)})])
+def test_a_run_with_last_files_is_killed_at_each_step(
+    sftp_server: AsyncsshServer, s3: S3Server, bucket: str, direction: str, arguments: dict[str, Any], shard: int
+) -> None:
+    """None of them is ever there before all others, and all are in the end."""
+    kill_at_each_step(LastSweep(direction, sftp_server, s3, bucket, **arguments), sftp_server, s3, shard)

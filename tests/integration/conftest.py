@@ -93,6 +93,12 @@ KEPT = {
     "test_links.py": {"test_what_links_lead_to_is_pulled_under_their_names", "test_a_loop_ends_where_it_begins"},
     "test_partners_page.py": {"test_orders_in"},
     "test_checksum_file.py": {"test_each_file_has_its_sum", "test_a_file_is_taken_with_its_sum"},
+    "test_last.py": {
+        "test_all_go_in_one_run",
+        "test_one_that_fails_holds_them_back",
+        "test_a_run_by_keys_looks_for_others",
+        "test_what_does_not_go_together",
+    },
     "test_trigger_file.py": {
         "test_each_file_has_its_trigger",
         "test_a_file_is_taken_with_its_trigger",
@@ -103,7 +109,7 @@ KEPT = {
 
 
 #: Files that take minutes, the longest first: who gets one of them last has everybody wait.
-FIRST = ["test_page.py", "test_page_of_many.py", "test_airflow_system.py", "test_demo.py", "test_readme.py"]
+FIRST = ["test_page.py", "test_page_of_many.py", "test_airflow_system.py", "test_demo.py", "test_shell_examples.py"]
 
 
 @pytest.hookimpl(tryfirst=True)

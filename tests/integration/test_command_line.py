@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -363,7 +364,7 @@ def test_an_sftp_connection_step_by_step(command_line: CommandLine, sftp_server:
             *(("read", "-"), ("write", "-")),
         ],
     )
-    assert "SSH-2.0-" in seen["address"][1]
+    assert re.search(r" answers: SSH-2.0-[\w.]+$", seen["address"][1])
     assert sftp_server.requests["OPEN"] == sftp_server.requests["RENAME"] == 0
 
     status, seen = trial("--path", "/outgoing", "--write")

@@ -14,7 +14,7 @@ from airflow_provider_sftp_s3 import flows
 from airflow_provider_sftp_s3._compat import AIRFLOW_2, BaseNotifier
 from tests.support import trees
 from tests.support.airflow_env import airflow_connections, run_dag, warnings_of_ours_only, xcom
-from tests.support.faulty_sftp import RefusesFirstTries
+from tests.support.faulty_sftp import RENAMES, RefusesFirstTries
 from tests.support.s3_server import S3Server
 from tests.support.sftp_servers import AsyncsshServer
 
@@ -342,6 +342,20 @@ def test_two_keys_that_come_to_one_path_in_two_batches_are_one_batchs(
     (failure,) = xcom(failed, "report")["failures"]
     assert failure["source"].endswith("/b/x")
     assert "strip_regex makes the same path of this key and of 'a/x'" in failure["error"]
+
+
+def test_what_is_last_goes_in_one_task_with_all_that_it_waits_for(
+    sftp_server: AsyncsshServer, s3: S3Server, bucket: str, incoming: Path
+) -> None:
+    """Though the batches be smaller; in the try in which the last of them goes."""
+    put(s3, bucket, **{"out/a/1": b"1", "out/a/_SUCCESS": b"", "out/a/b/2": b"2", "out/a/b/3": b"3", "out/z": b"4"})
+    sftp_server.fault = RefusesFirstTries(RENAMES, lambda path: path.endswith("/2"))
+    flow: dict[str, Any] = {"sftp_path": "/incoming", "s3_prefix": "out", "retries": 5, "retry_delay": 1}
+    state, tasks = run_flow("push", bucket, last="_SUCCESS", batch_files=1, **flow)
+    assert state == "success"
+    pushes = {index: task.try_number for (name, index), task in tasks.items() if name == "push"}
+    assert pushes == {0: 2, 1: 1}
+    assert set(trees.tree(incoming)) == {"a/1", "a/b/2", "a/b/3", "a/_SUCCESS", "z"}
 
 
 def test_names_made_of_mtimes_are_told_apart_by_those_of_pulled_objects(

@@ -182,6 +182,7 @@ class TestDestinations:
             "synced": "true",
             "synced-to": f"{token['b', 'f']},{token['c', 'f']}",
             "synced-of": etag,
+            "synced-size": "1",
         }
         assert tags(engine, "g") == {"sftp-s3-synced": f"{etag}:{token['b', 'g']}:{token['c', 'g']}"}
 
@@ -192,6 +193,53 @@ class TestDestinations:
             dag = flows.flow_dag({"name": "f", **fields, **more})
             found = {task.destination for task in dag.tasks if task.task_id in ("wait_for_objects", "list_unsynced")}
             assert found == {expected}
+
+
+class TestMetadataKept:
+    """A tool writes other bytes and keeps an object's metadata, as file systems on S3 do, and the mark with it."""
+
+    @KINDS
+    @pytest.mark.parametrize(
+        "body", [b"from a, and more", b"", b"x" * (PARTS + 1)], ids=["longer", "empty", "in parts"]
+    )
+    async def test_bytes_of_another_size_are_sent_to_everyone(self, engine: Engine, mark: str, body: bytes) -> None:
+        """To whom the old ones came from, too, and once."""
+        (engine.sftp.root / "in" / "f").write_bytes(b"from a")
+        await engine.pull(destination="a")
+        (engine.sftp.root / "a").mkdir()
+        assert (await push_to(engine, "b", mark=mark)).transferred == 1
+        put(engine, "f", body, Metadata=metadata(engine, "f"))
+        for destination in ("a", "b", "c"):
+            assert await listed_for(engine, destination, mark=mark) == ["f"]
+            assert (await push_to(engine, destination, mark=mark)).transferred == 1
+            assert there(engine, destination) == {"f": body}
+        for destination in ("a", "b", "c"):
+            assert await listed_for(engine, destination, mark=mark) == []
+            assert (await push_to(engine, destination, mark=mark)).skipped == {"synced": 1}
+
+    @KINDS
+    async def test_they_are_not_marked_for_the_older_ones(self, engine: Engine, mark: str) -> None:
+        """Though their metadata says that they were copied from those."""
+        put(engine, "f", b"one")
+        await push_to(engine, "b", mark="metadata")
+        newer = [b"longer"]
+
+        def rewrites(request: S3Request) -> None:
+            if request.operation in ("CopyObject", "PutObjectTagging") and not is_probe(request) and newer:
+                put(engine, "f", newer.pop(), Metadata=metadata(engine, "f"))
+
+        assert isinstance(engine.s3, S3Server)
+        engine.s3.before(rewrites)
+        await push_to(engine, "c", mark=mark)
+        await push_to(engine, "c", mark=mark)
+        assert newer == []
+        assert there(engine, "c") == {"f": b"longer"}
+
+    @pytest.mark.parametrize("size", [1, 16 * MiB + 1], ids=["in one request", "in parts"])
+    async def test_a_pull_says_how_large_a_file_is(self, engine: Engine, size: int) -> None:
+        (engine.sftp.root / "in" / "f").write_bytes(b"x" * size)
+        await engine.pull(destination="a")
+        assert metadata(engine, "f")["synced-size"] == str(size)
 
 
 class TestOverwritten:

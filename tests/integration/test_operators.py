@@ -27,6 +27,9 @@ import pytest
 from airflow_provider_sftp_s3._compat import DAG, AirflowFailException, AirflowTaskTimeout, BaseOperator
 from airflow_provider_sftp_s3.engine import log, run
 from airflow_provider_sftp_s3.engine.errors import ConnectionFailed, SftpS3Error, TransferError
+from airflow_provider_sftp_s3.hooks.sftp_s3 import SftpS3Hook
+from airflow_provider_sftp_s3.operators.s3_unsynced import S3ListUnsyncedOperator
+from airflow_provider_sftp_s3.sensors.s3_unsynced import S3UnsyncedSensor
 from airflow_provider_sftp_s3.transfers.s3_to_sftp import S3ToSftpOperator
 from airflow_provider_sftp_s3.transfers.sftp_tree_to_s3 import SftpTreeToS3Operator
 from tests.support.airflow_env import airflow_connections, run_dag, warnings_of_ours_only, xcom
@@ -402,12 +405,14 @@ FOUND_OUT_BY_A_RUN = [
     ({"sftp_path": "/nowhere"}, ["sftp_path", "no directory", "'/nowhere'"]),
     ({"sftp_path": "/in/file"}, ["sftp_path", "no directory", "'/in/file'"]),
     ({"s3_bucket": "no-such-bucket-anywhere"}, ["s3_bucket", "no bucket", "'no-such-bucket-anywhere'"]),
-    ({"s3_bucket": "Not A Bucket!"}, ["s3_bucket", "'Not A Bucket!'"]),
     ({"sftp_conn_id": "nobody"}, ["sftp_conn_id", "nobody"]),
 ]
 BOTH = [
     ({"sftp_path": ""}, ["sftp_path", "path of a directory", "''"]),
     ({"s3_bucket": ""}, ["s3_bucket", "name of a bucket", "''"]),
+    ({"s3_bucket": "Not A Bucket!"}, ["s3_bucket", "'Not A Bucket!'"]),
+    ({"s3_bucket": "arn:aws:s3:::a-bucket"}, ["s3_bucket", "that is 'a-bucket'"]),
+    ({"s3_bucket": "data--euc1-az1--x-s3"}, ["s3_bucket", "a directory bucket"]),
     ({"s3_prefix": "a//b"}, ["s3_prefix", "'a//b'", "two in a row", "'inbound/partner/'"]),
     ({"s3_prefix": "/"}, ["s3_prefix", "leave it empty"]),
     ({"include": [""]}, ["include", "glob", "'*.csv'"]),
@@ -467,7 +472,7 @@ def _cases(both: list[Any], pull: list[Any], push: list[Any]) -> Iterator[Any]:
 )
 def test_a_typo_is_an_import_error(direction: str, arguments: dict[str, Any], words: list[str]) -> None:
     """What is written plainly is judged where it is written: of an operator, and of one that is mapped over others."""
-    good: dict[str, Any] = {"task_id": "transfer", "sftp_path": "/in", "s3_bucket": "b"}
+    good: dict[str, Any] = {"task_id": "transfer", "sftp_path": "/in", "s3_bucket": "bkt"}
     for make in (OPERATORS[direction], OPERATORS[direction].partial):
         with warnings_of_ours_only(), new_dag(), pytest.raises(ValueError, match=words[0]) as wrong:
             make(**good | arguments)
@@ -1101,3 +1106,67 @@ for instance in instances.values():
     assert report["transferred"] == 2 and report["failed"] == 1, report
     print("XCOM", report, xcom(instance))
 """
+
+
+# ------------------------------------------------------------------------------------------------------------ partners
+
+
+@pytest.mark.parametrize("mark", ["auto", "tag"])
+def test_a_relay_both_ways(world: World, mark: str) -> None:
+    """What comes from one partner goes to the other one, once, and not back: by operators, and by the hook."""
+    there = {name: world.sftp.root / name for name in ("a_out", "b_out", "a_in", "b_in")}
+    for directory in there.values():
+        directory.mkdir()
+    places: dict[str, Any] = {"s3_bucket": world.bucket, "s3_prefix": "p"}
+
+    def relay() -> Any:
+        with new_dag() as dag:
+            pulls = [
+                SftpTreeToS3Operator(
+                    task_id=f"from_{name}", sftp_conn_id=name, sftp_path=f"/{name}_out", min_age=0, **places
+                )
+                for name in ("a", "b")
+            ]
+            found = {
+                "a": S3ListUnsyncedOperator(task_id="list_a", destination="a", mark=mark, **places),
+                "b": S3UnsyncedSensor(
+                    task_id="wait_b",
+                    destination="b",
+                    mark=mark,
+                    bucket_name=world.bucket,
+                    bucket_key="p",
+                    wait=timedelta(0),
+                    poke_interval=0.1,
+                ),
+            }
+            for name, listed in found.items():
+                push = S3ToSftpOperator.partial(
+                    task_id=f"to_{name}", sftp_conn_id=name, sftp_path=f"/{name}_in", mark=mark, **places
+                )
+                pulls >> listed
+                push.expand(s3_keys=listed.output)
+        return dag
+
+    sent: dict[str, dict[str, bytes]] = {"a": {}, "b": {}}
+    with airflow_connections(a=world.sftp.airflow_connection(), b=world.sftp.airflow_connection()):
+        for number in range(3):
+            if number < 2:  # in the third run there is nothing
+                for name in sent:
+                    sent[name][f"{name}{number}"] = body = f"{name}, {number}".encode()
+                    (there[f"{name}_out"] / f"{name}{number}").write_bytes(body)
+            state, tasks = run_dag(relay())
+            assert state == "success"
+            pushed = {
+                task: xcom(tasks[task, 0])["transferred"] for task, index in tasks if "to_" in task and index == 0
+            }
+            assert pushed == ({"to_a": 1, "to_b": 1} if number < 2 else {})
+            assert tree(there["b_in"]) == sent["a"]
+            assert tree(there["a_in"]) == sent["b"]
+        for name in sent:
+            report = SftpS3Hook(name).push(sftp_path=f"/{name}_in", mark=mark, **places)
+            assert report["skipped"] == {"synced": 4}
+        (there["a_out"] / "a0").write_bytes(b"a, 0, and newer")
+        SftpS3Hook("a").pull(sftp_path="/a_out", min_age=0, **places)
+        assert SftpS3Hook("a").push(sftp_path="/a_in", mark=mark, **places)["transferred"] == 0
+        assert SftpS3Hook("b").push(sftp_path="/b_in", mark=mark, **places)["transferred"] == 1
+    assert tree(there["b_in"]) == {**sent["a"], "a0": b"a, 0, and newer"}

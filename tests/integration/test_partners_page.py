@@ -167,6 +167,29 @@ def test_payments_out(dags: dict[str, Any], world: World) -> None:
     assert world.inbound == {f"payments/{name}": data for name, data in expected.items()}
 
 
+def test_lake_out(dags: dict[str, Any], world: World) -> None:
+    """What is last goes with the others, and waits where one of them does not go."""
+    for name in ("_SUCCESS", "day/_SUCCESS", "day/1", "day/2"):
+        world.store(f"lake/{name}", b"x")
+    assert run(dags["lake_out"]) == "success"
+    assert set(tree(world.incoming)) == {"_SUCCESS", "day/_SUCCESS", "day/1", "day/2"}
+    world.store("lake/next//1", b"no path")
+    world.store("lake/next/_SUCCESS", b"x")
+    assert run(dags["lake_out"]) == "failed"
+    assert "next/_SUCCESS" not in tree(world.incoming)
+
+
+def test_lake_in(dags: dict[str, Any], world: World) -> None:
+    """Likewise: the next run takes what had to wait."""
+    for name in ("_SUCCESS", "day/a.manifest", "day/1", "no\x01name"):
+        world.put(name, b"x")
+    assert run(dags["lake_in"]) == "failed"
+    assert set(world.inbound) == {"lake/day/1", "lake/day/a.manifest"}
+    (world.outgoing / "no\x01name").unlink()
+    assert run(dags["lake_in"]) == "success"
+    assert set(world.inbound) == {"lake/day/1", "lake/day/a.manifest", "lake/_SUCCESS"}
+
+
 def test_exports_out(dags: dict[str, Any], world: World) -> None:
     """Each directory has one."""
     for name in ("a.csv", "b.csv", "eu/b.csv"):

@@ -403,6 +403,8 @@ async def test_in_another_bucket(ends: Ends) -> None:
         ("s3://{bucket}", "receipts must be a prefix"),
         ("receipts/", "receipts must be a prefix"),
         (5, "receipts must be a prefix"),
+        ("s3://arn:aws:s3:eu-west-1:123456789012:accesspoint/mine/receipts/", "name an access point by its alias"),
+        ("s3://two words/receipts/", "receipts: the bucket 'two words' is no bucket's name"),
         ("s3://{bucket}/.sftp-s3/", "uses objects of that name itself"),
     ],
 )

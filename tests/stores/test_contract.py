@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import urllib.parse
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -62,6 +63,30 @@ class TestPull:
         assert (await place.pull(after_transfer="keep")).transferred == len(names)
         assert place.contents() == names
         assert (await place.pull(after_transfer="keep")).skipped == {"unchanged": len(names)}
+
+    async def test_extra_arguments_are_stored_as_boto3_stores_them(self, place: Place, needs: Needs) -> None:
+        """By each of the three ways to S3, with characters outside ASCII and with blanks."""
+        arguments: dict[str, Any] = {
+            "CacheControl": "max-age = 60,  private",
+            "ContentDisposition": 'attachment; filename="Grüße, 日本.txt"',
+            "ContentType": "text/x; title=Grüße",
+            "Metadata": {"team": 'a "red"  one', "empty": ""},
+        }
+        if not place.store.lacks("tags"):
+            arguments["Tagging"] = "a=b%20c%2Bd&e=%C3%BC&f="
+        write_tree(place.sftp.root / "in", SOME)
+        await place.pull(extra_args=arguments)
+        place.put("as boto3 has it", b"1", **arguments)
+        wanted = place.head("as boto3 has it")
+        for key in SOME:
+            found = place.head(key)
+            for name in ("CacheControl", "ContentDisposition", "ContentType"):
+                assert found[name] == wanted[name], key
+            assert found["Metadata"].items() >= wanted["Metadata"].items(), key
+        if "Tagging" in arguments:
+            assert place.tags("one") == place.tags("more than 16 KiB") == place.tags("as boto3 has it")
+            needs("tags of an upload in parts")
+            assert place.tags("two parts") == place.tags("one")
 
     async def test_a_newer_file_replaces_an_older_one(self, place: Place) -> None:
         for body in (FILES["one"], FILES["two parts"], FILES["three parts"], b"22"):
@@ -146,7 +171,7 @@ class TestPush:
         """Whatever a mark does to it. The bytes go as they are: an encoding is the reader's affair."""
         headers = {
             "CacheControl": "max-age=60",
-            "ContentDisposition": 'attachment; filename="a b.txt"',
+            "ContentDisposition": 'attachment; filename="a b, Grüße, 日本.txt"',
             "ContentEncoding": "gzip",
             "ContentLanguage": "de",
             "ContentType": "text/plain; charset=latin-1",
@@ -158,6 +183,9 @@ class TestPush:
         store, body = (place.put_in_parts, FILES["two parts"]) if in_parts else (place.put, b"1")
         more = {"Tagging": urllib.parse.urlencode(tags, quote_via=urllib.parse.quote)} if tags else {}
         store("f", body, **headers, Metadata=metadata, **more)
+        # As boto3 shows what is no ASCII.
+        headers["ContentDisposition"] = headers["ContentDisposition"].encode().decode("latin-1")
+        assert headers.items() <= place.head("f").items()
         assert (await place.push_to("b", mark=mark)).transferred == 1
         assert place.there("b") == place.contents() == {"f": body}
         found = place.head("f")

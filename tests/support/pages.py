@@ -6,6 +6,10 @@ import re
 import subprocess
 import textwrap
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tests.support.s3_server import S3Server
 
 REPOSITORY = Path(__file__).parents[2]
 DOCS = REPOSITORY / "docs"
@@ -14,6 +18,7 @@ PAGES = [
     *(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "benchmarks/README.md")),
     *sorted(DOCS.glob("*.md")),
 ]
+EXAMPLE = re.compile(r"^( *)```.*?^\1```$", re.DOTALL | re.MULTILINE)
 
 
 def blocks(page: Path, *languages: str) -> list[str]:
@@ -52,3 +57,35 @@ def commands(text: str, directory: Path) -> list[list[str]]:
     )
     assert not done.stderr, f"{text}\n{done.stderr}"
     return [found.split("\0") for found in done.stdout.split("\0\n\0") if found]
+
+
+def without_examples(page: Path) -> str:
+    """Return the text of a page, with that of pages that it includes, and without examples."""
+    text = page.read_text()
+    for included in re.findall(r"^```\{include\} (\S+)$", text, re.MULTILINE):
+        text += (page.parent / included).read_text()
+    return EXAMPLE.sub("", text)
+
+
+def links(page: Path) -> list[str]:
+    """Return what the links and pictures of a page lead to."""
+    return re.findall(r"\]\(([^)\s]+)\)", EXAMPLE.sub("", page.read_text()))
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page, as GitHub and MyST make them of headings."""
+    there: dict[str, int] = {}
+    for heading in re.findall(r"^#+ (.*)$", without_examples(page), re.MULTILINE):
+        text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading)
+        anchor = re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-")
+        there[anchor] = there.get(anchor, -1) + 1
+    return {f"{anchor}-{number}" if number else anchor for anchor, last in there.items() for number in range(last + 1)}
+
+
+def make_buckets(s3: S3Server) -> Any:
+    """Make the buckets of the examples, and return a client."""
+    client = s3.client()
+    for bucket in ("example-inbound", "example-outbound"):
+        where = {"LocationConstraint": client.meta.region_name}
+        client.create_bucket(Bucket=bucket, CreateBucketConfiguration=where)
+    return client

@@ -16,7 +16,7 @@ RUN = REPOSITORY / ".ci/run"
 pytestmark = [pytest.mark.unit, pytest.mark.skipif(not RUN.exists(), reason="the sdist has no .ci")]
 
 #: Targets that are no suites: somebody looks at what they show, or another target has them.
-OTHERS = {"lint", "demo", "bench", "mutants", "screenshots", "clean"}
+OTHERS = {"lint", "demo", "bench", "mutants", "screenshots", "links", "clean"}
 
 
 def suites() -> dict[str, int]:

@@ -77,7 +77,7 @@ async def test_a_file_is_stored_with_its_mtime_and_its_mark(
     assert s3.objects(opened.name) == {"k": content}
     version = await opened.head("k")
     assert version is not None
-    assert version.metadata == {"mtime": "1000000000", **Naming(opened.name, DESTINATION).metadata("k")}
+    assert version.metadata == {"mtime": "1000000000", **Naming(opened.name, DESTINATION).metadata("k", size)}
     assert uploaded is not None
     assert uploaded.stored.etag == version.etag.strip('"')
     assert uploaded._replace(stored=Stored()) == Uploaded(expected, expected, closed_on=1)

@@ -92,6 +92,10 @@ def problems_of(settings: Any) -> str:
         (PULL, "sftp_path", "/in/{{ ds }", "a directory on the SFTP server"),
         (PULL, "s3_bucket", "s3://a-bucket", "a bucket's name, with no s3://"),
         (PULL, "s3_bucket", "a-bucket/prefix", "a bucket's name, with no s3:// and no prefix"),
+        (PULL, "s3_bucket", "arn:aws:s3:::a-bucket", "that is 'a-bucket'. Allowed: a bucket's name"),
+        (PUSH, "s3_bucket", "data--euc1-az1--x-s3", "a directory bucket (S3 Express One Zone), which is not supported"),
+        (PUSH, "s3_bucket", "arn:aws:s3::123456789012:accesspoint/a.mrap", "a multi-region access point, which is"),
+        (PULL, "s3_bucket", "arn:aws:s3-outposts:eu-central-1:123456789012:outpost/op-1/accesspoint/a", "s3-outposts"),
         (PULL, "s3_prefix", "/inbound", "a prefix such as inbound/partner/"),
         (PULL, "s3_prefix", "a//b", "a prefix such as inbound/partner/"),
         (PULL, "s3_prefix", "{% if %}", "a prefix such as inbound/partner/"),
@@ -187,6 +191,21 @@ def test_a_list_without_end_is_an_error_of_its_field() -> None:
 def test_a_flow_with_no_usable_name_is_named_by_its_position(name: Any) -> None:
     with pytest.raises(FlowError, match=r"^flow number 3: name: .*Allowed: the Dag's id: 1 to 250 letters"):
         parse_flow(PULL | {"name": name}, position=3)
+
+
+@pytest.mark.parametrize(
+    "bucket",
+    [
+        "arn:aws:s3:eu-central-1:123456789012:accesspoint/mine",
+        "arn:aws-cn:s3:cn-north-1:123456789012:accesspoint/mine",
+        "mine-abcdefghijklmnopqrstuvwxyz0123use1b-s3alias",
+        "{{ var.value.bucket }}",
+    ],
+)
+def test_an_access_point_is_taken_as_a_bucket(bucket: str) -> None:
+    """By ARN and by alias, in both directions; what a template gives is judged in the run."""
+    assert flow_dag(PULL | {"s3_bucket": bucket}).get_task("pull").partial_kwargs["s3_bucket"] == bucket
+    assert flow_dag(PUSH | {"s3_bucket": bucket}).get_task("wait_for_objects").bucket_name == bucket
 
 
 @pytest.mark.parametrize("field", ["name", "direction", "sftp_path", "s3_bucket"])
@@ -600,9 +619,11 @@ def test_what_becomes_of_a_file_reaches_the_operators() -> None:
         *(({"trigger_file": "{name}.ok", "on_conflict": mode}, "trigger_file") for mode in ("rename", "wait")),
         *(({"checksum_file": "{name}.md5", "on_conflict": mode}, "checksum_file") for mode in ("rename", "wait")),
         *(({"trigger_file": name, "parallelism": 2}, "parallelism") for name in ("_SUCCESS", "{{ ds }}.ok")),
+        ({"last": "_SUCCESS", "parallelism": 2}, "parallelism: what is last waits for all files"),
+        ({"last": []}, "last"),
     ],
 )
-def test_triggers_do_not_go_with_everything(own: dict[str, Any], field: str) -> None:
+def test_what_is_announced_does_not_go_with_everything(own: dict[str, Any], field: str) -> None:
     with pytest.raises(FlowError, match=field):
         flow_dag(PUSH | own)
 
@@ -631,10 +652,27 @@ def test_checksum_files_of_a_pull_do_not_go_with_everything(own: dict[str, Any])
         flow_dag(PULL | {"checksum_file": "{name}.md5"} | own)
 
 
-@pytest.mark.parametrize("own", [{"trigger_file": "{stem}.ok"}, {"checksum_file": "{name}.sha256"}])
-def test_triggers_and_checksum_files_reach_what_lists_the_objects(own: dict[str, str]) -> None:
-    """Which has to know them for what they are; with triggers it keeps a directory together."""
-    dag = flow_dag(PUSH | {**own, "parallelism": 2})
+@pytest.mark.parametrize(
+    ("own", "field"),
+    [
+        ({"last": "_SUCCESS", "parallelism": 2}, "parallelism"),
+        ({"last": "_SUCCESS", "sftp_paths": ["a"]}, "last"),
+        ({"last": "_SUCCESS", "follow_links": True, "after_transfer": "keep"}, "last"),
+    ],
+)
+def test_last_files_of_a_pull_do_not_go_with_everything(own: dict[str, Any], field: str) -> None:
+    assert flow_dag(PULL | {"last": "_SUCCESS"}).get_task("pull").partial_kwargs["last"] == ["_SUCCESS"]
+    with pytest.raises(FlowError, match=field):
+        flow_dag(PULL | own)
+
+
+@pytest.mark.parametrize(
+    "own",
+    [{"trigger_file": "{stem}.ok"}, {"checksum_file": "{name}.sha256"}, {"last": ["_SUCCESS", "{{ ds }}"]}],
+)
+def test_what_goes_with_files_reaches_what_lists_the_objects(own: dict[str, Any]) -> None:
+    """Which has to know them for what they are; with triggers, or last ones, it keeps a directory together."""
+    dag = flow_dag(PUSH | {**own, "parallelism": 1 if "last" in own else 2})
     for name, value in own.items():
         assert dag.get_task("push").partial_kwargs[name] == value
         for task in set(dag.task_ids) - {"push", "update_asset"}:

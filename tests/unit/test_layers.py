@@ -28,6 +28,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "engine/rename",
         "engine/limits",
         "engine/order",
+        "engine/lasts",
         "engine/triggers",
         "engine/checksum_files",
         "engine/settings",

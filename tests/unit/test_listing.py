@@ -315,3 +315,17 @@ async def test_what_is_outside_the_bounds(sftp_server: AsyncsshServer, session: 
         "sub/old": "too large",
         "young": "young",
     }
+
+
+@pytest.mark.integration
+async def test_what_is_unfinished_in_a_directory_is_told(sftp_server: AsyncsshServer, session: SftpSession) -> None:
+    """What is young, waits, or fails, a directory that cannot be listed among it; not what is left for good."""
+    root = sftp_server.root
+    for name in ("files/a", "files/x.tmp", "closed/b", "bad\n/in it", "bad names/\n"):
+        put(root / name)
+    (root / "files/link").symlink_to("a")
+    put(root / "young/c", NOW - 10)
+    sftp_server.fault = Refuses(("OPENDIR",), path=lambda path: path == "/closed")
+    told: set[bytes] = set()
+    await walked(tree_of(session, globs=Globs("*", "*.tmp"), unfinished_in=told.add))
+    assert told == {b"young", b"closed", b"bad names", b""}, "a directory of no name is in the root"

@@ -64,8 +64,8 @@ def test_a_dag_file_imports_nothing_that_only_a_run_needs() -> None:
     code = """
 from datetime import timedelta
 from airflow_provider_sftp_s3 import S3ToSftpOperator, SftpS3Hook, SftpTreeToS3Operator, TransferOptions
-SftpTreeToS3Operator(task_id="a", sftp_path="/", s3_bucket="b", retention=timedelta(1), options=TransferOptions())
-S3ToSftpOperator.partial(task_id="b", sftp_path="/", s3_bucket="b").expand(s3_keys=["a"])
+SftpTreeToS3Operator(task_id="a", sftp_path="/", s3_bucket="bkt", retention=timedelta(1), options=TransferOptions())
+S3ToSftpOperator.partial(task_id="b", sftp_path="/", s3_bucket="bkt").expand(s3_keys=["a"])
 SftpS3Hook()
 """
     assert imported(code) == {"airflow"}

@@ -648,3 +648,39 @@ async def test_no_more_files_are_moved_at_once_than_the_system_allows(
     assert most <= workers
     assert run._workers == workers
     assert [("ulimit -n" in notice) for notice in seen.notices] == [True] * told
+
+
+async def test_each_item_is_settled_once() -> None:
+    """Done with or not: after the last attempt, behind a cap, and where a cap leaves nothing to do."""
+    settled: list[tuple[str, bool]] = []
+    begun: list[str] = []
+
+    async def transfer(thing: Thing) -> Outcome:
+        begun.append(thing.label)
+        if thing.label == "cut" and begun.count("cut") < 3:
+            raise ConnectionFailed("cut", connection=1)
+        if thing.label == "refused":
+            raise FileError("refused")
+        if thing.label == "waits":
+            return Outcome(thing.label, "skipped", left=True)
+        if thing.label == "dry run":
+            return Outcome(thing.label, "skipped", "there", left=True)
+        return Outcome(thing.label, "skipped") if thing.label == "synced" else await moved(thing)
+
+    async def is_left(thing: Thing) -> bool:
+        return thing.label == "over the cap"
+
+    labels = ("cut", "refused", "waits", "dry run", "synced", "moved", "over the cap", "synced, too")
+    run = run_of(concurrency=1, max_files=2)
+    await run.transfer_all(
+        things(*map(Thing, labels), Outcome("decided", "failed")),
+        transfer,
+        is_left,
+        lambda thing, is_done: settled.append((thing.label, is_done)),
+    )
+    assert begun.count("cut") == 3
+    assert dict(settled) == {
+        **{"cut": True, "refused": False, "waits": False, "dry run": True, "synced": True, "moved": True},
+        **{"over the cap": False, "synced, too": True},
+    }
+    assert len(settled) == len(labels)

@@ -71,7 +71,7 @@ def test_a_bucket_is_where_botocore_says(arguments: dict[str, Any], bucket: str,
 @pytest.mark.parametrize(
     ("bucket", "says"),
     [
-        ("", "is no bucket's name"),
+        ("", "must be the name of a bucket"),
         ("a/b", "is no bucket's name"),
         ("s3://bucket", "is no bucket's name"),
         ("data--euc1-az1--x-s3", "directory bucket"),
@@ -80,12 +80,15 @@ def test_a_bucket_is_where_botocore_says(arguments: dict[str, Any], bucket: str,
         ("arn:aws:s3-outposts:eu-central-1:123456789012:outpost/op-01/accesspoint/a", "s3-outposts"),
         ("arn:aws:s3-object-lambda:eu-central-1:123456789012:accesspoint/a", "s3-object-lambda"),
         ("arn:aws:s3:eu-central-1:123456789012:something/a", "cannot be used with the aws connection"),
-        ("arn:aws:s3:::bucket", "cannot be used|multi-region"),
+        ("arn:aws:s3:::a-bucket", "is no bucket's name: that is 'a-bucket'"),
+        ("arn:aws-cn:s3:::a-bucket/prefix", "is no bucket's name: that is 'a-bucket/prefix'"),
+        ("mine-abcdefghijklmnopqrstuvwxyz0123use1b--ol-s3", "of s3-object-lambda"),
+        ("mine-abcdefghijklmnopqrstuvwxyz0123use1b--op-s3", "of s3-outposts"),
     ],
 )
 def test_what_is_no_bucket_is_refused_by_name(bucket: str, says: str) -> None:
     """Before anything is sent, and naming the setting."""
-    with pytest.raises(ConfigurationError, match=f"s3_bucket .*({says})"):
+    with pytest.raises(ConfigurationError, match=f"s3_bucket .*{says}"):
         endpoint_of(client(), bucket)
 
 
@@ -93,6 +96,10 @@ def test_what_is_no_bucket_is_refused_by_name(bucket: str, says: str) -> None:
     ("arguments", "says"),
     [
         ({"endpoint_url": "http://me:word@127.0.0.1:9"}, "endpoint_url of the aws connection has a user or a password"),
+        *(
+            ({"endpoint_url": url}, "^endpoint_url cannot be used")
+            for url in ("http://h/?a", "ftp://h", "http://h:99999")
+        ),
         ({"config": {"signature_version": "s3"}}, "signature_version 's3' is not supported"),
         ({"config": {"s3": {"use_accelerate_endpoint": True}}}, "s3_bucket 'my.bucket' cannot be used"),
     ],

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_provider_sftp_s3.engine.errors import ConfigurationError
 from airflow_provider_sftp_s3.operators.s3_events import landed
 
 pytestmark = pytest.mark.unit
@@ -164,3 +165,17 @@ def test_an_event_of_any_shape_costs_no_other_ones(extra: Any) -> None:
     operator = S3ListAnnouncedOperator(task_id="list", s3_bucket="a-bucket")
     found = operator._announced({"triggering_asset_events": {"queue": events}})
     assert [each.key for each in found] == ["a"]
+
+
+@pytest.mark.parametrize("bucket", ["arn:aws:s3:eu-central-1:123456789012:accesspoint/mine", "mine-abc-s3alias"])
+def test_an_access_point_is_refused(bucket: str) -> None:
+    """No event would be about it: where it is written, and where a template gives it."""
+    from airflow_provider_sftp_s3._compat import AirflowFailException
+    from airflow_provider_sftp_s3.operators.s3_unsynced import S3ListAnnouncedOperator
+
+    with pytest.raises(ConfigurationError, match="is an access point"):
+        S3ListAnnouncedOperator(task_id="list", s3_bucket=bucket)
+    operator = S3ListAnnouncedOperator(task_id="list", s3_bucket="{{ var.value.bucket }}")
+    operator.s3_bucket = bucket
+    with pytest.raises(AirflowFailException, match="is an access point"):
+        operator.execute({"triggering_asset_events": {}})

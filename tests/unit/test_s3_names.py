@@ -13,7 +13,7 @@ pytestmark = pytest.mark.unit
 
 def test_the_names_are_what_they_were() -> None:
     """Objects of earlier versions, and sftp-lambda's, have them."""
-    assert METADATA_NAMES == ("synced", "synced-to", "synced-of", "synched", "synced-key", "mtime")
+    assert METADATA_NAMES == ("synced", "synced-to", "synced-of", "synced-size", "synched", "synced-key", "mtime")
     assert (SYNCED, TAG) == ("synced", "sftp-s3-synced")
 
 

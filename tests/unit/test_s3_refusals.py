@@ -73,6 +73,32 @@ async def test_a_store_that_knows_no_condition_is_left_clean(s3: S3Server, opene
     assert s3.objects(opened.name) == {}
 
 
+@SIZES
+async def test_a_name_is_no_refusal(s3: S3Server, opened: Bucket, size: int) -> None:
+    """Whatever it says: S3 is asked about the rest only where it has refused this one, and by what it has said."""
+    s3.before(lambda request: (409, "OperationAborted"))
+    with pytest.raises(StorageError, match="409 OperationAborted"):
+        await put(opened, "status 403/AccessDenied <Code>AccessDenied</Code>", size)
+    s3._before.clear()
+    s3.before(lambda request: (400, "InvalidRequest") if "probe" in request.key else (400, "InvalidTag"))
+    with pytest.raises(StorageError, match="400 InvalidTag"):
+        await put(opened, "InvalidRequest", size)
+    assert len([request for request in s3.requests if ".sftp-s3/probe-" in request.key]) == 1
+
+
+@SIZES
+async def test_no_answer_is_no_answer(s3: S3Server, opened: Bucket, size: int) -> None:
+    """Where S3 has an outage just when it is asked, the next one that is refused asks again."""
+    opened.requests.patience = 0.1
+    outages = [(503, "SlowDown")]
+    s3.before(lambda request: outages.pop() if outages and "probe" in request.key else (403, "AccessDenied"))
+    with pytest.raises(StorageError, match="AccessDenied"):
+        await put(opened, "a", size)
+    for name in ("b", "c"):
+        with pytest.raises(ConfigurationError, match="S3 takes no object"):
+            await put(opened, name, size)
+
+
 async def test_an_outage_is_no_refusal(s3: S3Server, opened: Bucket) -> None:
     """Nothing is asked."""
     opened.requests.patience = 0.1

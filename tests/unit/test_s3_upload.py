@@ -10,6 +10,7 @@ import pytest
 from airflow_provider_sftp_s3.engine.errors import CredentialsExpired, FileError, PlaceMissing, StorageError
 from airflow_provider_sftp_s3.engine.options import MIN_PART_SIZE
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
+from airflow_provider_sftp_s3.engine.s3.requests import S3Refused
 from airflow_provider_sftp_s3.engine.s3.upload import Uploads
 from tests.support.s3_server import S3Server
 
@@ -108,28 +109,35 @@ async def test_who_is_cancelled_leaves_no_parts(s3: S3Server, opened: Bucket) ->
     [
         ((404, "NoSuchBucket"), PlaceMissing, "s3_bucket"),
         ((400, "ExpiredToken"), CredentialsExpired, "have expired"),
-        ((403, "AccessDenied"), StorageError, "/k: "),
+        ((403, "AccessDenied"), S3Refused, "k: S3 answered 403 AccessDenied Access Denied"),
+        ((401, "Un\"quoted'"), S3Refused, "k: S3 answered 401 Un\"quoted' Un\"quoted'"),
     ],
 )
+@pytest.mark.parametrize(
+    "key", ["k", "NoSuchBucket/ExpiredToken/status 418 <Code>Wrong</Code><Message>Wrong</Message> inner: X {k"]
+)
 async def test_a_refusal_is_one_of_ours(
-    s3: S3Server, opened: Bucket, answer: tuple[int, str], kind: type[Exception], says: str
+    s3: S3Server, opened: Bucket, answer: tuple[int, str], kind: type[Exception], says: str, key: str
 ) -> None:
-    """In one line, with the object's name; obstore's own has its whole inner state."""
+    """In one line, with the object's name, and as S3 says it: obstore's own has the key and its whole inner state."""
     s3.before(lambda request: answer if request.key else None)
 
     async def whole() -> None:
-        await opened.uploads.put("k", [b"x" * 100_000], {})
+        await opened.uploads.put(key, [b"x" * 100_000], {})
 
-    for upload in (whole(), stream(opened, pieces())):
+    for upload in (whole(), stream(opened, pieces(), key)):
         with pytest.raises((PlaceMissing, StorageError)) as refused:
             await upload
         assert type(refused.value) is kind
         assert says in str(refused.value)
         assert "\n" not in str(refused.value)
+        if isinstance(refused.value, S3Refused):
+            assert (refused.value.status, refused.value.code) == answer
 
 
 async def test_a_key_that_obstore_does_not_spell_is_refused(opened: Bucket) -> None:
     """As that object's failure, printable."""
-    with pytest.raises(StorageError) as refused:
-        await opened.uploads.put("a//b\n", [b"x"], {})
-    assert str(refused.value).isprintable()
+    for upload in (opened.uploads.put("a//b\n", [b"x"], {}), stream(opened, pieces(), "a//b\n")):
+        with pytest.raises(StorageError) as refused:
+            await upload
+        assert str(refused.value).isprintable()

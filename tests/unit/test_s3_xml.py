@@ -209,3 +209,19 @@ def test_what_an_error_says() -> None:
     body = "".join(f"<{name}>{text}</{name}>" for name, text in said.items())
     assert s3_xml.error_of(f"<Error{NAMESPACE}>{body}</Error>".encode()) == {"Code": "NoSuchKey", "Message": "no <key>"}
     assert s3_xml.error_of(b"<html><head><title>503<br></html>") == {}
+
+
+@pytest.mark.parametrize("quote", ['"', "&quot;", "&#34;", "&#x22;"])
+@pytest.mark.parametrize("namespace", [NAMESPACE, ""])
+def test_the_version_that_a_copy_has_made(quote: str, namespace: str) -> None:
+    """However the store writes the quotes of an ETag."""
+    etag, modified = f"<ETag>{quote}0123{quote}</ETag>", "<LastModified>2026-01-31T06:00:00.000Z</LastModified>"
+    for said in (etag + modified, modified + "<ChecksumCRC32>AAAA</ChecksumCRC32>\n" + etag):
+        body = f"  <?xml version='1.0'?>\n<CopyObjectResult{namespace}>{said}</CopyObjectResult>".encode()
+        assert s3_xml.version_of_copy(body) == (ETAG, "2026-01-31T06:00:00")
+
+
+@pytest.mark.parametrize("body", [b"", b"<CopyObjectResult/>", b"\xff\xfe", b"<html>a proxy's</html>"])
+def test_a_copy_that_does_not_say_its_version(body: bytes) -> None:
+    """The next run asks."""
+    assert s3_xml.version_of_copy(body) == ("", "")

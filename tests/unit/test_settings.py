@@ -23,6 +23,7 @@ OF_BOTH: list[dict[str, Any]] = [
     *({"after_transfer": word} for word in ("", "copy", None)),
     *({"rename_to": name} for name in ("", "/{name}", "{{ ds }}", 7)),
     *({"on_conflict": word} for word in ("", "overwrite", None)),
+    *({"last": globs} for globs in ("", [""], ["*.ok", 7], 7, b"*")),
 ]
 OF_A_PULL: list[dict[str, Any]] = [
     *({"min_age": seconds} for seconds in (-1, float("inf"), float("nan"))),
@@ -37,6 +38,9 @@ OF_A_PULL: list[dict[str, Any]] = [
     {"trigger_file": "{name}.ok", "follow_links": True, "after_transfer": "keep"},
     {"trigger_file": "{name}.ok", "rename_to": "{stem}/{name}"},
     {"trigger_file": "_SUCCESS", "shard": "1/2"},
+    {"last": "*.ok", "sftp_paths": "a"},
+    {"last": "*.ok", "follow_links": True, "after_transfer": "keep"},
+    {"last": "*.ok", "shard": "1/2"},
     *({"checksum_file": name} for name in ("", "{name}", "{stem}.sha256", "{name}.sha1", 7)),
     {"checksum_file": "{name}.md5", "on_conflict": "rename"},
     {"checksum_file": "{name}.md5", "sftp_paths": "a"},
@@ -90,6 +94,8 @@ def test_the_values_at_the_bounds_are_taken() -> None:
     PushSettings(sftp_path="/", after_transfer="move", s3_prefix="a", sent_prefix="ab")
     PushSettings(sftp_path="/", after_transfer="delete", mark="auto")
     PushSettings(sftp_path=".", s3_keys=[], max_files=1, max_bytes=1, strip_regex="")
+    assert PullSettings(sftp_path="/", last=[], shard="1/2", sftp_paths="a").last is None
+    assert PullSettings(sftp_path="/", last=iter(["*.ok"]), shard="1/1").last == ("*.ok",)
 
 
 @pytest.mark.parametrize(

@@ -25,13 +25,13 @@ def operators() -> dict[str, Any]:
     from airflow_provider_sftp_s3.transfers.s3_to_sftp import S3ToSftpOperator
     from airflow_provider_sftp_s3.transfers.sftp_tree_to_s3 import SftpTreeToS3Operator
 
-    there = {"s3_bucket": "b"}
+    there = {"s3_bucket": "bkt"}
     return {
         "pull": (SftpTreeToS3Operator, {**there, "sftp_path": "/in"}),
         "push": (S3ToSftpOperator, {**there, "sftp_path": "/out"}),
         "list": (S3ListUnsyncedOperator, there),
         "announced": (S3ListAnnouncedOperator, there),
-        "sensor": (S3UnsyncedSensor, {"bucket_name": "b", "bucket_key": "", "wait": timedelta(0), "timeout": 1}),
+        "sensor": (S3UnsyncedSensor, {"bucket_name": "bkt", "bucket_key": "", "wait": timedelta(0), "timeout": 1}),
     }
 
 
@@ -48,7 +48,7 @@ def rendered(which: str, context: dict[str, Any], *, native: bool = False, **arg
 
 
 @pytest.mark.parametrize("which", ["pull", "push", "list", "announced", "sensor"])
-@pytest.mark.parametrize("field", ["include", "exclude"])
+@pytest.mark.parametrize("field", ["include", "exclude", "last"])
 @pytest.mark.parametrize("native", [False, True])
 @pytest.mark.parametrize(
     "template",
@@ -162,9 +162,9 @@ def test_a_subclass_is_judged_as_it_is_in_the_end() -> None:
             self.sftp_path = "/" + self.task_id
 
     with warnings_of_ours_only():
-        assert Fixed(task_id="t", s3_bucket="b").sftp_path == "/t"
+        assert Fixed(task_id="t", s3_bucket="bkt").sftp_path == "/t"
         with pytest.raises(ValueError, match="done_dir"):
-            Fixed(task_id="t", s3_bucket="b", done_dir="/")
+            Fixed(task_id="t", s3_bucket="bkt", done_dir="/")
 
 
 @pytest.mark.parametrize("which", ["pull", "push", "list", "announced", "sensor"])

@@ -46,7 +46,7 @@ def test_what_the_code_says_in_pieces_is_found() -> None:
     for text in (
         f"s3_bucket: there is no bucket {GAP}",
         "the aws connection's credentials have expired (ExpiredToken)",  # of a constant
-        f"s3_bucket {GAP} is {GAP}, which is not supported: name a bucket, or an access point of one",  # of a maker
+        f"{GAP} {GAP} is {GAP}, which is not supported: name a bucket, or an access point of one",  # of a maker
         f"S3 takes no object as this run sends them: {GAP}{GAP}. {GAP}. Headers that were sent: {GAP}",  # awaited
         f"the server lets us open no more than {GAP} files at once: others wait",  # of the log
         "cannot be followed: the server does not say what it leads to",  # of an outcome

@@ -14,7 +14,7 @@ from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
 from airflow_provider_sftp_s3.engine.s3.ledger import Ledger
 from airflow_provider_sftp_s3.engine.s3.marks import Naming
 from airflow_provider_sftp_s3.engine.settings import PushSettings
-from airflow_provider_sftp_s3.engine.unsynced import reason_to_skip, unsynced
+from airflow_provider_sftp_s3.engine.unsynced import others_in, reason_to_skip, unsynced
 from tests.support.s3_server import S3Request, S3Server
 
 #: Whom the marks name.
@@ -136,3 +136,25 @@ async def test_a_listing_that_breaks_off_is_an_error(s3: S3Server, bucket: str, 
     s3.before(lambda request: (403, "AccessDenied") if request.operation == "ListObjectsV2" else None)
     with pytest.raises(ConnectionFailed, match="cannot be listed"):
         await found(opened)
+
+
+@pytest.mark.integration
+async def test_others_are_those_of_a_directory_that_a_run_by_keys_does_not_take(
+    s3: S3Server, bucket: str, opened: Bucket
+) -> None:
+    """Given keys are not asked about; where there are no others, the listing is all that is asked for."""
+    put(s3, bucket, "p/d/a", "p/d/b", "p/d/e/c", "p/d/x.tmp", "p/dd/z", "p/z", "z")
+    put(s3, bucket, "p/d/synced", marked=True)
+
+    async def others(directory: str, *keys: str) -> list[str]:
+        wanted = PushSettings(
+            sftp_path="/out", s3_prefix="p", s3_keys=keys, exclude="*.tmp", destination=DESTINATION, mark="metadata"
+        )
+        s3.requests.clear()
+        return [key async for key in others_in(directory, wanted, opened, TransferOptions())]
+
+    assert await others("p/d", "p/d/a") == ["p/d/b", "p/d/e/c"]
+    assert "p/d/a" not in {request.key for request in s3.requests}
+    assert await others("", "p/d/a", "p/d/b", "p/z") == ["p/d/e/c", "p/dd/z", "z"]
+    assert await others("p/dd", "p/dd/z") == []
+    assert [request.operation for request in s3.requests] == ["ListObjectsV2"]

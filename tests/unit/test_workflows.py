@@ -60,17 +60,26 @@ def step(job: str, words: str) -> str:
     return str(script)
 
 
-def run(script: str, directory: Path, **environment: str) -> int:
+def run(script: str, directory: Path, *, where: Path | str = REPOSITORY, **environment: str) -> int:
     """Run a step as the workflow's shell does, with `gh` from this directory, and return its exit status."""
     places = f"{directory}:/usr/bin:/bin"
     command = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script]
-    return subprocess.run(command, cwd=REPOSITORY, env={"PATH": places, **environment}, check=False).returncode
+    return subprocess.run(command, cwd=where, env={"PATH": places, **environment}, check=False).returncode
 
 
 def test_the_release_looks_whether_tag_version_and_changelog_agree(tmp_path: Path) -> None:
+    """What was never published has no date in the changelog, and cannot be published by a tag of its name."""
     script, version = step("release/build", "changelog"), airflow_provider_sftp_s3.__version__
-    assert run(script, tmp_path, GITHUB_REF_NAME=f"v{version}") == 0
-    assert run(script, tmp_path, GITHUB_REF_NAME=f"v{version}.1") != 0
+    module = tmp_path / "airflow_provider_sftp_s3/__init__.py"
+    module.parent.mkdir()
+    module.write_bytes((REPOSITORY / module.relative_to(tmp_path)).read_bytes())
+    changelog = tmp_path / "CHANGELOG.md"
+    changelog.write_text(f"# Changelog\n\n## Unreleased\n\n## {version} - 2027-01-31\n")
+    assert run(script, tmp_path, where=tmp_path, GITHUB_REF_NAME=f"v{version}") == 0
+    assert run(script, tmp_path, where=tmp_path, GITHUB_REF_NAME=f"v{version}.1") != 0
+    changelog.write_text((REPOSITORY / "CHANGELOG.md").read_text())
+    dated = re.findall(r"^## ([\d.]+) - \d{4}-\d\d-\d\d$", changelog.read_text(), re.MULTILINE)
+    assert (run(script, tmp_path, where=tmp_path, GITHUB_REF_NAME=f"v{version}") == 0) == (version in dated)
 
 
 def test_the_first_release_has_to_say_that_it_is_one(tmp_path: Path) -> None:
@@ -101,11 +110,13 @@ def test_the_release_knows_where_the_project_is_at_home(tmp_path: Path, gh: str,
 
 
 def test_the_changelog_keeps_its_form() -> None:
-    """What is not released stands first, each version has its date, and there are no kinds but Keep a Changelog's."""
+    """What is not released stands first, what was published has its date, and the kinds are Keep a Changelog's."""
     headings = re.findall(r"^(##+) (.+)$", (REPOSITORY / "CHANGELOG.md").read_text(), re.MULTILINE)
     versions = [text for level, text in headings if level == "##"]
     assert versions[0] == "Unreleased"
-    assert all(re.fullmatch(r"\d+\.\d+\.\d+ - \d{4}-\d\d-\d\d", version) for version in versions[1:])
+    assert all(
+        re.fullmatch(r"\d+\.\d+\.\d+( - \d{4}-\d\d-\d\d|, never published)", version) for version in versions[1:]
+    )
     kinds = {text for level, text in headings if level == "###"}
     assert kinds <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
 

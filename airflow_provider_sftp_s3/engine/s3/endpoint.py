@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 import difflib
-import re
 import urllib.parse
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +22,7 @@ from botocore.awsrequest import AWSResponse
 
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError
 from airflow_provider_sftp_s3.engine.paths import reason_of
+from airflow_provider_sftp_s3.engine.settings import bucket_not_supported, check_bucket_name
 
 if TYPE_CHECKING:
     import boto3
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 _KEY = "k"
 #: Settings of an aws connection's `config_kwargs` that only botocore's own HTTP client could heed.
 _PROXY_SETTINGS = ("proxy_ca_bundle", "proxy_client_cert", "proxy_use_forwarding_for_https")
-#: What a bucket may be called: the oldest ones are longer than today's 63 characters.
-_NAME = re.compile(r"[A-Za-z0-9._-]{3,255}|arn:[a-z-]+:[a-z0-9-]+:[a-z0-9-]*:\d*:\S+")
 
 
 class Asked(NamedTuple):
@@ -115,31 +113,21 @@ def endpoint_of(client: Any, bucket: str) -> Endpoint:
     :param bucket: its name, or the alias or ARN of an access point.
     :raises ConfigurationError: it is none, or of a kind that is not supported; the message names the setting.
     """
-    if not _NAME.fullmatch(bucket):
-        raise ConfigurationError(f"s3_bucket {bucket!r} is no bucket's name")
-    if re.search(r"--xa?-s3$|^arn:[^:]*:s3express:", bucket):
-        raise _not_supported(bucket, "a directory bucket (S3 Express One Zone)")
-    if re.search(r"^arn:[^:]*:s3::|\.mrap$", bucket):
-        raise _not_supported(bucket, "a multi-region access point")
+    check_bucket_name(bucket)
     _check_signature(client)
     try:
         asked = ask_botocore(client, "GetObject", {"Bucket": bucket, "Key": _KEY})
     except ConfigurationError as wrong:
-        raise ConfigurationError(f"s3_bucket {bucket!r} cannot be used with the aws connection: {wrong}") from None
+        what = "endpoint_url" if "Custom endpoint" in str(wrong) else f"s3_bucket {bucket!r}"
+        raise ConfigurationError(f"{what} cannot be used with the aws connection: {wrong}") from None
     if asked.service != "s3":
-        raise _not_supported(bucket, f"of {asked.service}")
+        raise bucket_not_supported(bucket, f"of {asked.service}")
     if "@" in urllib.parse.urlsplit(asked.url).netloc:
         raise ConfigurationError(
             "endpoint_url of the aws connection has a user or a password in it, and S3 knows neither: take out what is "
             "before the '@', and set login and password of the connection"
         )
     return Endpoint(asked.url.removesuffix(f"/{_KEY}"), asked.region)
-
-
-def _not_supported(bucket: str, what: str) -> ConfigurationError:
-    return ConfigurationError(
-        f"s3_bucket {bucket!r} is {what}, which is not supported: name a bucket, or an access point of one"
-    )
 
 
 def _check_signature(client: Any) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import re
 import urllib.parse
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
@@ -32,6 +33,8 @@ _CUSTOMER_KEY = ("SSECustomerAlgorithm", "SSECustomerKey", "SSECustomerKeyMD5")
 _OF_A_PUSH = ("ACL", "ExpectedBucketOwner", "RequestPayer")
 #: What requests of all kinds take.
 _OF_EVERY_REQUEST = ("ExpectedBucketOwner", "RequestPayer")
+#: A part of a header's name.
+_METADATA_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 #: What an object is not asked for before it is copied onto itself, since S3 does not show it.
 _NOT_SHOWN = (
     *("ACL", "GrantFullControl", "GrantRead", "GrantReadACP", "GrantWriteACP"),
@@ -118,11 +121,32 @@ def _check_values(given: Mapping[str, Any], called: str) -> None:
         raise ConfigurationError(
             f"{called}: SSECustomerAlgorithm and SSECustomerKey need each other: give both, or none"
         )
-    for name in given.get("Metadata", {}):
+    for name, value in given.items():
+        # Libraries lose such a header, or the request, each in its own way.
+        if isinstance(value, str) and not value.isprintable() and name not in _CUSTOMER_KEY:
+            raise ConfigurationError(f"{called}: {name} must be one line of printable characters, not {value!r}")
+    _check_metadata(given.get("Metadata", {}), called)
+    tags = [name for name, _ in urllib.parse.parse_qsl(given.get("Tagging", ""), keep_blank_values=True)]
+    if TAG in tags:
+        raise ConfigurationError(f"{called}: the tag {TAG!r} is a mark of ours: choose another name")
+    if len(set(tags)) < len(tags):
+        raise ConfigurationError(f"{called}: Tagging gives a tag twice, and an object has each once")
+
+
+def _check_metadata(metadata: Mapping[str, str], called: str) -> None:
+    for name, value in metadata.items():
         if name.lower() in METADATA_NAMES:
             raise ConfigurationError(f"{called}: the metadata {name!r} is a mark of ours: choose another name")
-    if TAG in dict(urllib.parse.parse_qsl(given.get("Tagging", ""), keep_blank_values=True)):
-        raise ConfigurationError(f"{called}: the tag {TAG!r} is a mark of ours: choose another name")
+        if not _METADATA_NAME.fullmatch(name):
+            raise ConfigurationError(f"{called}: metadata cannot be called {name!r}: letters, digits, '.', '_' and '-'")
+        if not (value.isascii() and value.isprintable()):
+            raise ConfigurationError(
+                f"{called}: the metadata {name!r} must be one line of ASCII characters, not {value!r}: S3 has no others"
+            )
+    if len({name.lower() for name in metadata}) < len(metadata):
+        raise ConfigurationError(
+            f"{called}: Metadata has a name twice, but for capital letters, which S3 does not keep"
+        )
 
 
 @functools.cache

@@ -49,6 +49,9 @@ _HEADER = b"airflow-provider-sftp-s3 ledger 3\n"
 _OLD_HEADER = b"airflow-provider-sftp-s3 ledger "
 _GZIP = 31
 _INDEX = "index"
+#: Lines that go to the database together: one by one, they take twice the time.
+_AT_ONCE = 500
+_LEARN = "INSERT OR REPLACE INTO learned VALUES (?, ?)"
 #: What is asked of what was learned: of the keys from one on, and up to another one, if there is one.
 _COUNT = "SELECT count(*) FROM learned WHERE key >= ? AND (? IS NULL OR key < ?)"
 _LINES = "SELECT line FROM learned WHERE key >= ? AND (? IS NULL OR key < ?) ORDER BY key"
@@ -117,6 +120,8 @@ class Ledger:
         self.is_there = False
         #: nothing is learned before :meth:`load`, and where it would be of no use
         self._learned: sqlite3.Connection | None = None
+        #: keys and lines that are not there yet
+        self._noted: list[tuple[str, str]] = []
 
     async def load(self) -> None:
         """Begin to read, and to take note. What cannot be read counts as empty."""
@@ -144,7 +149,7 @@ class Ledger:
                     fact = None
                 last = entry.key
                 while fact is not None and fact.key < entry.key:
-                    self._note_gone(fact.key)
+                    self._keep(Fact(fact.key))  # it is gone
                     fact = await anext(known, None)
                 if fact is None or fact.key != entry.key:
                     yield entry, None
@@ -152,13 +157,13 @@ class Ledger:
                     yield entry, fact if fact.is_of(entry) else None
                     fact = await anext(known, None)
             while fact is not None:
-                self._note_gone(fact.key)
+                self._keep(Fact(fact.key))
                 fact = await anext(known, None)
 
     def note(self, fact: Fact) -> None:
         """Remember what S3 has said. Where it does not say which version that is about, nothing is remembered."""
         if fact.etag and fact.modified:
-            self._keep("INSERT OR REPLACE INTO learned VALUES (?, ?)", fact)
+            self._keep(fact)
 
     async def save(self) -> None:
         """
@@ -167,21 +172,26 @@ class Ledger:
         To be called by runs that have moved something: S3's events tell of what is written here, too, and a run that
         such an event starts moves nothing.
         """
+        self._put_away()
         with contextlib.suppress(StorageError, sqlite3.Error):
             if self._learned is not None and _count(self._learned, "", None) >= MIN_NEW_FACTS:
                 await self._save(self._learned)
 
     # --- what is learned
 
-    def _note_gone(self, key: str) -> None:
-        self._keep("INSERT OR IGNORE INTO learned VALUES (?, ?)", Fact(key))
-
-    def _keep(self, statement: str, fact: Fact) -> None:
+    def _keep(self, fact: Fact) -> None:
         line = "\t".join(fact)
         # No object that is moved has such a character in its key, and lines would be taken for others.
         if self._learned is not None and line.count("\t") == len(fact) - 1 and "\n" not in line:
-            with contextlib.suppress(sqlite3.Error):  # such as a full disk
-                self._learned.execute(statement, (fact.key, line))
+            self._noted.append((fact.key, line))
+            if len(self._noted) >= _AT_ONCE:
+                self._put_away()
+
+    def _put_away(self) -> None:
+        noted, self._noted = self._noted, []
+        if self._learned is not None:
+            with contextlib.suppress(sqlite3.Error):  # such as a full disk: what has gone there is used
+                self._learned.executemany(_LEARN, noted)
 
     # --- reading
 

@@ -7,7 +7,8 @@ them:
 
 * ``metadata`` is part of the object's version: an overwrite loses it. Setting it means copying the object onto itself,
   on the condition that source and destination still have the ETag that was sent. The copy may have another ETag:
-  ``synced-of`` names those that the same bytes had before.
+  ``synced-of`` names those that the same bytes had before. A tool that writes other bytes and keeps metadata takes
+  the mark along; on another size than ``synced-size`` it is none.
 * ``tag`` names the ETag it stands for: on any other it is no mark, but on one of the same bytes.
 
 A token is of the key too, since metadata and tags travel along when a user copies the object somewhere else.
@@ -15,7 +16,7 @@ A token is of the key too, since metadata and tags travel along when a user copi
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import hashlib
 from collections.abc import Callable, Collection, Mapping
 from typing import Literal, NamedTuple
@@ -27,7 +28,7 @@ from airflow_provider_sftp_s3.engine.s3 import xml as s3_xml
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
 from airflow_provider_sftp_s3.engine.s3.endpoint import copy_source
 from airflow_provider_sftp_s3.engine.s3.ledger import Fact
-from airflow_provider_sftp_s3.engine.s3.names import LEGACY, SYNCED, SYNCED_KEY, SYNCED_OF, SYNCED_TO, TAG
+from airflow_provider_sftp_s3.engine.s3.names import LEGACY, SYNCED, SYNCED_KEY, SYNCED_OF, SYNCED_SIZE, SYNCED_TO, TAG
 from airflow_provider_sftp_s3.engine.s3.probes import INSTEAD, NONE, Kind, Probes, put_tags, refusal
 from airflow_provider_sftp_s3.engine.s3.requests import Answer, S3Refused
 from airflow_provider_sftp_s3.engine.s3.versions import KEPT_HEADERS, Version, metadata_headers
@@ -95,11 +96,16 @@ class Naming(NamedTuple):
 
     def token(self, key: str) -> str:
         """Return what stands for the destination in a mark of this object: 16 hex digits."""
-        return hashlib.sha256("\0".join(("1", self.bucket, key, self.destination)).encode()).hexdigest()[:16]
+        return _token(self.bucket, key, self.destination)
 
-    def metadata(self, key: str) -> dict[str, str]:
-        """Return the user metadata of a new object whose bytes are at the destination, as those of a pulled file."""
-        return {SYNCED: "true", SYNCED_TO: self.token(key)}
+    def metadata(self, key: str, size: int | None = None) -> dict[str, str]:
+        """
+        Return the user metadata of a new object whose bytes are at the destination, as those of a pulled file.
+
+        :param size: how many there will be; None: that is not known yet.
+        """
+        known = {} if size is None else {SYNCED_SIZE: str(size)}
+        return {SYNCED: "true", SYNCED_TO: self.token(key), **known}
 
     def added_to(self, key: str, version: Version) -> dict[str, str]:
         """Return the user metadata of a version, with a mark of the destination."""
@@ -108,7 +114,7 @@ class Naming(NamedTuple):
             to = ",".join(dict.fromkeys([*known, to]))
         if known := _listed(version, SYNCED_OF):
             of = ",".join([*dict.fromkeys(etag for etag in known if etag != of), of][-ETAGS:])
-        return {**version.metadata, SYNCED: "true", SYNCED_TO: to, SYNCED_OF: of}
+        return {**version.metadata, SYNCED: "true", SYNCED_TO: to, SYNCED_OF: of, SYNCED_SIZE: str(version.size)}
 
     def reason_by_metadata(self, key: str, version: Version) -> str | None:
         """Return why a version counts as synced by its metadata; None: it does not."""
@@ -141,6 +147,11 @@ class Naming(NamedTuple):
         return hashlib.sha256(f"{self.bucket}/{key}".encode()).hexdigest()[:32]
 
 
+@functools.lru_cache(maxsize=1024)  # asked for a few times while an object is moved
+def _token(bucket: str, key: str, destination: str) -> str:
+    return hashlib.sha256("\0".join(("1", bucket, key, destination)).encode()).hexdigest()[:16]
+
+
 def bare(etag: str) -> str:
     """Return an ETag as marks have it: with no quotes."""
     return etag.strip('"')
@@ -163,8 +174,9 @@ def names_in_metadata(version: Version) -> list[str]:
 
 
 def _listed(version: Version, name: str) -> list[str]:
-    value = version.metadata.get(name)
-    return value.replace(",", " ").split() if value else []
+    """Return what this metadata of a mark names; nothing where the mark is about bytes of another size."""
+    value, size = version.metadata.get(name), version.metadata.get(SYNCED_SIZE)
+    return value.replace(",", " ").split() if value and size in (None, str(version.size)) else []
 
 
 def _tokens(version: Version, tags: Mapping[str, str]) -> list[str]:
@@ -409,13 +421,13 @@ class Marks:
         """Return the tags of an object that has some; None where it seems to have none, and they were not read."""
         if version.tags:
             self._tags_are_counted = True
-        elif self._tags_are_counted or not self._may_be_tagged(key, version):
-            return None
         elif self._tags_are_counted is None:
-            if not self._blind_reads:
+            if not self._blind_reads or not self._may_be_tagged(key, version):
                 return None
             self._blind_reads -= 1
             return await self._tags_blindly(key)
+        elif self._tags_are_counted or not self._may_be_tagged(key, version):
+            return None
         try:
             return await self._tags(key, version)
         except S3Refused as refused:
@@ -468,11 +480,9 @@ class Marks:
         """Learn of the version that a mark has made of another one. Where S3 does not say which, the next run asks."""
         if self._learned is None:
             return
-        with contextlib.suppress(ValueError):
-            result = s3_xml.texts_of(s3_xml.parse(copied.body, "CopyObjectResult"))
-            marked = version._replace(metadata=metadata, etag=result.get("ETag", ""))
-            fact = Fact.of(key, marked, names_in_metadata(marked))
-            self._learned(fact._replace(modified=result.get("LastModified", "")[:19]))
+        etag, modified = s3_xml.version_of_copy(copied.body)
+        marked = version._replace(metadata=metadata, etag=etag)
+        self._learned(Fact.of(key, marked, names_in_metadata(marked))._replace(modified=modified))
 
     def _tell(self, kind: Kind, lacks: list[str]) -> None:
         if self.mode == "auto" and not self._told:

@@ -16,7 +16,7 @@ from airflow_provider_sftp_s3.engine.errors import ConfigurationError, StorageEr
 from airflow_provider_sftp_s3.engine.s3.names import NO_ETAG, probe_name
 from airflow_provider_sftp_s3.engine.s3.requests import S3Refused, S3Requests
 
-_REFUSED = re.compile(r"\b(400|401|403)\b")
+_REFUSED = (400, 401, 403)
 _HEADER = re.compile(r"(?i)\b(x-amz-[a-z0-9-]*[a-z0-9]|Content-MD5)\b")
 #: What to change, by S3's word, or else by what stands in its message.
 _ADVICE = (
@@ -42,7 +42,8 @@ class Refusals:
         self._requests = requests
         self._asking = asyncio.Lock()
         self._takes = False
-        self._refusal: str | None = None
+        #: why S3 takes no object at all; "": it may take some
+        self._refusal = ""
 
     def has_taken(self) -> None:
         """Take note that S3 has taken an object."""
@@ -55,29 +56,34 @@ class Refusals:
         :param headers: that it was sent with.
         :raises ConfigurationError: S3 refuses all objects that are sent so. Else this returns.
         """
-        if self._takes or not _REFUSED.search(str(failed)):
+        if self._takes or not isinstance(failed, S3Refused) or failed.status not in _REFUSED:
             return
         async with self._asking:
-            if not self._takes and self._refusal is None:
-                self._refusal = await self._ask(key, headers, failed)
-                self._takes = self._refusal is None
-        if self._refusal is not None:
+            if not self._takes and not self._refusal:
+                with contextlib.suppress(StorageError):  # the next one that is refused asks again
+                    self._refusal = await self._ask(key, headers, failed)
+                    self._takes = not self._refusal
+        if self._refusal:
             raise ConfigurationError(self._refusal)
 
-    async def _ask(self, key: str, headers: Mapping[str, str], failed: StorageError) -> str | None:
+    async def _ask(self, key: str, headers: Mapping[str, str], failed: S3Refused) -> str:
+        """
+        Return why S3 takes no object at all; "": it is the one that it does not take.
+
+        :raises StorageError: S3 did not answer.
+        """
         name = probe_name(key)
         try:
             await self._requests.ask("PUT", name, headers={**headers, "If-Match": NO_ETAG})
         except S3Refused as refused:
-            # Of the same kind: a store may know no such condition.
-            if refused.status in (400, 401, 403) and refused.code and refused.code in str(failed):
+            if refused.passes:
+                raise
+            if (refused.status, refused.code) == (failed.status, failed.code):
                 return _advised(str(refused), headers)
-            return None
-        except StorageError:
-            return None
+            return ""  # it is of another kind: a store may know no such condition
         with contextlib.suppress(StorageError):  # it is beneath .sftp-s3/, where nobody takes it for a file
             await self._requests.ask("DELETE", name)
-        return None
+        return ""
 
 
 def _advised(said: str, headers: Mapping[str, str]) -> str:

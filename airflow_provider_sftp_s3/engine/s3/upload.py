@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import html
+import itertools
 import os
 import re
 import urllib.parse
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import botocore.exceptions
 import obstore
@@ -31,7 +32,7 @@ from airflow_provider_sftp_s3.engine.model import Stored
 from airflow_provider_sftp_s3.engine.options import TransferOptions
 from airflow_provider_sftp_s3.engine.s3.endpoint import Endpoint, Network
 from airflow_provider_sftp_s3.engine.s3.extra_args import SentAlong
-from airflow_provider_sftp_s3.engine.s3.requests import EXPIRED, MAX_PAUSE, PAUSE
+from airflow_provider_sftp_s3.engine.s3.requests import EXPIRED, MAX_PAUSE, PAUSE, S3Refused
 
 if TYPE_CHECKING:
     import boto3
@@ -49,8 +50,8 @@ ABORT_SECONDS = 1.5
 NO_PROXY = "http://127.0.0.1:9"
 ALL_HOSTS = "*,0.0.0.0/0,::/0"
 
-#: What S3 has said, in the errors of obstore.
-_STATUS = re.compile(r"status(?: code:)? (\d{3})")
+#: What S3 has said, in an error of obstore. It names the key before that, which has no line breaks.
+_ANSWER = re.compile(r"\n +inner: \w+ \{\n +status: (\d{3}),\n +body: (.*)", re.DOTALL)
 _CODE = re.compile("<Code>([^<]+)</Code>")
 _MESSAGE = re.compile("<Message>([^<]+)</Message>")
 
@@ -74,10 +75,16 @@ def can_send(sent: SentAlong) -> bool:
     """Say whether obstore has words for all that an object is to be stored with."""
     metadata = {name.removeprefix(_METADATA) for name in sent.put if name.startswith(_METADATA)}
     others = {name for name in sent.put if not name.startswith(_METADATA)} - {_TAGGING, *_ATTRIBUTES, *_ENCRYPTION}
+    if {" ", "+"} & set("".join(itertools.chain(*_tags_of(sent)))):
+        return False  # it writes a blank as '+', and there are stores that keep that
     # Metadata that is called as an attribute would become that one.
     taken = {name.lower() for name in metadata} & {name.lower() for name in _ATTRIBUTES.values()}
     encrypted = _ENCRYPTION.keys() & sent.put.keys()
     return not (others or taken or sent.part) and (not encrypted or "x-amz-server-side-encryption" in encrypted)
+
+
+def _tags_of(sent: SentAlong) -> list[tuple[str, str]]:
+    return urllib.parse.parse_qsl(sent.put.get(_TAGGING, ""), keep_blank_values=True)
 
 
 def _attributes(headers: Mapping[str, str]) -> dict[str, str]:
@@ -98,6 +105,30 @@ def _settings() -> Iterator[None]:
         raise ConfigurationError(
             f"the settings of the aws connection, or extra_args, cannot be used: {paths.reason_of(wrong, lines=1)}"
         ) from None
+
+
+class _Said(NamedTuple):
+    """
+    What S3, or AWS's security service, has said.
+
+    :param status: of HTTP; 0: S3 has said nothing.
+    """
+
+    status: int = 0
+    code: str = ""
+    message: str = ""
+
+
+def _said(failed: BaseException) -> _Said:
+    """Return what has been said of a request, by an error of obstore or of its credential provider."""
+    if isinstance(failed, botocore.exceptions.ClientError):
+        return _Said(code=failed.response.get("Error", {}).get("Code", ""))
+    answer = _ANSWER.search(str(failed))
+    if answer is None:
+        return _Said()
+    body = answer[2].replace('\\"', '"').replace("\\n", " ")
+    code, message = _CODE.search(body), _MESSAGE.search(body)
+    return _Said(int(answer[1]), html.unescape(code[1]) if code else "", html.unescape(message[1]) if message else "")
 
 
 def _stored(result: PutResult) -> Stored:
@@ -131,7 +162,7 @@ class Uploads:
     ) -> None:
         self._refuse_a_fork()
         self._bucket = bucket
-        self._tags = dict(urllib.parse.parse_qsl(sent.put.get(_TAGGING, ""), keep_blank_values=True))
+        self._tags = dict(_tags_of(sent))
         idle = timedelta(seconds=options.idle_timeout)
         client: ClientConfig = {
             "allow_http": endpoint.url.startswith("http://"),
@@ -212,19 +243,19 @@ class Uploads:
             be left behind on the server, and an aborted one is not.
         """
         Uploads._process = os.getpid()
-        upload = asyncio.ensure_future(
-            obstore.put_async(
-                self._store,
-                key,
-                chunks,
-                attributes=_attributes(headers),
-                tags=self._tags or None,
-                use_multipart=True,
-                chunk_size=part_size,
-                max_concurrency=parts_at_once,
-            )
-        )
         with self._errors(key):
+            upload = asyncio.ensure_future(
+                obstore.put_async(
+                    self._store,
+                    key,
+                    chunks,
+                    attributes=_attributes(headers),
+                    tags=self._tags or None,
+                    use_multipart=True,
+                    chunk_size=part_size,
+                    max_concurrency=parts_at_once,
+                )
+            )
             try:
                 result = await asyncio.shield(upload)
             except asyncio.CancelledError:
@@ -264,26 +295,28 @@ class Uploads:
             OSError,
             ValueError,  # obstore's word for a key that it does not spell
         ) as failed:
-            if "NoSuchBucket" in str(failed):
+            said = _said(failed)
+            if said.code == "NoSuchBucket":
                 raise PlaceMissing(f"s3_bucket: there is no bucket {self._bucket!r}") from None
-            if "ExpiredToken" in str(failed):
+            if said.code == "ExpiredToken":
                 raise CredentialsExpired(paths.printable(f"{self._uri_of(key)}: {EXPIRED}")) from None
+            if said.status:
+                reason = paths.said(
+                    f"S3 answered {' '.join(filter(None, (f'{said.status}', said.code, said.message)))}"
+                )
+                uri = paths.printable(self._uri_of(key))
+                raise S3Refused(f"{uri}: {reason}", said.status, said.code, "") from None
             # obstore appends its whole inner state to the first line, and quotes names as they are.
             raise self._error(key, failed) from None
         except BaseException as failed:
             # What a library in Rust has not foreseen is no Exception, has no class to be named here, and would end the
             # run: obstore has it where the system opens no more files for the threads that it begins.
-            if type(failed).__name__ != "PanicException":
+            if type(failed).__name__ not in ("PanicException", "RustPanic"):
                 raise
             raise self._error(key, failed) from None
 
     def _error(self, key: str, failed: BaseException) -> StorageError:
-        reason = paths.reason_of(failed, lines=1)
-        if code := _CODE.search(str(failed)):
-            status, message = _STATUS.search(str(failed)), _MESSAGE.search(str(failed))
-            said = (found[1] for found in (status, code, message) if found)
-            reason = paths.said(f"S3 answered {html.unescape(' '.join(said))}")
-        return StorageError(f"{paths.printable(self._uri_of(key))}: {reason}")
+        return StorageError(f"{paths.printable(self._uri_of(key))}: {paths.reason_of(failed, lines=1)}")
 
     def _uri_of(self, key: str) -> str:
         return f"s3://{self._bucket}/{key}"

@@ -1,8 +1,8 @@
 """
 S3's XML: what its answers say, and what requests are made of.
 
-All of it is read by a parser, but for the objects of a listing's page: 1,000 of them take 2.0 ms, and 3.5 by a parser.
-Whatever is not as plain there as S3 writes it goes to the parser, too.
+All of it is read by a parser, but for two. The objects of a listing's page: 1,000 of them take 2.0 ms, and 3.5 by a
+parser; whatever is not as plain there as S3 writes it goes to the parser, too. And the version that a copy has made.
 """
 
 from __future__ import annotations
@@ -109,6 +109,16 @@ def _plain_listing(page: str) -> Listing:
     if root.find("{*}Contents") is not None:
         raise ValueError
     return Listing(root, objects)
+
+
+def version_of_copy(body: bytes) -> tuple[str, str]:
+    """
+    Return ETag and time of change of the version that CopyObject has made, as a listing shows them.
+
+    Each is "" where the answer does not say it as plainly as S3 does: who has to know asks for the object.
+    """
+    said = dict(_FIELDS.findall(body.decode("utf-8", "replace")))
+    return html.unescape(said.get("ETag", "")), said.get("LastModified", "")[:19]
 
 
 def parse_tags(body: bytes) -> dict[str, str]:
