@@ -19,6 +19,7 @@ import json
 import logging
 import os
 import sys
+import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -108,22 +109,29 @@ def check(path: Path) -> int:
 
     :return: the exit status: 0, or 1 where something is wrong.
     """
+    began = time.monotonic()
     read = _read(path)
     if read is None:
         return 1
     with _quiet():
+        from airflow.configuration import conf
+
         from airflow_provider_sftp_s3.engine.paths import printable
         from airflow_provider_sftp_s3.flows.docs import END
         from airflow_provider_sftp_s3.flows.file import dags_of
         from airflow_provider_sftp_s3.flows.pools import pools_of, pools_of_airflow
 
         flows = dags_of(read)
+        took, limit = time.monotonic() - began, conf.getfloat("core", "dagbag_import_timeout")
         wanted = pools_of(found.flow for found in read.flows.values())
         there = pools_of_airflow() if wanted else None
     for name, dag in flows.dags.items():
         print(f"{name}: {printable(dag.doc_md.partition(END)[0])}")
     for warning in flows.warnings:
         print(f"warning: {printable(warning)}", file=sys.stderr)
+    if 0 < limit < took:
+        slow = f"the Dags of this file took {took:.0f} s, and Airflow gives up a Dag file after {limit:.0f} s"
+        print(f"warning: {slow} ([core] dagbag_import_timeout): spread the flows over several files", file=sys.stderr)
     if flows.error:
         print(flows.error, file=sys.stderr)
     missing = sorted(wanted.keys() - there) if there is not None else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import functools
 import posixpath
 import re
 from collections.abc import Callable, Iterable
@@ -20,8 +21,8 @@ class Globs:
     A pattern with a slash is matched against the whole relative path, segment by segment, where `**` stands for any
     number of directories; one without against the name alone. Case counts.
 
-    :raises ConfigurationError: a pattern is empty or no text, or `include` is an empty list: a run that takes nothing
-        and succeeds leaves files behind that nobody looks for.
+    :raises ConfigurationError: a pattern is no text, or one that no file can match, such as ``in/``; or `include` is an
+        empty list: a run that takes nothing and succeeds leaves files behind that nobody looks for.
     """
 
     def __init__(self, include: str | Iterable[str] | None = "*", exclude: str | Iterable[str] | None = None) -> None:
@@ -59,12 +60,22 @@ class Patterns:
         return any(glob.matches(relative) for glob in self._globs)
 
 
+#: What stands between the slashes of no path.
+_NO_NAMES = frozenset(("", ".", ".."))
+
+
 def _patterns(field: str, value: str | Iterable[str]) -> tuple[str, ...]:
     patterns = (value,) if isinstance(value, str) or not isinstance(value, Iterable) else tuple(value)
     for pattern in patterns:
         if not isinstance(pattern, str) or not pattern:
             raise ConfigurationError(
                 f"{field} must be a glob such as '*.csv' or 'in/**/*.csv', or a list of them, not {pattern!r}"
+            )
+        if "/" in pattern and not _NO_NAMES.isdisjoint(pattern.removeprefix("/").split("/")):
+            raise ConfigurationError(
+                f"{field}: {pattern!r} matches no file: between slashes stands the name of a directory, and at the end "
+                "that of a file. Write 'in/**' for all that is beneath a directory, 'in/*' for the files in it, and no "
+                "'//', '.' or '..'"
             )
     return patterns
 
@@ -116,6 +127,7 @@ class _Glob:
         return at <= len(names) - len(last) and _fits(last, names, len(names) - len(last))
 
 
+@functools.lru_cache(maxsize=1000)
 def _compiled(segment: str) -> _Match:
     return re.compile(fnmatch.translate(segment)).match
 

@@ -238,7 +238,12 @@ class Push(Transfer[PushedObject]):
         return given or version.modified >= since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
     async def _is_left(self, pushed: PushedObject) -> bool:
-        """Say whether an object behind a cap has to be pushed by the next run, as far as S3 lets us know."""
+        """
+        Say whether an object behind a cap has to be pushed by the next run, as far as S3 lets us know.
+
+        :raises NameRefused: no run can push it.
+        """
+        self._places.check_key(pushed.entry.key)
         try:
             pushed.version = head = await self.bucket.head(pushed.entry.key)
             return head is not None and not (self._outside(head) or (await self._look(pushed.entry.key, head)).reason)

@@ -16,6 +16,7 @@ from airflow_provider_sftp_s3.engine.errors import (
     ConnectionFailed,
     CredentialsExpired,
     FileTimeout,
+    NameRefused,
     NoRoom,
     SftpS3Error,
     StorageError,
@@ -132,6 +133,7 @@ class Run(Generic[T]):
 
         :param transfer: moves one item. May be called again for an item under which the connection was lost.
         :param is_left: says whether there is something to do about an item that comes behind a cap; None: there is.
+            Where it raises NameRefused, the item has failed: a cap that each run reaches would hide it for ever.
         :param settled: told of each item, once, when nothing more will be done about it, and whether it is done with:
             False where the next run has it to do.
 
@@ -185,9 +187,12 @@ class Run(Generic[T]):
         while (item := await queue.get()) is not None:
             if self._capped or not await self.caps.admit(item.size):
                 self._note_cap()
-                waits = is_left is None or await is_left(item)
-                if waits:
-                    self.report.add_left(item.changed)
+                waits = True
+                try:
+                    if is_left is None or (waits := await is_left(item)):
+                        self.report.add_left(item.changed)
+                except NameRefused as refused:
+                    self.settle(_failed(item, refused, f"{refused}"))
                 if settled is not None:
                     settled(item, not waits)
                 continue
@@ -255,15 +260,12 @@ class Run(Generic[T]):
                     self._full = 0
                 return outcome
             break
-        for_good = False
         if isinstance(error, SftpS3Error):
-            for_good = error.for_good
             reason = f"{error}{_said_of_cuts(cuts, item.size) if isinstance(error, ConnectionFailed) else ''}"
         else:
             reason = paths.said(f"{type(error).__name__}: {error}")
             _log_unforeseen(item.label, error)
-        seconds = time.monotonic() - started
-        return Outcome(item.label, "failed", reason=reason, seconds=seconds, changed=item.changed, for_good=for_good)
+        return _failed(item, error, reason, time.monotonic() - started)
 
     def _carried_by(self, connection: int) -> int:
         """Return how many bytes of files a lost connection has moved; to be called as soon as it is lost."""
@@ -291,6 +293,11 @@ class Run(Generic[T]):
         while True:
             await asyncio.sleep(PROGRESS_SECONDS)
             self.observer.progress(self.progress)
+
+
+def _failed(item: Item, error: Exception, reason: str, seconds: float = 0.0) -> Outcome:
+    for_good = isinstance(error, SftpS3Error) and error.for_good
+    return Outcome(item.label, "failed", reason=reason, seconds=seconds, changed=item.changed, for_good=for_good)
 
 
 def _said_of_cuts(cuts: Sequence[int], size: int) -> str:

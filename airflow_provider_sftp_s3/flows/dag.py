@@ -30,6 +30,7 @@ from airflow_provider_sftp_s3.operators.s3_unsynced import (
     S3ListAnnouncedOperator,
     S3ListUnsyncedOperator,
 )
+from airflow_provider_sftp_s3.sensors.failure import FailureSensor
 from airflow_provider_sftp_s3.sensors.partner import PartnerSensor
 from airflow_provider_sftp_s3.sensors.s3_unsynced import S3UnsyncedSensor
 from airflow_provider_sftp_s3.transfers.s3_to_sftp import S3ToSftpOperator
@@ -37,10 +38,10 @@ from airflow_provider_sftp_s3.transfers.sftp_tree_to_s3 import SftpTreeToS3Opera
 
 #: Longest time between two tries of a task: the exponential backoff grows up to here.
 MAX_RETRY_DELAY = timedelta(hours=1)
-#: `@continuous` starts the next run as soon as one has failed, and a flow that fails at once (a wrong password) would
-#: do so for ever. Airflow pauses it after so many failures in a row; with the default retries and a server that is
-#: down, that is after more than two days.
-CONTINUOUS_FAILURES = 30
+#: `@continuous` starts the next run as soon as one has failed, and a flow that fails at once (a wrong setting, one
+#: object that can never go) would do so for ever: for so many poke intervals the next run begins only if there is
+#: something else to push. Airflow's own way, to pause a Dag after some failures in a row, holds up all for one object.
+FAILURE_POKES = 15
 
 
 def flow_dag(settings: Mapping[str, Any]) -> DAG:
@@ -67,7 +68,6 @@ def build(flow: Mapping[str, Any]) -> DAG:
 
 def _dag(flow: Mapping[str, Any]) -> DAG:
     schedule = flow["schedule"]
-    limits = {"max_consecutive_failed_dag_runs": CONTINUOUS_FAILURES} if schedule == CONTINUOUS else {}
     dag = DAG(
         dag_id=flow["name"],
         doc_md=doc_of(flow),
@@ -89,19 +89,31 @@ def _dag(flow: Mapping[str, Any]) -> DAG:
         description=description(flow),
         dagrun_timeout=flow["dagrun_timeout"],
         access_control=flow["access_control"],
-        **limits,
     )
     add_tasks = _add_pull if flow["direction"] == "pull" else _add_push
     # The same tasks, and mapped ones, whatever the settings: a flow may be changed while a run of it is under way, and
     # Airflow ends a task that its Dag has no more, with nothing said.
-    transfers = add_tasks(
-        dag, {**flow, **_templates(flow), **({"batches": _batches(flow)} if flow["direction"] == "push" else {})}
-    )
+    templated = {**flow, **_templates(flow)}
+    if flow["direction"] == "push":
+        templated["batches"] = _batches(flow)
+    transfers = add_tasks(dag, templated)
     outlets = [AssetAlias(flow["name"])]
     update = UpdateAssetOperator(
         task_id="update_asset", transfers=transfers.task_id, whole=True, outlets=outlets, dag=dag
     )
     update.set_upstream(transfers)
+    if schedule == CONTINUOUS:
+        held_back = _looking(
+            FailureSensor,
+            dag,
+            templated,
+            task_id="wait_after_failure",
+            transfers=transfers.task_id,
+            wait=FAILURE_POKES * flow["poke_interval"],
+            timeout=((FAILURE_POKES + 2) * flow["poke_interval"]).total_seconds(),
+            trigger_rule="one_failed",
+        )
+        held_back.set_upstream(transfers)
     if schedule == CONTINUOUS and flow.get("on_conflict") == "wait":
         # The next run begins at once, and would log in to the partner's server again and again.
         interval = flow["poke_interval"]
@@ -179,20 +191,23 @@ def _add_push(dag: DAG, flow: Mapping[str, Any]) -> Any:
 
 def _waited_for(dag: DAG, flow: Mapping[str, Any], **batches: Any) -> S3UnsyncedSensor:
     wait = wait_of(flow)
-    return S3UnsyncedSensor(
-        task_id="wait_for_objects",
+    # A failure, and so later than `wait`, which is none.
+    timeout = (wait + 2 * flow["poke_interval"]).total_seconds()
+    return _looking(S3UnsyncedSensor, dag, flow, task_id="wait_for_objects", wait=wait, timeout=timeout, **batches)
+
+
+def _looking(kind: type[S3UnsyncedSensor], dag: DAG, flow: Mapping[str, Any], **arguments: Any) -> S3UnsyncedSensor:
+    """Return a sensor that looks, each poke interval, at what is to be pushed."""
+    return kind(
         bucket_name=flow["s3_bucket"],
         bucket_key=flow["s3_prefix"],
-        wait=wait,
         mode="reschedule",
         poke_interval=flow["poke_interval"].total_seconds(),
-        # A failure, and so later than `wait`, which is none.
-        timeout=(wait + 2 * flow["poke_interval"]).total_seconds(),
         deferrable=False,  # whatever operators.default_deferrable says: the trigger would not know the check
         dag=dag,
         destination=_destination(flow),
         **_set(flow, *LISTING_FIELDS),
-        **batches,
+        **arguments,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import json
 from collections.abc import Mapping
@@ -9,16 +10,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from airflow_provider_sftp_s3.flows.events import CALLBACKS, Notification
-from airflow_provider_sftp_s3.flows.fields import FIELDS
+from airflow_provider_sftp_s3.flows.fields import FIELDS, OPERATORS
 from airflow_provider_sftp_s3.flows.rules import _is_sqs
 from airflow_provider_sftp_s3.flows.values import CONTINUOUS, Expected
 from airflow_provider_sftp_s3.hooks.quantities import units_of
-from airflow_provider_sftp_s3.transfers.s3_to_sftp import S3ToSftpOperator
-from airflow_provider_sftp_s3.transfers.sftp_tree_to_s3 import SftpTreeToS3Operator
 
 #: What stands after the sentence.
 END = "\n\n"
-OPERATORS: dict[str, Any] = {"pull": SftpTreeToS3Operator, "push": S3ToSftpOperator}
 
 
 def doc_of(flow: Mapping[str, Any]) -> str:
@@ -28,7 +26,7 @@ def doc_of(flow: Mapping[str, Any]) -> str:
     Connections are named, and what is in them is not shown; nor are the arguments of notifiers, which may hold a token.
     """
     fields = FIELDS[flow["direction"]]
-    defaults = inspect.signature(OPERATORS[flow["direction"]].__init__).parameters
+    defaults = _defaults(flow["direction"])
     chosen, unset = [], []
     for name, field in fields.items():
         value = _notifiers(flow) if name == "notify" else flow.get(name)
@@ -45,6 +43,11 @@ def doc_of(flow: Mapping[str, Any]) -> str:
         + "\n".join(unset)
         + "\n"
     )
+
+
+@functools.cache
+def _defaults(direction: str) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(OPERATORS[direction].__init__).parameters
 
 
 def _notifiers(flow: Mapping[str, Any]) -> dict[str, list[str]] | None:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from airflow_provider_sftp_s3.flows.loader import EntryError, TextLoader, Weight, explain
+from airflow_provider_sftp_s3.flows.loader import MAX_CHARACTERS, EntryError, TextLoader, Weight, explain
 
 
 class FlowsFileError(ValueError):
@@ -58,6 +58,8 @@ class Entry:
 
         :raises EntryError: saying at which line or in which field, and what to change there.
         """
+        if len(self.text) > MAX_CHARACTERS:
+            raise EntryError(f"it has more than {MAX_CHARACTERS} characters. Shorten it, or make several of it")
         if self.loader is None or self.node is None:
             raise EntryError(self.error)
         pairs = self.node.value if isinstance(self.node, yaml.MappingNode) else [(None, self.node)]
@@ -92,14 +94,16 @@ def read_entries(path: Path, flow: str | None = None) -> Entries:
     :raises FlowsFileError: the file is missing, empty, no YAML, no list, or its defaults are broken.
     """
     text = _text_of(path)
+    pieces = list(_pieces(text))
     if flow is not None:
-        some = _read(path, text, [piece for piece in _pieces(text) if not piece.position or _may_be(flow, piece.text)])
+        some = _read(path, text, [piece for piece in pieces if not piece.position or _may_be(flow, piece.text)])
         if not any(entry.error for entry in some.entries):
             return some
+    if any(piece.is_too_long for piece in pieces):
+        return _read(path, text, pieces)
     try:
         return _read(path, text, [_Piece(0, 0, text)])
     except FlowsFileError:
-        pieces = list(_pieces(text))
         if not any(piece.position for piece in pieces):
             raise
         return _read(path, text, pieces)
@@ -112,6 +116,9 @@ def _read(path: Path, text: str, pieces: list[_Piece]) -> Entries:
     entries: list[Entry] = []
     above: TextLoader | None = None
     for piece in pieces:
+        if piece.is_too_long:
+            entries.append(Entry(piece.position, piece.line + 1, piece.text))
+            continue
         try:
             loader = TextLoader(piece.text, piece.line, above)
             root = loader.get_single_node()
@@ -140,6 +147,8 @@ _FORM = (
     "Allowed: a list of flows, each of which begins '- name: ...', or a mapping of defaults and flows; this project's "
     "dags/flows.yaml has examples"
 )
+#: Characters of a file: to read them takes half a minute, which is how long Airflow waits for a Dag file.
+MAX_FILE = 5_000_000
 _NAME = re.compile(r"""[\s{,]name:\s*["']?(?P<name>[\w.-]+)""")
 
 
@@ -152,13 +161,16 @@ def _text_of(path: Path) -> str:
             if archive is None:
                 raise
             content = zipfile.ZipFile(archive).read(path.relative_to(archive).as_posix())
-        return content.decode("utf-8-sig")
+        text = content.decode("utf-8-sig")
     except OSError as error:
         raise FlowsFileError(f"{path} cannot be read: {error.strerror}. {_FORM}") from None
     except KeyError:
         raise FlowsFileError(f"{path} cannot be read: there is no such file in the zip. {_FORM}") from None
     except UnicodeDecodeError as error:
         raise FlowsFileError(f"{path} is not UTF-8: {error}. Save it as UTF-8") from None
+    if len(text) > MAX_FILE:
+        raise FlowsFileError(f"{path} has more than {MAX_FILE} characters. Make several files of it")
+    return text
 
 
 class _Piece(NamedTuple):
@@ -172,6 +184,11 @@ class _Piece(NamedTuple):
     line: int
     position: int
     text: str
+
+    @property
+    def is_too_long(self) -> bool:
+        """Whether it is an entry that is not even read."""
+        return bool(self.position) and len(self.text) > MAX_CHARACTERS
 
 
 #: What may stand above the first entry.

@@ -8,9 +8,13 @@ from typing import Any
 
 from airflow_provider_sftp_s3.flows.fields import ALL_FIELDS, FIELDS
 from airflow_provider_sftp_s3.flows.loader import EntryError
+from airflow_provider_sftp_s3.flows.settings import cut_repr
 
 #: Words in braces that `rename_to`, `temp_name` and `done_dir` know.
 TAKEN = ("date", "dir", "id", "mtime", "name", "size", "stem", "suffix")
+
+#: Flows that an entry may stand for: their Dags are made in a quarter of a minute.
+MAX_VALUES = 5_000
 
 
 def expand(entry: Any, defaults: Mapping[str, Any], text: str) -> list[Any]:
@@ -45,14 +49,19 @@ def expand(entry: Any, defaults: Mapping[str, Any], text: str) -> list[Any]:
 def _for_each(value: Any) -> tuple[str, list[str]]:
     allowed = "Allowed: one word with a list of texts, such as {partner: [a, b]}"
     if not isinstance(value, Mapping) or len(value) != 1:
-        raise EntryError(f"for_each: {value!r} is not allowed. {allowed}")
+        raise EntryError(f"for_each: {cut_repr(value)} is not allowed. {allowed}")
     ((word, several),) = value.items()
     if not isinstance(word, str) or not re.fullmatch(r"[A-Za-z_]\w*", word, re.ASCII):
         raise EntryError(f"for_each: {word!r} is no word. {allowed}")
     if word in TAKEN:
         raise EntryError(f"for_each: {{{word}}} has a meaning in other fields. Allowed: another word")
     if not isinstance(several, list) or not several or not all(isinstance(one, str) and one for one in several):
-        raise EntryError(f"for_each: {word}: {several!r} is not allowed. {allowed}")
+        raise EntryError(f"for_each: {word}: {cut_repr(several)} is not allowed. {allowed}")
+    if len(several) > MAX_VALUES:
+        raise EntryError(
+            f"for_each: {word} has {len(several)} values, more than {MAX_VALUES}. Make several entries, in several "
+            "files: Airflow waits half a minute for the Dags of a file"
+        )
     return word, several
 
 

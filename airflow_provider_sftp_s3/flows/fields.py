@@ -53,6 +53,8 @@ from typing import Any
 from airflow_provider_sftp_s3.engine.options import TransferOptions
 from airflow_provider_sftp_s3.flows import events, values
 from airflow_provider_sftp_s3.flows.values import CONTINUOUS, PRESETS
+from airflow_provider_sftp_s3.transfers.s3_to_sftp import S3ToSftpOperator
+from airflow_provider_sftp_s3.transfers.sftp_tree_to_s3 import SftpTreeToS3Operator
 
 
 @dataclass(frozen=True)
@@ -265,6 +267,8 @@ FIELDS = {
 
 
 ALL_FIELDS = FIELDS["pull"] | FIELDS["push"]
+#: What transfers, and judges the arguments that it is given.
+OPERATORS: dict[str, Any] = {"pull": SftpTreeToS3Operator, "push": S3ToSftpOperator}
 #: Which objects are there to push.
 LISTING_FIELDS = (
     *("include", "exclude", "last", "min_size", "max_size", "max_age", "order"),

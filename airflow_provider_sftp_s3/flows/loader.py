@@ -22,7 +22,7 @@ class EntryError(ValueError):
 MAX_DEPTH = 50
 #: Characters of a line that an error shows.
 MAX_LINE_SHOWN = 500
-#: Characters that one field may have, with those of its aliases counted as often as they stand there.
+#: Characters of an entry, which take seconds to read; and of one field of it, with its aliases written out.
 MAX_CHARACTERS = 1_000_000
 
 

@@ -11,6 +11,7 @@ from airflow_provider_sftp_s3._compat import (
 )
 from airflow_provider_sftp_s3.flows import values
 from airflow_provider_sftp_s3.operators.batches import MAX_KEYS
+from airflow_provider_sftp_s3.operators.s3_unsynced import MAX_REFUSED
 
 #: What can be changed for one run: field -> its name in the trigger form, and the value of a flow that does not set it.
 CHANGEABLE = {
@@ -99,13 +100,16 @@ def _batches(flow: Mapping[str, Any]) -> dict[str, Any]:
     """
     Return how to cut the list of a push, as templates where the trigger form has a say.
 
-    A run with a cap is one push task, since each task keeps to the cap by itself. Where objects wait for the partner,
-    which takes no cap, it is told of many more.
+    A run with a cap is one push task, since each task keeps to the cap by itself. It is told of some more: one that the
+    server refuses takes no cap, and would stand before all others in each run. Where objects wait for the partner,
+    which takes no cap either, it is told of many more.
     """
     own, most = flow.get("max_files"), flow["batch_files"]
-    template = f"{{{{ params.max_files or {own or most!r} }}}}"
+    cap = f"(params.max_files or {own if isinstance(own, int) else 0})"
+    template = f"{{{{ {cap} + {MAX_REFUSED} if {cap} else {most} }}}}"
     if isinstance(own, str):
-        template = f"{{% if params.max_files %}}{{{{ params.max_files }}}}{{% else %}}{own}{{% endif %}}"
+        cap = "(params.max_files or own | int)"
+        template = f"{{% set own %}}{own}{{% endset %}}{{{{ {cap} + {MAX_REFUSED} if {cap} else {most} }}}}"
     if flow.get("on_conflict") == "wait":
         capped = own is not None or "max_bytes" in flow
         few = f"{{{{ {MAX_KEYS} if params.max_files else {most} }}}}"

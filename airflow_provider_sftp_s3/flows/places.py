@@ -139,7 +139,7 @@ def _look_at_receipts(flows: Sequence[Flow], found: Found) -> None:
         if not slash:
             continue
         place = Place(("s3", bucket), tuple(filter(None, prefix.split("/"))))
-        for other, name in (named[number] for number in sorted(index.overlapping(place))):
+        for other, name in (named[number] for number in sorted(index.overlapping(place))[:1]):
             message = (
                 f"{flow['receipts']!r} and {name} {other.get(name, '')!r} of flow {other['name']!r}: one of them is "
                 "inside the other, and receipts would be taken for files. Allowed: a prefix or a bucket of their own"
@@ -151,16 +151,23 @@ def _look_at_receipts(flows: Sequence[Flow], found: Found) -> None:
 
 
 def _look_at_pushes(pushes: Sequence[Flow], found: Found) -> None:
+    """Tell each flow of the first other that it does not go with: thousands may be wrong with each other."""
     index = _Index(enumerate(map(_prefix, pushes)))
+    told: set[frozenset[str]] = set()
     for number, one in enumerate(pushes):
-        for other in (pushes[other] for other in sorted(index.overlapping(_prefix(one))) if other > number):
-            if problem := _between(one, other):
-                if not _takes_all(one) and not _takes_all(other):
-                    found.warnings.append(f"flows {one['name']!r} and {other['name']!r}: {problem}")
-                    continue
-                for name, its_other in ((one["name"], other["name"]), (other["name"], one["name"])):
-                    message = f"flow {its_other!r} pushes from an overlapping prefix, too: {problem}"
-                    found.problems[name].append(Problem("s3_prefix", message))
+        doubtful = None
+        for other in (pushes[other] for other in sorted(index.overlapping(_prefix(one))) if other != number):
+            problem = _between(one, other)
+            if problem and (_takes_all(one) or _takes_all(other)):
+                message = f"flow {other['name']!r} pushes from an overlapping prefix, too: {problem}"
+                found.problems[one["name"]].append(Problem("s3_prefix", message))
+                break
+            if problem and doubtful is None:
+                doubtful = other["name"], problem
+        else:
+            if doubtful and (pair := frozenset((one["name"], doubtful[0]))) not in told:
+                told.add(pair)
+                found.warnings.append(f"flows {one['name']!r} and {doubtful[0]!r}: {doubtful[1]}")
 
 
 def _between(one: Flow, other: Flow) -> str:

@@ -6,14 +6,18 @@ import contextlib
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
-from airflow_provider_sftp_s3.flows.fields import ALL_FIELDS, FIELDS, RUN_FIELDS, Field
+from airflow_provider_sftp_s3.engine.errors import ConfigurationError
+from airflow_provider_sftp_s3.flows.fields import ALL_FIELDS, FIELDS, OPERATORS, RUN_FIELDS, Field
 from airflow_provider_sftp_s3.flows.rules import RULES
 from airflow_provider_sftp_s3.flows.values import zone
 
 #: Characters of a wrong value that an error shows.
 MAX_SHOWN = 1000
+#: Bytes of an import error: MySQL takes 65,535, with Airflow's own lines.
+MAX_ERROR = 50_000
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,13 @@ class FlowsError(ValueError):
     def of(cls, errors: Sequence[FlowError]) -> FlowsError | None:
         """Return several errors as one, which names the fields that there are once. None: there are none."""
         lines = [line for error in errors for line in error.lines]
+        ends = list(accumulate(len(line.encode(errors="replace")) + 1 for line in lines))
+        fit = sum(end <= MAX_ERROR for end in ends)
+        if fit < len(lines):
+            cut = [] if fit else [f"{lines[0][: MAX_ERROR // 4]}..."]
+            lines = [*lines[:fit], *cut]
+            if len(lines) < len(ends):
+                lines.append(f"... and {len(ends) - len(lines)} more errors, told once these are mended")
         lines += dict.fromkeys(error.fields for error in errors if error.fields)
         return cls("\n".join(lines)) if lines else None
 
@@ -75,7 +86,7 @@ def parse_flow(settings: Any, *, position: int = 1, where: str = "") -> dict[str
     """
     if not isinstance(settings, Mapping):
         found = Problem(
-            "", f"{_shown(settings)} is no flow. Allowed: fields with values, the first of them '- name: ...'"
+            "", f"{cut_repr(settings)} is no flow. Allowed: fields with values, the first of them '- name: ...'"
         )
         raise FlowError(position, [found], where)
     direction = settings.get("direction")
@@ -97,7 +108,7 @@ def parse_flow(settings: Any, *, position: int = 1, where: str = "") -> dict[str
             flow[name] = known.default
     if not problems:
         _place_in_time(flow)
-        problems = [Problem(rule.field, rule.message) for rule in RULES if rule.broken(flow)]
+        problems = [Problem(rule.field, rule.message) for rule in RULES if rule.broken(flow)] or _objections(flow)
     if problems:
         there_are = f"Fields of a {kind}: {', '.join(fields)}" if unknown else ""
         raise FlowError(flow.get("name", position), problems, where, there_are)
@@ -130,6 +141,20 @@ def _parsed_by_any(name: str, raw: Any) -> Any:
     return last.parse(raw)
 
 
+def _objections(flow: Mapping[str, Any]) -> list[Problem]:
+    """
+    Return what the operator has against a flow's arguments, as far as they are written plainly.
+
+    The Dag would tell, too, but the file of import errors makes none; and in it some are templates of the trigger form.
+    """
+    operator = OPERATORS[flow["direction"]]
+    try:
+        operator.judge(operator.plain(flow))
+    except ConfigurationError as wrong:
+        return [Problem("", str(wrong))]
+    return []
+
+
 def _place_in_time(flow: dict[str, Any]) -> None:
     """Have dates that have no zone be in the flow's."""
     for name in ("start_date", "end_date"):
@@ -142,10 +167,10 @@ def _not_allowed(name: str, raw: Any, known: Field, error: Exception) -> Problem
     if said.startswith(f"{name} must be "):  # the value, and what is allowed, are said here; only why is not
         said = said.partition(f", not {raw!r}")[2].removeprefix(": ")
     reason = f": {said}" if said else ""
-    return Problem(name, f"{_shown(raw)} is not allowed{reason}. Allowed: {known.allowed}")
+    return Problem(name, f"{cut_repr(raw)} is not allowed{reason}. Allowed: {known.allowed}")
 
 
-def _shown(value: Any) -> str:
+def cut_repr(value: Any) -> str:
     """Return a value as Python writes it, cut where it is long: it goes into the UI."""
     try:
         shown = repr(value)

@@ -15,6 +15,7 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from airflow_provider_sftp_s3.engine.checksum_files import check_checksum_file
+from airflow_provider_sftp_s3.engine.globs import Globs
 from airflow_provider_sftp_s3.engine.options import TransferOptions
 from airflow_provider_sftp_s3.engine.paths import directory_prefix
 from airflow_provider_sftp_s3.engine.rename import check_rename_to
@@ -352,7 +353,10 @@ def _expected(value: Any) -> Expected:
         at_least = count(1 if value.get("at_least") is None else value["at_least"], low=1)
     except NotAllowed:
         raise NotAllowed(f"at_least is a whole number above 0, not {value['at_least']!r}") from None
-    return Expected(text(value["files"]), at_least, time(int(hour[1]), int(hour[2])), days)
+    files = text(value["files"])
+    if not is_template(files):
+        Globs(files)
+    return Expected(files, at_least, time(int(hour[1]), int(hour[2])), days)
 
 
 def unless(words: tuple[str, ...], parse: Callable[[Any], Any], value: Any) -> Any:

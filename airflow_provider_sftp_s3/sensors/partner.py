@@ -28,7 +28,7 @@ class PartnerSensor(BaseSensorOperator):
 
     def poke(self, context: Context) -> bool:
         """Say whether the run may end."""
-        reports = list(_reports(context["ti"].xcom_pull(task_ids=[self.transfers])))
+        reports = list(reports_in(context["ti"].xcom_pull(task_ids=[self.transfers])))
         all_wait = not any(report["transferred"] for report in reports) and any(
             report["skipped"].get(WAITS) for report in reports
         )
@@ -36,10 +36,10 @@ class PartnerSensor(BaseSensorOperator):
         return not all_wait or datetime.now(UTC) >= began + self.interval
 
 
-def _reports(pulled: Any) -> Iterator[Mapping[str, Any]]:
+def reports_in(pulled: Any) -> Iterator[Mapping[str, Any]]:
     """Yield the reports of mapped tasks, however Airflow's versions nest them."""
     if isinstance(pulled, Mapping):
         yield pulled
     elif pulled is not None and not isinstance(pulled, str):
         for each in pulled:
-            yield from _reports(each)
+            yield from reports_in(each)

@@ -72,14 +72,14 @@ class TemplatedOperator(BaseOperator):
 
         :raises ConfigurationError: a plain value is not allowed.
         """
-        cls.judge(cls._plain(kwargs))
+        cls.judge(cls.plain(kwargs))
         # An argument of None is one that is not given: see refuse_none.
         return super().partial(
             **{name: kwargs[name] for name in kwargs if kwargs[name] is not None or name not in cls._places}
         )
 
     @classmethod
-    def _plain(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    def plain(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Return those arguments that are what they will be in `execute`."""
         return {
             name: value for name, value in arguments.items() if name not in cls.template_fields or not is_open(value)
@@ -144,7 +144,7 @@ def _then_judged(cls: type[TemplatedOperator], init: Callable[..., None]) -> Cal
         if is_unmapped(self):
             self._given = frozenset(kwargs)
         else:
-            self.judge(self._plain(vars(self)))
+            self.judge(self.plain(vars(self)))
 
     return wrapped
 

@@ -16,106 +16,26 @@ import re
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import boto3
 import httpx
-import psutil
 from botocore.config import Config
 
 from matrix.rows import Row
 from matrix.venvs import Venv
+from tests.distributed.databases import PostgreSQL
+from tests.distributed.process import PATIENCE, Process
 from tests.support import compose
 from tests.support.compose import REPOSITORY
 from tests.support.sftp_servers import free_port
 
-#: Seconds that anything may take before the test fails: many times what it takes on two idle cores.
-PATIENCE = 240.0
 WORKERS = ("worker-1", "worker-2")
 #: What runs until it is ended, in the order of its start.
 SERVICES = ("s3", "sftp", "api-server", "scheduler", "dag-processor", "triggerer", *WORKERS)
-
-
-class Process:
-    """One process with all that it starts."""
-
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
-        self.log = log
-        self._paused: list[int] = []
-        with log.open("ab") as output:
-            self._process = subprocess.Popen(
-                command,
-                cwd=REPOSITORY,
-                env=dict(environment),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
-
-    def check(self) -> None:
-        """Do nothing while it runs. :raises AssertionError: it does no more."""
-        assert self._process.poll() is None, f"{self._process.args!r} has ended:\n{self.log.read_text()[-3000:]}"
-
-    def pids(self) -> list[int]:
-        """Return what of it is alive: its session, and what has left that but is still its descendant."""
-        alive = set()
-        with contextlib.suppress(psutil.NoSuchProcess):
-            alive = {child.pid for child in psutil.Process(self._process.pid).children(recursive=True)}
-        return [pid for pid in psutil.pids() if (pid in alive or _session(pid) == self._process.pid) and _is_alive(pid)]
-
-    def pause(self) -> None:
-        """Stand still: connections stay open and nothing is answered, until :meth:`resume`."""
-        self._signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        self._signal(signal.SIGCONT)
-
-    def kill(self, first: signal.Signals | None = None) -> None:
-        """
-        End all of it at once, as when a machine is switched off.
-
-        :param first: asks the process to end its children itself, where they are in sessions of their own.
-        """
-        if first is not None and self._process.poll() is None:
-            self._process.send_signal(first)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(10)
-        while pids := self.pids():
-            for pid in pids:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            self._process.poll()
-            time.sleep(0.02)
-        self._process.wait()
-
-    def _signal(self, number: signal.Signals) -> None:
-        for pid in self.pids():
-            os.kill(pid, number)
-
-
-def _session(pid: int) -> int | None:
-    try:
-        return os.getsid(pid)
-    except (ProcessLookupError, PermissionError):
-        return None
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
-
-
-def postgres_tools() -> Path | None:
-    """Return where PostgreSQL's newest programs are, None where it is not installed."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: int(path.parts[-3]))
-    return found[-1].parent if found else None
 
 
 class System:
@@ -133,7 +53,8 @@ class System:
         self.keys, self._home, self._logs = directory / "keys", directory / "airflow", directory / "logs"
         self._ports = {name: free_port() for name in ("postgres", "redis", "api-server", "sftp", "s3")}
         self._processes: dict[str, Process] = {}
-        self._database = Path(tempfile.mkdtemp(prefix="postgres-"))
+        given = self.services["postgres"]["environment"]
+        self._postgres = PostgreSQL(self._ports["postgres"], given["POSTGRES_USER"], given["POSTGRES_DB"])
         for made in (self.sftp_root, self.keys, self._logs, self._home / "dags"):
             made.mkdir(parents=True)
         for dag_file in (REPOSITORY / "dags").glob("*.py"):
@@ -158,7 +79,8 @@ class System:
 
     def start(self) -> None:
         """Start everything in compose's order, and return once all health checks are content."""
-        self._start_postgres()
+        self._processes["postgres"] = self._postgres.start(self._logs / "postgres.log")
+        self.until(self._postgres.has_database, "PostgreSQL answers")
         redis = ["redis-server", "--bind", "127.0.0.1", "--port", str(self._ports["redis"]), "--save", ""]
         self._processes["redis"] = Process([*redis, "--dir", str(self.directory)], self._base, self._logs / "redis.log")
         self.run("init", self.services["init"]["command"])
@@ -203,29 +125,6 @@ class System:
             timeout=PATIENCE,
         )
 
-    def _start_postgres(self) -> None:
-        tools, as_user = postgres_tools(), []
-        assert tools is not None
-        if os.geteuid() == 0:  # it refuses to run as root
-            shutil.chown(self._database, "postgres", "postgres")
-            as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
-        given = self.services["postgres"]["environment"]
-        data, port = str(self._database / "data"), str(self._ports["postgres"])
-        make = [str(tools / "initdb"), "--no-sync", "--auth=trust", f"--username={given['POSTGRES_USER']}", data]
-        subprocess.run([*as_user, *make], env=self._base, cwd="/", check=True, capture_output=True)
-        serve = [str(tools / "postgres"), "-D", data, "-p", port, "-h", "127.0.0.1", "-k", str(self._database), "-F"]
-        self._processes["postgres"] = Process([*as_user, *serve], self._base, self._logs / "postgres.log")
-        create = [
-            str(tools / "createdb"),
-            "-h127.0.0.1",
-            f"-p{port}",
-            f"-U{given['POSTGRES_USER']}",
-            given["POSTGRES_DB"],
-        ]
-        self.until(
-            lambda: not subprocess.run(create, env=self._base, capture_output=True).returncode, "PostgreSQL answers"
-        )
-
     def __enter__(self) -> Self:
         try:
             self.start()
@@ -242,7 +141,7 @@ class System:
         self._api.close()
         for name, process in reversed(self._processes.items()):
             process.kill(first=signal.SIGQUIT if name == "postgres" else None)
-        shutil.rmtree(self._database, ignore_errors=True)
+        self._postgres.remove()
 
     # -- What compose says, here
 

@@ -17,7 +17,8 @@ import pytest
 
 from demo.story import BUCKET, OUTBOUND, OUTGOING, PULL, PUSH
 from tests.conftest import require
-from tests.distributed.system import SERVICES, System, postgres_tools
+from tests.distributed.databases import postgres_tools
+from tests.distributed.system import SERVICES, System
 from tests.support import compose
 from tests.support.sftp_servers import OpenSshServer
 from tests.support.trees import done, tree

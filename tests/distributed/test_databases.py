@@ -18,8 +18,7 @@ import pytest
 import yaml
 
 from tests.conftest import require
-from tests.distributed.databases import postgresql
-from tests.distributed.system import postgres_tools
+from tests.distributed.databases import postgres_tools, postgresql
 from tests.support.airflow_system import AirflowSystem
 from tests.support.s3_server import S3Server
 from tests.support.sftp_servers import AsyncsshServer, Fault, Proceed, Request
@@ -101,7 +100,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             pull | {"name": "shared", "sftp_path": "/shared", "s3_prefix": "shared/", "parallelism": 2},
             pull | {"name": "far", "sftp_path": "/far", "s3_prefix": TOO_LONG, "include": "plain"},
             push | {"name": "out", "sftp_path": "/pushed", "s3_prefix": "out/", "parallelism": 2},
-            push | {"name": "held", "sftp_path": "/kept up", "s3_prefix": "held/", "schedule": "@continuous"},
+            push
+            | {"name": "held", "sftp_path": "/kept up", "s3_prefix": "held/", "schedule": "@continuous"}
+            | {"poke_interval": "5s"},
         ]
         for name in ("grows", "shrinks"):
             flows.append(
@@ -161,7 +162,7 @@ def test_a_push(world: World) -> None:
 
 
 def test_a_continuous_push_beside_what_can_never_go(world: World) -> None:
-    """Its first run fails in its first try, with the other pushed; the next one begins, and waits."""
+    """Its first run fails in its first try, with the other pushed; the next one begins a while later, and waits."""
     runs = world.airflow.wait(lambda: [run for run in world.airflow.runs("held") if run["state"] == "failed"])
     assert world.pushed("/kept up") == {"good": b"good"}
     tasks = world.airflow.get(f"dags/held/dagRuns/{runs[0]['dag_run_id']}/taskInstances")["task_instances"]

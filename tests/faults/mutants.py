@@ -2071,14 +2071,14 @@ MUTANTS = (
     Mutant(
         "a typo is an import error",
         "transfers/templates.py",
-        "            self.judge(self._plain(vars(self)))\n",
+        "            self.judge(self.plain(vars(self)))\n",
         "            pass\n",
         _only("integration/test_operators.py", "typo"),
     ),
     Mutant(
         "a typo in what is mapped is an import error",
         "transfers/templates.py",
-        "        cls.judge(cls._plain(kwargs))\n",
+        "        cls.judge(cls.plain(kwargs))\n",
         "",
         _only("integration/test_operators.py", "typo"),
     ),
@@ -2525,6 +2525,13 @@ MUTANTS = (
         "return not all_wait or",
         "return True or",
         _only("unit/test_partner_sensor.py", "it_waits"),
+    ),
+    Mutant(
+        "continuous flows: what failed rings again at once",
+        "sensors/failure.py",
+        "return len(others) > known - len(named)",
+        "return bool(others) or not named",
+        _only("integration/test_flow_dags.py", "goes_on_with_what_is_new"),
     ),
     # --- done files, modes and mtimes
     Mutant(

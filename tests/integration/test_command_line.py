@@ -77,6 +77,14 @@ def test_wrong_flows_are_the_import_errors_text(command_line: CommandLine) -> No
     assert [line.split(":")[0] for line in output.splitlines()] == ["partner_pull", "partner_push"]
 
 
+def test_flows_that_take_longer_than_airflow_waits_are_a_warning(command_line: CommandLine) -> None:
+    (command_line.home / "flows.yaml").write_text(GOOD)
+    command_line.environment["AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT"] = "0.001"
+    status, output, errors = command_line("check", "flows.yaml")
+    assert (status, len(output.splitlines())) == (0, 2)
+    assert "[core] dagbag_import_timeout): spread the flows over several files" in errors
+
+
 def test_what_may_be_meant_is_a_warning_and_no_error(command_line: CommandLine) -> None:
     (command_line.home / "flows.yaml").write_text(
         "- {name: csv, direction: push, s3_bucket: a-bucket, sftp_path: /csv, include: '*.csv'}\n"

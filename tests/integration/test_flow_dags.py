@@ -245,14 +245,21 @@ def test_a_failed_push_is_tried_again_with_its_keys(
     assert trees.tree(incoming) == {"a": b"1", "b": b"2"}
 
 
-def test_objects_that_can_never_go_hold_nobody_up(s3: S3Server, bucket: str, incoming: Path) -> None:
+def test_objects_that_can_never_go_hold_nobody_up(
+    s3: S3Server, bucket: str, incoming: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Their task fails at once, in its first try, with all others pushed; and they ring for nobody before the end."""
+    monkeypatch.setattr("airflow_provider_sftp_s3.flows.dag.FAILURE_POKES", 1)
     never = ["0" * 300, "00//x", "../up"]
     put(s3, bucket, a=b"1", z=b"2", **dict.fromkeys(never, b"never"))
     flow: dict[str, Any] = {"sftp_path": "/incoming", "retries": 5, "retry_delay": "1h", "schedule": "@continuous"}
+    flow["poke_interval"] = 1
 
     state, tasks = run_flow("push", bucket, max_files=2, **flow)
-    assert (state, xcom(tasks["push", 0])["left"]) == ("success", 3)
+    assert (state, states(tasks)["push"], tasks["push", 0].try_number) == ("failed", {"failed"}, 1), (
+        "said behind the cap"
+    )
+    assert len(xcom(tasks["push", 0], "report")["failures"]) == 3
     assert trees.tree(incoming) == {"a": b"1", "z": b"2"}, "max_files are those that can go"
 
     put(s3, bucket, m=b"3")
@@ -265,7 +272,7 @@ def test_objects_that_can_never_go_hold_nobody_up(s3: S3Server, bucket: str, inc
     timer.start()
     try:
         started = datetime.now(UTC)
-        state, tasks = run_flow("push", bucket, poke_interval=1, **flow)
+        state, tasks = run_flow("push", bucket, **flow)
     finally:
         timer.join()
     assert datetime.now(UTC) - started > timedelta(seconds=2)
@@ -273,6 +280,54 @@ def test_objects_that_can_never_go_hold_nobody_up(s3: S3Server, bucket: str, inc
 
     state, tasks = run_flow("push", bucket, wait_timeout=0, **flow)
     assert (state, states(tasks)["push"]) == ("failed", {"failed"}), "not green over what it has left behind"
+
+
+def test_what_the_server_refuses_does_not_starve_others_of_a_cap(
+    s3: S3Server, bucket: str, incoming: Path, sftp_server: AsyncsshServer
+) -> None:
+    """However many stand before them in the listing, and in each run."""
+    put(s3, bucket, **{f"0/{number}": b"never" for number in range(3)}, z=b"1")
+    (incoming / "0").write_bytes(b"a file where a directory is to be")
+    state, tasks = run_flow("push", bucket, sftp_path="/incoming", max_files=1, retries=0)
+    assert (state, xcom(tasks["push", 0], "report")["failed"]) == ("failed", 3)
+    assert (incoming / "z").read_bytes() == b"1"
+
+
+def test_a_continuous_flow_that_has_failed_goes_on_with_what_is_new(
+    s3: S3Server, bucket: str, incoming: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And with nothing else for a while: what fails would fail again and again, and somebody be told each time."""
+    put(s3, bucket, **{"0/a": b"never", "0/b": b"never", "z": b"1"})
+    (incoming / "0").write_bytes(b"a file where a directory is to be")
+    flow: dict[str, Any] = {"schedule": "@continuous", "poke_interval": 1}
+
+    def run(sftp_path: str) -> tuple[str, set[str], float]:
+        started = datetime.now(UTC)
+        state, tasks = run_flow("push", bucket, sftp_path=sftp_path, **flow)
+        return state, states(tasks)["wait_after_failure"], (datetime.now(UTC) - started).total_seconds()
+
+    monkeypatch.setattr("airflow_provider_sftp_s3.flows.dag.FAILURE_POKES", 120)
+    timer = threading.Timer(6, put, [s3, bucket], {"late": b"here"})
+    timer.start()
+    try:
+        state, held_back, seconds = run("/incoming")
+    finally:
+        timer.join()
+    assert (state, held_back) == ("failed", {"success"})
+    assert 5 < seconds < 100
+    assert (incoming / "z").read_bytes() == b"1"
+
+    monkeypatch.setattr("airflow_provider_sftp_s3.flows.dag.FAILURE_POKES", 4)
+    for sftp_path, says in (("/incoming", "nothing else is there"), ("/incomin", "a wrong setting lets nothing go")):
+        if sftp_path == "/incomin":
+            put(s3, bucket, more=b"2")
+        state, held_back, seconds = run(sftp_path)
+        assert (state, held_back) == ("failed", {"success"}), says
+        assert seconds > 4, says
+    (incoming / "0").unlink()
+    state, held_back, _ = run("/incoming")
+    assert (state, held_back) == ("success", {"skipped"})
+    assert trees.tree(incoming) == {"0/a": b"never", "0/b": b"never", "z": b"1", "late": b"here", "more": b"2"}
 
 
 def test_two_keys_that_come_to_one_path_in_two_batches_are_one_batchs(

@@ -15,7 +15,7 @@ import pytest
 from airflow_provider_sftp_s3.flows import entries, file
 from airflow_provider_sftp_s3.flows.file import check_flows, load_flows, read_flows
 from airflow_provider_sftp_s3.flows.loader import TextLoader
-from airflow_provider_sftp_s3.flows.settings import FlowError, FlowsError
+from airflow_provider_sftp_s3.flows.settings import FlowError, FlowsError, Problem
 
 pytestmark = pytest.mark.unit
 
@@ -133,6 +133,55 @@ def test_a_name_that_airflow_would_refuse_is_refused_here(write: Callable[[str],
     assert "1 to 250 letters from a to z" in error
 
 
+@pytest.mark.parametrize("form", ["%s", "flows:\n%s"])
+def test_an_entry_without_end_is_not_even_read(
+    write: Callable[[str], Path], form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some megabytes in one line take YAML a quarter of a minute, in Airflow's loop over all Dag files."""
+    long = "- name: bad\n  include: [" + "a.csv, " * 200_000 + "]\n"
+    read: list[int] = []
+    init = TextLoader.__init__
+
+    def loaded(self: TextLoader, text: str, *more: Any) -> None:
+        read.append(len(text))
+        init(self, text, *more)
+
+    monkeypatch.setattr(TextLoader, "__init__", loaded)
+    settings, (error,) = good_and_bad(write(form % (GOOD % "one" + long + GOOD % "two")))
+    assert sorted(settings) == ["one", "two"]
+    assert "line 2" in str(error).replace("line 3", "line 2")
+    assert "flow 'bad': it has more than 1000000 characters. Shorten it" in str(error)
+    assert max(read) < 1000
+
+
+def test_a_file_without_end_is_refused(write: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(GOOD % "one" + GOOD % "two")
+    monkeypatch.setattr(entries, "MAX_FILE", path.stat().st_size)
+    assert len(read_flows(path).flows) == 2
+    monkeypatch.setattr(entries, "MAX_FILE", path.stat().st_size - 1)
+    with pytest.raises(entries.FlowsFileError, match=r"has more than \d+ characters. Make several files of it"):
+        read_flows(path)
+
+
+def test_what_is_wrong_with_thousands_fits_into_airflows_database(write: Callable[[str], Path]) -> None:
+    """MySQL takes 65,535 bytes of an import error. Here, the prefix lacks its {p}, and each flow meets all others."""
+    several = ", ".join(f"päckchen{number}" for number in range(400))
+    path = write(
+        f"- {{name: 'out_{{n}}', for_each: {{n: [{', '.join(map(str, range(400)))}]}}, direction: push, "
+        "sftp_path: '/in/{n}', s3_bucket: a-bucket, s3_prefix: out/}\n"
+        f"- {{name: 'ä{{p}}', for_each: {{p: [{several}]}}, direction: pull, sftp_path: '/in', s3_bucket: 'a {{p}}'}}\n"
+    )
+    read = read_flows(path)
+    assert len(read.errors) == 800
+    assert {len(error.problems) for error in read.errors if str(error.flow).startswith("out_")} == {1}
+    with pytest.raises(FlowsError, match=r"\.\.\. and \d+ more errors, told once these are mended") as caught:
+        check_flows(path)
+    assert len(str(caught.value).encode()) < 60_000
+    one = FlowsError.of([FlowError("one", [Problem("", "é" * 100_000)])])
+    assert one is not None
+    assert len(str(one).encode()) < 60_000
+
+
 # -- Defaults, for_each ------------------------------------------------------------------------------------------------
 
 
@@ -208,6 +257,10 @@ def test_the_same_problem_of_a_hundred_flows_is_told_once(write: Callable[[str],
         ("name: 'a{stem}', for_each: {stem: [x]}", "for_each: {stem} has a meaning in other fields"),
         ("for_each: {p: [x]}", "for_each: name must hold {p}"),
         ("name: 'a{p}', for_each: ", "for_each: None is not allowed"),
+        (
+            f"name: 'a{{p}}', for_each: {{p: [{'a, ' * 5001}]}}",
+            "for_each: p has 5001 values, more than 5000. Make several",
+        ),
     ],
 )
 def test_a_wrong_for_each_says_what_is_allowed(write: Callable[[str], Path], entry: str, says: str) -> None:

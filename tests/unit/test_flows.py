@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from airflow_provider_sftp_s3._compat import AIRFLOW_2
 from airflow_provider_sftp_s3.engine.options import TransferOptions
 from airflow_provider_sftp_s3.flows import FlowsFileError, values
-from airflow_provider_sftp_s3.flows.dag import flow_dag
+from airflow_provider_sftp_s3.flows.dag import build, flow_dag
 from airflow_provider_sftp_s3.flows.fields import FIELDS, RUN_FIELDS, TASK_FIELDS
 from airflow_provider_sftp_s3.flows.file import check_flows, load_flows
 from airflow_provider_sftp_s3.flows.params import CHANGEABLE
@@ -34,6 +34,14 @@ PUSH = {"name": "out", "direction": "push", "sftp_path": "/incoming", "s3_bucket
 MOVE = {"after_transfer": "move", "sent_prefix": "sent"}
 SQS = PUSH | {"trigger": "sqs", "queue_url": "https://sqs.eu-central-1.amazonaws.com/123456789012/in"}
 SQS |= {"schedule": "@hourly"}
+#: Texts that are of use in one field or another.
+ODD = (
+    *("0", "1", "5s", "100%", "10d", "500 MB", "true", "none", "", "*", "in/", "/", "..", ".done", "{{ ds }}", "{{"),
+    *("keep", "move", "delete", "rename", "wait", "skip", "tag", "@daily", "@continuous", "0 6 * * *", "2026-01-31"),
+    *("{name}.ok", "{stem}.done", "_SUCCESS", "{name}.md5", "{dir}/{name}", ".{id}", "tmp/{id}", "s3://a-bucket/a/"),
+    *("0640", "(", "{# a"),
+    *("arn:aws:s3:eu-central-1:123456789012:accesspoint/a", "a..b", "UTC", "Europe/Berlin", "a/../b", "a\0b", "\ud800"),
+)
 
 
 def rendered(dag: Any, field: str, task: Any = None, **form: Any) -> Any:
@@ -386,7 +394,21 @@ def test_whatever_stands_in_a_field_is_taken_or_a_flow_error(field: str, value: 
     try:
         parse_flow(PUSH | {field: value})
     except FlowError as error:
-        assert f": {field}: " in str(error)  # noqa: PT017
+        assert f": {field}: " in str(error) or f": {field} must be " in str(error)  # noqa: PT017
+
+
+@given(
+    st.sampled_from([(base, field) for base in (PULL, PUSH) for field in FIELDS[base["direction"]]]),
+    st.text() | st.sampled_from(ODD) | st.integers(-1, 10) | st.lists(st.text(), max_size=2),
+)
+def test_what_the_settings_let_pass_makes_a_dag(place: tuple[dict[str, Any], str], value: Any) -> None:
+    """The file of import errors reads the settings only: a flow that its Dag alone refuses would be gone unsaid."""
+    base, field = place
+    try:
+        flow = parse_flow(base | {field: value})
+    except FlowError:
+        return
+    build(flow)
 
 
 # -- Dags --------------------------------------------------------------------------------------------------------------
@@ -501,7 +523,10 @@ def test_a_push_flow_waits_lists_and_pushes_batches() -> None:
     assert push.map_index_template == "{{ task.batch }}", "bounded, see test_templates.py"
     assert (push.retries, push.retry_delay) == (7, timedelta(minutes=1)), "two hours in all, and soon at first"
     assert dag.max_active_runs == 1
-    assert dag.max_consecutive_failed_dag_runs == 30
+    held_back = dag.get_task("wait_after_failure")
+    assert (held_back.mode, held_back.poke_interval, held_back.wait) == ("reschedule", 30, timedelta(seconds=15 * 30))
+    assert (held_back.trigger_rule, held_back.upstream_task_ids) == ("one_failed", {"push"})
+    assert not dag.max_consecutive_failed_dag_runs, "one object that fails would hold up all others"
 
 
 @pytest.mark.parametrize("parallelism", [1, 4])
@@ -536,9 +561,11 @@ def test_the_sensor_is_an_s3_key_sensor() -> None:
 @pytest.mark.parametrize(
     ("capped", "batches"),
     [
-        ({"max_files": 3000}, (3000, 1)),
+        ({"max_files": 3000}, (3100, 1)),
         ({"max_bytes": "1GiB"}, (1000, 1)),
-        ({"max_files": 5, "batch_files": 2}, (5, 1)),
+        ({"max_files": 5, "batch_files": 2}, (105, 1)),
+        ({"max_files": "{{ 3 * 2 }}"}, (106, 1)),
+        ({"max_files": "{{ '' }}"}, (1000, 1)),
     ],
 )
 def test_a_push_with_a_cap_is_one_task_so_that_the_cap_is_the_runs(

@@ -11,7 +11,7 @@ import pytest
 
 from airflow_provider_sftp_s3.flows.file import check_flows, load_flows
 from airflow_provider_sftp_s3.flows.places import Found, look_between
-from airflow_provider_sftp_s3.flows.settings import FlowsError, parse_flow
+from airflow_provider_sftp_s3.flows.settings import FlowError, FlowsError, parse_flow
 
 pytestmark = pytest.mark.unit
 
@@ -266,19 +266,20 @@ RECEIPTS = "s3://bkt/books/"
         pull("other", "a:/out", "bkt/books/in"),
         push("other", "bkt/", "a:/in"),
         push("other", "bkt/p", "a:/in", **moving_to("books/sent/")),
-        None,
     ],
 )
-def test_receipts_are_beneath_no_flows_prefix(other: dict[str, Any] | None) -> None:
+def test_receipts_are_beneath_no_flows_prefix(other: dict[str, Any]) -> None:
     """Only the flow that writes them is refused, whichever it is that would take them for files."""
-    if other is None:
-        found = refused(pull("in", "b:/out", "bkt/books/in", receipts=RECEIPTS))
-    else:
-        found = refused(pull("in", "b:/out", "bkt/in", receipts=RECEIPTS), other)
+    found = refused(pull("in", "b:/out", "bkt/in", receipts=RECEIPTS), other)
     assert list(found.problems) == ["in"]
     (problem,) = found.problems["in"]
     assert problem.field == "receipts"
     assert "receipts would be taken for files" in problem.message
+
+
+def test_receipts_are_not_beneath_the_flows_own_prefix() -> None:
+    with pytest.raises(FlowError, match="receipts would be taken for files"):
+        pull("in", "b:/out", "bkt/books/in", receipts=RECEIPTS)
 
 
 def test_receipts_in_a_place_of_their_own_are_fine() -> None:
