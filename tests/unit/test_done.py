@@ -21,6 +21,7 @@ from airflow_provider_sftp_s3.engine.model import Report, SourceFile, Stat
 from airflow_provider_sftp_s3.engine.observer import Notices
 from airflow_provider_sftp_s3.engine.options import TransferOptions
 from airflow_provider_sftp_s3.engine.order import Bounds
+from airflow_provider_sftp_s3.engine.purge import Purge
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
 from airflow_provider_sftp_s3.engine.s3.marks import Naming
 from airflow_provider_sftp_s3.engine.settings import PullSettings
@@ -59,7 +60,13 @@ def done_of(session: SftpSession, opened: Bucket, **settings: Any) -> tuple[Done
     fetcher = Fetcher(
         session, opened, TransferOptions(), notices, naming, min_age=0, hold_memory=no_bound, moved=lambda size: None
     )
-    return DoneDirectories(wanted, tree, Keys(wanted, "p/", opened), session, opened, fetcher, notices), tree
+    return DoneDirectories(wanted, tree, session, opened, fetcher, notices), tree
+
+
+def purge_of(session: SftpSession, opened: Bucket, **settings: Any) -> tuple[Purge, Tree]:
+    done, tree = done_of(session, opened, **settings)
+    wanted = PullSettings(**{"sftp_path": "/", "min_age": 0, **settings})
+    return Purge(wanted, tree, Keys(wanted, "p/", opened), session, opened, done, Notices(Recorder())), tree
 
 
 def put(server: AsyncsshServer, name: str = "a", content: bytes = b"123") -> PulledFile:
@@ -154,7 +161,8 @@ async def test_without_the_time_nothing_is_stamped_nor_purged(
     done, _ = done_of(session, opened, retention=60)
     await done.move(file, UPLOADED, again=False)
     assert (sftp_server.root / ".done/a").stat().st_mtime == OLD
-    assert not done.may_purge(Report("pull", transferred=1))
+    purge, _ = purge_of(session, opened, retention=60)
+    assert not purge.is_allowed(Report("pull", transferred=1))
 
 
 @pytest.mark.usefixtures("knows_the_time")
@@ -165,16 +173,16 @@ async def test_only_old_files_are_purged_and_not_by_a_run_in_which_all_failed(
     for name in (".done/old", ".done/new"):
         put(sftp_server, name)
     os.utime(sftp_server.root / ".done/new")
-    done, tree = done_of(session, opened, retention=60)
+    purge, tree = purge_of(session, opened, retention=60)
     assert [found async for found in tree.walk()] == []
-    old = [found async for found in done.old_files(60)]
+    old = [found async for found in purge.old_files(60)]
     (only,) = old
     assert isinstance(only, PulledFile)
-    assert (await done.purge(only)).status == "purged"
+    assert (await purge.purge(only)).status == "purged"
     assert trees.tree(sftp_server.root) == {".done/new": b"123"}
-    assert done.may_purge(Report("pull", transferred=1, failed=3))
-    assert not done.may_purge(Report("pull", failed=3))
-    assert done.may_purge(Report("pull"))
+    assert purge.is_allowed(Report("pull", transferred=1, failed=3))
+    assert not purge.is_allowed(Report("pull", failed=3))
+    assert purge.is_allowed(Report("pull"))
 
 
 @pytest.mark.usefixtures("knows_the_time")
@@ -183,8 +191,8 @@ async def test_a_done_directory_that_is_gone_has_nothing_to_purge(
 ) -> None:
     """Another run has removed it since the walk came by: that is no failure."""
     put(sftp_server, ".done/old")
-    done, tree = done_of(session, opened, retention=60)
+    purge, tree = purge_of(session, opened, retention=60)
     assert [found async for found in tree.walk()] == []
     (sftp_server.root / ".done/old").unlink()
     (sftp_server.root / ".done").rmdir()
-    assert [found async for found in done.old_files(60)] == []
+    assert [found async for found in purge.old_files(60)] == []
