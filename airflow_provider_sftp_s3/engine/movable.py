@@ -123,11 +123,13 @@ class Movable:
         except ServerRefused:  # most likely it is the done directory that is not there
             await self._make_unless_made(posixpath.dirname(directory))
             await self._make_unless_made(directory)
-        # A link would lead files elsewhere.
-        with contextlib.suppress(ServerRefused):  # some let us look at nothing: the move will tell
-            kind = (await self._session.attributes(directory)).kind()
-            if kind not in ("directory", "unknown"):
-                raise FileError(f"{paths.printable(directory)!r} is no directory but a {kind}: nothing is moved there")
+        # A link would lead files elsewhere. Asked for by its name, some servers say what it leads to.
+        done, day = posixpath.split(directory)
+        with contextlib.suppress(ServerRefused):  # some list nothing: the move will tell
+            for name, kind, _ in await self._session.list_directory(done):
+                if name == day and kind not in ("directory", "unknown"):
+                    said = paths.printable(directory)
+                    raise FileError(f"{said!r} is no directory but a {kind}: nothing is moved there")
 
     async def _make_unless_made(self, directory: bytes) -> None:
         """Make a directory, unless an earlier attempt has, whose answer was lost with the connection."""
