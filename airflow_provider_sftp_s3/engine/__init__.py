@@ -20,9 +20,9 @@ Where every file comes in, in the order in which a run comes to them:
    caps, the time of one file), `observer` (who is told), `log` (an observer that writes a log), `standstill` (was it
    this process that said nothing?), `tasks` (the asyncio tasks that nobody waits for).
 5. One file of a pull: `fetch` (from the server into S3), `whole` (was all of it read?), `movable` (can it be moved
-   afterwards?), `done` (the done directory: the move, the stamp, the purge), `aside` (an older file of its name in
-   there), `clock` (S3's time, by which it is purged). One of a push: `strip` (which piece of a key is left out),
-   `delivery` (from S3 into a file at the target), `temporary` (how that is called until it is whole), `attributes` (its
+   afterwards?), `done` (the done directory: the move and the stamp), `done_dir` (its name, and that of a day in it),
+   `aside` (an older file of its name in there), `purge`, `clock` (S3's time, by which it is purged). One of a push:
+   `strip` (which piece of a key is left out), `delivery` (from S3 into a file at the target), `temporary` (how that is called until it is whole), `attributes` (its
    mode and its mtime), `triggers` (names of files that tell of others), and `announcement` (when those of a push are
    made). `awaited` (a file waits for its trigger) and `pulled_triggers` (that goes after it) are a pull's. Of a push,
    too: `places` (the path of each object, and whose it is) and `publication` (in which order a file, and what stands

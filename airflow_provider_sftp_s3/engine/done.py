@@ -1,5 +1,5 @@
 """
-The done directory beside a pulled file: the file is moved there and stamped, or removed, and purged in the end.
+The done directory beside a pulled file: the file is moved there and stamped, or removed.
 
 A file's stamp is its mtime: the time of its move, by S3's clock. A file that is to be deleted has a name of its own in
 there until it is removed, by which a later run knows what was to become of it.
@@ -7,10 +7,10 @@ there until it is removed, by which a later run knows what was to become of it.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import posixpath
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 
 from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.aside import OlderFiles
@@ -26,9 +26,8 @@ from airflow_provider_sftp_s3.engine.errors import (
     TargetTaken,
 )
 from airflow_provider_sftp_s3.engine.fetch import LOOKS, Fetcher, PulledFile, Uploaded
-from airflow_provider_sftp_s3.engine.keys import Keys
 from airflow_provider_sftp_s3.engine.listing import Tree
-from airflow_provider_sftp_s3.engine.model import Outcome, Report, SourceFile, Stat
+from airflow_provider_sftp_s3.engine.model import Outcome, SourceFile, Stat
 from airflow_provider_sftp_s3.engine.movable import Movable
 from airflow_provider_sftp_s3.engine.observer import Notices
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
@@ -48,16 +47,15 @@ class DoneDirectories:
         self,
         settings: PullSettings,
         tree: Tree,
-        keys: Keys,
         session: SftpSession,
         bucket: Bucket,
         fetcher: Fetcher,
         notices: Notices,
     ) -> None:
         self._settings = settings
-        self._name = settings.done_dir.encode()
+        #: where a file goes, from where it is
+        self._way = settings.done.name
         self._tree = tree
-        self._keys = keys
         self._session = session
         self._bucket = bucket
         self._fetcher = fetcher
@@ -69,10 +67,17 @@ class DoneDirectories:
         if settings.done_conflict == "rename" and settings.after_transfer == "move":
             is_retry = settings.retried_since is not None
             self._older = OlderFiles(session, settings.done_dir, is_retry=is_retry)
-        self._trying = asyncio.Lock()
-        self._purged_before = 0.0
-        #: whether an mtime that was set is there afterwards: None until the first file is purged
-        self._mtimes_stick: bool | None = None
+
+    async def begin(self) -> None:
+        """Find out what day it is, where that is the name of a directory."""
+        if not self._settings.done.is_dated:
+            return
+        day = self._settings.task_try.date if self._settings.task_try else None
+        if day is None:
+            with contextlib.suppress(StorageError):  # any answer tells S3's time
+                await self._bucket.head(f"{paths.STATE}/today")
+            day = f"{datetime.fromtimestamp(self._bucket.now(), UTC):%Y-%m-%d}"
+        self._way = self._settings.done.on(day)
 
     async def check(self, file: SourceFile) -> Callable[[], Awaitable[None]] | None:
         """
@@ -85,9 +90,9 @@ class DoneDirectories:
         :raises ServerRefused: the file cannot be moved there. So does what is returned.
         """
         beside = posixpath.dirname(file.path)
-        directory = posixpath.join(beside, self._name)
+        directory = posixpath.join(beside, self._way)
         self._used.add(directory)
-        return await self._movable.check(directory, beside, make=file.done == "absent")
+        return await self._movable.check(directory, beside, make=self._is_to_be_made(file))
 
     async def move(self, pulled: PulledFile, uploaded: Uploaded, *, again: bool) -> Uploaded | None:
         """
@@ -102,7 +107,7 @@ class DoneDirectories:
         :raises FileError: what turned up there is not in S3, and is back in its place.
         """
         file = pulled.file
-        directory = posixpath.join(posixpath.dirname(file.path), self._name)
+        directory = posixpath.join(posixpath.dirname(file.path), self._way)
         deletes = self._settings.after_transfer == "delete"
         if deletes and (self._movable.is_refused(directory) or self._session.traits.rename_sets_mtime):
             return await self._remove_in_its_place(pulled, uploaded)
@@ -111,7 +116,7 @@ class DoneDirectories:
             name = paths.deleting_name(name)  # so that a run which finds it there knows what was to become of it
         done = posixpath.join(directory, name)
         self._used.add(directory)
-        moved, there = await self._rename_into(directory, file.path, done, make=file.done == "absent")
+        moved, there = await self._rename_into(directory, file.path, done, make=self._is_to_be_made(file))
         if not moved:
             # Another run has moved it, or it was taken away. What is there may be older than what S3 has.
             return await self._end_moved(pulled, done, uploaded) if again else uploaded
@@ -120,7 +125,7 @@ class DoneDirectories:
         try:
             for _ in range(LOOKS):
                 if there is None:
-                    there = await self._look(done)
+                    there = await self.look(done)
                 if deletes and there.mtime is None:  # a newer one must not be removed unseen
                     there = there.filled(await self._as_listed(done))
                 # Some servers never say the same of a file by its name as of the open file.
@@ -151,7 +156,11 @@ class DoneDirectories:
         await self._move_back(done, file.path)
         return None
 
-    async def _look(self, path: bytes) -> Stat:
+    def _is_to_be_made(self, file: SourceFile) -> bool:
+        # Whether that of the day is there, no listing has shown.
+        return file.done == "absent" or self._settings.done.is_dated
+
+    async def look(self, path: bytes) -> Stat:
         """Return what the server says of a file. :raises NotFound: there is none."""
         try:
             return await self._session.lstat(path)
@@ -292,13 +301,14 @@ class DoneDirectories:
 
     def was_moved(self, path: bytes) -> None:
         """Take note of a file that an earlier try has moved into its done directory."""
-        self._used.add(posixpath.join(posixpath.dirname(path), self._name))
+        self._used.add(posixpath.join(posixpath.dirname(path), self._way))
 
     async def clean_up(self) -> None:
         """On a retry, remove what earlier tries have tried RENAME on, in the done directories with nothing to move."""
         if self._older is None or self._settings.retried_since is None or self._settings.dry_run:
             return
-        found = (posixpath.join(self._tree.root, relative) for relative in self._tree.done_directories)
+        ways = (posixpath.join(posixpath.dirname(relative), self._way) for relative in self._tree.done_directories)
+        found = (posixpath.join(self._tree.root, way) for way in ways)
         for directory in self._used.union(found):
             with contextlib.suppress(ConnectionFailed):
                 await self._older.clean_up(directory)
@@ -308,7 +318,7 @@ class DoneDirectories:
         if not await self._session.exists(path):
             await self._session.rename(done, path)
 
-    def _may_stamp(self) -> bool:
+    def may_stamp(self) -> bool:
         """Say whether it is certain what time it is."""
         clock = self._bucket.requests.clock
         if clock is not None and clock.is_right:
@@ -321,7 +331,7 @@ class DoneDirectories:
         if self._settings.after_transfer == "delete":
             await self._session.remove(done)
             return
-        if not self._may_stamp():
+        if not self.may_stamp():
             return
         pulled.stamp = int(self._bucket.now())
         try:
@@ -337,96 +347,3 @@ class DoneDirectories:
         for directory in self._used.union(self._tree.empty_done_directories):
             with contextlib.suppress(ServerRefused, ConnectionFailed):
                 await self._session.remove_directory(directory)
-
-    def may_purge(self, report: Report) -> bool:
-        """Say whether the time of the last transfer can be trusted, and this run has shown that transfers work."""
-        return self._may_stamp() and not (report.failed and not report.transferred)
-
-    async def old_files(self, retention: float) -> AsyncGenerator[PulledFile | Outcome]:
-        """Yield what was moved into the done directories more than `retention` seconds ago, by its mtime."""
-        self._purged_before = before = self._bucket.now() - retention
-        for directory in self._tree.unsure_done_directories:
-            reason = "not purged: the server does not say that it is a directory, it may be a link"
-            yield Outcome(self._tree.label(directory), "skipped", reason=reason)
-        for relative in self._tree.done_directories:
-            directory = posixpath.join(self._tree.root, relative)
-            try:
-                entries = await self._session.list_directory(directory)
-            except NotFound:
-                continue  # removed meanwhile, and nothing is left to purge
-            except ServerRefused as refused:
-                yield Outcome(self._tree.label(directory), "failed", reason=f"cannot be purged: {refused}")
-                continue
-            for entry in entries:
-                original = posixpath.join(posixpath.dirname(relative), entry.name)
-                # By where it came from, since another shard may be about to stamp a file that it has just moved.
-                if not self._tree.shard.holds(original) or entry.kind != "file" or b"/" in entry.name:
-                    continue
-                path = posixpath.join(directory, entry.name)
-                if paths.is_deleting(entry.name):
-                    if self._settings.after_transfer != "delete":
-                        reason = "left by a run with after_transfer='delete', which the next one of those ends"
-                        yield Outcome(self._tree.label(path), "skipped", reason=reason)
-                elif entry.stat.mtime is not None and entry.stat.mtime < before:
-                    yield PulledFile(SourceFile(path, original, entry.stat, "directory"), self._tree.label(path))
-
-    async def purge(self, old: PulledFile) -> Outcome:
-        """Remove one done file, if its mtime is known to be the time of its transfer."""
-        if self._settings.dry_run:
-            return Outcome(old.label, "skipped", reason="dry run (purge)")
-        try:
-            return await self._purge_stamped(old)
-        except NotFound:
-            return Outcome(old.label, "skipped", reason="gone")
-
-    async def _purge_stamped(self, old: PulledFile) -> Outcome:
-        path, mtime = old.file.path, old.file.stat.mtime or 0
-        is_stamped = True
-        try:
-            # Not stamped, it is what it was when it got its key.
-            for key in self._keys.all_of(old.file.relative, old.file.stat):
-                version = await self._bucket.head(key)
-                is_stamped = is_stamped and (version is None or version.metadata.get("mtime") != str(mtime))
-        except NameRefused:  # another setting has given it a name
-            return Outcome(old.label, "skipped", reason="cannot be looked up in S3, not purged")
-        except S3Refused as refused:
-            if refused.status != 403:
-                raise
-            self._notices.once("purge", f"to purge done files, s3:GetObject and s3:ListBucket are needed: {refused}")
-            return Outcome(old.label, "skipped", reason="cannot be looked up in S3, not purged")
-        try:
-            if not is_stamped or paths.is_aside(posixpath.basename(path), mtime):
-                # It has the time of the file itself, which may be years old: a run ended before it was stamped.
-                await self._session.set_mtime(path, int(self._bucket.now()))
-                return Outcome(old.label, "skipped", reason="not stamped until now, not purged")
-            # Some listings state other mtimes than their files have.
-            if not self._session.is_openssh and ((await self._look(path)).mtime or 0) >= self._purged_before:
-                return Outcome(old.label, "skipped", reason="younger than it is listed, not purged")
-            if not await self._mtime_sticks(path, mtime):
-                return Outcome(old.label, "skipped", reason="not stamped, not purged")
-        except NotFound:
-            raise
-        except ServerRefused:
-            return Outcome(old.label, "skipped", reason="not stamped, not purged")
-        await self._session.remove(path)
-        return Outcome(old.label, "purged")
-
-    async def _mtime_sticks(self, path: bytes, mtime: int) -> bool:
-        """
-        Say whether the mtime of a done file can be set.
-
-        The first file that is to be purged shows whether what is set is there afterwards: a server may say OK and do
-        nothing, and the times of its done files say nothing of their transfer.
-        """
-        async with self._trying:
-            if self._mtimes_stick is None:
-                await self._session.set_mtime(path, mtime + 2)  # some file systems know every other second only
-                there = (await self._session.lstat(path)).mtime or 0
-                self._mtimes_stick = mtime < there <= mtime + 3
-                if not self._mtimes_stick:
-                    self._notices.once(
-                        "purge", "mtimes that are set do not stay on this server: done files are not purged"
-                    )
-        if self._mtimes_stick:
-            await self._session.set_mtime(path, mtime)
-        return self._mtimes_stick

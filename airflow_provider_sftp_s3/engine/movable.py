@@ -10,7 +10,8 @@ import posixpath
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from airflow_provider_sftp_s3.engine.errors import ConnectionFailed, NotFound, ServerRefused
+from airflow_provider_sftp_s3.engine import paths
+from airflow_provider_sftp_s3.engine.errors import ConnectionFailed, FileError, NotFound, ServerRefused
 from airflow_provider_sftp_s3.engine.settings import PullSettings
 from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
 from airflow_provider_sftp_s3.engine.tasks import Once, cancel_all
@@ -23,6 +24,7 @@ class Movable:
     def __init__(self, settings: PullSettings, session: SftpSession) -> None:
         self._settings = settings
         self._session = session
+        self._is_dated = settings.done.is_dated
         self._made = Once()
         self._maybe_made: set[bytes] = set()
         self._checked = Once()
@@ -102,7 +104,7 @@ class Movable:
         """
 
         def make() -> Coroutine[Any, Any, None]:
-            return self._make_unless_made(directory)
+            return self._make_for_the_day(directory) if self._is_dated else self._make_unless_made(directory)
 
         if wait:
             await self._made.done(directory, make)
@@ -113,6 +115,21 @@ class Movable:
     def make_again(self, directory: bytes) -> None:
         """Have a done directory made anew that is gone, or was never made, by the next :meth:`make`."""
         self._made.again(directory)
+
+    async def _make_for_the_day(self, directory: bytes) -> None:
+        """Make the directory of a day, and the done directory that it is in. :raises ServerRefused: it is none."""
+        try:
+            await self._make_unless_made(directory)
+        except ServerRefused:  # most likely it is the done directory that is not there
+            await self._make_unless_made(posixpath.dirname(directory))
+            await self._make_unless_made(directory)
+        # A link would lead files elsewhere. Asked for by its name, some servers say what it leads to.
+        done, day = posixpath.split(directory)
+        with contextlib.suppress(ServerRefused):  # some list nothing: the move will tell
+            for name, kind, _ in await self._session.list_directory(done):
+                if name == day and kind not in ("directory", "unknown"):
+                    said = paths.printable(directory)
+                    raise FileError(f"{said!r} is no directory but a {kind}: nothing is moved there")
 
     async def _make_unless_made(self, directory: bytes) -> None:
         """Make a directory, unless an earlier attempt has, whose answer was lost with the connection."""

@@ -33,6 +33,7 @@ from collections.abc import AsyncGenerator, Iterable
 
 from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.done import DoneDirectories
+from airflow_provider_sftp_s3.engine.done_dir import DoneDir
 from airflow_provider_sftp_s3.engine.errors import (
     ConnectionFailed,
     FileError,
@@ -55,6 +56,7 @@ from airflow_provider_sftp_s3.engine.options import TransferOptions
 from airflow_provider_sftp_s3.engine.order import Bounds, oldest_first
 from airflow_provider_sftp_s3.engine.pulled_sums import PulledSums
 from airflow_provider_sftp_s3.engine.pulled_triggers import PulledTriggers
+from airflow_provider_sftp_s3.engine.purge import Purge
 from airflow_provider_sftp_s3.engine.run import Run
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket, Version
 from airflow_provider_sftp_s3.engine.s3.left_uploads import LeftUploads
@@ -118,7 +120,7 @@ class Pull(Transfer[PulledFile]):
             self.root,
             globs=Globs(settings.include, settings.exclude),
             bounds=self._bounds,
-            done_name=settings.done_dir.encode(),
+            done_name=DoneDir.of(settings.done_dir).name,
             min_age=settings.min_age,
             shard=paths.Shard.of(settings.shard, by_directory=bool(beside)),
             beside=tuple(beside.values()),
@@ -148,7 +150,8 @@ class Pull(Transfer[PulledFile]):
             choose=self._choose if self._keys.are_claimed else None,
             only_new=self._only_new,
         )
-        self._done = DoneDirectories(settings, self.tree, self._keys, session, bucket, self._fetcher, notices)
+        self._done = DoneDirectories(settings, self.tree, session, bucket, self._fetcher, notices)
+        self._purge = Purge(settings, self.tree, self._keys, session, bucket, self._done, notices)
         self._kept = KeptFiles(bucket, self.prefix, self._keys)
         parts = (self.tree, bucket, self._fetcher, self._done, self._kept, self._keys, naming, self._run.settle)
         self._sums: PulledSums | None = None
@@ -175,6 +178,7 @@ class Pull(Transfer[PulledFile]):
                 ending.callback(self._only_new.end)
             if self.settings.after_transfer == "keep":
                 await self._kept.begin()
+            await self._done.begin()
             found = oldest_first(self._files()) if self.settings.order else self._files()
             await self._transfer_all(found, self.transfer)
             await self._kept.end()
@@ -182,10 +186,11 @@ class Pull(Transfer[PulledFile]):
         receipts = self.receipts if self._since and self.settings.sftp_paths is None else None
         if receipts is not None and receipts.earlier is not None:
             await self._find_recovered(receipts)
-        if self.settings.retention and self._done.may_purge(self.report):
+        if self.settings.retention and self._purge.is_allowed(self.report):
             purging: Run[PulledFile] = Run(self.report, self.observer, self.options, Caps(None, None))
-            async with contextlib.aclosing(self._done.old_files(self.settings.retention)) as old:
-                await purging.transfer_all(old, self._done.purge)
+            async with contextlib.aclosing(self._purge.old_files(self.settings.retention)) as old:
+                await purging.transfer_all(old, self._purge.purge)
+            await self._purge.remove_empty_days()
         if self.settings.after_transfer == "delete":
             await self._done.remove_empty()
 

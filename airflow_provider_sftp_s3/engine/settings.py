@@ -10,9 +10,9 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.checksum_files import check_checksum_file
+from airflow_provider_sftp_s3.engine.done_dir import DoneDir
 from airflow_provider_sftp_s3.engine.errors import (
     ConfigurationError,
-    FileError,
 )
 from airflow_provider_sftp_s3.engine.globs import Globs, Patterns
 from airflow_provider_sftp_s3.engine.model import MarkMode, Moved
@@ -44,7 +44,7 @@ _NOT_SUPPORTED = {
 
 class TaskTry(NamedTuple):
     """
-    Which try of which task a run is, in Airflow's words: its receipts are called by it.
+    Which try of which task a run is, in Airflow's words: its receipts and dated done directories are called by it.
 
     :param date: of the Dag run, in UTC, like ``2026-01-31``.
     :param map_index: -1 where the task is not mapped.
@@ -69,7 +69,7 @@ class PullSettings:
 
     :param retried_since: on a retry, when the Dag run began: multipart uploads that earlier tries have left since then
         are aborted.
-    :param task_try: what receipts are called by; None: by the day, and 16 hex digits.
+    :param task_try: what receipts and a dated `done_dir` are called by; None: by today, and receipts by 16 hex digits.
     :param earlier: on a retry with no receipts, what the tries before it have moved; None: nobody knows.
     :raises ConfigurationError: a value is not allowed; the message names the argument and what is.
     """
@@ -125,12 +125,13 @@ class PullSettings:
             raise ConfigurationError(
                 f"max_age ({self.max_age} s) must be more than min_age ({self.min_age} s): no file would be taken"
             )
-        try:
-            paths.check_name(self.done_dir.encode())
-        except (FileError, UnicodeEncodeError, AttributeError):
-            raise ConfigurationError(
-                f"done_dir must be a name such as '.done', not a path: {self.done_dir!r}"
-            ) from None
+        DoneDir.of(self.done_dir)
+
+    @property
+    def done(self) -> DoneDir:
+        """Where files are moved: those that are removed then are not kept by days."""
+        done = DoneDir.of(self.done_dir)
+        return done if self.after_transfer == "move" else done._replace(is_dated=False)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -193,8 +193,8 @@ PULL_FIELDS = {
     "min_age": Field(partial(values.or_template, values.duration), f"{DURATION}; a template, too"),
     "after_transfer": AFTER_TRANSFER,
     "done_dir": Field(
-        partial(values.or_template, values.directory_name),
-        "a directory's name such as .done, not a path; a template, too",
+        partial(values.or_template, values.done_dir),
+        "a directory's name such as .done, not a path, or the name and the day, .done/{date}; a template, too",
     ),
     "follow_links": Field(values.boolean, "true or false"),
     "on_conflict": Field(

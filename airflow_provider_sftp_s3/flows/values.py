@@ -15,6 +15,7 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from airflow_provider_sftp_s3.engine.checksum_files import check_checksum_file
+from airflow_provider_sftp_s3.engine.done_dir import DoneDir
 from airflow_provider_sftp_s3.engine.globs import Globs
 from airflow_provider_sftp_s3.engine.options import TransferOptions
 from airflow_provider_sftp_s3.engine.paths import directory_prefix
@@ -221,11 +222,9 @@ def bucket(value: Any) -> str:
     return str(value)
 
 
-def directory_name(value: Any) -> str:
-    name = plain(value, pattern=r"[^/\x00-\x1f\x7f]{1,255}")
-    if name in (".", ".."):
-        raise NotAllowed
-    return name
+def done_dir(value: Any) -> str:
+    DoneDir.of(value)
+    return str(value)
 
 
 def temp_name(value: Any) -> str:

@@ -127,7 +127,8 @@ class SftpS3Hook(BaseHook):
         :param min_age: leave files alone whose mtime is younger, as a timedelta or in seconds. 0 takes all.
         :param after_transfer: ``move`` a file into `done_dir`, ``delete`` it, or ``keep`` it where it is and skip what
             S3 already has with the same size and ``mtime`` metadata.
-        :param done_dir: name of the done directory inside each directory.
+        :param done_dir: name of the done directory inside each directory. With the day, as in ``.done/{date}``, files
+            go into a directory of today (UTC, by S3's clock) in there.
         :param done_conflict: what becomes of an older file of the same name in there: ``replace`` it, or ``rename`` it
             to ``<name>.<its mtime>``.
         :param trigger_file: a file beside each one, or beside several, that says that they are whole: ``{name}.ok``,

@@ -190,13 +190,17 @@ class TransferOperator(TemplatedOperator):
             )
             time.sleep(REFUSED_PAUSE)
 
+    def _is_named_by_its_run(self) -> bool:
+        """Say whether something that the transfer writes is called by its Dag run."""
+        return self.receipts is not None
+
     def _of_the_task(self, context: Context) -> dict[str, Any]:
         """
         Return the settings that are the task's own: when the run began, on a retry, what receipts are called, and what
         the tries before this one have moved.
         """
         ti, task_try = context["ti"], None
-        if self.receipts is not None:
+        if self._is_named_by_its_run():
             run = context["dag_run"]
             day = getattr(run, "logical_date", None) or run.start_date  # a run that an event started has no such date
             place = (ti.dag_id, f"{day.astimezone(UTC):%Y-%m-%d}", ti.run_id, ti.task_id, ti.map_index)

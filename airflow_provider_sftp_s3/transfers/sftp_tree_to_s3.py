@@ -48,7 +48,8 @@ class SftpTreeToS3Operator(TransferOperator):
         may still be writing them. 0 takes all. (templated)
     :param after_transfer: ``move`` a file into `done_dir`, ``delete`` it, or ``keep`` it where it is and skip what S3
         already has with the same size and ``mtime`` metadata. (templated)
-    :param done_dir: name of the done directory inside each directory. (templated)
+    :param done_dir: name of the done directory inside each directory. With the day, as in ``.done/{date}``, each Dag
+        run's files go into a directory of its day (UTC) in there. (templated)
     :param done_conflict: what becomes of an older file of the same name in the done directory. ``replace`` it, or
         ``rename`` it to ``<name>.<its mtime>``.
     :param trigger_file: a file beside each one, or beside several, that says that they are whole: ``{name}.ok``,
@@ -57,7 +58,8 @@ class SftpTreeToS3Operator(TransferOperator):
     :param checksum_file: the file beside each one that has its sum, ``{name}.sha256`` or ``{name}.md5``, as
         coreutils write it. A file is taken only with it. A file with another sum fails, and stays. The checksum file
         goes to S3, and is moved, after its file. None: no checksum files. (templated)
-    :param retention: purge done files this long after their transfer, as a timedelta or in seconds. None or 0: never.
+    :param retention: purge done files this long after their transfer, as a timedelta or in seconds; with a dated
+        `done_dir`, this long after their day. None or 0: never.
         (templated)
     :param max_files: transfer at most so many files in one run; the rest waits for the next. Each shard counts its own.
         (templated)
@@ -199,3 +201,6 @@ class SftpTreeToS3Operator(TransferOperator):
         self.extra_args = extra_args
         self.receipts = receipts
         self.options = options
+
+    def _is_named_by_its_run(self) -> bool:
+        return super()._is_named_by_its_run() or "{date}" in self.done_dir

@@ -15,9 +15,8 @@ from airflow_provider_sftp_s3.engine.done import DoneDirectories
 from airflow_provider_sftp_s3.engine.errors import FileError
 from airflow_provider_sftp_s3.engine.fetch import Fetcher, PulledFile, Uploaded
 from airflow_provider_sftp_s3.engine.globs import Globs
-from airflow_provider_sftp_s3.engine.keys import Keys
 from airflow_provider_sftp_s3.engine.listing import Tree
-from airflow_provider_sftp_s3.engine.model import Report, SourceFile, Stat
+from airflow_provider_sftp_s3.engine.model import SourceFile, Stat
 from airflow_provider_sftp_s3.engine.observer import Notices
 from airflow_provider_sftp_s3.engine.options import TransferOptions
 from airflow_provider_sftp_s3.engine.order import Bounds
@@ -59,7 +58,7 @@ def done_of(session: SftpSession, opened: Bucket, **settings: Any) -> tuple[Done
     fetcher = Fetcher(
         session, opened, TransferOptions(), notices, naming, min_age=0, hold_memory=no_bound, moved=lambda size: None
     )
-    return DoneDirectories(wanted, tree, Keys(wanted, "p/", opened), session, opened, fetcher, notices), tree
+    return DoneDirectories(wanted, tree, session, opened, fetcher, notices), tree
 
 
 def put(server: AsyncsshServer, name: str = "a", content: bytes = b"123") -> PulledFile:
@@ -146,45 +145,11 @@ async def test_a_file_that_was_moved_before_the_connection_was_lost_is_stamped(
     assert s3.objects(opened.name) == {}
 
 
-async def test_without_the_time_nothing_is_stamped_nor_purged(
+async def test_without_the_time_nothing_is_stamped(
     sftp_server: AsyncsshServer, session: SftpSession, opened: Bucket
 ) -> None:
     """S3 has not said it: the move goes on, and a stamp of the worker's clock would be a guess."""
     file = put(sftp_server)
-    done, _ = done_of(session, opened, retention=60)
+    done, _ = done_of(session, opened)
     await done.move(file, UPLOADED, again=False)
     assert (sftp_server.root / ".done/a").stat().st_mtime == OLD
-    assert not done.may_purge(Report("pull", transferred=1))
-
-
-@pytest.mark.usefixtures("knows_the_time")
-async def test_only_old_files_are_purged_and_not_by_a_run_in_which_all_failed(
-    sftp_server: AsyncsshServer, session: SftpSession, opened: Bucket
-) -> None:
-    """By the mtime, of what was done in the tree."""
-    for name in (".done/old", ".done/new"):
-        put(sftp_server, name)
-    os.utime(sftp_server.root / ".done/new")
-    done, tree = done_of(session, opened, retention=60)
-    assert [found async for found in tree.walk()] == []
-    old = [found async for found in done.old_files(60)]
-    (only,) = old
-    assert isinstance(only, PulledFile)
-    assert (await done.purge(only)).status == "purged"
-    assert trees.tree(sftp_server.root) == {".done/new": b"123"}
-    assert done.may_purge(Report("pull", transferred=1, failed=3))
-    assert not done.may_purge(Report("pull", failed=3))
-    assert done.may_purge(Report("pull"))
-
-
-@pytest.mark.usefixtures("knows_the_time")
-async def test_a_done_directory_that_is_gone_has_nothing_to_purge(
-    sftp_server: AsyncsshServer, session: SftpSession, opened: Bucket
-) -> None:
-    """Another run has removed it since the walk came by: that is no failure."""
-    put(sftp_server, ".done/old")
-    done, tree = done_of(session, opened, retention=60)
-    assert [found async for found in tree.walk()] == []
-    (sftp_server.root / ".done/old").unlink()
-    (sftp_server.root / ".done").rmdir()
-    assert [found async for found in done.old_files(60)] == []
