@@ -22,12 +22,12 @@ Where every file comes in, in the order in which a run comes to them:
 5. One file of a pull: `fetch` (from the server into S3), `whole` (was all of it read?), `movable` (can it be moved
    afterwards?), `done` (the done directory: the move and the stamp), `done_dir` (its name, and that of a day in it),
    `aside` (an older file of its name in there), `purge`, `clock` (S3's time, by which it is purged). One of a push:
-   `strip` (which piece of a key is left out), `delivery` (from S3 into a file at the target), `temporary` (how that is called until it is whole), `attributes` (its
-   mode and its mtime), `triggers` (names of files that tell of others), and `announcement` (when those of a push are
-   made). `awaited` (a file waits for its trigger) and `pulled_triggers` (that goes after it) are a pull's. Of a push,
-   too: `places` (the path of each object, and whose it is) and `publication` (in which order a file, and what stands
-   beside it, get their names). Checksum files: `checksum_files` (what is in one), `delivered_sums` (of a push) and
-   `pulled_sums` (of a pull).
+   `strip` (which piece of a key is left out), `delivery` (from S3 into a file at the target), `temporary` (how that is
+   called until it is whole), `attributes` (its mode and its mtime), `triggers` (names of files that tell of others),
+   and `announcement` (when those of a push are made). `awaited` (a file waits for its trigger) and `pulled_triggers`
+   (that goes after it) are a pull's. Of a push, too: `places` (the path of each object, and whose it is) and
+   `publication` (in which order a file, and what stands beside it, get their names). Checksum files: `checksum_files`
+   (what is in one), `delivered_sums` (of a push) and `pulled_sums` (of a pull).
 6. `sftp/` is the server. `server` says which one, and how to know it; `line` is the socket to it, `login` what asyncssh
    is given to log in with, and `keys` reads keys as people paste them. `connection` logs in over SSH, and `packets`
    makes and takes the packets of the connection; `protocol` speaks SFTP; `link` is one connection with a watchdog on
