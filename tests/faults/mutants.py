@@ -90,6 +90,7 @@ RECEIPTS = "integration/test_receipts.py"
 CONFLICT = "integration/test_on_conflict.py"
 KEYS = "unit/test_keys.py"
 ONLY_NEW = "unit/test_s3_only_new.py"
+DAYS = "integration/test_dated_done_dir.py"
 DONE_CONFLICT = "integration/test_done_conflict.py"
 ATTRIBUTES = "unit/test_attributes.py"
 GIVEN = "integration/test_sftp_paths.py"
@@ -1367,6 +1368,34 @@ MUTANTS = (
         '                "If-Match": version.etag,\n',
         "",
         _only(GUARDS, "each_condition"),
+    ),
+    Mutant(
+        "days: one that is not over stays",
+        "engine/purge.py",
+        "return end is not None and end < self._purged_before",
+        "return end is not None",
+        _only(DAYS, "whole_days"),
+    ),
+    Mutant(
+        "days: what was moved after its day stays",
+        "engine/purge.py",
+        "if entry.stat.mtime is None or entry.stat.mtime < self._purged_before:",
+        "if True:",
+        _only(DAYS, "whole_days"),
+    ),
+    Mutant(
+        "days: without a date in done_dir there are none",
+        "engine/purge.py",
+        "end_of_day(name) if self._is_dated else None",
+        "end_of_day(name)",
+        _only(DAYS, "without_it"),
+    ),
+    Mutant(
+        "days: a link is none",
+        "engine/movable.py",
+        'if name == day and kind not in ("directory", "unknown"):',
+        "if False:",
+        _only(DAYS, "link"),
     ),
     Mutant(
         "a mark is of one key",

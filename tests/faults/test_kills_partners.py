@@ -44,7 +44,10 @@ PULLS: dict[str, dict[str, Any]] = {
     "given files": {"sftp_paths": list(FILES), "on_conflict": "skip", "done_conflict": "rename"},
     "delete, rename": {"on_conflict": "rename", "after_transfer": "delete"},
     "keep, rename": {"on_conflict": "rename", "after_transfer": "keep"},
+    "days": {"on_conflict": "rename", "done_dir": ".done/{date}"},
 }
+#: The day of what is done already, where each day has a directory.
+LONG_AGO = "2001-01-01"
 PUSHES: dict[str, dict[str, Any]] = {
     "names, rename": {"rename_to": "{dir}/{stem}-{size}{suffix}", "on_conflict": "rename"},
     "wait": {"on_conflict": "wait", "file_mode": "0640", "preserve_mtime": True},
@@ -113,7 +116,7 @@ class PullSweep(PartnerSweep):
         for name in FILES:
             os.utime(self.root / name, (WHEN, WHEN))
         if self.after == "move":
-            write_tree(self.root, {done_path(name): data for name, data in OLD.items()})
+            write_tree(self.root, {self.older_path(name): data for name, data in OLD.items()})
         self.store(self.taken)
 
     def key_of(self, name: str) -> str:
@@ -121,8 +124,20 @@ class PullSweep(PartnerSweep):
         key = self.target(name)
         return beside(key) if key in self.taken else key
 
+    def older_path(self, name: str) -> str:
+        """Return where an older file of a name was moved."""
+        day = f"/.done/{LONG_AGO}/" if "done_dir" in self.arguments else "/.done/"
+        return f"/{done_path(name)}".replace("/.done/", day).removeprefix("/")
+
+    def tree(self) -> dict[str, bytes]:
+        """Return what is at the server, with what was moved today as if days had no directories."""
+        return {
+            re.sub(rf"\.done/(?!{LONG_AGO})[0-9-]{{10}}/", ".done/", name): data
+            for name, data in read_tree(self.root).items()
+        }
+
     def check_after_kill(self) -> None:
-        tree, objects = read_tree(self.root), self.objects()
+        tree, objects = self.tree(), self.objects()
         table.checked(len(FILES))
         left = {name for name in FILES if tree.get(name) == FILES[name]}
         in_s3 = {name for name in FILES if objects.get(self.key_of(name)) == FILES[name]}
@@ -144,7 +159,7 @@ class PullSweep(PartnerSweep):
             again.report(PATIENCE)
         self.check_after_kill()
         self.kills -= 1
-        tree = read_tree(self.root)
+        tree = self.tree()
         expected = {self.key_of(name): FILES[name] for name in set(FILES) - self.skipped}
         assert self.objects() == expected | self.taken
         stays = set(FILES) if self.after == "keep" else self.skipped
@@ -154,7 +169,7 @@ class PullSweep(PartnerSweep):
             moved = {done_path(name): FILES[name] for name in set(FILES) - self.skipped}
             assert {name: done[name] for name in moved} == moved
             older = {re.sub(r"\.\d{10}(-\d)?$", "", name): data for name, data in done.items() if name not in moved}
-            assert older == {done_path(name): data for name, data in OLD.items()}
+            assert older == {self.older_path(name): data for name, data in OLD.items()}
         else:
             assert done == {}
         table.none_is("left over", self.s3.unfinished_uploads(self.bucket))
