@@ -66,6 +66,7 @@ async def use(bucket: Bucket) -> None:
         assert b"".join([chunk async for chunk in download.chunks()]) == b"contents"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("one", TRIES)
 def test_each_setting_is_heeded_or_named_at_once(
     recorders: tuple[Recorder, Recorder],

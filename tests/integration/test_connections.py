@@ -158,6 +158,7 @@ def test_the_password_opens_a_key_file(
     assert log_in({**connection, "password": "open sesame\n"})["username"] == "user"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", ["wrong", None])
 @pytest.mark.parametrize(("algorithm", "form", "passphrase"), ENCRYPTED)
 def test_a_passphrase_that_is_wrong_or_missing_is_named(

@@ -121,6 +121,7 @@ async def test_a_session_that_dies(tmp_path: Path, s3: S3Server, bucket: str) ->
         check(server)
 
 
+@pytest.mark.slow
 async def test_a_session_that_hangs(tmp_path: Path, s3: S3Server, bucket: str) -> None:
     """It costs the file no more than ``idle_timeout``; the next run brings it."""
     with openssh(tmp_path) as server:

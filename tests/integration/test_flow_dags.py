@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import uuid
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,23 @@ def put(s3: S3Server, bucket: str, **objects: bytes) -> None:
     for key, body in with_slashes.items():
         client.put_object(Bucket=bucket, Key=key, Body=body)
     client.close()
+
+
+def test_done_files_are_kept_by_the_dag_runs_day(sftp_server: AsyncsshServer, s3: S3Server, bucket: str) -> None:
+    """In UTC, whenever it runs."""
+    tree = sftp_server.local("/outgoing")
+    for day in (30, 31):
+        trees.put(tree, {"a.csv": f"{day}".encode()})
+        state, _ = run_flow(
+            "pull",
+            bucket,
+            at=datetime(2026, 1, day, 23, 30, tzinfo=timezone(timedelta(hours=-1))),
+            sftp_path="/outgoing",
+            min_age="0",
+            done_dir=".done/{date}",
+        )
+        assert state == "success"
+    assert trees.tree(tree) == {".done/2026-01-31/a.csv": b"30", ".done/2026-02-01/a.csv": b"31"}
 
 
 def test_a_pull_flow_moves_a_tree_into_the_bucket(sftp_server: AsyncsshServer, s3: S3Server, bucket: str) -> None:
@@ -130,7 +147,7 @@ def test_a_push_flow_pushes_what_is_unsynced_and_the_next_run_finds_nothing(
 
     state, tasks = run_flow("push", bucket, wait_timeout=0, **flow)
     assert state == "success"
-    assert states(tasks) == {task: {"skipped"} for task in PUSH_TASKS}
+    assert states(tasks) == {task: {"skipped"} for task in (*PUSH_TASKS, "wait_after_failure")}
 
 
 def test_what_came_from_one_partner_goes_to_two_others_and_not_back(

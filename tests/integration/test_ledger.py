@@ -104,6 +104,7 @@ async def test_what_was_delivered_is_not_asked_for_again(engine: Engine, mark: A
     assert looks(engine) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answer", [b"<CopyObjectResult/>", b"<CopyObjectResult>", b""])
 async def test_a_store_that_does_not_say_what_a_mark_has_made_is_asked(engine: Engine, answer: bytes) -> None:
     """By the next run. The mark counts."""

@@ -122,6 +122,7 @@ class TestDestinations:
             assert (await push_to(engine, destination, mark=mark)).skipped == {"synced": 1}
         assert there(engine, "b") == there(engine, "c") == {"f": body}
 
+    @pytest.mark.slow
     @MODES
     async def test_two_partners_at_once(self, engine: Engine, mark: str) -> None:
         """May cost a second delivery, never a missing one; and it comes to an end."""
@@ -198,6 +199,7 @@ class TestDestinations:
 class TestMetadataKept:
     """A tool writes other bytes and keeps an object's metadata, as file systems on S3 do, and the mark with it."""
 
+    @pytest.mark.slow
     @KINDS
     @pytest.mark.parametrize(
         "body", [b"from a, and more", b"", b"x" * (PARTS + 1)], ids=["longer", "empty", "in parts"]
@@ -534,6 +536,7 @@ class TestRoom:
             await push_to(engine, "b", mark="tag", s3_keys=["0", "1"])
         assert there(engine, "b") == {"0": b"x"}
 
+    @pytest.mark.slow
     async def test_a_tag_names_no_more_destinations_than_it_has_room_for(self, engine: Engine) -> None:
         put(engine, "f", b"x")
         for number in range(13):

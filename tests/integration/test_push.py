@@ -345,6 +345,7 @@ async def test_a_name_whose_first_key_is_gone_is_free(fast: Engine) -> None:
     assert (report.transferred, report.skipped) == (1, {"deleted": 1})
 
 
+@pytest.mark.slow
 async def test_the_oldest_go_first(fast: Engine) -> None:
     """By S3's time of change, with a cap; of given keys too."""
     for given in (False, True):

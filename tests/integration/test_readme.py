@@ -152,7 +152,8 @@ def test_the_flows_of_each_page_become_dags(tmp_path: Path, smtp: None) -> None:
             assert flows.warnings == [], page
             dags |= flows.dags
     assert {"borealis_in", "prices_to_cumulus", "relay_out", "first_pull"} <= dags.keys()
-    assert sorted(dags["partner_push"].task_ids) == ["list_unsynced", "push", "update_asset", "wait_for_objects"]
+    tasks = ["list_unsynced", "push", "update_asset", "wait_after_failure", "wait_for_objects"]
+    assert sorted(dags["partner_push"].task_ids) == tasks
     assert sorted(dags["partner_push_on_events"].task_ids) == ["list_unsynced", "push", "update_asset"]
     pull = dags["borealis_in"].get_task("pull")
     assert (pull.partial_kwargs["sftp_conn_id"], pull.pool, pull.owner) == ("borealis", "borealis", "data-platform")

@@ -241,6 +241,7 @@ def _rekeys_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asyncssh, "connect", partial(asyncssh.connect, rekey_bytes=MiB))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("who", ["server", "client"])
 async def test_new_keys_on_the_way(
     tmp_path: Path,
