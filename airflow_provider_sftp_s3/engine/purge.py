@@ -87,7 +87,7 @@ class Purge:
                 yield Outcome(self._tree.label(directory), "failed", reason=f"cannot be purged: {refused}")
                 continue
             for entry in entries:
-                if self._is_over(entry.name):
+                if entry.kind != "file" and self._is_over(entry.name):
                     async for each in self._of_day(entry, relative):
                         yield each
                     continue
@@ -113,7 +113,7 @@ class Purge:
         relative = posixpath.join(done, day.name)
         directory = posixpath.join(self._tree.root, relative)
         if day.kind not in ("directory", "unknown"):
-            return
+            return  # a link leads elsewhere
         try:
             if day.kind == "unknown" and (await self._session.attributes(directory)).kind() != "directory":
                 reason = "not purged: the server does not say that it is a directory, it may be a link"

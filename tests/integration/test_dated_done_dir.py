@@ -69,10 +69,11 @@ async def test_whole_days_are_purged(engine: Engine, inbox: Path, sticks: bool) 
     over, not_over = days_ago(9), days_ago(6)
     stamp = (datetime.now(UTC) - timedelta(days=9)).timestamp() if sticks else WHEN
     put(inbox, f".done/{over}/a", f"sub/.done/{over}/b", f".done/{not_over}/c", mtime=stamp)
+    put(inbox, f".done/{days_ago(12)}", mtime=stamp)  # a file that is called so, from before
     put(inbox, f".done/{over}/moved later", mtime=datetime.now(UTC).timestamp() - 60)
     put(inbox, f".done/{over}/sub/of a user", ".done/2026-02-30/no day", ".done/other/of a user", "new")
     report = await engine.pull(done_dir=DATED, retention=RETENTION, task_try=on(days_ago(0)))
-    assert (report.transferred, report.purged, report.failed) == (1, 2, 0)
+    assert (report.transferred, report.purged, report.failed) == (1, 3, 0)
     assert set(tree(inbox)) == {
         *(f".done/{not_over}/c", f".done/{over}/moved later", f".done/{over}/sub/of a user"),
         *(".done/2026-02-30/no day", ".done/other/of a user", f".done/{days_ago(0)}/new"),
