@@ -38,7 +38,6 @@ KEPT = {
     },
     "test_retry_table.py": {
         "test_the_table_is_complete",
-        "test_each_event_leads_to_the_state_in_the_table",
         "test_the_retry_pushes_only_what_its_first_try_could_not",
     },
     "test_shards.py": {

@@ -126,6 +126,7 @@ def exported(key: asyncssh.SSHKey, form: str, passphrase: str | None) -> str:
     return key.export_private_key(form, passphrase, rounds=1, ignore_few_rounds=True).decode()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["private_key", "key_file"])
 @pytest.mark.parametrize(("algorithm", "form", "passphrase"), KEYS)
 def test_private_keys(
@@ -343,6 +344,7 @@ def test_the_check_is_on_otherwise(sftp_server: AsyncsshServer, extra: dict[str,
         log_in(unkeyed(sftp_server, **extra))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("field", "value"),
     [
@@ -429,6 +431,7 @@ def test_fast_packets(sftp_server: AsyncsshServer, extra: dict[str, Any], ours: 
     assert {made.called, taken.called, sends_no_empty.called} == {ours}
 
 
+@pytest.mark.slow
 def test_conn_timeout() -> None:
     """A server that never says a word costs `conn_timeout`, of the Extra or of the options; the options win."""
     with NeverGreets() as server:
@@ -469,6 +472,7 @@ def test_a_conn_timeout_that_is_given_wins_over_the_extra(
             assert SftpSessionHook("sftp_here").read(options)[1].conn_timeout == taken
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("extra", "words"),
     [
@@ -527,6 +531,7 @@ def test_algorithms_are_names_for_those_who_write_python_too() -> None:
         login.algorithms(Target(host="h", disabled_algorithms={"kex": [5]}))  # type: ignore[list-item]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("engine_loop")
 def test_a_proxy_command(sftp_server: AsyncsshServer) -> None:
     """The connection goes through a command's standard input and output; the command ends with it."""
@@ -706,6 +711,7 @@ ROLE = "arn:aws:iam::123456789012:role/partner"
 NOBODY = {"sts": {"endpoint_url": "http://127.0.0.1:1"}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("extra", "field"),
     [

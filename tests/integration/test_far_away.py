@@ -93,6 +93,7 @@ def to_the_newest_session(server: OpenSshServer, do: Callable[[psutil.Process], 
     assert done.is_set(), "the transfer was over before that could be done"
 
 
+@pytest.mark.slow
 async def test_it_is_written_in_several_sessions(tmp_path: Path, s3: S3Server, bucket: str) -> None:
     """OpenSSH: eight sessions, one file, every byte in its place."""
     with openssh(tmp_path) as server:
@@ -102,6 +103,7 @@ async def test_it_is_written_in_several_sessions(tmp_path: Path, s3: S3Server, b
         assert sessions(server) == file.SESSIONS
 
 
+@pytest.mark.slow
 async def test_a_server_that_allows_one_session(tmp_path: Path, s3: S3Server, bucket: str) -> None:
     """The file goes by the one there is."""
     with openssh(tmp_path, "MaxSessions 1") as server:
@@ -136,6 +138,7 @@ async def test_a_session_that_hangs(tmp_path: Path, s3: S3Server, bucket: str) -
         check(server)
 
 
+@pytest.mark.slow
 async def test_a_server_that_may_not_share_files(sftp_server: AsyncsshServer, s3: S3Server, bucket: str) -> None:
     """Any server but OpenSSH's own: each file is opened once."""
     report = await engine_for(sftp_server, s3, bucket).push("/out")
@@ -239,6 +242,7 @@ async def test_what_does_not_wait(tmp_path: Path, s3: S3Server, bucket: str, sen
         assert (server.root / "in" / ".done" / "large").read_bytes() == LARGE
 
 
+@pytest.mark.slow
 async def test_other_servers_are_waited_for(
     sftp_server: AsyncsshServer, s3: S3Server, bucket: str, sent: list[list[int]]
 ) -> None:

@@ -109,6 +109,7 @@ class TestDestinations:
         for destination in ("a", "b"):
             assert (await push_to(engine, destination, mark=mark)).skipped == {"synced": 1}
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("size", [10, PARTS + 1], ids=["one ETag", "another ETag with each copy"])
     @pytest.mark.parametrize("first", ["metadata", "tag"])
     @pytest.mark.parametrize("second", ["metadata", "tag"])

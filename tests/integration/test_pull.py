@@ -146,6 +146,7 @@ async def test_young_files_wait(engine: Engine, inbox: Path) -> None:
     assert set(tree(inbox)) == {"young.txt", ".done/old.txt"}
 
 
+@pytest.mark.slow
 async def test_files_from_the_future_get_two_looks(
     engine: Engine, inbox: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -47,6 +47,7 @@ def dag_of(code: str) -> Any:
     return dag
 
 
+@pytest.mark.slow
 def test_each_dag_runs_as_pasted(airflow_home: Path, sftp_server: AsyncsshServer, s3: S3Server) -> None:
     """Trees go one way, objects the other, by operator, hook and mapped tasks."""
     for directory in ("outgoing", "incoming"):

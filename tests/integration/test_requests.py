@@ -143,6 +143,7 @@ class CountsReads(Fault):
         return result
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "files", [{"large": 48 * MiB}, {f"{number:02}": 4 * MiB for number in range(12)}], ids=["one", "many"]
 )

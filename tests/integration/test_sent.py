@@ -299,6 +299,7 @@ class TestRefused:
 class TestNamesakes:
     """Two keys of one path: the second fails, in a retry too, though the first is there no more."""
 
+    @pytest.mark.slow
     @EACH
     async def test_in_a_retry(self, engine: Engine, after: dict[str, str]) -> None:
         settings = {"s3_keys": ["p/1/f", "p/2/f"], "strip_regex": r"^p/\d/", "retried_since": datetime.now(UTC)}

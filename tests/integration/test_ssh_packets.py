@@ -194,6 +194,7 @@ async def test_every_cipher(
     assert (sum(line.here.taken) > len(FILES["large"])) == ours
 
 
+@pytest.mark.slow
 async def test_compression(
     line: Line,
     monkeypatch: pytest.MonkeyPatch,
