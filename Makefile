@@ -28,7 +28,7 @@ test: $(STAMP) lint  ## units and real servers; needs no more than pip
 	$(BIN)/python -m pytest $(PARALLEL) -m "not slow" tests/unit tests/integration
 
 slow: $(STAMP)  ## Airflow as a whole, the demo, long searches, more servers; needs no more than pip
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder -m slow tests/unit tests/integration
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder -m slow tests/unit tests/integration
 
 servers: $(STAMP)  ## the contract of a transfer with every SFTP server that can be had; see .ci/run for what they need
 	$(BIN)/python -m pytest $(PARALLEL) tests/servers

@@ -203,4 +203,4 @@ class SftpTreeToS3Operator(TransferOperator):
         self.options = options
 
     def _is_named_by_its_run(self) -> bool:
-        return super()._is_named_by_its_run() or "{date}" in self.done_dir
+        return super()._is_named_by_its_run() or "{date}" in str(self.done_dir)

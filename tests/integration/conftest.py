@@ -108,7 +108,10 @@ KEPT = {
 
 
 #: Files that take minutes, the longest first: who gets one of them last has everybody wait.
-FIRST = ["test_page.py", "test_page_of_many.py", "test_airflow_system.py", "test_demo.py", "test_shell_examples.py"]
+FIRST = [
+    *("test_shell_examples.py", "test_page.py", "test_page_of_many.py", "test_airflow_system.py", "test_demo.py"),
+    *("test_trigger_file.py", "test_last.py", "test_operators.py", "test_command_line.py"),
+]
 
 
 @pytest.hookimpl(tryfirst=True)
