@@ -53,8 +53,9 @@ class DoneDirectories:
         notices: Notices,
     ) -> None:
         self._settings = settings
+        self._done_dir = settings.done
         #: where a file goes, from where it is
-        self._way = settings.done.name
+        self._way = self._done_dir.name
         self._tree = tree
         self._session = session
         self._bucket = bucket
@@ -70,14 +71,14 @@ class DoneDirectories:
 
     async def begin(self) -> None:
         """Find out what day it is, where that is the name of a directory."""
-        if not self._settings.done.is_dated:
+        if not self._done_dir.is_dated:
             return
         day = self._settings.task_try.date if self._settings.task_try else None
         if day is None:
             with contextlib.suppress(StorageError):  # any answer tells S3's time
                 await self._bucket.head(f"{paths.STATE}/today")
             day = f"{datetime.fromtimestamp(self._bucket.now(), UTC):%Y-%m-%d}"
-        self._way = self._settings.done.on(day)
+        self._way = self._done_dir.on(day)
 
     async def check(self, file: SourceFile) -> Callable[[], Awaitable[None]] | None:
         """
@@ -158,7 +159,7 @@ class DoneDirectories:
 
     def _is_to_be_made(self, file: SourceFile) -> bool:
         # Whether that of the day is there, no listing has shown.
-        return file.done == "absent" or self._settings.done.is_dated
+        return file.done == "absent" or self._done_dir.is_dated
 
     async def look(self, path: bytes) -> Stat:
         """Return what the server says of a file. :raises NotFound: there is none."""

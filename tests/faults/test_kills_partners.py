@@ -96,6 +96,13 @@ class PartnerSweep(Sweep):
         for key, data in objects.items():
             self.client.put_object(Bucket=self.bucket, Key=key, Body=data, **arguments)
 
+    def run_again(self) -> None:
+        """Have Airflow's retry go to its end."""
+        self.s3.let_uploads_age(self.bucket, HOUR)
+        with self.run(try_number=2) as again:
+            again.go()
+            again.report(PATIENCE)
+
     def objects(self) -> dict[str, bytes]:
         found = beneath(self.s3, self.bucket, self.arguments.get("s3_prefix", ""))
         return {key: found[key] for key in found if not key.startswith(".sftp-s3/")}
@@ -153,10 +160,7 @@ class PullSweep(PartnerSweep):
         self.kills += 1
 
     def retry(self) -> None:
-        self.s3.let_uploads_age(self.bucket, HOUR)
-        with self.run(try_number=2) as again:
-            again.go()
-            again.report(PATIENCE)
+        self.run_again()
         self.check_after_kill()
         self.kills -= 1
         tree = self.tree()
@@ -224,10 +228,7 @@ class AwaitedSweep(PartnerSweep):
         self.kills += 1
 
     def retry(self) -> None:
-        self.s3.let_uploads_age(self.bucket, HOUR)
-        with self.run(try_number=2) as again:
-            again.go()
-            again.report(PATIENCE)
+        self.run_again()
         assert self.in_s3 == self.all
         done = {done_path(name): data for name, data in self.all.items()} if self.after == "move" else {}
         assert read_tree(self.root) == done
@@ -271,10 +272,7 @@ class LastSweep(PartnerSweep):
         self.kills += 1
 
     def retry(self) -> None:
-        self.s3.let_uploads_age(self.bucket, HOUR)
-        with self.run(try_number=2) as again:
-            again.go()
-            again.report(PATIENCE)
+        self.run_again()
         if self.direction == "pull":
             assert self.objects() == FILES
             assert read_tree(self.root) == {done_path(name): data for name, data in FILES.items()}
