@@ -118,11 +118,10 @@ class Movable:
 
     async def _make_for_the_day(self, directory: bytes) -> None:
         """Make the directory of a day, and the done directory that it is in. :raises ServerRefused: it is none."""
-        try:
-            await self._make_unless_made(directory)
-        except ServerRefused:  # most likely it is the done directory that is not there
-            await self._make_unless_made(posixpath.dirname(directory))
-            await self._make_unless_made(directory)
+        for each in (posixpath.dirname(directory), directory):
+            # Some servers hang up where what is to be made is there, or what it is to be in is not.
+            if not await self._session.is_directory(each):
+                await self._make_unless_made(each)
         # A link would lead files elsewhere. Asked for by its name, some servers say what it leads to.
         done, day = posixpath.split(directory)
         with contextlib.suppress(ServerRefused):  # some list nothing: the move will tell

@@ -7,6 +7,7 @@ What one of them cannot do is declared in :data:`~tests.servers.tried.TRIED`, wi
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -130,6 +131,15 @@ async def test_pull_and_keep(server: SftpServer, s3: S3Server, bucket: str) -> N
     assert (again.transferred, again.skipped["unchanged"]) == (1, len(files))
     assert s3.objects(bucket) == {**files, "new": b"new"}
     assert read_tree(server.root / "in") == {**files, "new": b"new"}
+
+
+async def test_days(server: SftpServer, s3: S3Server, bucket: str) -> None:
+    """The directory of a day is made where neither it is there nor that which it is in, and found where both are."""
+    for _ in range(2):
+        write_tree(server.root / "in", {"a": b"a", "sub/b": b"b"}, age=400 * 86_400)
+        assert (await pulled(server, s3, bucket, done_dir=".done/{date}")).done().transferred == 2
+    names = set(read_tree(server.root / "in"))
+    assert {re.sub(r"\d{4}-\d\d-\d\d", "day", name) for name in names} == {".done/day/a", "sub/.done/day/b"}
 
 
 async def test_retention(server: SftpServer, s3: S3Server, bucket: str) -> None:
