@@ -16,8 +16,9 @@ from pathlib import Path
 import obstore
 from obstore.store import S3Store
 
+from tests.support.ports import free_port
 from tests.support.s3_server import ACCESS_KEY, REGION, SECRET_KEY, RcloneS3Server, S3Endpoint
-from tests.support.sftp_servers import OpenSshServer, free_port
+from tests.support.sftp_servers import OpenSshServer
 
 #: rclone opens a connection for each transfer at once; sshd's defaults would turn most of them away. An account for
 #: SFTP has no shell: with one, rclone's default is to run `md5sum` in it for every file, which takes far longer.

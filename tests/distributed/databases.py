@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.distributed.process import PATIENCE, Process
-from tests.support.sftp_servers import free_port
+from tests.support.ports import free_port
 
 #: Its messages are in English.
 ENVIRONMENT = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8"}

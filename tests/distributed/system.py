@@ -31,7 +31,7 @@ from tests.distributed.databases import PostgreSQL
 from tests.distributed.process import PATIENCE, Process
 from tests.support import compose
 from tests.support.compose import REPOSITORY
-from tests.support.sftp_servers import free_port
+from tests.support.ports import free_port
 
 WORKERS = ("worker-1", "worker-2")
 #: What runs until it is ended, in the order of its start.

@@ -33,8 +33,9 @@ from tests.support.page import (
     FlowsPage,
     assert_text_only,
 )
+from tests.support.ports import free_port
 from tests.support.s3_server import REGION, S3Server
-from tests.support.sftp_servers import AsyncsshServer, free_port
+from tests.support.sftp_servers import AsyncsshServer
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 

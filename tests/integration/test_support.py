@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
@@ -19,8 +21,9 @@ from obstore.store import S3Store
 from tests.conftest import require
 from tests.support import faulty_sftp as faulty
 from tests.support.airflow_env import airflow_connections, run_dag, xcom
+from tests.support.ports import free_port
 from tests.support.s3_server import ACCESS_KEY, REGION, SECRET_KEY, RcloneS3Server, S3Request, S3Server
-from tests.support.sftp_servers import AsyncsshServer, Fault, OpenSshServer, SftpServer, free_port
+from tests.support.sftp_servers import AsyncsshServer, Fault, OpenSshServer, SftpServer
 
 pytestmark = pytest.mark.integration
 
@@ -29,9 +32,13 @@ class TestSftpServers:
     """What holds for all of them."""
 
     def test_a_free_port_is_given_once(self) -> None:
-        """A server that wants two of them gets two."""
+        """A server that wants two of them gets two, and another process has others."""
+        code = "from tests.support.ports import free_port; print(*(free_port() for _ in range(150)))"
+        other = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) for _ in range(3)]
         ports = [free_port() for _ in range(1000)]
-        assert len(set(ports)) == 1000
+        for process in other:
+            ports += map(int, process.communicate()[0].split())
+        assert len(ports) == len(set(ports)) == 1450
 
     async def test_files_can_be_written_listed_and_renamed(self, any_sftp_server: SftpServer) -> None:
         """A file that a client writes and renames lies beneath ``root``."""

@@ -34,8 +34,9 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoReque
 from moto.s3.models import FakeKey, s3_backends
 from werkzeug.serving import BaseWSGIServer, make_server
 
+from tests.support.ports import free_port
 from tests.support.secrets import secret
-from tests.support.sftp_servers import START_TIMEOUT, free_port, rclone
+from tests.support.sftp_servers import START_TIMEOUT, rclone
 
 ACCESS_KEY = "AKIAIOSFODNN7EXAMPLE"
 SECRET_KEY = secret("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
@@ -152,13 +153,12 @@ class HookedS3(S3Endpoint):
         self._counting = threading.Lock()
         self._server: BaseWSGIServer | None = None
         self._thread: threading.Thread | None = None
-        self.port = 0
+        self.port = free_port()
 
     def start(self) -> None:
         """Come up, on the same port as before; what was stored is still there."""
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
         self._server = make_server(self.host, self.port, self._answer, threaded=True, request_handler=_Handler)
-        self.port = self._server.server_port
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), name="s3-server", daemon=True)
         self._thread.start()
 

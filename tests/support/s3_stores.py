@@ -22,9 +22,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
 
+from tests.support.ports import free_port
 from tests.support.s3_server import S3Endpoint
 from tests.support.secrets import secret
-from tests.support.sftp_servers import free_port
 
 #: Seconds that a store may take to come up: a Ceph gateway takes 15 on an idle machine.
 START_TIMEOUT = 120.0

@@ -45,23 +45,11 @@ from asyncssh.packet import SSHPacket
 from asyncssh.sftp import SFTPServerHandler
 from asyncssh.stream import SSHReader, SSHServerStreamSession, SSHWriter
 
+from tests.support.ports import free_port
 from tests.support.secrets import secret
 
 START_TIMEOUT = 10.0
 """Seconds a server may take to come up, or down: far more than any of them needs."""
-
-
-_given: set[int] = set()
-
-
-def free_port() -> int:
-    """Return a port of 127.0.0.1 that the kernel says is free, another one each time: a server may want two."""
-    while True:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            port = int(probe.getsockname()[1])
-        if port not in _given:
-            _given.add(port)
-            return port
 
 
 def rclone() -> str | None:
@@ -276,7 +264,7 @@ class AsyncsshServer(SftpServer):
         **listen_options: Any,
     ) -> None:
         super().__init__(root)
-        self.port = 0
+        self.port = free_port()
         self.password = password
         secret(password or "")
         self.fault = fault or Fault()
@@ -353,7 +341,6 @@ class AsyncsshServer(SftpServer):
             reuse_address=True,  # not the default up to asyncssh 2.21: the port would stay taken after stop()
             **self._listen_options,
         )
-        self.port = listener.get_port()
         ready.set()
         await self._stopping.wait()
         listener.close()

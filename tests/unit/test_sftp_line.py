@@ -11,7 +11,7 @@ import pytest
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError
 from airflow_provider_sftp_s3.engine.sftp import line
 from airflow_provider_sftp_s3.engine.sftp.line import MAX_COMPLAINT, Address, addresses_of, dial, through
-from tests.support.sftp_servers import free_port
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.unit
 
