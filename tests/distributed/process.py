@@ -73,7 +73,8 @@ class Process:
 
     def _signal(self, number: signal.Signals) -> None:
         for pid in self.pids():
-            os.kill(pid, number)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
 
 
 def _session(pid: int) -> int | None:

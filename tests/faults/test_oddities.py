@@ -181,7 +181,7 @@ class Mixture(ABC):
 
     async def look(self, interrupts: Interrupts, ran: Ran | None) -> None:
         """Wait until both servers have done what they were asked for, and check."""
-        is_quiet = await settles(lambda: not self.server.connections and not self.s3.busy, seconds=30.0)
+        is_quiet = await settles(lambda: self.server.is_quiet and not self.s3.busy)
         assert is_quiet, "a connection stays open"
         interrupts.dead = False
         self.s3.let_uploads_age(self.bucket, 3600.0)
