@@ -15,7 +15,7 @@ import psutil
 from tests.support.compose import REPOSITORY
 
 #: Seconds that anything may take before the test fails: many times what it takes on two idle cores.
-PATIENCE = 240.0
+PATIENCE = 400.0
 
 
 class Process:

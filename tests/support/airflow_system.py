@@ -56,6 +56,8 @@ class AirflowSystem(Airflow):
         kept = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")}
         with mock.patch.dict(os.environ, kept, clear=True):
             super().__init__(directory, ports, connections)
+        # What takes longer than it waits for is done all the same, and it would start a second run.
+        self._api.timeout = httpx.Timeout(TIMEOUT)
         # The defaults are few seconds on a busy machine.
         self._environment |= {
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home}/airflow.db?timeout=120",
