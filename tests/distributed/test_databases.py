@@ -22,6 +22,7 @@ from tests.distributed.databases import postgres_tools, postgresql
 from tests.support.airflow_system import AirflowSystem
 from tests.support.s3_server import S3Server
 from tests.support.sftp_servers import AsyncsshServer, Fault, Proceed, Request
+from tests.support.trees import tree
 
 pytestmark = pytest.mark.distributed
 
@@ -59,8 +60,7 @@ class World(NamedTuple):
     bucket: str
 
     def pushed(self, directory: str) -> dict[str, bytes]:
-        root = self.sftp.local(directory)
-        return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+        return tree(self.sftp.local(directory))
 
     def task(self, dag: str, task: str, index: int = -1) -> dict[str, Any]:
         """Return a task instance of the Dag's last run."""
