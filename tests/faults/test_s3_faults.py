@@ -339,7 +339,7 @@ class TestTrouble:
         try:
             if pulls:
                 write_tree(sftp_server.root, FILES)
-                ran = await run_pull(sftp_server, s3, bucket, idle_timeout=1.0)
+                ran = await run_pull(sftp_server, s3, bucket, idle_timeout=IDLE)
                 assert check_pull(sftp_server.root, s3, bucket, FILES, ran) == EVERY - {VICTIM}
             else:
                 client_files = {key: data for key, data in FILES.items() if key != VICTIM}
@@ -347,11 +347,11 @@ class TestTrouble:
                 released.set()
                 put_objects(s3, bucket, {VICTIM: FILES[VICTIM]})
                 released.clear()
-                ran = await run_push(sftp_server, s3, bucket, idle_timeout=1.0)
+                ran = await run_push(sftp_server, s3, bucket, idle_timeout=IDLE)
                 assert check_push(sftp_server.root, bucket, FILES, ran) == EVERY - {VICTIM}
             assert set(ran.failures) == {"victim"}
             # The first try may begin just before the time for tries is over: one more read timeout.
-            assert ran.seconds < 2 * 1.0 + SLACK
+            assert ran.seconds < 2 * IDLE + SLACK
         finally:
             released.set()
 
