@@ -50,8 +50,8 @@ FILES = {
 OLD = {"again.csv": b"the one before", "sub/again.csv": os.urandom(50_000)}
 """What the partner, or ``.done``, has of those names already."""
 PART_SIZE = 5 * MiB
-SHARDS = range(4)
-"""Each test of a sweep kills every fourth time, so that pytest's workers share the work."""
+SHARDS = range(4 if table.LONG >= 0.5 else 1)
+"""Each test of a long sweep kills every fourth time, so that pytest's workers share the work."""
 MOMENTS = {
     "pull": round(110 * table.LONG),
     **{kind: round(40 * table.LONG) for kind in PUSHES},
@@ -265,7 +265,9 @@ def kill_at_each_step(sweep: Sweep, sftp_server: AsyncsshServer, s3: S3Server, s
     with sweep.run() as run:
         run.go()
         assert run.report(PATIENCE)["transferred"] == sweep.transfers
-    points = [(step, applied) for step in range(counts.steps) for applied in (False, True)][shard :: len(SHARDS)]
+    # Two of four shards have each step once, half of them before it is carried out.
+    twice = [(step, applied) for step in range(counts.steps) for applied in ((False, True), (True, False))[step % 2]]
+    points = twice[shard :: len(SHARDS)]
     wanted = max(2, round(len(points) * min(table.LONG, sweep.least)))
     if table.LONG < 1:
         table.chance("steps", sweep.name, shard).shuffle(points)
