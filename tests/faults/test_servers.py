@@ -760,7 +760,7 @@ class TestOpenSsh:
                 openssh.start()
 
         self._do(s3, "PutObject", restart)
-        ran = await run_pull(openssh, s3, bucket, conn_timeout=3.0)
+        ran = await run_pull(openssh, s3, bucket, conn_timeout=20.0 if comes_back else 3.0)
         if comes_back:
             ran.done()
             assert check_pull(openssh.root, s3, bucket, FILES, ran) == EVERY
@@ -782,7 +782,7 @@ class TestOpenSsh:
                 openssh_server.start()
 
         self._do(s3, "GetObject", restart, nth=2)
-        ran = await run_push(openssh_server, s3, bucket, conn_timeout=3.0)
+        ran = await run_push(openssh_server, s3, bucket, conn_timeout=20.0 if comes_back else 3.0)
         if comes_back:
             ran.done()
             assert check_push(openssh_server.root, bucket, FILES, ran) == EVERY
