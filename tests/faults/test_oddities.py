@@ -59,7 +59,7 @@ OLD = {"again": b"the one before", "sub/Grüße": os.urandom(50_000)}
 DAY = 24 * 3600.0
 AGE = 400 * DAY
 #: how many mixtures each test tries
-EXAMPLES = round(20 * table.LONG)
+EXAMPLES = max(round(20 * table.LONG), 1)
 QUICK: dict[str, Any] = {"conn_timeout": 5.0, "idle_timeout": 5.0}
 
 

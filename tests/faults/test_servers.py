@@ -419,8 +419,8 @@ class TestLimits:
     async def test_the_time_that_a_file_waits_for_a_handle_is_not_its_own(
         self, sftp_server: AsyncsshServer, s3: S3Server, bucket: str
     ) -> None:
-        """20 files of half a second each, one after another, under a ``file_timeout`` of 5 s."""
-        files = {f"{number}": b"x" * 100 for number in range(20)}
+        """10 files of a second each, one after another, under a ``file_timeout`` of 5 s."""
+        files = {f"{number}": b"x" * 100 for number in range(10)}
         write_tree(sftp_server.root, files)
         sftp_server.fault = Together(faulty.AtMostOpenHandles(1), faulty.ReadsTrickle(seconds=0.5))
         ran = await run_pull(sftp_server, s3, bucket, file_timeout=5.0)
