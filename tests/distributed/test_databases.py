@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,6 +36,8 @@ CONTENT = {name: name.encode() for name in NAMES}
 TOO_LONG = ("😀" * 60 + "/") * 3
 
 
+#: Seconds between two looks for objects. After a failure the next run begins 15 times as long after the last one.
+POKE = 2
 #: Files of a tree whose flow is changed under its run.
 MANY = 40
 #: Dag files are read every three seconds.
@@ -102,7 +105,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             push | {"name": "out", "sftp_path": "/pushed", "s3_prefix": "out/", "parallelism": 2},
             push
             | {"name": "held", "sftp_path": "/kept up", "s3_prefix": "held/", "schedule": "@continuous"}
-            | {"poke_interval": "5s"},
+            | {"poke_interval": f"{POKE}s"},
         ]
         for name in ("grows", "shrinks"):
             flows.append(
@@ -168,9 +171,14 @@ def test_a_continuous_push_beside_what_can_never_go(world: World) -> None:
     tasks = world.airflow.get(f"dags/held/dagRuns/{runs[0]['dag_run_id']}/taskInstances")["task_instances"]
     assert {task["task_id"]: task["try_number"] for task in tasks}["push"] == 1
     world.airflow.wait(lambda: any(run["state"] == "running" for run in world.airflow.runs("held")))
-    world.s3.client().put_object(Bucket=world.bucket, Key="held/late 😀", Body=b"late")
+    late = datetime.now(UTC)
+    with closing(world.s3.client()) as client:
+        client.put_object(Bucket=world.bucket, Key="held/late 😀", Body=b"late")
     world.airflow.wait(lambda: "late 😀" in world.pushed("/kept up"))
-    assert len(world.airflow.runs("held")) <= 3
+    times = [(run["start_date"], run["end_date"]) for run in world.airflow.runs("held") if run["end_date"]]
+    lasted = [end - start for start, end in (map(datetime.fromisoformat, each) for each in times) if end < late]
+    assert min(lasted) > timedelta(seconds=14 * POKE)
+    assert world.airflow.pause("held")
 
 
 def test_what_must_have_come(world: World) -> None:

@@ -169,6 +169,10 @@ class AirflowSystem(Airflow):
             time.sleep(0.5)
         return found
 
+    def pause(self, dag: str) -> bool:
+        """Have a Dag begin no more runs; return True once Airflow has agreed."""
+        return bool(self.wait(lambda: self._ask("PATCH", f"dags/{dag}", json={"is_paused": True})))
+
     def trigger(self, dag: str, **conf: Any) -> str:
         """
         Start a run with no logical date; return its id.
