@@ -9,7 +9,6 @@ import argparse
 import shutil
 import subprocess
 import sys
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -33,9 +32,9 @@ def main() -> int:
         parser.error(f"no such row: {', '.join(sorted(unknown))}; there are {', '.join(names)}")
     wheel = build()
     results = []
-    with ProcessPoolExecutor(AT_ONCE, mp_context=get_context("spawn"), max_tasks_per_child=1) as processes:
-        chosen = [row for row in ROWS if not arguments.rows or row.name in arguments.rows]
-        for result in processes.map(partial(run, wheel=wheel, keep=arguments.keep), chosen):
+    chosen = [row for row in ROWS if not arguments.rows or row.name in arguments.rows]
+    with get_context("spawn").Pool(AT_ONCE, maxtasksperchild=1) as processes:
+        for result in processes.imap(partial(run, wheel=wheel, keep=arguments.keep), chosen):
             results.append(result)
             print(f"{result.row.name}: {'ok' if result.green else 'FAIL'}, {result.seconds:.0f} s", flush=True)
     print("\n" + table(results))

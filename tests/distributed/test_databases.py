@@ -37,7 +37,7 @@ TOO_LONG = ("😀" * 60 + "/") * 3
 
 
 #: Seconds between two looks for objects. After a failure the next run begins 15 times as long after the last one.
-POKE = 2
+POKE = 3
 #: Files of a tree whose flow is changed under its run.
 MANY = 40
 #: Dag files are read every three seconds.

@@ -302,7 +302,7 @@ async def test_a_listing_of_three_pages_and_its_ledger(
         place.by_proxy = number > 0
         report = await place.pull(after_transfer="keep")
         assert (report.transferred, report.skipped["unchanged"]) == (1, len(files) + number)
-        assert number == 0 or len([each for each in place.s3.requests if "continuation-token" in each.query]) == 2
+    assert any(each.query.get("max-keys") == "100" for each in place.s3.requests)
     needs("ledger")
     assert len([request for request in place.s3.requests if request.operation == "HeadObject"]) < 50
 
