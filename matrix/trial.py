@@ -1,4 +1,4 @@
-"""One row: installed in a fresh venv, tried, and what became of it."""
+"""One row: the provider under one Airflow, in a directory of its own."""
 
 from __future__ import annotations
 
