@@ -25,7 +25,7 @@ from tests.support.sftp_servers import AsyncsshServer
 pytestmark = pytest.mark.faults
 
 #: obstore by itself gives up after less than one.
-SECONDS = 3.0
+SECONDS = 5.0
 FILES = {
     "small": os.urandom(4 * KiB),
     "handed to obstore": os.urandom(100 * KiB),
