@@ -190,7 +190,7 @@ async def test_names_that_come_late_count(sftp_server: AsyncsshServer, s3: S3Ser
     """Long after an end that another request has met: a directory is not read to its end before all is answered."""
     files = {f"{number:03}": b"" for number in range(20)} | {"sub/one": b"1"}
     write_tree(sftp_server.root, files)
-    sftp_server.fault = faulty.ReaddirIsLate(2.5)
+    sftp_server.fault = faulty.ReaddirIsLate("/", 2.5)
     ran = await run_pull(sftp_server, s3, bucket)
     assert ran.done().transferred == len(files)
     table.checked(len(files))

@@ -608,30 +608,24 @@ class ReaddirIsNotInOrder(Fault):
 
 @dataclass
 class ReaddirIsLate(Fault):
-    """Of several READDIRs at once the second has the names, and takes its time. The others see the end meanwhile.
+    """Of several READDIRs at once the first sees the end, and the second, which takes its time, the names.
 
+    :param path: the directory that is so when it is listed first.
     :param seconds: how long it takes.
     """
 
+    path: str
     seconds: float
-    _asked: Counter[Any] = field(default_factory=Counter, init=False)
+    _asked: int = field(default=0, init=False)
 
     async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
-        if request.name != "READDIR":
-            return await proceed()
-        directory = request.session, request.handle
-        self._asked[directory] += 1
-        number = self._asked[directory]
-        try:
-            await asyncio.sleep(0.05)
-            if self._asked[directory] == 1:
-                return await proceed()
-            if number != 2:
+        if request.name == "READDIR" and request.path == self.path:
+            self._asked += 1
+            if self._asked == 1:
                 raise asyncssh.SFTPEOFError
-            await asyncio.sleep(self.seconds)
-            return await proceed()
-        finally:
-            self._asked[directory] -= 1
+            if self._asked == 2:
+                await asyncio.sleep(self.seconds)
+        return await proceed()
 
 
 class FilesAndDirectoriesOfOneName(asyncssh.SFTPServer):
