@@ -176,7 +176,12 @@ class Delivery:
             opened()
             await self._write(file, download, running)
             if self._attributes is not None:
-                await self._attributes.set(path, download.version.stat.mtime)
+                try:
+                    await self._attributes.set(path, download.version.stat.mtime)
+                except NotFound:
+                    if self._looks:
+                        raise
+                    # It was taken as soon as it was closed, and would be taken again.
         return True
 
     @contextlib.asynccontextmanager

@@ -16,14 +16,11 @@ from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.aside import OlderFiles
 from airflow_provider_sftp_s3.engine.errors import (
     ChangedWhileReading,
-    ChecksumDiffers,
     ConnectionFailed,
     FileError,
-    NameRefused,
     NotFound,
     ServerRefused,
     StorageError,
-    TargetTaken,
 )
 from airflow_provider_sftp_s3.engine.fetch import LOOKS, Fetcher, PulledFile, Uploaded
 from airflow_provider_sftp_s3.engine.listing import Tree
@@ -109,18 +106,20 @@ class DoneDirectories:
         file = pulled.file
         directory = self._directory_of(file.path)
         deletes = self._settings.after_transfer == "delete"
-        if deletes and (self._movable.is_refused(directory) or self._session.traits.rename_sets_mtime):
+        in_place = self._movable.is_refused(directory) or self._session.traits.rename_sets_mtime
+        if deletes and in_place and not pulled.deleting:  # else it may be in the done directory by now
             return await self._remove_in_its_place(pulled, uploaded)
         name = posixpath.basename(file.path)
-        if deletes:
-            name = paths.deleting_name(name)  # so that a run which finds it there knows what was to become of it
+        if deletes:  # so that a run which finds it there knows what was to become of it
+            name = pulled.deleting = pulled.deleting or paths.deleting_name(name)
         done = directory + b"/" + name
         self._used.add(directory)
         moved, there = await self._rename_into(directory, file.path, done, make=self._is_to_be_made(file))
-        if not moved:
+        if moved:
+            self._fetcher.was_there_after_close(file.path, uploaded)
+        elif not (deletes and again):
             # Another run has moved it, or it was taken away. What is there may be older than what S3 has.
             return await self._end_moved(pulled, done, uploaded) if again else uploaded
-        self._fetcher.was_there_after_close(file.path, uploaded)
         before: Stat | None = None
         try:
             for _ in range(LOOKS):
@@ -128,31 +127,38 @@ class DoneDirectories:
                     there = await self.look(done)
                 if deletes and there.mtime is None:  # a newer one must not be removed unseen
                     there = there.filled(await self._as_listed(done))
+                is_known = bool(there.mtime and uploaded.seen.mtime) or self._session.is_openssh
                 # Some servers never say the same of a file by its name as of the open file.
-                if not there.differs(uploaded.seen) or there == before:
+                if (is_known and not there.differs(uploaded.seen)) or there == before:
                     if before is None and there.mtime is not None:
                         self._session.traits.rename_sets_mtime = False
                     await self._settle(pulled, done)
                     return uploaded
                 # A file of the same size is most likely the same one, on a server to whom a rename is a copy, as in
                 # front of an object store. There it has no writer any more.
-                same = there.size == uploaded.read.size and not self._session.is_openssh
-                if same and before is None:
+                # Where nobody says an mtime, only its contents tell.
+                same = there.size == uploaded.read.size or (there.size is None and not there.mtime)
+                if self._session.is_openssh:  # there it has to be shown
+                    same = same and self._fetcher.is_young(there) and await self._session.rename_sets_mtime(done)
+                elif same and is_known and before is None:
                     self._session.traits.rename_did_not_keep_mtime()
                 if not same and self._fetcher.is_young(there):
                     break
-                mtime = uploaded.read.mtime if same else None
-                newer = await self._fetcher.upload(pulled, done, there, mtime)
+                expected, mtime = (there.filled(uploaded.read), uploaded.read.mtime) if same else (there, None)
+                try:
+                    newer = await self._fetcher.upload(pulled, done, expected, mtime)
+                except FileError as failed:
+                    if not isinstance(failed, NotFound):  # S3 has not got it, and no run looks for it there
+                        await self._move_back(done, file.path)
+                    raise
                 if newer is None:
                     break
                 uploaded, before, there = newer, there, None
             else:
+                await self._move_back(done, file.path)
                 raise ChangedWhileReading(f"changed {LOOKS} times in the done directory, now {before}")
         except NotFound:
             return uploaded  # removed or moved back by somebody else; S3 has it
-        except (ChangedWhileReading, ChecksumDiffers, NameRefused, StorageError, TargetTaken):
-            await self._move_back(done, file.path)
-            raise
         await self._move_back(done, file.path)
         return None
 
@@ -184,7 +190,7 @@ class DoneDirectories:
 
     async def _end_moved(self, pulled: PulledFile, done: bytes, uploaded: Uploaded) -> Uploaded:
         """
-        Stamp or remove a file that has gone from its place since we wanted to move it: by us, most likely.
+        Stamp a file that has gone from its place since we wanted to move it: by us, most likely.
 
         :raises FileError: another one is in the done directory. It may be newer than what S3 has, or older.
         """

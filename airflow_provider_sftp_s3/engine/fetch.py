@@ -24,7 +24,7 @@ from airflow_provider_sftp_s3.engine.errors import (
 )
 from airflow_provider_sftp_s3.engine.limits import off_the_clock
 from airflow_provider_sftp_s3.engine.listing import is_young
-from airflow_provider_sftp_s3.engine.model import Outcome, SourceFile, Stat, Stored
+from airflow_provider_sftp_s3.engine.model import UNKNOWN, Outcome, SourceFile, Stat, Stored
 from airflow_provider_sftp_s3.engine.observer import Notices
 from airflow_provider_sftp_s3.engine.options import MAX_OBJECT_SIZE, MAX_PARTS, KiB, MiB, TransferOptions
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
@@ -74,6 +74,7 @@ class PulledFile:
     :param outcome: what has become of it, while its trigger is on its way.
     :param wanted: the sum that it must have to be stored; None: any.
     :param stamp: the mtime that it was to get after its move, which may not have been answered, either.
+    :param deleting: what it is called in its done directory until it is removed, in whichever attempt that is.
     """
 
     file: SourceFile
@@ -86,6 +87,7 @@ class PulledFile:
     is_long: bool = False
     uploaded: Uploaded | None = None
     stamp: int | None = None
+    deleting: bytes = b""
     keeps_key: bool = False
     outcome: Outcome | None = None
     wanted: WantedSum | None = None
@@ -197,6 +199,7 @@ class Fetcher:
         """Have a key chosen for what a file is, and what its object will say that it is."""
         if self._choose is not None:
             stat = stat if mtime is None else stat._replace(mtime=mtime)
+            stat = stat.filled(pulled.named_for or UNKNOWN)
             if pulled.named_for != stat:
                 await self._choose(pulled, stat)
 

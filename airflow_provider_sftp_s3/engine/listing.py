@@ -16,6 +16,7 @@ from airflow_provider_sftp_s3.engine.errors import ConnectionFailed, NameRefused
 from airflow_provider_sftp_s3.engine.globs import Globs
 from airflow_provider_sftp_s3.engine.limits import ATTEMPTS, Losses
 from airflow_provider_sftp_s3.engine.model import DoneState, Outcome, SourceFile, Stat, Status
+from airflow_provider_sftp_s3.engine.naming import folded
 from airflow_provider_sftp_s3.engine.order import Bounds
 from airflow_provider_sftp_s3.engine.sftp.protocol import Entry
 from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
@@ -128,6 +129,7 @@ class Tree:
         self.globs = globs
         self.bounds = bounds
         self.done_name = done_name
+        self._done_folded = folded(done_name)
         self.min_age = min_age
         self.shard = shard
         self._now = now
@@ -342,7 +344,7 @@ class Tree:
             way = trail
             if self._follow_links and not way:
                 way = (await self.session.real_path(path) or path,)
-            entries = await self.session.list_directory(path)
+            entries = await self._with_done_name(path, await self.session.list_directory(path))
             left: list[Entry] = []
             if self._finds_left and _done_state(entries, self.done_name) == "directory":
                 done = posixpath.join(path, self.done_name)
@@ -360,6 +362,15 @@ class Tree:
         if isinstance(found, (ServerRefused, ConnectionFailed)):
             return Outcome(self.label(path), "failed", reason=f"cannot be listed: {found}")
         return found
+
+    async def _with_done_name(self, path: bytes, entries: list[Entry]) -> list[Entry]:
+        """Return what is in a directory, the done directory by our name for it, which some servers list otherwise."""
+        spelled = [each for each in entries if each.kind != "file" and folded(each.name) == self._done_folded]
+        if len(spelled) != 1 or spelled[0].name == self.done_name:
+            return entries
+        if not await self.session.sees(posixpath.join(path, self.done_name)):
+            return entries  # it is another one
+        return [each._replace(name=self.done_name) if each is spelled[0] else each for each in entries]
 
     def _sift(self, directory: Directory) -> Iterator[Found]:
         """Yield files, outcomes, the directories beneath, links to follow, and what may be a file or a directory."""

@@ -94,7 +94,7 @@ class Trigger:
     :param unstored: paths of those that S3 has not got in this run.
     :param unmoved: those that are not away.
     :param stored: what S3 has got of the trigger, after them.
-    :param is_moving: it was to be moved, which may not have been answered.
+    :param moving: the trigger as a file that was to be moved, which may not have been answered.
     :param has_one: S3 has one of its files.
     :param wanted: the sum that it must still have itself, where a file was compared with what it says.
     """
@@ -104,7 +104,7 @@ class Trigger:
     unstored: set[bytes] = field(default_factory=set)
     unmoved: set[bytes] = field(default_factory=set)
     stored: Any = None
-    is_moving: bool = False
+    moving: Any = None
     has_one: bool = False
     wanted: Any = None
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)

@@ -6,12 +6,16 @@ import asyncio
 import contextlib
 import hashlib
 import posixpath
+import re
 import unicodedata
 from collections.abc import AsyncIterator, Iterator
 
 from airflow_provider_sftp_s3.engine import paths
 from airflow_provider_sftp_s3.engine.errors import NameRefused, NotFound, ServerRefused
 from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
+
+#: What Windows leaves out at the end of a name.
+_ENDS = re.compile(rb"(?<=[^/. ])[. ]+(?=/|$)")
 
 
 class Namesakes:
@@ -78,7 +82,7 @@ def _change_between(name: str, source: str) -> tuple[int, int, str]:
 
 class AlikeNames:
     """
-    The paths of a run that are alike but for case or Unicode form. Some servers hold them for one name.
+    The paths of a run that are alike, as :func:`folded` says. Some servers hold them for one name.
 
     Takes about 20 bytes a path: digests of what is alike, and of which path it was.
 
@@ -96,7 +100,7 @@ class AlikeNames:
 
     def note(self, path: bytes) -> bool:
         """Remember that the file of this path is at the server, and say whether one before it is alike."""
-        alike = _digest(_alike(path))
+        alike = _digest(folded(path))
         bucket = self._buckets.setdefault(alike[:2], bytearray())
         position = bucket.find(alike[2:])
         while position % self._RECORD and position > 0:
@@ -113,7 +117,7 @@ class AlikeNames:
 
         :raises NameRefused: the server holds it for the name of another file of the run, which is there.
         """
-        alike = _alike(path)
+        alike = folded(path)
         while (other := self._being_taken.get(alike)) is not None:
             await asyncio.shield(other)
         end = self._being_taken[alike] = asyncio.get_running_loop().create_future()
@@ -134,19 +138,20 @@ class AlikeNames:
             listed = [entry.name for entry in await self._session.list_directory(directory)]
         except ServerRefused:
             listed = []
-        here = [each for each in listed if _alike(each) == _alike(name)]
+        here = [each for each in listed if folded(each) == folded(name)]
         if len(here) > 1:
             return  # they are two, or more
+        first = posixpath.join(directory, here[0]) if here else b"another one of this run"
         if here == [name]:
             for other in _variants(path[len(self._root) :]):
-                if await self._may_be_there(self._root + other):
+                if await self._may_be_there(first := self._root + other):
                     break
             else:
                 return
-        first = paths.printable(posixpath.join(directory, here[0])) if here else "another one of this run"
         raise NameRefused(
-            f"the server holds {paths.printable(path)!r} for the name of {first!r}, which differs in case or Unicode "
-            "form only, is there, and would be lost: rename or exclude one of the two",
+            f"the server holds {paths.printable(path)!r} for the name of {paths.printable(first)!r}, which differs in "
+            "case, in Unicode form, or in dots and blanks at its end only, is there, and would be lost: rename or "
+            "exclude one of the two",
             for_good=False,
         )
 
@@ -159,8 +164,10 @@ class AlikeNames:
             return True  # it does not say
 
 
-def _alike(path: bytes) -> bytes:
-    """Return what is the same for all paths that differ in case or Unicode form only."""
+def folded(path: bytes) -> bytes:
+    """Return what is the same for paths that differ in case, in Unicode form, or in dots and blanks at ends only."""
+    if _ENDS.search(path):
+        path = _ENDS.sub(b"", path)
     if path.isascii():
         return path.lower()
     text = unicodedata.normalize("NFC", paths.text(path))
@@ -170,7 +177,8 @@ def _alike(path: bytes) -> bytes:
 def _variants(path: bytes) -> Iterator[bytes]:
     """Yield other spellings of a path that are alike, but not the same."""
     text = paths.text(path)
-    for other in (text.swapcase(), unicodedata.normalize("NFC", text), unicodedata.normalize("NFD", text)):
+    forms = (unicodedata.normalize(form, text) for form in ("NFC", "NFD"))
+    for other in (text.swapcase(), *forms, f"{text}."):
         if other != text:
             yield other.encode("utf-8", "surrogateescape")
 

@@ -111,7 +111,8 @@ class Publication:
             await self._triggers.withdraw(trigger, pushed.key)
         if self._sums is not None:
             await self._sums.withdraw(path)
-        path = await self._name(pushed, publish, path, version.stat)
+        # What comes next may have to be begun again: what is there then is ours.
+        path = pushed.path = await self._name(pushed, publish, path, version.stat)
         if self._sums is not None and running is not None:
             await self._sums.write(path, version, running)
         if self._triggers is not None and trigger is not None:

@@ -343,6 +343,9 @@ class Pull(Transfer[PulledFile]):
             raise FileError(f"{self.settings.done_dir!r} beside it is no directory, so it cannot be moved there")
         if reason := await self._reason_outside(file):
             return Outcome(pulled.label, "skipped", reason=reason)
+        if keeps and None in stat:  # some listings leave it out: without it, S3 is never known to have the file
+            with contextlib.suppress(ServerRefused):
+                stat = stat.filled(await self.session.lstat(file.path))
         own = None
         if self._keys.are_claimed and pulled.uploaded is None:  # else it has its key
             try:
@@ -379,6 +382,11 @@ class Pull(Transfer[PulledFile]):
                 uploaded = pulled.uploaded  # the connection was lost during the move, which has worked all the same
             elif pulled.opened:
                 raise FileError("was open, and is not there any more; S3 has not got it") from None
+            elif await self.session.sees(file.path):
+                raise FileError(
+                    "is there, and the server says 'no such file' when it is to be opened, as some do of a file that "
+                    "is in use, or that we must not read"
+                ) from None
             else:
                 return Outcome(pulled.label, "skipped", reason="gone")
         if uploaded is not None and (uploaded.read.size or 0) > self.options.part_size and self._left_uploads:

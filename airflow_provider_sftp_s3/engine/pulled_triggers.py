@@ -155,7 +155,8 @@ class PulledTriggers:
                 self._settle(outcome)
 
     async def _move(self, trigger: Trigger, own: PulledFile) -> Outcome:
-        again, trigger.is_moving = trigger.is_moving, True
+        again = trigger.moving is not None
+        own = trigger.moving = trigger.moving or own
         try:
             uploaded = await self._done.move(own, trigger.stored, again=again)
         except FileError as failed:

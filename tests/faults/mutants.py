@@ -151,8 +151,8 @@ MUTANTS = (
     Mutant(
         "liars: names behind the end of a directory count",
         "engine/sftp/entries.py",
-        "found = [] if in_order else await _behind_the_end(asked[number:])",
-        "found = []",
+        "behind = [] if in_order else await _behind_the_end(asked[number:])",
+        "behind: list[Entry] | None = []",
         _only(ODD, "order and keep and asyncio"),
     ),
     Mutant(
@@ -168,6 +168,69 @@ MUTANTS = (
         "                elif not (there.mtime and uploaded.seen.mtime):\n",
         "                elif there.mtime is None or uploaded.seen.mtime is None:\n",
         _only(LIARS, "of_mtime_0 and asyncio"),
+    ),
+    Mutant(
+        "liars: where no mtime tells, the contents do",
+        "engine/done.py",
+        "                if (is_known and not there",
+        "                if (True and not there",
+        _only(LIARS, "no_mtime_tells and asyncio"),
+    ),
+    Mutant(
+        "liars: a directory that is there is not gone",
+        "engine/sftp/session.py",
+        "            if await self.sees(path):\n                raise ServerRefused(",
+        "            if False:\n                raise ServerRefused(",
+        _only(LIARS, "directory_that_is_there and asyncio"),
+    ),
+    Mutant(
+        "liars: a file that is there is not gone",
+        "engine/pull.py",
+        "            elif await self.session.sees(file.path):\n",
+        "            elif False:\n",
+        _only(LIARS, "file_that_is_there and asyncio"),
+    ),
+    Mutant(
+        "liars: a done directory is one by any name",
+        "engine/listing.py",
+        "        if len(spelled) != 1 or spelled[0].name == self.done_name:\n",
+        "        if True:\n",
+        _only(LIARS, "listed_by_another_name and asyncio"),
+    ),
+    Mutant(
+        "liars: names that come late count",
+        "engine/sftp/session.py",
+        "            if entries is None:\n",
+        "            if False:\n",
+        _only(LIARS, "names_that_come_late and asyncio"),
+    ),
+    Mutant(
+        "a rename whose answer is lost has its name in the done directory",
+        "engine/done.py",
+        "pulled.deleting or paths.deleting_name(name)",
+        "paths.deleting_name(name)",
+        _only(DELETES, "answer_is_lost"),
+    ),
+    Mutant(
+        "what cannot be read in the done directory goes back",
+        "engine/done.py",
+        "                    if not isinstance(failed, NotFound):",
+        "                    if not isinstance(failed, ServerRefused):",
+        _only(GUARDS, "cannot_be_read"),
+    ),
+    Mutant(
+        "OpenSSH may serve what is not a disk",
+        "engine/done.py",
+        "await self._session.rename_sets_mtime(done)",
+        "False",
+        _only(NO_RENAME, "openssh_in_front"),
+    ),
+    Mutant(
+        "drop boxes: what is taken at its close needs no mode",
+        "engine/delivery.py",
+        "                    if self._looks:\n                        raise\n",
+        "                    raise\n",
+        _only(DROP_BOXES, "no_mode_and_no_mtime"),
     ),
     Mutant(
         "liars: a listing tells what nothing else does",
@@ -438,8 +501,8 @@ MUTANTS = (
     Mutant(
         "checksum files: a file of unknown sum does not stay in the done directory",
         "engine/done.py",
-        "(ChangedWhileReading, ChecksumDiffers, NameRefused,",
-        "(ChangedWhileReading, NameRefused,",
+        "                    if not isinstance(failed, NotFound):",
+        "                    if False:",
         _only(CHECKSUMS, "turns_up_in_the_done"),
     ),
     Mutant(
@@ -995,7 +1058,7 @@ MUTANTS = (
     Mutant(
         "the look at what the move has brought into .done",
         "engine/done.py",
-        "if not there.differs(uploaded.seen) or there == before:",
+        "if (is_known and not there.differs(uploaded.seen)) or there == before:",
         "if True:",
         _only(CHANGES, "small_file_changes and POSIX-RENAME and replace and not same_size"),
     ),
@@ -2502,8 +2565,8 @@ MUTANTS = (
     Mutant(
         "taken names: what S3 refuses does not stay in the done directory",
         "engine/done.py",
-        "        except (ChangedWhileReading, ChecksumDiffers, NameRefused, StorageError, TargetTaken):\n",
-        "        except ChangedWhileReading:\n",
+        "                    if not isinstance(failed, NotFound):",
+        "                    if False:",
         _only(CONFLICT, "turns_up_in_the_done"),
     ),
     Mutant(
@@ -2533,6 +2596,20 @@ MUTANTS = (
         "            if await self._session.exists(old) or not await self._session.exists(new):\n",
         "            if True:\n",
         _only(CONFLICT, "answer_to_the_rename"),
+    ),
+    Mutant(
+        "alike names: dots and blanks at the end are nothing to Windows",
+        "engine/naming.py",
+        "    if _ENDS.search(path):\n",
+        "    if False:\n",
+        _only("unit/test_naming.py", "that_are_alike"),
+    ),
+    Mutant(
+        "taken names: what has its name is ours, though more is to come",
+        "engine/publication.py",
+        "        path = pushed.path = await self._name(",
+        "        path = await self._name(",
+        _only(CONFLICT, "cut_behind_the_name"),
     ),
     Mutant(
         "taken names: older bytes of one's own are replaced",

@@ -11,7 +11,16 @@ from typing import Any
 import pytest
 
 from tests.faults import table
-from tests.faults.harness import check_nothing_open, make_old, put_objects, read_tree, run_pull, write_tree
+from tests.faults.harness import (
+    Acts,
+    Together,
+    check_nothing_open,
+    make_old,
+    put_objects,
+    read_tree,
+    run_pull,
+    write_tree,
+)
 from tests.support.s3_server import S3Server
 from tests.support.sftp_servers import AsyncsshServer, CutConnection, Fault, Proceed, Request
 
@@ -155,6 +164,40 @@ async def test_a_newer_file_waits_for_one_that_is_left(sftp_server: AsyncsshServ
     (await run_pull(sftp_server, s3, bucket, after_transfer="delete")).done()
     table.checked(2)
     table.none_is("lost", [] if s3.objects(bucket) == {"one": b"the newer one"} else ["the newer one"])
+
+
+@pytest.mark.parametrize("newer", ["none", "before", "after"])
+async def test_a_rename_whose_answer_is_lost_leaves_nothing_behind(
+    sftp_server: AsyncsshServer, s3: S3Server, bucket: str, newer: str
+) -> None:
+    """
+    A newer file of the name may come right before it, or after: it is what S3 has in the end.
+
+    What were left would be uploaded by the next run, in place of the newer one.
+    """
+    write_tree(sftp_server.root, {"one": b"the older one"}, age=7200)
+
+    def come(moment: str) -> None:
+        if newer == moment:
+            write_tree(sftp_server.root, {"one": b"the newer one"}, age=3600)
+
+    def lose(_: Request) -> None:
+        come("after")
+        raise CutConnection
+
+    comes = Acts(lambda _: come("before"), ("POSIX-RENAME",), where=_is_of_one)
+    sftp_server.fault = Together(comes, Acts(lose, ("POSIX-RENAME",), where=_is_of_one, after=True))
+    (await run_pull(sftp_server, s3, bucket, after_transfer="delete")).done()
+    assert read_tree(sftp_server.root) == {}
+    wanted = b"the older one" if newer == "none" else b"the newer one"
+    table.checked(1)
+    table.none_is("lost", [] if s3.objects(bucket) == {"one": wanted} else ["one"])
+    (await run_pull(sftp_server, s3, bucket, after_transfer="delete")).done()
+    table.none_is("lost", [] if s3.objects(bucket) == {"one": wanted} else ["one"])
+
+
+def _is_of_one(request: Request) -> bool:
+    return request.path == "/one"
 
 
 @pytest.mark.parametrize("after_transfer", ["move", "delete"])

@@ -103,6 +103,22 @@ async def test_what_is_taken_away_is_delivered_once(
     table.checked(len(FILES))
 
 
+@pytest.mark.parametrize("settings", [{"preserve_mtime": True}, {"file_mode": 0o640}], ids=str)
+async def test_what_is_taken_at_its_close_gets_no_mode_and_no_mtime(
+    sftp_server: AsyncsshServer, s3: S3Server, bucket: str, settings: dict[str, Any]
+) -> None:
+    """It is delivered all the same, once: it would be taken again."""
+    put_objects(s3, bucket, FILES)
+    sftp_server.fault = taken = Taken("CLOSE")
+    ran = await run_push(sftp_server, s3, bucket, **BLIND, **settings)
+    assert ran.done().transferred == len(FILES)
+    assert taken.taken == FILES
+    assert marked_keys(bucket) == set(FILES)
+    assert (await run_push(sftp_server, s3, bucket, **BLIND, **settings)).done().transferred == 0
+    assert max(taken.opened.values()) == 1
+    table.checked(len(FILES))
+
+
 #: what a server does -> the settings that the error names, and those with which all arrives there
 ADVICE: dict[str, tuple[Fault, str, dict[str, Any]]] = {
     "nothing is renamed": (faulty.RenameIsRefused(), "temp_name: none", {"temp_name": None}),

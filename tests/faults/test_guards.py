@@ -23,7 +23,7 @@ from tests.faults.harness import (
     run_push,
     write_tree,
 )
-from tests.support.faulty_sftp import SetstatIsRefused
+from tests.support.faulty_sftp import OpenIsRefused, SetstatIsRefused
 from tests.support.s3_server import S3Request, S3Server
 from tests.support.sftp_servers import AsyncsshServer, Fault, Proceed, Request
 
@@ -102,6 +102,26 @@ async def test_a_file_that_is_still_being_written_goes_back(
     table.none_is(
         "wrong marks", [] if read_tree(sftp_server.root) == {"victim": b"still being written"} else ["victim"]
     )
+
+
+async def test_a_file_that_cannot_be_read_in_the_done_directory_goes_back(
+    sftp_server: AsyncsshServer, s3: S3Server, bucket: str
+) -> None:
+    """It has taken the place of the one that was read, just before the move: no run would look for it in there."""
+    write_tree(sftp_server.root, {"victim": b"read"}, age=7200)
+    replaces = Acts(
+        lambda _: write_tree(sftp_server.root, {"victim": b"the newest"}),
+        ("POSIX-RENAME",),
+        where=lambda request: request.path == "/victim",
+    )
+    refuses = OpenIsRefused(path=lambda path: path.startswith("/.done/"))
+    sftp_server.fault = Together(replaces, refuses)
+    ran = await run_pull(sftp_server, s3, bucket)
+    assert set(ran.failures) == {"victim"}
+    sftp_server.fault = Fault()
+    (await run_pull(sftp_server, s3, bucket)).done()
+    table.checked(1)
+    table.none_is("lost", [] if s3.objects(bucket) == {"victim": b"the newest"} else ["the newest"])
 
 
 async def test_a_file_that_goes_back_takes_no_newer_ones_place(

@@ -142,6 +142,33 @@ async def test_a_file_and_a_directory_of_one_name_are_both_taken(tmp_path: Path,
     table.checked(len(files))
 
 
+@pytest.mark.parametrize("after_transfer", ["move", "delete"])
+async def test_a_done_directory_that_is_listed_by_another_name(
+    tmp_path: Path, s3: S3Server, bucket: str, after_transfer: str
+) -> None:
+    """As of a server that has names in capitals: else each run would pull what the one before has moved."""
+    files = {"A": b"1", "SUB/B": b"2"}
+    with AsyncsshServer(tmp_path / "sftp", sftp_factory=faulty.NamesInCapitals) as server:
+        write_tree(server.root, files)
+        for transferred in (len(files), 0):
+            ran = await run_pull(server, s3, bucket, after_transfer=after_transfer)
+            assert ran.done().transferred == transferred
+        assert s3.objects(bucket) == files
+        left = {".DONE/A": b"1", "SUB/.DONE/B": b"2"} if after_transfer == "move" else {}
+        assert read_tree(server.root) == left
+    table.checked(len(files))
+
+
+async def test_a_directory_of_another_name_is_no_done_directory(
+    sftp_server: AsyncsshServer, s3: S3Server, bucket: str
+) -> None:
+    """On a server that tells the two apart."""
+    write_tree(sftp_server.root, {".DONE/theirs": b"1"})
+    assert (await run_pull(sftp_server, s3, bucket)).done().transferred == 1
+    assert read_tree(sftp_server.root) == {".DONE/.done/theirs": b"1"}
+    table.checked(1)
+
+
 @pytest.mark.parametrize("readdirs", ["all in order", "never answered behind the end"])
 async def test_a_directory_of_any_length_is_read_to_its_end(
     sftp_server: AsyncsshServer, s3: S3Server, bucket: str, readdirs: str
@@ -157,6 +184,44 @@ async def test_a_directory_of_any_length_is_read_to_its_end(
     assert sftp_server.connections_total == 1
     assert bool(ended) == (readdirs != "all in order")
     table.checked(len(files))
+
+
+async def test_names_that_come_late_count(sftp_server: AsyncsshServer, s3: S3Server, bucket: str) -> None:
+    """Long after an end that another request has met: a directory is not read to its end before all is answered."""
+    files = {f"{number:03}": b"" for number in range(20)} | {"sub/one": b"1"}
+    write_tree(sftp_server.root, files)
+    sftp_server.fault = faulty.ReaddirIsLate("/", 2.5)
+    ran = await run_pull(sftp_server, s3, bucket)
+    assert ran.done().transferred == len(files)
+    table.checked(len(files))
+
+
+@pytest.mark.parametrize("path", ["/", "/sub"])
+@pytest.mark.parametrize("request_name", ["OPENDIR", "READDIR"])
+async def test_a_directory_that_is_there_is_not_gone(
+    sftp_server: AsyncsshServer, s3: S3Server, bucket: str, request_name: str, path: str
+) -> None:
+    """The server says that there is none, and shows it: the run is not green over what is in it."""
+    write_tree(sftp_server.root, FILES)
+    sftp_server.fault = faulty.IsNotThere((request_name,), path=lambda each: each == path)
+    ran = await run_pull(sftp_server, s3, bucket)
+    assert "though it is there" in str(ran.error)
+    assert set(s3.objects(bucket)) == (set() if path == "/" else {"a", "b"})
+    sftp_server.fault = Fault()
+    (await run_pull(sftp_server, s3, bucket)).done()
+    assert s3.objects(bucket) == FILES
+    table.checked(len(FILES))
+
+
+async def test_a_file_that_is_there_is_not_gone(sftp_server: AsyncsshServer, s3: S3Server, bucket: str) -> None:
+    """The server says that there is none when it is to be opened, as some do of one that is in use, and shows it."""
+    write_tree(sftp_server.root, FILES)
+    sftp_server.fault = faulty.IsNotThere(("OPEN",), path=lambda path: path == "/a")
+    ran = await run_pull(sftp_server, s3, bucket)
+    assert set(ran.failures) == {"a"}
+    assert "is there, and the server says 'no such file'" in ran.failures["a"]
+    assert set(s3.objects(bucket)) == set(FILES) - {"a"}
+    table.checked(len(FILES))
 
 
 async def test_what_has_an_mtime_of_0_is_taken_once_it_stands_still(
@@ -186,6 +251,30 @@ async def test_a_file_of_mtime_0_is_not_removed_unseen(sftp_server: AsyncsshServ
     assert "does not say when it was changed" in ran.failures["victim"]
     assert read_tree(sftp_server.root) == {"victim": b"1"}
     table.checked(1)
+
+
+@pytest.mark.parametrize("after_transfer", ["move", "delete"])
+@pytest.mark.parametrize("mtime", [None, 0])
+async def test_a_file_that_replaces_another_where_no_mtime_tells(
+    sftp_server: AsyncsshServer, s3: S3Server, bucket: str, mtime: int | None, after_transfer: str
+) -> None:
+    """It has come right before the rename, of the same size: only its contents tell, and S3 gets those."""
+    write_tree(sftp_server.root, {"victim": b"the old one"}, age=7200)
+    stated = {"mtime": mtime, "atime": mtime}
+    replaces = Acts(
+        lambda _: write_tree(sftp_server.root, {"victim": b"the new one"}),
+        ("POSIX-RENAME",),
+        where=lambda request: request.path == "/victim",
+    )
+    sftp_server.fault = Together(
+        *(replaces, faulty.ListingStates(lambda _: stated), faulty.AttributesAre(lambda _: stated))
+    )
+    (await run_pull(sftp_server, s3, bucket, after_transfer=after_transfer)).done()
+    assert replaces.acted == 1
+    table.checked(1)
+    table.none_is("lost", [] if s3.objects(bucket) == {"victim": b"the new one"} else ["the new one"])
+    left = {} if after_transfer == "delete" else {".done/victim": b"the new one"}
+    assert read_tree(sftp_server.root) == left
 
 
 @pytest.mark.parametrize("looks", [("LSTAT",), ("LSTAT", "STAT")], ids=str)

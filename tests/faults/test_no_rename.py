@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_sftp_s3.engine.sftp.connection import Channel
 from tests.faults import table
-from tests.faults.harness import Acts, Together, read_tree, run_pull, write_tree
+from tests.faults.harness import Acts, Together, done_path, read_tree, run_pull, write_tree
 from tests.support import faulty_sftp as faulty
 from tests.support.s3_server import S3Server
 from tests.support.sftp_servers import AsyncsshServer, CutConnection, Fault, Proceed, Request
@@ -136,6 +137,40 @@ async def test_where_a_rename_sets_the_mtime_what_is_deleted_is_not_renamed(
     assert read_tree(sftp_server.root) == {}
     assert sftp_server.requests["POSIX-RENAME"] == 3, "a probe and two files"
     table.checked(len(files))
+
+
+@pytest.mark.parametrize("after_transfer", ["move", "delete"])
+async def test_openssh_in_front_of_an_object_store(
+    sftp_server: AsyncsshServer, s3: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch, after_transfer: str
+) -> None:
+    """What it serves may be any file system: no file is young for ever, since its rename has made it so."""
+    monkeypatch.setattr(Channel, "is_openssh", True)
+    write_tree(sftp_server.root, FILES)
+    sftp_server.fault = faulty.RenameSetsTheMtime()
+    ran = await run_pull(sftp_server, s3, bucket, after_transfer=after_transfer, min_age=30.0)
+    assert ran.done().transferred == len(FILES)
+    assert s3.objects(bucket) == FILES
+    moved = {done_path(name): data for name, data in FILES.items()}
+    assert read_tree(sftp_server.root) == (moved if after_transfer == "move" else {})
+    table.checked(len(FILES))
+
+
+async def test_a_file_of_the_same_size_that_openssh_has_moved_young_goes_back(
+    sftp_server: AsyncsshServer, s3: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of our own keeps its mtime, so somebody is writing this one."""
+    monkeypatch.setattr(Channel, "is_openssh", True)
+    write_tree(sftp_server.root, {"victim": b"the old one"})
+    place = sftp_server.root / "victim"
+    sftp_server.fault = Acts(lambda _: place.write_bytes(b"the new one"), ("POSIX-RENAME",), where=_is_of_victim)
+    ran = await run_pull(sftp_server, s3, bucket, min_age=30.0)
+    assert ran.done().skipped == {"young": 1}
+    assert read_tree(sftp_server.root) == {"victim": b"the new one"}
+    table.checked(1)
+
+
+def _is_of_victim(request: Request) -> bool:
+    return request.path == "/victim"
 
 
 async def test_where_renames_keep_the_mtime_one_that_does_not_shows_nothing(

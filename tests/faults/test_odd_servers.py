@@ -562,6 +562,21 @@ async def test_a_listing_in_whole_minutes(sftp_server: AsyncsshServer, s3: S3Ser
     table.checked(len(FILES))
 
 
+@pytest.mark.parametrize("stated", [{"mtime": None, "atime": None}, {"size": None}], ids=["no mtimes", "no sizes"])
+async def test_a_listing_that_leaves_something_out(
+    sftp_server: AsyncsshServer, s3: S3Server, bucket: str, stated: dict[str, Any]
+) -> None:
+    """The files themselves say it: what is kept is not pulled again."""
+    write_tree(sftp_server.root, FILES)
+    sftp_server.fault = faulty.ListingStates(lambda _: stated)
+    assert (await run_pull(sftp_server, s3, bucket, after_transfer="keep")).done().transferred == len(FILES)
+    again = await run_pull(sftp_server, s3, bucket, after_transfer="keep")
+    assert again.done().skipped == {"unchanged": len(FILES)}
+    write_tree(sftp_server.root, {"small": os.urandom(5000)}, age=600)
+    assert (await run_pull(sftp_server, s3, bucket, after_transfer="keep")).done().transferred == 1
+    table.checked(len(FILES))
+
+
 async def test_a_file_that_replaces_another_in_its_rename_is_not_lost(
     sftp_server: AsyncsshServer, s3: S3Server, bucket: str
 ) -> None:

@@ -19,9 +19,11 @@ from tests.support.faulty_sftp import (
     ListingStates,
     NoPosixRename,
     Refuses,
+    RenameReplaces,
     ReplyIsLost,
 )
 from tests.support.s3_server import S3Request, S3Server
+from tests.support.sftp_servers import CutConnection, Request
 from tests.support.trees import WHEN, put, tree
 
 pytestmark = pytest.mark.integration
@@ -311,6 +313,26 @@ class TestPush:
         fast.sftp.fault = ReplyIsLost(("RENAME",), times=2)  # type: ignore[attr-defined]
         report = await report_of(fast.push(on_conflict="fail"))
         assert (report.transferred, tree(fast.sftp.root / "out")) == (1, {"a": b"new"})
+
+    async def test_nor_is_it_where_a_rename_replaces(self, fast: Engine) -> None:
+        """Nothing was there a moment before."""
+        store(fast, {"a": b"new"})
+        fast.sftp.fault = Together(ReplyIsLost(("POSIX-RENAME",)), RenameReplaces())  # type: ignore[attr-defined]
+        report = await report_of(fast.push(on_conflict="fail"))
+        assert (report.transferred, tree(fast.sftp.root / "out")) == (1, {"a": b"new"})
+
+    async def test_a_line_that_is_cut_behind_the_name_makes_no_conflict(self, fast: Engine) -> None:
+        """The checksum file is still to come: what has the name is ours."""
+        store(fast, {"a": b"new"})
+
+        def cut(_: Request) -> None:
+            raise CutConnection
+
+        cuts = Acts(cut, ("POSIX-RENAME",), where=lambda request: request.target.endswith("a.sha256"))
+        fast.sftp.fault = cuts  # type: ignore[attr-defined]
+        report = await report_of(fast.push(on_conflict="fail", checksum_file="{name}.sha256"))
+        assert (cuts.acted, report.transferred) == (1, 1)
+        assert set(tree(fast.sftp.root / "out")) == {"a", "a.sha256"}
 
     async def test_older_bytes_of_its_own_are_replaced(self, fast: Engine, s3: S3Server) -> None:
         """An object that is overwritten before it is marked is sent again, over what was sent before."""

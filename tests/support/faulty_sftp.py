@@ -58,6 +58,7 @@ __all__ = [
     "MkdirIsRefused",
     "MkdirWantsMode",
     "ModeWithoutType",
+    "NamesInCapitals",
     "NeverAnswers",
     "NeverGreets",
     "NoFsync",
@@ -71,6 +72,7 @@ __all__ = [
     "ReadAtTheEndFails",
     "ReaddirBehindTheEndFails",
     "ReaddirBehindTheEndHangs",
+    "ReaddirIsLate",
     "ReaddirIsNotInOrder",
     "ReadsAreShort",
     "ReadsTrickle",
@@ -82,6 +84,7 @@ __all__ = [
     "RenameIsRefused",
     "RenameLeavesTheSource",
     "RenameOfNothingFails",
+    "RenameReplaces",
     "RenameSetsTheMtime",
     "ReplyIsLost",
     "SetstatDoesNothing",
@@ -465,6 +468,15 @@ class RenameLeavesTheSource(Fault):
         return result
 
 
+class RenameReplaces(Fault):
+    """A plain RENAME replaces what is there, as with ``rclone serve sftp``."""
+
+    async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
+        if request.name == "RENAME" and server.local(request.path).exists():
+            server.local(request.target).unlink(missing_ok=True)
+        return await proceed()
+
+
 class RemoveDoesNothing(Fault):
     """REMOVE is answered with OK, and nothing is removed."""
 
@@ -601,6 +613,28 @@ class ReaddirIsNotInOrder(Fault):
         return late
 
 
+@dataclass
+class ReaddirIsLate(Fault):
+    """Of several READDIRs at once the first sees the end, and the second, which takes its time, the names.
+
+    :param path: the directory that is so when it is listed first.
+    :param seconds: how long it takes.
+    """
+
+    path: str
+    seconds: float
+    _asked: int = field(default=0, init=False)
+
+    async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
+        if request.name == "READDIR" and request.path == self.path:
+            self._asked += 1
+            if self._asked == 1:
+                raise asyncssh.SFTPEOFError
+            if self._asked == 2:
+                await asyncio.sleep(self.seconds)
+        return await proceed()
+
+
 class FilesAndDirectoriesOfOneName(asyncssh.SFTPServer):
     """A name may be a file's and a directory's, as in front of an object store that has ``a`` and ``a/b``.
 
@@ -659,20 +693,31 @@ class OneHandleForSeveral(Fault):
 class OneNameForAll(asyncssh.SFTPServer):
     """Holds names that are alike but for case or Unicode form for one, as the file systems of Windows and macOS do.
 
-    A file keeps the name that it was made with. To be given to a server as its ``sftp_factory``.
+    Dots and blanks at the end of a name are left out, as Windows does. Else a file keeps the name that it was made
+    with. To be given to a server as its ``sftp_factory``.
     """
 
     def map_path(self, path: bytes) -> bytes:
         place = Path(os.fsdecode(super().map_path(path)))
         root = Path(os.fsdecode(super().map_path(b"/")))
         found = root
-        for name in place.relative_to(root).parts:
+        for given in place.relative_to(root).parts:
+            name = given.rstrip(". ") or given
             with contextlib.suppress(OSError):
                 there = [each.name for each in found.iterdir()]
                 if name not in there:
                     name = next((each for each in there if alike(each) == alike(name)), name)
             found /= name
         return os.fsencode(found)
+
+
+class NamesInCapitals(asyncssh.SFTPServer):
+    """Has all names in capitals, as mainframes do. To be given to a server as its ``sftp_factory``."""
+
+    def map_path(self, path: bytes) -> bytes:
+        place = Path(os.fsdecode(super().map_path(path)))
+        root = Path(os.fsdecode(super().map_path(b"/")))
+        return os.fsencode(root / str(place.relative_to(root)).upper())
 
 
 def alike(name: str) -> str:

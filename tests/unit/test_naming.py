@@ -63,6 +63,9 @@ def test_a_hundred_thousand_namesakes_take_little_memory(name: str, source: str)
         (b"/out/Sub/a", b"/out/sub/a"),
         ("/out/\u00fc".encode(), "/out/u\u0308".encode()),
         ("/out/\u00dc".encode(), "/out/u\u0308".encode()),
+        (b"/out/a", b"/out/a."),
+        (b"/out/a", b"/out/a "),
+        (b"/out/sub/a", b"/out/sub./a"),
     ],
 )
 @pytest.mark.integration

@@ -17,6 +17,9 @@ from airflow_provider_sftp_s3.engine.temporary import TEMP_NAME, TemporaryNames
 if TYPE_CHECKING:
     from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
 
+#: Seconds after which an mtime that is set anew is another one: it may be every other second.
+TICK = 2.1
+
 
 class Replacing:
     """Renames in one session. What the server lacks for it is asked for once."""
@@ -130,17 +133,18 @@ class Replacing:
         traits = self._session.traits
         if traits.rename_replaces is None:
             await self._tried.done(b"", lambda: self._try_to_replace(spare(), spare()))
-        if traits.rename_replaces is not False:
-            if await self._session.exists(new):
-                return False
-            await self.replace(old, new, aside)
-            return True
+        replaces = traits.rename_replaces is not False
+        if replaces and await self._session.exists(new):
+            return False
         try:
-            await self._session.rename(old, new)
+            if replaces:
+                await self.replace(old, new, aside)
+            else:
+                await self._session.rename(old, new)
         except NotFound:
             raise
         except ServerRefused:
-            if not await self._session.exists(new):
+            if replaces or not await self._session.exists(new):
                 raise
             if not await self._session.exists(old):  # some servers look at the target first
                 raise NotFound(f"{paths.printable(old)!r} is not there") from None
@@ -150,6 +154,30 @@ class Replacing:
                 raise
             # It has worked, and only its answer was lost.
         return True
+
+    async def sets_mtime(self, path: bytes) -> bool:
+        """
+        Say whether a rename sets the mtime, as one does that is a copy.
+
+        Where no file has shown it yet, an empty one of our own does, beside `path`, within some seconds.
+        """
+        traits, names = self._session.traits, TemporaryNames(TEMP_NAME)
+        if traits.rename_sets_mtime is None:
+            with contextlib.suppress(ServerRefused):
+                await self._tried.done(b"mtime", lambda: self._try_mtime(names.aside_for(path), names.aside_for(path)))
+        return traits.rename_sets_mtime is True
+
+    async def _try_mtime(self, one: bytes, other: bytes) -> None:
+        session = self._session
+        try:
+            async with session.creating(one) as file:
+                await file.close()
+                before = await session.lstat(one)
+                await asyncio.sleep(TICK)
+                await session.replace(one, other)
+                session.traits.rename_sets_mtime = (await session.lstat(other)).differs(before)
+        finally:
+            session.discard(other)
 
     async def _try_to_replace(self, one: bytes, other: bytes) -> None:
         """Find out on two empty files of our own whether RENAME replaces what is there."""

@@ -182,11 +182,24 @@ class SftpSession:
         Of a name that the server lists several times, as some do, it is the first entry. But object stores have files
         and directories of one name: then it is both.
 
+        :raises NotFound: it is not there. A server that says so, and has it all the same, has refused to list it.
         :raises ServerRefused: also where it goes on for ever, as :func:`entries_of` says.
         """
+        try:
+            entries = await self._listed(path)
+            if entries is None:
+                self.traits.lists_ahead = False
+                entries = await self._listed(path)
+            return entries or []
+        except NotFound as denied:
+            if await self.sees(path):
+                raise ServerRefused(f"{denied}, though it is there") from None
+            raise
+
+    async def _listed(self, path: bytes) -> list[Entry] | None:
         sftp, handle = await self._opened_directory(path)
         try:
-            return await entries_of(sftp, handle, path, in_order=self.is_openssh)
+            return await entries_of(sftp, handle, path, in_order=self.is_openssh, ahead=self.traits.lists_ahead)
         finally:
             self._close_directory(sftp, handle, path)
 
@@ -366,6 +379,10 @@ class SftpSession:
     async def replace(self, old: bytes, new: bytes, aside: Callable[[], bytes] | None = None) -> None:
         """Rename `old` to `new`; a file of that name is replaced, and never lost: see :class:`Replacing`."""
         await self._replacing.replace(old, new, aside)
+
+    async def rename_sets_mtime(self, path: bytes) -> bool:
+        """Say whether a rename in the directory of `path` sets the mtime. See :meth:`Replacing.sets_mtime`."""
+        return await self._replacing.sets_mtime(path)
 
     async def take(
         self, old: bytes, new: bytes, spare: Callable[[], bytes], aside: Callable[[], bytes] | None = None

@@ -12,6 +12,7 @@ What has been learned of a server in this run, and what is done about it.
 | no exclusive OPEN | no file was ever made with EXCL, and one is without it | new files are opened without it |
 | directories want a mode | MKDIR fails without attributes, and works with them | MKDIR has them from then on |
 | handles repeat | an OPEN gives a handle that is open already | a new session, where one file is open at a time |
+| no READDIR behind the end | what was asked for ahead of it is not answered | it is listed anew, one by one |
 | RENAME and REMOVE do what they say | the first of a run, of each kind, is looked at | else it has failed |
 | no LSTAT | it was never answered, and STAT is | STAT |
 
@@ -25,7 +26,10 @@ What shows with a single file is dealt with where that file is:
 | no FSTAT | it is refused, or has no size | `file`: the name is asked, after CLOSE if need be |
 | one size by name, one by handle | what was moved is never what was read | `done`: read from there, between two looks |
 | RENAME sets the mtime | what was moved has its size, and another mtime | `done`: read once more from there |
+| no mtimes | what was moved has none, or 0 | `done`: read once more from there |
+| no such directory, no such file, and it is there | LSTAT sees it | `session`, `pull`: it has failed |
 | mtimes do not stick | one that is set is not there | `done`: nothing is purged |
+| names in capitals | `.done` is there, and listed otherwise | `listing`: it is the done directory |
 | one name for several | a file is there under a name that is alike | `engine.naming`: the second fails |
 | a RENAME of nothing is not answered | after `idle_timeout` | `done`: it is asked no more whether files can be moved |
 | modes without type, no STAT | as they come | `protocol`, `session`: it is listed, or opened |
@@ -59,6 +63,8 @@ class Traits:
         self.has_exclusive_open: bool | None = None
         self.has_lstat: bool | None = None
         self.directories_want_mode = False
+        #: whether more of a directory is asked for before an answer tells that there is more
+        self.lists_ahead = True
         #: of the requests to rename and to remove, those that were seen to be done where the answer was OK
         self.are_done: set[str] = set()
         #: serial number of the connection on which handles have repeated, None where they never have
