@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 AIRFLOW_HOME = airflow_env.configure()
 
 # No test depends on a timing.
-hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.register_profile(
+    "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 hypothesis.settings.load_profile("untimed")
 
 
@@ -163,6 +165,7 @@ def _s3_of_the_session() -> Iterator[S3Server]:
 def s3(_s3_of_the_session: S3Server) -> Iterator[S3Server]:
     """The session's S3 server, with no bucket, hook or request from another test."""
     yield _s3_of_the_session
+    _s3_of_the_session.wait_until_idle()  # what a client has given up may be under way
     _s3_of_the_session.reset()
 
 

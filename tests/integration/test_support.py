@@ -19,6 +19,7 @@ from botocore.exceptions import ClientError, ConnectionClosedError, EndpointConn
 from obstore.store import S3Store
 
 from tests.conftest import require
+from tests.faults.harness import settles
 from tests.support import faulty_sftp as faulty
 from tests.support.airflow_env import airflow_connections, run_dag, xcom
 from tests.support.ports import free_port
@@ -103,7 +104,7 @@ class TestOpenSshServer:
             done, _ = await asyncio.wait([request], timeout=0.3)
             assert not done
             openssh_server.resume()
-            assert (await asyncio.wait_for(request, 5)).type == asyncssh.FILEXFER_TYPE_DIRECTORY
+            assert (await asyncio.wait_for(request, 60)).type == asyncssh.FILEXFER_TYPE_DIRECTORY
 
     async def test_more_configuration_can_be_given(self, tmp_path: Path) -> None:
         """With MaxSessions 1 a second channel on one connection is refused."""
@@ -268,7 +269,7 @@ class TestFaults:
         with faulty.NeverGreets() as server:
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(asyncssh.connect(server.host, server.port, known_hosts=None), 0.3)
-            assert server.connections_total == 1
+            assert await settles(lambda: server.connections_total == 1)
         with faulty.HangsUp() as server, pytest.raises((asyncssh.ConnectionLost, ConnectionError)):
             await asyncssh.connect(server.host, server.port, known_hosts=None)
 

@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 from unittest import mock
@@ -16,7 +17,7 @@ from unittest import mock
 import httpx
 
 from demo.ports import claim_ports
-from demo.standalone import Airflow
+from demo.standalone import Airflow, AirflowError
 
 T = TypeVar("T")
 
@@ -57,6 +58,7 @@ class AirflowSystem(Airflow):
         with mock.patch.dict(os.environ, kept, clear=True):
             super().__init__(directory, ports, connections)
         # The defaults are few seconds on a busy machine.
+        self._api.timeout = 60
         self._environment |= {
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home}/airflow.db?timeout=120",
             "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "120",
@@ -113,6 +115,10 @@ class AirflowSystem(Airflow):
         except httpx.HTTPError:
             return None
         return str(answer.json()["access_token"])
+
+    def token(self, user: str) -> str:
+        """Return the same, once there is an answer: on a busy machine one may fail."""
+        return self.wait(lambda: self.token_of(user))
 
     def _ask(self, method: str, path: str, **options: Any) -> Any:
         if self._users and "Authorization" not in self._api.headers:
@@ -174,8 +180,20 @@ class AirflowSystem(Airflow):
         :param conf: what is filled into the trigger form.
         :raises AirflowError: Airflow refuses it.
         """
-        run = self.wait(lambda: self._ask("POST", f"dags/{dag}/dagRuns", json={"logical_date": None, "conf": conf}))
-        return str(run["dag_run_id"])
+        # With an id of ours: where no answer comes in time, to ask again is not to start another one.
+        run = f"manual__{datetime.now(UTC).isoformat()}"
+        body = {"dag_run_id": run, "logical_date": None, "conf": conf}
+
+        def has_begun() -> bool:
+            try:
+                return bool(self._ask("POST", f"dags/{dag}/dagRuns", json=body))
+            except AirflowError as refused:
+                if "was answered with 409" not in str(refused):
+                    raise
+                return True
+
+        self.wait(has_begun)
+        return run
 
     def end_of(self, dag: str, run: str) -> str:
         """Wait until a run has ended; return its state."""
