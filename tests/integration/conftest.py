@@ -11,6 +11,7 @@ from airflow_provider_sftp_s3.engine.options import TransferOptions
 from airflow_provider_sftp_s3.engine.sftp import line, session
 from airflow_provider_sftp_s3.engine.sftp.connection import connect
 from tests.conftest import require
+from tests.support import unhurried
 from tests.support.airflow_env import airflow_connections
 from tests.support.chromium import Chromium
 from tests.support.engine import Engine, engine_on
@@ -128,6 +129,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in tests:
             if item.originalname not in kept:
                 item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(autouse=True)
+def _unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    unhurried.give_time(monkeypatch)
 
 
 @pytest.fixture(scope="module")

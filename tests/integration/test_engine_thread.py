@@ -299,7 +299,7 @@ def test_a_fork_of_a_process_that_has_run_an_engine_is_refused(
     if child == 0:
         try:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.alarm(30)
+            signal.alarm(120)
             begin(lambda: engine.pull(after_transfer="move"))
         except ConfigurationError as refused:
             said.write_text(str(refused))

@@ -62,7 +62,7 @@ class Ends:
         of_the_task: dict[str, Any] = {
             "receipts": f"s3://{self.bucket}/receipts/",
             "task_try": TaskTry("a/dag", "2026-01-31", "manual__2026-01-31T06:00:00+00:00", task, index, number),
-            "retried_since": datetime.now(UTC) - timedelta(minutes=1) if number > 1 else None,
+            "retried_since": datetime.now(UTC) - timedelta(hours=1) if number > 1 else None,
         }
         settings: PullSettings | PushSettings
         if direction == "pull":

@@ -23,8 +23,8 @@ T = TypeVar("T")
 
 REPOSITORY = Path(__file__).parents[2]
 
-#: Seconds until a wait fails; nothing takes a tenth of it on a machine that has nothing else to do.
-TIMEOUT = 300.0
+#: Seconds until a wait fails; nothing takes a thirtieth of it on a machine that has nothing else to do.
+TIMEOUT = 900.0
 
 
 class AirflowSystem(Airflow):
@@ -63,6 +63,7 @@ class AirflowSystem(Airflow):
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home}/airflow.db?timeout=120",
             "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "120",
             "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "120",
+            "AIRFLOW__DAG_PROCESSOR__DAG_FILE_PROCESSOR_TIMEOUT": "300",
             **(environment or {}),
         }
         dags = self.home / "dags"

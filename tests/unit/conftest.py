@@ -9,9 +9,15 @@ import pytest
 from airflow_provider_sftp_s3.engine.options import TransferOptions
 from airflow_provider_sftp_s3.engine.s3.bucket import Bucket
 from airflow_provider_sftp_s3.engine.sftp.session import SftpSession
+from tests.support import unhurried
 from tests.support.engine import Engine, server_of
 from tests.support.s3_server import S3Server
 from tests.support.sftp_servers import AsyncsshServer
+
+
+@pytest.fixture(autouse=True)
+def _unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    unhurried.give_time(monkeypatch)
 
 
 @pytest.fixture
