@@ -34,11 +34,17 @@ class TestSftpServers:
 
     def test_a_free_port_is_given_once(self) -> None:
         """A server that wants two of them gets two, and another process has others."""
-        code = "from tests.support.ports import free_port; print(*(free_port() for _ in range(150)))"
-        other = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) for _ in range(3)]
+        code = "from tests.support.ports import free_port; print(*(free_port() for _ in range(150)), flush=True); input()"
+        other = [
+            subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            for _ in range(3)
+        ]
         ports = [free_port() for _ in range(1000)]
         for process in other:
-            ports += map(int, process.communicate()[0].split())
+            assert process.stdout is not None
+            ports += map(int, process.stdout.readline().split())
+        for process in other:  # none ends before all have theirs: with its end a process gives its ports back
+            process.communicate(b"\n")
         assert len(ports) == len(set(ports)) == 1450
 
     async def test_files_can_be_written_listed_and_renamed(self, any_sftp_server: SftpServer) -> None:
