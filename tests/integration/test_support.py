@@ -34,7 +34,7 @@ class TestSftpServers:
 
     def test_a_free_port_is_given_once(self) -> None:
         """A server that wants two of them gets two, and another process has others."""
-        code = "from tests.support.ports import free_port; print(*(free_port() for _ in range(150)), flush=True); input()"
+        code = "from tests.support.ports import free_port as p; print(*(p() for _ in range(150)), flush=True); input()"
         other = [
             subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
             for _ in range(3)
