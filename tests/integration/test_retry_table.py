@@ -246,7 +246,9 @@ def _quick_boto(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def flow_of(s3: S3Server, sftp_server: AsyncsshServer, airflow_home: Path, patient: None) -> Iterator[Callable[[str], Flow]]:
+def flow_of(
+    s3: S3Server, sftp_server: AsyncsshServer, airflow_home: Path, patient: None
+) -> Iterator[Callable[[str], Flow]]:
     """Makes flows between the two servers, each with a bucket and directory of its own, given how they mark."""
     connections = {
         "sftp_default": sftp_server.airflow_connection(),
