@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import posixpath
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import TYPE_CHECKING, Protocol
 
@@ -113,7 +112,7 @@ class Delivery:
         :raises FileError: it is not there, or not whole; the message names the setting that may mend it.
         """
         try:
-            await self._directories.ensure(directory := posixpath.dirname(path))
+            await self._directories.ensure(directory := paths.directory_of(path))
             if self._names is None:
                 yield functools.partial(self._write_straight, download, running)
                 return
@@ -145,7 +144,7 @@ class Delivery:
         except NoRoom as refused:
             raise NoRoom(f"{paths.printable(path)!r} cannot be written: {refused}; {_FULL}") from None
         except ServerRefused as refused:
-            doubt = self._directories.doubts.get(posixpath.dirname(path))
+            doubt = self._directories.doubts.get(paths.directory_of(path))
             why = f"; its directory cannot be looked at, and not be made: {doubt}" if doubt else ""
             raise ServerRefused(f"{paths.printable(path)!r} cannot be written: {refused}{why}") from None
 

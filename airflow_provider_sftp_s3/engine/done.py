@@ -90,10 +90,9 @@ class DoneDirectories:
 
         :raises ServerRefused: the file cannot be moved there. So does what is returned.
         """
-        beside = posixpath.dirname(file.path)
-        directory = posixpath.join(beside, self._way)
+        directory = self._directory_of(file.path)
         self._used.add(directory)
-        return await self._movable.check(directory, beside, make=self._is_to_be_made(file))
+        return await self._movable.check(directory, paths.directory_of(file.path), make=self._is_to_be_made(file))
 
     async def move(self, pulled: PulledFile, uploaded: Uploaded, *, again: bool) -> Uploaded | None:
         """
@@ -108,14 +107,14 @@ class DoneDirectories:
         :raises FileError: what turned up there is not in S3, and is back in its place.
         """
         file = pulled.file
-        directory = posixpath.join(posixpath.dirname(file.path), self._way)
+        directory = self._directory_of(file.path)
         deletes = self._settings.after_transfer == "delete"
         if deletes and (self._movable.is_refused(directory) or self._session.traits.rename_sets_mtime):
             return await self._remove_in_its_place(pulled, uploaded)
         name = posixpath.basename(file.path)
         if deletes:
             name = paths.deleting_name(name)  # so that a run which finds it there knows what was to become of it
-        done = posixpath.join(directory, name)
+        done = directory + b"/" + name
         self._used.add(directory)
         moved, there = await self._rename_into(directory, file.path, done, make=self._is_to_be_made(file))
         if not moved:
@@ -156,6 +155,10 @@ class DoneDirectories:
             raise
         await self._move_back(done, file.path)
         return None
+
+    def _directory_of(self, path: bytes) -> bytes:
+        """Return the done directory of the file at `path`."""
+        return path[: path.rfind(b"/") + 1] + self._way
 
     def _is_to_be_made(self, file: SourceFile) -> bool:
         # Whether that of the day is there, no listing has shown.
@@ -302,7 +305,7 @@ class DoneDirectories:
 
     def was_moved(self, path: bytes) -> None:
         """Take note of a file that an earlier try has moved into its done directory."""
-        self._used.add(posixpath.join(posixpath.dirname(path), self._way))
+        self._used.add(self._directory_of(path))
 
     async def clean_up(self) -> None:
         """On a retry, remove what earlier tries have tried RENAME on, in the done directories with nothing to move."""

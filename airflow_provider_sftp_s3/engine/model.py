@@ -7,7 +7,7 @@ import contextlib
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
@@ -293,7 +293,7 @@ class Report:
         waiting = ""
         if self.left:
             more = " or more" if self.more_left else ""
-            age = "" if self.oldest_age is None else f" (the oldest {self.oldest_age:.0f} s old)"
+            age = "" if self.oldest_age is None else f" (the oldest {timedelta(seconds=int(self.oldest_age))} old)"
             waiting = f", {self.left}{more} left{age}"
         earlier = ""
         if self.earlier is None:

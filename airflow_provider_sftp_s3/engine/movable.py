@@ -109,8 +109,8 @@ class Movable:
         if wait:
             await self._made.done(directory, make)
         else:
-            self._made.begin(directory, make)
-            await asyncio.sleep(0)  # what was begun before goes first
+            if not self._made.begin(directory, make).done():
+                await asyncio.sleep(0)  # what was begun before goes first
 
     def make_again(self, directory: bytes) -> None:
         """Have a done directory made anew that is gone, or was never made, by the next :meth:`make`."""

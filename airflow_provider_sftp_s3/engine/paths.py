@@ -129,6 +129,12 @@ def reason_of(error: BaseException, lines: int = -1) -> str:
     return said(text or type(error).__name__)
 
 
+def directory_of(path: bytes) -> bytes:
+    """Return what :func:`posixpath.dirname` does, for a path with no slash too many: it is asked for with each file."""
+    end = path.rfind(b"/")
+    return path[: end or 1] if end >= 0 else b""
+
+
 def directory_prefix(prefix: str | None, name: str = "s3_prefix") -> str:
     """
     Return `prefix` as the directory it means: "" or ending in one slash.

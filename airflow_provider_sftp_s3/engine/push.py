@@ -28,6 +28,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass
 from datetime import UTC
 from functools import partial
 
@@ -96,6 +97,30 @@ async def push(
 ) -> Report:
     """Push objects once. Returns and raises what :meth:`Transfer.run` does."""
     return await Push(settings, session, bucket, options, observer, receipts).run()
+
+
+@dataclass
+class _Sending:
+    """
+    How far an object has come, over the versions of it that are sent.
+
+    :param source: the key that its bytes are at. Another run may move newer ones beneath the sent prefix meanwhile.
+    :param started: when it was begun, by the monotonic clock.
+    :param path: where it goes to. What S3 says of the object along with its first byte may belong to the name.
+    :param waits: for the mark of the run's first object, before it is asked for.
+    :param is_again: a version before this one was sent, or was to be.
+    :param delivered: the version that the partner has.
+    :param failed: why the version before has to be followed by another one.
+    """
+
+    pushed: PushedObject
+    source: str
+    started: float
+    path: bytes = b""
+    waits: bool = False
+    is_again: bool = False
+    delivered: Version | None = None
+    failed: StorageError | None = None
 
 
 class Push(Transfer[PushedObject]):
@@ -277,113 +302,144 @@ class Push(Transfer[PushedObject]):
             return Outcome(pushed.label, "skipped", reason=WAITS, changed=pushed.changed, left=True)
 
     async def _transfer(self, pushed: PushedObject) -> Outcome:
-        started = time.monotonic()
-        key = pushed.entry.key
-        # What S3 says of the object along with its first byte may belong to the name.
-        known = not self._places.need_stat
-        path = self._places.of(key, UNKNOWN) if known else b""
-        if known:
-            await self._delivery.clean_up(path)
+        sending = _Sending(pushed, pushed.key, time.monotonic())
+        if not self._places.need_stat:
+            sending.path = self._places.of(pushed.key, UNKNOWN)
+            await self._delivery.clean_up(sending.path)
         # One that is written straight to its name waits for its turn before it is asked for.
         is_marked = self.settings.mark != "none"
-        waits = self._delivery.is_straight and is_marked and not self._tried_to_mark.is_set()
-        is_doubtful = self._publication.may_be_taken(pushed) and (not known or await self._delivery.is_taken(path))
-        if self.settings.dry_run or waits or is_doubtful or self._synced_in_a_row > SYNCED_IN_A_ROW:
-            head = await self.bucket.head(key)
-            look = marks.Look() if head is None else await self._look(key, head)
-            if head is not None and (reason := look.reason or self._outside(head)):
-                return self._skipped(pushed.label, reason, head.as_listed(key), head.stat)
-            place = path
-            if head is not None and is_doubtful:
-                path = self._places.of(key, head.stat)
-                place = await self._publication.free_place(path, head.stat)
-            if head is not None and self.settings.dry_run:
-                path = self._places.of(key, head.stat)
-                target = self.session.server.uri_of(place if is_doubtful else path)
-                await self._places.take(key, pushed.namesake, path)
-                # All of them show a destination or a connection that has got another name.
-                others = ", others have it" if self.marks.naming.names_others(head, look.tags or {}) else ""
-                changed = seconds_of(head.modified)
-                reason = f"dry run{others}"
-                return Outcome(pushed.label, "skipped", target, reason, head.size, changed=changed, left=True)
-        failed: StorageError
-        source, delivered = key, None  # another run may move newer bytes beneath the sent prefix meanwhile
-        for attempt in range(VERSIONS):
-            async with contextlib.AsyncExitStack() as turn, contextlib.AsyncExitStack() as held:
-                if waits:
-                    await turn.enter_async_context(self._turn())
-                # S3 cuts a connection that nobody reads: first there is to be memory, if it is known how much.
-                if pushed.entry.size >= 0:
-                    await held.enter_async_context(self._memory(pushed.size))
-                try:
-                    download = await self.bucket.get(source)
-                except Archived:
-                    # It may well be synced: most objects are archived long after that.
-                    head = await self.bucket.head(source)
-                    synced = (await self._look(source, head)).reason if head else "deleted"
-                    return Outcome(pushed.label, "skipped", reason=synced or self._archived())
-                if download is None:
-                    if delivered and self._sent and source == key and await self._sent.has_newer(key, delivered):
-                        source = self._sent.place_of(key)
-                        continue
-                    if self.settings.keys is None:
-                        self._unknown.note(pushed.label)
-                    if self._sent is not None and self._is_recovered(pushed.label, None):
-                        where = self.session.server.uri_of(path) if known else ""
-                        return Outcome(pushed.label, "recovered", where, f"{self._sent.done} by an earlier try")
-                    return Outcome(pushed.label, "skipped", reason="deleted")
-                held.callback(download.close)
-                pushed.version = download.version
-                # After a first attempt the server has bytes that were overwritten in S3 while they were sent: they
-                # have to be replaced, even where another run has pushed and marked the newer ones meanwhile.
-                look = await self._look(source, download.version)
-                reason = look.reason or self._outside(download.version)
-                if reason and not attempt:
-                    return self._skipped(pushed.label, reason, download.version.as_listed(key), download.version.stat)
-                if not known:
-                    path = self._places.of(key, download.version.stat)
-                    await self._delivery.clean_up(path)
-                await self._places.take(key, pushed.namesake, path)
-                await self._before_the_first_byte()
-                try:
-                    kind = await self._prepare(source, download.version, look)
-                    if pushed.entry.size < 0:
-                        await held.enter_async_context(self._memory(download.version.size))
-                    running = None if self._sums is None else self._sums.begin()
-                    async with self._delivery.prepared(download, path, running) as publish:
-                        if not waits and not self._all_may_go:
-                            await turn.enter_async_context(self._turn())
-                        look = await self.marks.last_look(source, download.version, kind)
-                        if not attempt and look.reason:
-                            version = download.version
-                            return self._skipped(pushed.label, look.reason, version.as_listed(key), version.stat)
-                        if self._sent is not None:
-                            await self._sent.last_look(source, download.version)
-                        pushed.path = await self._publication.publish(pushed, publish, path, download.version, running)
-                        target = self.session.server.uri_of(pushed.path)
-                except (Overwritten, Corrupted) as again:
-                    failed = again
-                    continue
-                await held.aclose()
-                delivered = download.version
-                marked = await self._mark(pushed, target, source, delivered, kind, look)
-            if marked == "moved on" and self._sent is not None:
-                source = self._sent.place_of(key)
-            elif marked != "overwritten":
-                size, seconds = download.version.size, time.monotonic() - started
-                return Outcome(
-                    pushed.label,
-                    "transferred",
-                    target,
-                    bytes=size,
-                    seconds=seconds,
-                    changed=seconds_of(download.version.modified) if self.receipts else None,
-                    stored=download.stored if self.receipts else Stored(),
-                )
-            failed = Overwritten("was overwritten while it was pushed")
-        if isinstance(failed, Corrupted):
-            raise failed
+        sending.waits = self._delivery.is_straight and is_marked and not self._tried_to_mark.is_set()
+        is_doubtful = self._publication.may_be_taken(pushed) and (
+            self._places.need_stat or await self._delivery.is_taken(sending.path)
+        )
+        if self.settings.dry_run or sending.waits or is_doubtful or self._synced_in_a_row > SYNCED_IN_A_ROW:
+            outcome = await self._look_first(pushed, sending.path, is_doubtful=is_doubtful)
+            if outcome is not None:
+                return outcome
+        for _ in range(VERSIONS):
+            outcome = await self._send(sending)
+            if outcome is not None:
+                return outcome
+        if isinstance(sending.failed, Corrupted):
+            raise sending.failed
         raise StorageError(f"was overwritten {VERSIONS} times while it was pushed; the next run takes it up again")
+
+    async def _look_first(self, pushed: PushedObject, path: bytes, *, is_doubtful: bool) -> Outcome | None:
+        """
+        Look at an object before it is asked for, and return what becomes of it without that. None: it is to be sent.
+
+        :param is_doubtful: there may be a file in its place that is not to be replaced.
+        :raises TargetTaken: there is one, and so it cannot be sent.
+        """
+        key = pushed.key
+        head = await self.bucket.head(key)
+        if head is None:
+            return None
+        look = await self._look(key, head)
+        if reason := look.reason or self._outside(head):
+            return self._skipped(pushed.label, reason, head.as_listed(key), head.stat)
+        place = path
+        if is_doubtful:
+            path = self._places.of(key, head.stat)
+            place = await self._publication.free_place(path, head.stat)
+        if not self.settings.dry_run:
+            return None
+        path = self._places.of(key, head.stat)
+        target = self.session.server.uri_of(place if is_doubtful else path)
+        await self._places.take(key, pushed.namesake, path)
+        # All of them show a destination or a connection that has got another name.
+        others = ", others have it" if self.marks.naming.names_others(head, look.tags or {}) else ""
+        changed = seconds_of(head.modified)
+        return Outcome(pushed.label, "skipped", target, f"dry run{others}", head.size, changed=changed, left=True)
+
+    async def _send(self, sending: _Sending) -> Outcome | None:
+        """Send what S3 has now. None: it was overwritten meanwhile, or did not come as S3 has it."""
+        pushed, source = sending.pushed, sending.source
+        is_again, sending.is_again = sending.is_again, True
+        async with contextlib.AsyncExitStack() as turn, contextlib.AsyncExitStack() as held:
+            if sending.waits:
+                await turn.enter_async_context(self._turn())
+            # S3 cuts a connection that nobody reads: first there is to be memory, if it is known how much.
+            if pushed.entry.size >= 0:
+                await held.enter_async_context(self._memory(pushed.size))
+            try:
+                download = await self.bucket.get(source)
+            except Archived:
+                # It may well be synced: most objects are archived long after that.
+                head = await self.bucket.head(source)
+                synced = (await self._look(source, head)).reason if head else "deleted"
+                return Outcome(pushed.label, "skipped", reason=synced or self._archived())
+            if download is None:
+                return await self._without_object(sending)
+            held.callback(download.close)
+            version = pushed.version = download.version
+            # After a first attempt the server has bytes that were overwritten in S3 while they were sent: they have to
+            # be replaced, even where another run has pushed and marked the newer ones meanwhile.
+            look = await self._look(source, version)
+            reason = look.reason or self._outside(version)
+            if reason and not is_again:
+                return self._skipped(pushed.label, reason, version.as_listed(pushed.key), version.stat)
+            if self._places.need_stat:
+                sending.path = self._places.of(pushed.key, version.stat)
+                await self._delivery.clean_up(sending.path)
+            await self._places.take(pushed.key, pushed.namesake, sending.path)
+            await self._before_the_first_byte()
+            try:
+                kind = await self._prepare(source, version, look)
+                if pushed.entry.size < 0:
+                    await held.enter_async_context(self._memory(version.size))
+                running = None if self._sums is None else self._sums.begin()
+                async with self._delivery.prepared(download, sending.path, running) as publish:
+                    if not sending.waits and not self._all_may_go:
+                        await turn.enter_async_context(self._turn())
+                    look = await self.marks.last_look(source, version, kind)
+                    if look.reason and not is_again:
+                        return self._skipped(pushed.label, look.reason, version.as_listed(pushed.key), version.stat)
+                    if self._sent is not None:
+                        await self._sent.last_look(source, version)
+                    pushed.path = await self._publication.publish(pushed, publish, sending.path, version, running)
+                    target = self.session.server.uri_of(pushed.path)
+            except (Overwritten, Corrupted) as again:
+                sending.failed = again
+                return None
+            await held.aclose()
+            sending.delivered = version
+            marked = await self._mark(pushed, target, source, version, kind, look)
+        if marked == "moved on" and self._sent is not None:
+            sending.source = self._sent.place_of(pushed.key)
+        elif marked != "overwritten":
+            changed, stored = None, Stored()
+            if self.receipts:
+                changed, stored = seconds_of(version.modified), download.stored
+            return Outcome(
+                pushed.label,
+                "transferred",
+                target,
+                bytes=version.size,
+                seconds=time.monotonic() - sending.started,
+                changed=changed,
+                stored=stored,
+            )
+        sending.failed = Overwritten("was overwritten while it was pushed")
+        return None
+
+    async def _without_object(self, sending: _Sending) -> Outcome | None:
+        """Return what becomes of an object that S3 has not got. None: it has newer bytes beneath the sent prefix."""
+        pushed, key = sending.pushed, sending.pushed.key
+        if (
+            sending.delivered
+            and self._sent
+            and sending.source == key
+            and await self._sent.has_newer(key, sending.delivered)
+        ):
+            sending.source = self._sent.place_of(key)
+            return None
+        if self.settings.keys is None:
+            self._unknown.note(pushed.label)
+        if self._sent is not None and self._is_recovered(pushed.label, None):
+            target = "" if self._places.need_stat else self.session.server.uri_of(sending.path)
+            return Outcome(pushed.label, "recovered", target, f"{self._sent.done} by an earlier try")
+        return Outcome(pushed.label, "skipped", reason="deleted")
 
     def _skipped(self, label: str, reason: str, entry: ObjectEntry, stat: Stat) -> Outcome:
         """Return the outcome of an object that is left alone: an earlier try of this task may have delivered it."""

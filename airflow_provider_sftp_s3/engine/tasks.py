@@ -37,11 +37,10 @@ class Once:
 def cancel_all(tasks: Iterable[asyncio.Future[Any]]) -> None:
     """Cancel tasks whose result nobody will look at."""
     for task in tasks:
-        if task.done():
-            forget(task)
-        else:
-            task.cancel()
+        if task.cancel():
             task.add_done_callback(forget)
+        else:  # it is done
+            forget(task)
 
 
 def has_failed(future: asyncio.Future[Any]) -> bool:

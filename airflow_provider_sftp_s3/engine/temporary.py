@@ -7,7 +7,7 @@ import re
 import secrets
 
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError, NameRefused
-from airflow_provider_sftp_s3.engine.paths import MAX_NAME_BYTES, check_segments
+from airflow_provider_sftp_s3.engine.paths import MAX_NAME_BYTES, check_segments, directory_of
 
 #: Hidden where names with a dot are, and of a kind that a pull leaves alone.
 TEMP_NAME = ".{id}.part"
@@ -42,7 +42,7 @@ class TemporaryNames:
 
     def directory_of(self, path: bytes) -> bytes:
         """Return the directory that the file is in whose target is `path`."""
-        return posixpath.dirname(path) if self._directory is None else self._directory
+        return directory_of(path) if self._directory is None else self._directory
 
     def path_for(self, path: bytes) -> bytes:
         """Return a new path for the file whose target is `path`."""
@@ -58,7 +58,7 @@ class TemporaryNames:
 
     def check(self, path: bytes) -> None:
         """Raise NameRefused where `path`, of a target, is one of these."""
-        if self.is_own(posixpath.basename(path)) and posixpath.dirname(path) == self.directory_of(path):
+        if self.is_own(posixpath.basename(path)) and directory_of(path) == self.directory_of(path):
             raise NameRefused("the name is one that temp_name makes for unfinished files")
 
     def _path_for(self, path: bytes, owner: str) -> bytes:

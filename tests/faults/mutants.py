@@ -848,7 +848,7 @@ MUTANTS = (
     Mutant(
         "files are closed early only where one has outlived it",
         "engine/sftp/traits.py",
-        "return bool(self._outlived) and (is_openssh or posixpath.dirname(path) in self._outlived)",
+        "return bool(self._outlived) and (is_openssh or directory_of(path) in self._outlived)",
         "return bool(self._outlived)",
         _only(ODD, "outlived_it"),
     ),
@@ -1491,8 +1491,8 @@ MUTANTS = (
     Mutant(
         "a mark that a tool has taken along to other bytes is none",
         "engine/s3/marks.py",
-        "if value and size in (None, str(version.size)) else []",
-        "if value else []",
+        "if not value or version.metadata.get(SYNCED_SIZE) not in (None, str(version.size)):",
+        "if not value:",
         _only(MARKS, "TestMetadataKept and metadata"),
     ),
     Mutant(
@@ -1583,7 +1583,7 @@ MUTANTS = (
         "the first file of a push is marked before another one is delivered",
         "engine/push.py",
         "                        await turn.enter_async_context(self._turn())\n",
-        "",
+        "                        pass\n",
         _only("faults/test_s3_faults.py", "ends_with_what_to_change and asyncio"),
     ),
     Mutant(
@@ -1603,7 +1603,7 @@ MUTANTS = (
     Mutant(
         "the newest bytes, whoever has marked them",
         "engine/push.py",
-        "if reason and not attempt:",
+        "if reason and not is_again:",
         "if reason:",
         _only(PUSH, "newest_bytes_win"),
     ),
@@ -1681,8 +1681,8 @@ MUTANTS = (
     Mutant(
         "taken away: newer bytes that are found moved are sent",
         "engine/push.py",
-        "if delivered and self._sent and source == key and await self._sent.has_newer(key, delivered):",
-        "if False:",
+        "            and await self._sent.has_newer(key, sending.delivered)\n",
+        "            and False\n",
         _only(PUSH_SENT, "were_moved_once"),
     ),
     Mutant(
@@ -1695,8 +1695,8 @@ MUTANTS = (
     Mutant(
         "taken away: older bytes do not take the place of newer ones",
         "engine/push.py",
-        "                            await self._sent.last_look(source, download.version)\n",
-        "                            pass\n",
+        "                        await self._sent.last_look(source, version)\n",
+        "                        pass\n",
         _only(PUSH_SENT, "older_bytes_do_not and delete"),
     ),
     Mutant(
@@ -2509,8 +2509,8 @@ MUTANTS = (
     Mutant(
         "taken names: a push looks before it downloads",
         "engine/push.py",
-        "                place = await self._publication.free_place(path, head.stat)\n",
-        "                pass\n",
+        "            place = await self._publication.free_place(path, head.stat)\n",
+        "            pass\n",
         _only(CONFLICT, "TestPush and each_mode and Asyncssh"),
     ),
     Mutant(

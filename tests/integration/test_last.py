@@ -30,7 +30,7 @@ LAST = "_SUCCESS"
 FILES = {name: name.encode() for name in ("1", "_SUCCESS", "a/1", "a/_SUCCESS", "a/b/1", "d/1", "d/_SUCCESS")}
 #: Files in directories that each have a last one, and one for all.
 MANY = {
-    **{f"{number % 7}/{number % 3}/{number:04}": b"%d" % number for number in range(990)},
+    **{f"{number % 7}/{number % 3}/{number:04}": b"%d" % number for number in range(390)},
     **{f"{directory}{LAST}": b"" for directory in ("", *(f"{number}/" for number in range(7)), "0/0/")},
 }
 
@@ -76,7 +76,7 @@ class TestPush:
         assert (report.transferred, report.skipped) == (0, {"synced": len(FILES)})
 
     async def test_the_partner_never_sees_a_last_file_first(self, fast: Engine) -> None:
-        """In a thousand files of directories in directories."""
+        """In 400 files of directories in directories."""
         listener = LastListener(fast.sftp.root / "out", MANY)
         store(fast, MANY)
         with listener.listening():
@@ -162,7 +162,7 @@ class TestPush:
     @pytest.mark.parametrize("then", [{}, {"after_transfer": "delete"}, {"mark": "tag"}])
     async def test_batches_at_once(self, fast: Engine, then: dict[str, Any]) -> None:
         """However the keys are shared among them, no last file is seen first, and all are there after a few runs."""
-        files = {name: MANY[name] for name in list(MANY)[::9] + [name for name in MANY if name.endswith(LAST)]}
+        files = {name: MANY[name] for name in list(MANY)[::4] + [name for name in MANY if name.endswith(LAST)]}
         listener = LastListener(fast.sftp.root / "out", files)
         store(fast, files)
         left = list(files)
@@ -179,7 +179,7 @@ class TestPush:
         assert (left, set(there)) == ([], set(files))
 
     async def test_two_runs_at_once(self, fast: Engine) -> None:
-        files = {name: MANY[name] for name in list(MANY)[::9] + [name for name in MANY if name.endswith(LAST)]}
+        files = {name: MANY[name] for name in list(MANY)[::4] + [name for name in MANY if name.endswith(LAST)]}
         listener = LastListener(fast.sftp.root / "out", files)
         store(fast, files)
         other = Engine(fast.sftp, fast.s3, fast.bucket)
@@ -228,7 +228,7 @@ class TestPull:
         assert report.transferred == 0
 
     async def test_s3_never_has_a_last_file_first(self, fast: Engine, s3: S3Server) -> None:
-        """In a thousand files of directories in directories."""
+        """In 400 files of directories in directories."""
         trees.put(fast.sftp.root / "in", MANY)
         early = early_in(s3, fast, MANY)
         report = await fast.pull(last=LAST)
@@ -292,7 +292,7 @@ class TestPull:
     async def test_two_runs_at_once(self, fast: Engine, s3: S3Server) -> None:
         """Whichever of them has taken a file."""
         root = fast.sftp.root / "in"
-        files = {name: MANY[name] for name in list(MANY)[::9] + [name for name in MANY if name.endswith(LAST)]}
+        files = {name: MANY[name] for name in list(MANY)[::4] + [name for name in MANY if name.endswith(LAST)]}
         trees.put(root, files)
         early = early_in(s3, fast, files)
         other = Engine(fast.sftp, fast.s3, fast.bucket)

@@ -78,9 +78,9 @@ class TestPush:
         assert marked_keys(fast.bucket) == set()
 
     async def test_the_partner_never_sees_a_trigger_first(self, fast: Engine) -> None:
-        """In a thousand files, half of which replace older ones with their triggers."""
+        """In 400 files, half of which replace older ones with their triggers."""
         root = fast.sftp.root / "out"
-        files = {f"{number % 7}/{number:04}": b"%d new" % number for number in range(1000)}
+        files = {f"{number % 7}/{number:04}": b"%d new" % number for number in range(400)}
         for name in list(files)[::2]:
             (root / name).parent.mkdir(exist_ok=True)
             (root / name).write_bytes(b"old")
@@ -88,7 +88,7 @@ class TestPush:
         store(fast, files)
         with listener.listening():
             report = await fast.push(trigger_file="{name}.ok")
-        assert report.transferred == 1000
+        assert report.transferred == 400
         assert listener.looks > 1, "not at the end only"
         assert listener.wrong == set()
         assert listener.seen == {f"{name}.ok" for name in files}
@@ -108,9 +108,9 @@ class TestPush:
 
     @pytest.mark.usefixtures("default_connections")
     async def test_nor_in_batches_of_which_several_go_at_once(self, fast: Engine) -> None:
-        """A thousand files of two directories that come to one, where each trigger tells of a file of either."""
+        """400 files of two directories that come to one, where each trigger tells of a file of either."""
         root = fast.sftp.root / "out"
-        files = {f"{n % 9}/{n}.{kind}": b"%d %b" % (n, kind.encode()) for n in range(500) for kind in ("csv", "pdf")}
+        files = {f"{n % 9}/{n}.{kind}": b"%d %b" % (n, kind.encode()) for n in range(200) for kind in ("csv", "pdf")}
         store(fast, {f"from-{name[-3:]}/{name}": data for name, data in files.items()})
         settings = {"trigger_file": "{stem}.ok", "strip_regex": "^from-.../"}
         batches = await asyncio.to_thread(batches_of, fast.bucket, batch_files=60, selection=settings)
@@ -126,9 +126,9 @@ class TestPush:
 
         listener = OfTwo(root, files, ".ok")
         with listener.listening():
-            assert sum(await asyncio.gather(*(push_one_after_the_other() for _ in range(4)))) == 1000
+            assert sum(await asyncio.gather(*(push_one_after_the_other() for _ in range(4)))) == 400
         assert (listener.wrong, len(batches) > 4) == (set(), True)
-        assert listener.seen == {f"{n % 9}/{n}.ok" for n in range(500)}
+        assert listener.seen == {f"{n % 9}/{n}.ok" for n in range(200)}
 
     async def test_what_is_overwritten_meanwhile_has_a_trigger_of_its_own(self, fast: Engine, s3: S3Server) -> None:
         """The one of the older bytes is away before the newer ones come."""
@@ -376,9 +376,9 @@ class TestPull:
         assert len(objects_of(fast)) == 120
 
     async def test_nobody_ever_sees_a_trigger_before_its_file(self, fast: Engine, s3: S3Server) -> None:
-        """Not in S3, nor in the done directories, in a thousand files and eight shards at once, two of which twice."""
+        """Not in S3, nor in the done directories, in 400 files and eight shards at once, two of which twice."""
         root = fast.sftp.root / "in"
-        files = {f"{number % 40}/{number}": b"%d" % number for number in range(1000)}
+        files = {f"{number % 40}/{number}": b"%d" % number for number in range(400)}
         put(root, *files, *(f"{name}.ok" for name in files))
         stored: list[str] = []
         moved: list[str] = []
@@ -404,7 +404,7 @@ class TestPull:
         for events in (stored, moved):
             first = {name: position for position, name in reversed(list(enumerate(events)))}
             assert {name for name in files if first[f"{name}.ok"] < first[name]} == set()
-        assert len(objects_of(fast)) == len(tree(root)) == 2000
+        assert len(objects_of(fast)) == len(tree(root)) == 800
         assert all("/.done/" in name for name in tree(root))
 
     async def test_names_on_the_way(self, fast: Engine) -> None:

@@ -124,4 +124,4 @@ def test_the_summary_is_one_line_with_every_count() -> None:
         "1 left"
     )
     report.more_left, report.oldest_age = True, 61.4
-    assert report.summary().endswith(", 0 purged, 1 or more left (the oldest 61 s old)")
+    assert report.summary().endswith(", 0 purged, 1 or more left (the oldest 0:01:01 old)")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+import functools
 import urllib.parse
 from collections.abc import Mapping
 from pathlib import Path
@@ -216,4 +217,10 @@ def _check_proxy(proxy: str | None) -> None:
 
 def copy_source(bucket: str, key: str) -> str:
     """Return what ``x-amz-copy-source`` says of an object."""
-    return urllib.parse.quote(f"{bucket}/object/{key}" if bucket.startswith("arn:") else f"{bucket}/{key}")
+    return f"{quoted(f'{bucket}/object' if bucket.startswith('arn:') else bucket)}/{quoted(key)}"
+
+
+@functools.lru_cache(maxsize=1024)  # asked for a few times while an object is moved
+def quoted(key: str) -> str:
+    """Return a key as the path of a URL has it."""
+    return urllib.parse.quote(key, safe="/~")

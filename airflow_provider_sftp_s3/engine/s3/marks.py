@@ -175,8 +175,10 @@ def names_in_metadata(version: Version) -> list[str]:
 
 def _listed(version: Version, name: str) -> list[str]:
     """Return what this metadata of a mark names; nothing where the mark is about bytes of another size."""
-    value, size = version.metadata.get(name), version.metadata.get(SYNCED_SIZE)
-    return value.replace(",", " ").split() if value and size in (None, str(version.size)) else []
+    value = version.metadata.get(name)
+    if not value or version.metadata.get(SYNCED_SIZE) not in (None, str(version.size)):
+        return []
+    return value.replace(",", " ").split()
 
 
 def _tokens(version: Version, tags: Mapping[str, str]) -> list[str]:

@@ -37,7 +37,7 @@ from airflow_provider_sftp_s3.engine.errors import (
 from airflow_provider_sftp_s3.engine.options import KiB, MiB, TransferOptions
 from airflow_provider_sftp_s3.engine.s3 import sigv4
 from airflow_provider_sftp_s3.engine.s3 import xml as s3_xml
-from airflow_provider_sftp_s3.engine.s3.endpoint import Endpoint, Network
+from airflow_provider_sftp_s3.engine.s3.endpoint import Endpoint, Network, quoted
 from airflow_provider_sftp_s3.engine.standstill import Awake
 
 if TYPE_CHECKING:
@@ -308,7 +308,7 @@ class S3Requests:
         refreshing = getattr(self._credentials, "refresh_needed", None)
         if refreshing and refreshing():  # asks a server
             await asyncio.to_thread(self._credentials.get_frozen_credentials)
-        path = self._path + urllib.parse.quote(key, safe="/~") if key else self._path.rstrip("/") or "/"
+        path = self._path + quoted(key) if key else self._path.rstrip("/") or "/"
         along = {**self.every, **self.read} if key and not query and method in ("GET", "HEAD") else self.every
         response = await self._http.request(
             method,

@@ -50,7 +50,13 @@ def signed(
     to_send = {**headers, "x-amz-content-sha256": contents, "x-amz-date": when}
     if credentials.token:
         to_send["x-amz-security-token"] = credentials.token
-    lines = sorted([(name.lower(), " ".join(value.split())) for name, value in to_send.items()])
+    # Only what is printable and no space is no white space at all, as most values are.
+    lines = sorted(
+        [
+            (name.lower(), value if " " not in value and value.isprintable() else " ".join(value.split()))
+            for name, value in to_send.items()
+        ]
+    )
     names = ";".join([name for name, _ in lines])
     canonical = "\n".join([method, path, query, *[f"{name}:{value}" for name, value in lines], "", names, contents])
     text = f"{_ALGORITHM}\n{when}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"

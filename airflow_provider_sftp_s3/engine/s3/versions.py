@@ -96,7 +96,7 @@ class Version(NamedTuple):
             {
                 name.lower().removeprefix(_METADATA): value
                 for name, value in headers.items()
-                if name.lower().startswith(_METADATA)
+                if name[: len(_METADATA)].lower() == _METADATA
             },
             {name: headers[name] for name in KEPT_HEADERS if name in headers},
             int(headers.get("x-amz-tagging-count", 0)),

@@ -420,10 +420,11 @@ class ReadAhead:
         """Drop what was asked for and is not used; who waits for more fails."""
         self._closed = True
         self._drop_asked()
-        cancel_all(answer for answer in (self._before, self._after) if answer is not None)
+        cancel_all(filter(None, (self._before, self._after)))
         if self._in_hand is not None:
             self._in_hand.cancel()
 
     def _drop_asked(self) -> None:
-        cancel_all(answer for _, _, answer in self._asked)
-        self._asked.clear()
+        if self._asked:
+            cancel_all([answer for _, _, answer in self._asked])
+            self._asked.clear()

@@ -15,7 +15,6 @@ class Link:
 
     def __init__(self, channel: Channel, idle_timeout: float) -> None:
         self.sftp = channel.sftp
-        self.is_openssh = channel.is_openssh
         self._channel = channel
         self._more: dict[int, asyncio.Task[Channel]] = {}
         self._idle_timeout = idle_timeout

@@ -231,12 +231,13 @@ class PacketSender:
         taken: list[bytes | memoryview] = []
         while size:
             piece = self._waiting.popleft()
-            if len(piece) > size:
+            length = len(piece)
+            if length > size:
                 view = memoryview(piece)
                 self._waiting.appendleft(view[size:])
-                piece = view[:size]
+                piece, length = view[:size], size
             taken.append(piece)
-            size -= len(piece)
+            size -= length
         return taken
 
     def _makes_packets(self) -> bool:

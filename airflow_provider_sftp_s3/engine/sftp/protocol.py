@@ -257,6 +257,8 @@ class SftpProtocol:
                     break
                 self._take(incoming[start + _UINT32.size : stop])
                 start = stop
+            if start:
+                self.last_answer = time.monotonic()
         except (_Nonsense, struct.error):
             self.lose("the server does not speak SFTP")
             return
@@ -264,14 +266,14 @@ class SftpProtocol:
 
     def _take(self, data: memoryview) -> None:
         number = _UINT32.unpack_from(data, 1)[0]
-        if not self._greeting.done():
+        if not self._requests and not self._greeting.done():
             self._greet(_Packet(data, 5), number)
             return
         awaited = self._awaited.pop(number, None)
         if awaited is None:
             raise _Nonsense
-        self.last_answer = time.monotonic()
-        self.newest_answered = max(self.newest_answered, awaited.sent)
+        if awaited.sent > self.newest_answered:
+            self.newest_answered = awaited.sent
         packet = _Packet(data, 5)
         if awaited.closes is not None:
             self._handles.discard(awaited.closes)
@@ -387,8 +389,9 @@ class SftpProtocol:
         self._awaited[number] = _Awaited(answer, expected, read, path, time.monotonic(), closes, is_kept)
         if not self._outgoing:
             self._loop.call_soon(self._flush)
-        size = sum(map(len, data))
-        self._outgoing += (_HEADER.pack(5 + len(body) + size, kind, number), body, *data)
+        size = sum(map(len, data)) if data else 0
+        self._outgoing.append(_HEADER.pack(5 + len(body) + size, kind, number) + body)
+        self._outgoing += data
         if size > SAFE_REQUEST:
             self._flush()
         return answer

@@ -64,6 +64,9 @@ class SftpSession:
         self.server = server
         self.options = options
         self._link: Link | None = None
+        #: whether the server is OpenSSH's own, as :attr:`Channel.is_openssh` says. Then :meth:`open_again` is safe, and
+        #: a request need not wait for the answer to the one before it
+        self.is_openssh = False
         self._opening = asyncio.Lock()
         self._opened = 0
         self._ended = False
@@ -127,6 +130,7 @@ class SftpSession:
                 await channel.close()
                 raise ConnectionFailed("the run has ended")
             self._link = Link(channel, self.options.idle_timeout)
+            self.is_openssh = channel.is_openssh
             return self._link.sftp
 
     async def _open(self) -> Channel:
@@ -527,15 +531,6 @@ class SftpSession:
     def connection(self) -> int:
         """Serial number of the connection that was opened last."""
         return self._opened
-
-    @property
-    def is_openssh(self) -> bool:
-        """
-        Whether the server is OpenSSH's own: see ``Channel.is_openssh`` in :mod:`.connection`.
-
-        Then :meth:`open_again` is safe, and a request need not wait for the answer to the one before it.
-        """
-        return self._link is not None and self._link.is_openssh
 
     def closes_early(self, path: bytes) -> bool:
         """Say whether the file at `path` is closed while its last answers are on their way, once it is read."""

@@ -37,8 +37,9 @@ What shows with a single file is dealt with where that file is:
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Callable
+
+from airflow_provider_sftp_s3.engine.paths import directory_of
 
 
 class Traits:
@@ -78,11 +79,11 @@ class Traits:
 
         :param is_openssh: it is OpenSSH's own server, with which one file shows it for all.
         """
-        return bool(self._outlived) and (is_openssh or posixpath.dirname(path) in self._outlived)
+        return bool(self._outlived) and (is_openssh or directory_of(path) in self._outlived)
 
     def has_outlived_close(self, path: bytes) -> None:
         """Take note that the file at `path` was closed and was there after that."""
-        self._outlived.add(posixpath.dirname(path))
+        self._outlived.add(directory_of(path))
 
     def rename_did_not_keep_mtime(self) -> None:
         """Take note that a file had another mtime after a rename: it may have been another file, once."""

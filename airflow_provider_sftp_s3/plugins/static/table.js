@@ -48,7 +48,7 @@ export function table(flows, all, now, seen) {
   return el(
     "table",
     { id: "flows" },
-    el("caption", {}, `${count(all.length)} rows, what is broken first`),
+    el("caption", {}, `${count(all.length)} ${all.length === 1 ? "row" : "rows"}, what is broken first`),
     el("thead", {}, el("tr", {}, ...columns.map((name) => el("th", { scope: "col" }, name)))),
     ...bodies,
   );
