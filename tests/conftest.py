@@ -27,9 +27,7 @@ if TYPE_CHECKING:
 AIRFLOW_HOME = airflow_env.configure()
 
 # No test depends on a timing.
-hypothesis.settings.register_profile(
-    "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
-)
+hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("untimed")
 
 

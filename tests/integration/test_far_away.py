@@ -105,7 +105,7 @@ def waiting_in_the_midst(until: Callable[[], bool]) -> Iterator[None]:
         async for chunk in chunks:
             yield chunk
             sent += len(chunk)
-            while sent > len(LARGE) // 2 and not until() and time.monotonic() < deadline:
+            while sent > len(LARGE) // 2 and not until() and time.monotonic() < deadline:  # noqa: ASYNC110 - processes are looked at
                 await asyncio.sleep(0.01)
 
     async def write_held(self: Any, chunks: AsyncIterator[bytes], *rest: Any, **more: Any) -> Any:

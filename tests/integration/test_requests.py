@@ -229,7 +229,7 @@ class AnswersLate(Fault):
         self._deadline = time.monotonic() + 20
 
     async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
-        while request.name == "WRITE" and not self._until() and time.monotonic() < self._deadline:
+        while request.name == "WRITE" and not self._until() and time.monotonic() < self._deadline:  # noqa: ASYNC110 - no loop of ours
             await asyncio.sleep(0.01)
         return await proceed()
 
