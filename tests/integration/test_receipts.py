@@ -247,6 +247,7 @@ async def test_no_file_is_lost_for_a_receipt(ends: Ends, direction: str, status:
 async def test_an_outage_at_the_beginning_is_waited_for(ends: Ends) -> None:
     """A first write that may succeed later holds up nothing."""
     ends.sources("pull", "a")
+    ends.options = TransferOptions(idle_timeout=4)  # for so long S3 is asked again
     outage = [True]
     ends.s3.before(lambda request: (503, "SlowDown") if is_receipt(request) and outage else None)
     ends.s3.after(lambda request: outage.clear() if request.key == "to/a" else None)
