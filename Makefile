@@ -6,6 +6,8 @@ STAMP  := $(VENV)/.installed
 
 # A worker with nothing left to do takes tests from another: some tests take a hundred times as long as others.
 PARALLEL := --numprocesses auto --dist worksteal
+# Of suites that wait for servers half of the time.
+WAITING  := --numprocesses 3
 
 # For the recipes of `faults`: another seed, or so many times as much.
 ifdef SEED
@@ -28,22 +30,22 @@ test: $(STAMP) lint  ## units and real servers; needs no more than pip
 	$(BIN)/python -m pytest $(PARALLEL) -m "not slow" tests/unit tests/integration
 
 slow: $(STAMP)  ## Airflow as a whole, the demo, long searches, more servers; needs no more than pip
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder -m slow tests/unit tests/integration
+	$(BIN)/python -m pytest $(WAITING) --dist loadfile --no-loadscope-reorder -m slow tests/unit tests/integration
 
 servers: $(STAMP)  ## the contract of a transfer with every SFTP server that can be had; see .ci/run for what they need
 	$(BIN)/python -m pytest $(PARALLEL) tests/servers
 
 stores: $(STAMP)  ## the contract of a transfer with every S3 store that can be had; see .ci/run for what they need
-	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup tests/stores
+	$(BIN)/python -m pytest $(WAITING) --dist loadgroup tests/stores
 
 faults: $(STAMP)  ## crashes, races, lying servers, hostile names, and their table; SEED=1 repeats, LONG=10 does more
-	$(BIN)/python -m pytest $(PARALLEL) tests/faults
+	$(BIN)/python -m pytest $(WAITING) --dist worksteal tests/faults
 
 mutants: $(STAMP)  ## takes each guard out of the code, and shows which test notices
 	$(BIN)/python -m tests.faults.mutants
 
 celery: $(STAMP)  ## docker-compose.yaml as processes, one killed; needs PostgreSQL, Redis, sshd, docker-compose, Python 3.12
-	$(BIN)/python -m pytest tests/distributed
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests/distributed
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

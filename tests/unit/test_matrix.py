@@ -11,7 +11,8 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from airflow_provider_sftp_s3.engine.sftp.packets import TRIED
-from matrix import __main__ as matrix
+from matrix import trial
+from matrix.__main__ import table
 from matrix.rows import CONSTRAINTS, MWAA, NEWEST_ASYNCSSH, ROWS, Row
 from matrix.venvs import floor, pins, without
 
@@ -26,7 +27,7 @@ def test_each_constraints_file_has_its_row() -> None:
 def test_each_asyncssh_whose_packets_the_engine_makes_has_its_row() -> None:
     """What no row has tried is not trusted: MWAA's pins, the lowest that is declared, and the newest there was."""
     assert any(row.constraints is None for row in ROWS)
-    project = tomllib.loads((matrix.REPOSITORY / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((trial.REPOSITORY / "pyproject.toml").read_text())["project"]
     (declared,) = [each for each in map(Requirement, project["dependencies"]) if each.name == "asyncssh"]
     tried = {pins(row.constraints)[canonicalize_name("asyncssh")] for row in MWAA}
     tried |= {floor(declared), Version(NEWEST_ASYNCSSH)}
@@ -35,15 +36,15 @@ def test_each_asyncssh_whose_packets_the_engine_makes_has_its_row() -> None:
 
 def test_a_missing_python_fails_its_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It says what to do, and is not skipped."""
-    monkeypatch.setattr(matrix, "SCRATCH", tmp_path)
-    result = matrix.run(Row("future", "3.99"), tmp_path / "no.whl", keep=False)
+    monkeypatch.setattr(trial, "SCRATCH", tmp_path)
+    result = trial.run(Row("future", "3.99"), tmp_path / "no.whl", keep=False)
     assert not result.green
     assert "Python 3.99 is not installed: pyenv install" in str(result.problems["install"])
-    assert matrix.table([result]).splitlines()[1].split()[:9] == ["future", "3.99", *"------", "FAIL"]
+    assert table([result]).splitlines()[1].split()[:9] == ["future", "3.99", *"------", "FAIL"]
 
 
 def test_a_row_is_green_only_if_everything_was_tried() -> None:
-    result = matrix.Result(ROWS[0], dict.fromkeys(matrix.CHECKS.values()))
+    result = trial.Result(ROWS[0], dict.fromkeys(trial.CHECKS.values()))
     assert result.green
     result.problems.pop("retry")
     assert not result.green
