@@ -63,7 +63,7 @@ def listed() -> None:
     (schema,) = (found for place in airflow.__path__ if (found := Path(place, "provider_info.schema.json")).exists())
     jsonschema.validate(get_provider_info(), json.loads(schema.read_text()))
     command = [str(Path(sys.executable).with_name("airflow")), "providers", "list", "--output", "json"]
-    answer = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=400)
     print(answer.stdout, answer.stderr)
     assert not answer.returncode, f"airflow providers list ended with {answer.returncode}"
     providers = json.loads(answer.stdout[answer.stdout.index("[{") :])  # Airflow 2 logs in front of it
@@ -154,7 +154,7 @@ def connections() -> None:
     }
     where = ("in_environment", "in_database", "in_secrets")
     command = [sys.executable, "-c", TEST_CONNECTIONS, *where, "nowhere"]
-    answer = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=400, env=environment)
     print(answer.stdout, answer.stderr)
     ends = {
         connection: line for line in answer.stdout.splitlines() for connection in where if line == f"{connection} 0"
@@ -213,7 +213,7 @@ def backfill() -> None:
         command += ["--start-date", "2026-01-01", "--end-date", "2026-01-10", "--subdir", str(DAGS)]
         # The executor that runs tasks in this process: a process for each would take minutes.
         environment = os.environ | {"AIRFLOW__CORE__EXECUTOR": "DebugExecutor", "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS)}
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=200, env=environment)
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=400, env=environment)
         print(answer.stdout, answer.stderr)
         assert not answer.returncode, f"airflow dags backfill ended with {answer.returncode}"
         states = _run_states("partner_push_daily")

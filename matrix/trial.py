@@ -20,7 +20,7 @@ from matrix.venvs import RowError, Venv, clean_environment, install
 REPOSITORY = Path(__file__).parents[1]
 SCRATCH = REPOSITORY / ".matrix"
 #: Seconds after which `inside.py` is taken to hang; on an idle machine it needs 20 to 60.
-INSIDE_TIMEOUT = 600
+INSIDE_TIMEOUT = 1200
 #: The table's columns of what is tried: all but the first are functions of `inside.py`.
 CHECKS = {
     "install": "install",

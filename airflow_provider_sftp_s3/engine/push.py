@@ -314,6 +314,8 @@ class Push(Transfer[PushedObject]):
         )
         if self.settings.dry_run or sending.waits or is_doubtful or self._synced_in_a_row > SYNCED_IN_A_ROW:
             outcome = await self._look_first(pushed, sending.path, is_doubtful=is_doubtful)
+            if outcome is None and self.settings.dry_run:  # it may be there a moment later
+                outcome = await self._without_object(sending)
             if outcome is not None:
                 return outcome
         for _ in range(VERSIONS):

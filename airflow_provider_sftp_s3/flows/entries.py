@@ -112,7 +112,7 @@ def read_entries(path: Path, flow: str | None = None) -> Entries:
 def _read(path: Path, text: str, pieces: list[_Piece]) -> Entries:
     """Return the entries of some pieces of a file."""
     lines = text.splitlines()
-    defaults: Mapping[str, Any] = {}
+    defaults: Mapping[str, Any] | None = None
     entries: list[Entry] = []
     above: TextLoader | None = None
     for piece in pieces:
@@ -131,6 +131,9 @@ def _read(path: Path, text: str, pieces: list[_Piece]) -> Entries:
         above = loader
         for name, node in _parts(root):
             if name == "defaults":
+                if defaults is not None:
+                    line = node.start_mark.line + 1
+                    raise FlowsFileError(f"{path.name}, line {line}: defaults stand there twice. Remove one of the two")
                 defaults = _defaults(Entry(0, node.start_mark.line + 1, "", loader, node, lines), path)
             elif name == "flows" and isinstance(node, yaml.SequenceNode):
                 for position, one in enumerate(node.value, piece.position or 1):
@@ -140,7 +143,7 @@ def _read(path: Path, text: str, pieces: list[_Piece]) -> Entries:
                 raise FlowsFileError(f"{path} is no list. {_FORM}")
     if not entries and not any(piece.position for piece in pieces):
         raise FlowsFileError(f"{path} holds no flow. {_FORM}")
-    return Entries(defaults, entries)
+    return Entries(defaults or {}, entries)
 
 
 _FORM = (

@@ -69,5 +69,5 @@ def _replaced(value: Any, placeholder: str, by: str) -> Any:
     if isinstance(value, str):
         return type(value)(value.replace(placeholder, by))
     if isinstance(value, Mapping):
-        return {name: _replaced(inner, placeholder, by) for name, inner in value.items()}
+        return {_replaced(name, placeholder, by): _replaced(inner, placeholder, by) for name, inner in value.items()}
     return [_replaced(inner, placeholder, by) for inner in value] if isinstance(value, list) else value

@@ -61,8 +61,18 @@ def _dag(flow: Mapping[str, Any]) -> DAG:
             cron=each.cron,
             timezone=flow["timezone"],
             aws_conn_id=flow.get("aws_conn_id", "aws_default"),
+            extra_args=_of_every_request(flow.get("extra_args")),
         )
     return dag
+
+
+def _of_every_request(extra_args: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return those of a flow's arguments that a listing takes, too."""
+    if not extra_args:
+        return None
+    from airflow_provider_sftp_s3.engine.s3.extra_args import OF_EVERY_REQUEST  # it takes time to import botocore
+
+    return {name: extra_args[name] for name in OF_EVERY_REQUEST if name in extra_args} or None
 
 
 def static_prefix(prefix: str) -> str:

@@ -117,6 +117,8 @@ class TextLoader(yaml.SafeLoader):
 
     def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
         value = super().construct_scalar(node)
+        if isinstance(value, str) and not value.isascii():  # JSON writes a character beyond U+FFFF as two halves
+            value = value.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
         plain = isinstance(node, yaml.ScalarNode) and node.style is None
         return Plain(value) if plain and isinstance(value, str) else value
 

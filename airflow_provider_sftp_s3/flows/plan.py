@@ -73,6 +73,8 @@ def _rendered(flow: Mapping[str, Any], arguments: dict[str, Any], day: date) -> 
     def render(name: str, value: Any) -> Any:
         if isinstance(value, list):
             return [render(name, one) for one in value]
+        if isinstance(value, Mapping):
+            return {key: render(name, one) for key, one in value.items()}
         if not isinstance(value, str) or not is_open(value):
             return value
         try:

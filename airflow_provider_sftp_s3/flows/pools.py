@@ -6,6 +6,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+#: Airflow's own, in which all tasks are that name no other: it is always there, and to give it few slots would hold up
+#: all of Airflow.
+DEFAULT = "default_pool"
+
 
 def pools_of(flows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """
@@ -17,7 +21,7 @@ def pools_of(flows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """
     pools: dict[str, dict[str, Any]] = {}
     for flow in flows:
-        if "pool" in flow:
+        if flow.get("pool", DEFAULT) != DEFAULT:
             pool = pools.setdefault(flow["pool"], {"slots": 0, "description": "", "include_deferred": False})
             pool["slots"] = max(pool["slots"], flow["parallelism"] * flow.get("pool_slots", 1))
             pool["description"] += f", {flow['name']}" if pool["description"] else f"Flows: {flow['name']}"

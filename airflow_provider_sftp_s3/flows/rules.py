@@ -24,8 +24,8 @@ def _is_cron(schedule: str | None) -> bool:
 
 
 def _takes_away(flow: Mapping[str, Any]) -> bool:
-    """Say whether a push moves or deletes what it has delivered."""
-    return bool(flow["direction"] == "push" and flow.get("after_transfer", "keep") != "keep")
+    """Say whether a push moves or deletes what it has delivered, as far as that is written plainly."""
+    return bool(flow["direction"] == "push" and flow.get("after_transfer") in ("move", "delete"))
 
 
 def _keeps(flow: Mapping[str, Any]) -> bool:
@@ -139,7 +139,11 @@ RULES = (
     ),
     Rule(
         "sent_prefix",
-        lambda flow: flow["direction"] == "push" and (flow.get("after_transfer") == "move") != ("sent_prefix" in flow),
+        lambda flow: (
+            flow["direction"] == "push"
+            and not values.is_template(flow.get("after_transfer", ""))
+            and (flow.get("after_transfer") == "move") != ("sent_prefix" in flow)
+        ),
         "'after_transfer: move' and sent_prefix, the place to move to, need each other. Allowed: both, or none",
     ),
     Rule(

@@ -10,6 +10,8 @@ from itertools import accumulate
 from typing import Any
 
 from airflow_provider_sftp_s3.engine.errors import ConfigurationError
+from airflow_provider_sftp_s3.engine.paths import printable
+from airflow_provider_sftp_s3.engine.settings import PullSettings
 from airflow_provider_sftp_s3.flows.fields import ALL_FIELDS, FIELDS, OPERATORS, RUN_FIELDS, Field
 from airflow_provider_sftp_s3.flows.rules import RULES
 from airflow_provider_sftp_s3.flows.values import zone
@@ -149,7 +151,8 @@ def _objections(flow: Mapping[str, Any]) -> list[Problem]:
     """
     operator = OPERATORS[flow["direction"]]
     try:
-        operator.judge(operator.plain(flow))
+        # Of `judge`, what is not there is not known yet: with any other min_age a max_age may be fine.
+        operator.judge(operator.plain({"min_age": PullSettings.min_age, **flow}))
     except ConfigurationError as wrong:
         return [Problem("", str(wrong))]
     return []
@@ -184,4 +187,4 @@ def _unknown_field(name: Any, kind: str, fields: Mapping[str, Field]) -> Problem
         return Problem(name, f"only a {'push' if kind == 'pull' else 'pull'} flow has this field")
     near = difflib.get_close_matches(str(name), fields, 1)
     hint = f". Did you mean {near[0]!r}?" if near else ""
-    return Problem(str(name), f"there is no such field{hint}")
+    return Problem(printable(str(name)), f"there is no such field{hint}")

@@ -27,6 +27,8 @@ from airflow_provider_sftp_s3.hooks import quantities
 from airflow_provider_sftp_s3.hooks.arguments import mode
 
 CONTINUOUS = "@continuous"
+#: The longest duration: several of them can be added up, and to a date.
+MOST = timedelta(days=36_525)
 PRESETS = ("@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly")
 
 
@@ -44,6 +46,7 @@ def text(value: Any, *, pattern: str = "(?s:.+)") -> str:
     """Return text that matches `pattern`, or a template, which nobody can judge before it is rendered."""
     if not isinstance(value, str):
         raise NotAllowed
+    _check_characters(value)
     if is_template(value):
         from jinja2 import Environment, TemplateSyntaxError
 
@@ -58,6 +61,16 @@ def text(value: Any, *, pattern: str = "(?s:.+)") -> str:
     return str(value)
 
 
+def _check_characters(value: str) -> None:
+    """Raise NotAllowed where no database takes a text: that of one flow would keep the others of its file out, too."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise NotAllowed("it has half of a character in it") from None
+    if "\0" in value:
+        raise NotAllowed("it has a NUL in it")
+
+
 def is_template(value: str) -> bool:
     """Say whether Jinja makes something else of a text; ``{#`` begins a comment."""
     return "{{" in value or "{%" in value or "{#" in value
@@ -67,6 +80,7 @@ def plain(value: Any, *, pattern: str) -> str:
     """Return text that matches `pattern`, where templates are not rendered."""
     if not isinstance(value, str) or not re.fullmatch(pattern, value, re.ASCII):
         raise NotAllowed
+    _check_characters(value)
     return str(value)
 
 
@@ -87,7 +101,10 @@ def tags(value: Any) -> list[str]:
     several = texts(value, least=0)
     if any(len(tag) > 100 for tag in several):
         raise NotAllowed
-    return list(dict.fromkeys(["sftp-s3", *several]))
+    kept: dict[str, str] = {}
+    for tag in ("sftp-s3", *several):
+        kept.setdefault(tag.strip().lower(), tag)  # to MySQL two that differ in case only are one, and an error
+    return list(kept.values())
 
 
 def choice(value: Any, *, among: tuple[str, ...]) -> str:
@@ -121,6 +138,8 @@ def duration(value: Any, *, least: timedelta = timedelta(0)) -> timedelta:
         raise NotAllowed from None
     if found < least:
         raise NotAllowed
+    if found > MOST:
+        raise NotAllowed("that is more than 100 years")
     return found
 
 
@@ -143,6 +162,8 @@ def instant(value: Any) -> datetime:
         value = datetime.combine(value, time.min)
     if not isinstance(value, datetime):
         raise NotAllowed
+    if value.year == 1:
+        raise NotAllowed("in some time zone there is no such date")
     return value
 
 
@@ -205,6 +226,10 @@ def schedule(value: Any) -> str:
     # croniter also takes seconds and years; a slip of the finger would start a run every second.
     if len(words) != 5 or not croniter.is_valid(expression):
         raise NotAllowed
+    try:
+        croniter(expression, datetime(2024, 1, 1)).get_next()
+    except ValueError:  # Airflow would take it, and never begin a run
+        raise NotAllowed("there is no such day") from None
     return expression
 
 
@@ -345,7 +370,7 @@ def _expected(value: Any) -> Expected:
     hour = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", str(value["by"]), re.ASCII)
     if hour is None:
         raise NotAllowed(f"by is a time such as '06:00', not {value['by']!r}")
-    days = str(value.get("days") or "*").lower()
+    days = str("*" if value.get("days") is None else value["days"]).lower()
     if not re.fullmatch(r"[a-z0-9,*-]+", days, re.ASCII) or not croniter.is_valid(f"0 0 * * {days}"):
         raise NotAllowed(f"days are such as mon-fri or mon,thu, not {value['days']!r}")
     try:

@@ -68,13 +68,16 @@ def judge(kind: type[PullSettings | PushSettings], arguments: Mapping[str, Any])
             check_receipts(settings, arguments["s3_bucket"])
 
 
-def _stand_ins(arguments: Mapping[str, Any]) -> dict[str, str]:
-    """Return values for arguments that are not known yet, and are judged together with others."""
+def _stand_ins(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values for arguments that are not known yet, and are judged together with others: such as go with them."""
+    stand_ins: dict[str, Any] = {"min_age": 0}
     if arguments.get("follow_links"):
-        return {"after_transfer": "keep"}
-    if arguments.get("after_transfer") != "move":
-        return {}
-    return {name: f"<{name}>/" for name in ("s3_prefix", "sent_prefix")}
+        stand_ins["after_transfer"] = "keep"
+    elif arguments.get("sent_prefix") is not None:
+        stand_ins["after_transfer"] = "move"
+    if {**stand_ins, **arguments}.get("after_transfer") == "move":
+        stand_ins |= {name: f"<{name}>/" for name in ("s3_prefix", "sent_prefix")}
+    return stand_ins
 
 
 def seconds(name: str, value: timedelta | float | str | None) -> float | None:

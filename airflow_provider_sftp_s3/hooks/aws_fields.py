@@ -17,8 +17,13 @@ _KEYS = ("aws_access_key_id", "aws_secret_access_key")
 _TOKEN = "aws_session_token"  # noqa: S105 - the name of a field
 _TEXTS = (*_KEYS, _TOKEN, "region_name", "endpoint_url", "role_arn", "profile_name", "assume_role_method")
 _OBJECTS = ("config_kwargs", "service_config", "session_kwargs", "assume_role_kwargs")
+#: Of roles that are assumed by another word than a pair of keys.
+_SAML = "assume_role_with_saml"
+_WEB_IDENTITY = tuple(
+    f"assume_role_with_web_identity_{end}" for end in ("federation", "federation_audience", "token_file")
+)
 #: What Airflow's Amazon hooks read of Extra. `extra_args` has an error of its own.
-_OF_EXTRA = (*_TEXTS, *_OBJECTS, "verify", "extra_args")
+_OF_EXTRA = (*_TEXTS, *_OBJECTS, _SAML, *_WEB_IDENTITY, "verify", "extra_args")
 #: What is read of `service_config.s3`.
 _OF_S3 = ("endpoint_url", "extra_args")
 #: What S3Hook reads there, besides.
@@ -35,8 +40,9 @@ _SWITCHES = ("use_dualstack_endpoint", "use_fips_endpoint", "ignore_configured_e
 _SWITCHES_OF_S3 = ("use_accelerate_endpoint", "use_dualstack_endpoint", "use_arn_region", "payload_signing_enabled")
 #: What botocore reads of `config_kwargs.s3`. It passes over all else.
 _OF_CONFIG_S3 = (*_SWITCHES_OF_S3, "addressing_style", "us_east_1_regional_endpoint")
-#: Fields of old versions of Airflow whose names say nothing of those of today.
+#: Fields of old versions of Airflow, and others, whose names say nothing of those of today.
 _OLD = {
+    "assume_role_arn": "role_arn",
     "host": "endpoint_url",
     "aws_account_id": "role_arn",
     "aws_iam_role": "role_arn",
@@ -52,9 +58,9 @@ def check_fields(conn_id: str, connection: Any, fields: Mapping[str, Any]) -> No
     :param fields: its Extra.
     :raises ConfigurationError: a field is of the wrong type, or misspelled, or half of what it takes.
     """
-    for name in _TEXTS:
+    for name in (*_TEXTS, *_WEB_IDENTITY):
         _check_kind(conn_id, name, fields.get(name), (str,), "a text")
-    for name in _OBJECTS:
+    for name in (*_OBJECTS, _SAML):
         _check_kind(conn_id, name, fields.get(name), (dict,), _AN_OBJECT)
     services = fields.get("service_config", {})
     _check_kind(conn_id, "service_config", services, (dict,), _AN_OBJECT, may_be_null=False)
@@ -150,7 +156,8 @@ def remarks_on(conn_id: str | None, fields: Mapping[str, Any]) -> list[str]:
 def _unheeded(fields: Mapping[str, Any]) -> Iterator[str]:
     yield from (name for name in fields if name not in _OF_EXTRA)
     if not fields.get("role_arn"):
-        yield from (name for name in ("assume_role_method", "assume_role_kwargs") if fields.get(name))
+        of_a_role = ("assume_role_method", "assume_role_kwargs", _SAML, *_WEB_IDENTITY)
+        yield from (name for name in of_a_role if fields.get(name))
     config = fields.get("config_kwargs") or {}
     known: dict[str, tuple[Mapping[str, Any] | None, Collection[str]]] = {
         "config_kwargs": (config, _OF_CONFIG),

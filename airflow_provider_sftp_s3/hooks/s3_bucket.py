@@ -9,6 +9,7 @@ from typing import Any
 import botocore.exceptions
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
+from airflow_provider_sftp_s3._compat import AirflowException
 from airflow_provider_sftp_s3.engine.errors import AuthenticationFailed, ConfigurationError, ConnectionFailed
 from airflow_provider_sftp_s3.engine.options import TransferOptions
 from airflow_provider_sftp_s3.engine.paths import reason_of
@@ -26,8 +27,14 @@ _FIELDS: tuple[tuple[type[Exception], str], ...] = (
     (botocore.exceptions.ParamValidationError, "role_arn or assume_role_kwargs"),
     (NotImplementedError, "assume_role_method"),
 )
+#: What else Airflow and botocore raise of a role that cannot be had: a mapping lacks what they look for, or a file or a
+#: package is not there.
+_OF_A_ROLE = (AirflowException, LookupError, ImportError, FileNotFoundError, IsADirectoryError, PermissionError)
 #: Words of AWS's security service for what passes.
-_PASSING = ("Throttling", "ThrottlingException", "RequestLimitExceeded", "ServiceUnavailable", "InternalFailure")
+_PASSING = (
+    *("Throttling", "ThrottlingException", "RequestLimitExceeded", "ServiceUnavailable", "InternalFailure"),
+    "IDPCommunicationError",
+)
 
 
 class _Hook(S3Hook):
@@ -57,8 +64,10 @@ def bucket_of(aws_conn_id: str | None, name: str, options: TransferOptions) -> B
         settings = hook.conn_config
     if "extra_args" in settings.extra_config:
         raise ConfigurationError(f"extra_args of the aws connection: put them into {OF_THE_CONNECTION}")
-    with _explained(aws_conn_id, "role_arn, profile_name or session_kwargs"):
+    with _explained(aws_conn_id, "role_arn, profile_name or session_kwargs", _OF_A_ROLE):
         session = hook.get_session()
+        if (credentials := session.get_credentials()) is not None:
+            credentials.get_frozen_credentials()  # by a web identity, a role is asked for only now
     with _explained(aws_conn_id, "endpoint_url, region_name or config_kwargs"):
         # Not the hook's own client: it has a session of its own, which would assume a role for a second time.
         client = session.client(
@@ -73,11 +82,12 @@ def bucket_of(aws_conn_id: str | None, name: str, options: TransferOptions) -> B
 
 
 @contextlib.contextmanager
-def _explained(conn_id: str | None, fields: str) -> Iterator[None]:
+def _explained(conn_id: str | None, fields: str, more: tuple[type[Exception], ...] = ()) -> Iterator[None]:
     """
     Turn what botocore raises within the block into an error that says what to change.
 
     :param fields: what the block is about, where the error's type does not tell.
+    :param more: errors that say so, too, in this block.
     """
     where = f"the aws connection {conn_id!r}" if conn_id else "the environment's own settings of AWS"
     try:
@@ -95,8 +105,12 @@ def _explained(conn_id: str | None, fields: str) -> Iterator[None]:
         if status >= 500 or refused.response.get("Error", {}).get("Code") in _PASSING:
             raise ConnectionFailed(f"credentials of {where}: {reason_of(refused)}") from None
         raise AuthenticationFailed(f"role_arn of {where} cannot be assumed: {reason_of(refused)}") from None
-    except (botocore.exceptions.BotoCoreError, ValueError, TypeError, AttributeError, NotImplementedError) as wrong:
+    except (
+        *(botocore.exceptions.BotoCoreError, ValueError, TypeError, AttributeError, NotImplementedError),
+        *more,
+    ) as wrong:
         field = next((field for kind, field in _FIELDS if isinstance(wrong, kind)), fields)
         if "Invalid endpoint" in str(wrong):
             field = "endpoint_url"
-        raise ConfigurationError(f"{field} of {where} cannot be used: {reason_of(wrong)}") from None
+        said = f"there is no {wrong}" if isinstance(wrong, LookupError) else reason_of(wrong)
+        raise ConfigurationError(f"{field} of {where} cannot be used: {said}") from None

@@ -40,11 +40,12 @@ class ExpectedFilesOperator(TemplatedOperator):
     :param cron: the times by which they must be there.
     :param timezone: of these times.
     :param aws_conn_id: Airflow connection of type `aws`. (templated)
+    :param extra_args: as for S3ToSftpOperator. (templated)
     :return: `files`, how many there are, and the `first` of them.
     :raises AirflowFailException: fewer have come; it is not retried.
     """
 
-    template_fields: Sequence[str] = ("s3_bucket", "s3_prefix", "files", "aws_conn_id")
+    template_fields: Sequence[str] = ("s3_bucket", "s3_prefix", "files", "aws_conn_id", "extra_args")
     _lists = ()
     _places = ("s3_bucket", "s3_prefix", "files")
     ui_color = "#f0e0f0"
@@ -59,6 +60,7 @@ class ExpectedFilesOperator(TemplatedOperator):
         at_least: int = 1,
         timezone: str = "UTC",
         aws_conn_id: str | None = "aws_default",
+        extra_args: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -69,6 +71,7 @@ class ExpectedFilesOperator(TemplatedOperator):
         self.cron = cron
         self.timezone = timezone
         self.aws_conn_id = aws_conn_id
+        self.extra_args = extra_args
 
     @fails_for_good
     def execute(self, context: Context) -> dict[str, Any]:
@@ -111,6 +114,7 @@ class ExpectedFilesOperator(TemplatedOperator):
 
         prefix, globs = directory_prefix(self.s3_prefix), Globs(self.files)
         bucket = bucket_of(self.aws_conn_id, self.s3_bucket, TransferOptions())
+        bucket.send_along(self.extra_args, "push")
         found = []
         async with bucket:
             await bucket.check()

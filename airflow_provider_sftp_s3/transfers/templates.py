@@ -34,7 +34,8 @@ class TemplatedOperator(BaseOperator):
     * What is written plainly is judged when the operator is made, by :meth:`judge`: a typo is an import error of the
       Dag file, and not a failed run. Templates, what is mapped over and what comes from XCom are judged in `execute`.
     * Where such a value is None, or a template gives the text of it, :meth:`refuse_none` says so, for `execute` to
-      call: a task before this one that has returned nothing must not have everything moved.
+      call: a task before this one that has returned nothing must not have everything moved. Of names that may be None,
+      it refuses the text only, by which something would be called.
     * A template that gives the text of a list is that list, in the fields that may be lists, where the argument, or an
       item of it, was written as a template. What was written plainly stays as it is: ``[a]`` is a glob, and a key.
     * `map_index_template` gives no more than 250 characters, whatever is mapped over.
@@ -45,9 +46,12 @@ class TemplatedOperator(BaseOperator):
     #: The template fields that say what is moved, and where to.
     _places: ClassVar[Sequence[str]] = ("s3_bucket", "s3_prefix", "include")
 
+    #: Those that are a name, or None.
+    _names: ClassVar[Sequence[str]] = ("aws_conn_id", "destination", "done_dir", "trigger_file")
+
     #: The arguments that were given, the defaults of a Dag among them, of a task that was mapped; empty of another one.
     _given: frozenset[str] = frozenset()
-    #: Those of `_places` for which Airflow has found None.
+    #: Those of `_places` and `_names` for which Airflow has found None, or the text of it.
     _found_none: tuple[str, ...] = ()
 
     # Airflow's metaclass takes `__init__` as it is after this, and wraps it once more.
@@ -103,11 +107,13 @@ class TemplatedOperator(BaseOperator):
     def _do_render_template_fields(
         self, parent: Any, template_fields: Any, context: Context, *args: Any, **kwargs: Any
     ) -> None:
-        fields = [name for name in self.template_fields if name in (*self._lists, *self._places)]
+        fields = [name for name in self.template_fields if name in (*self._lists, *self._places, *self._names)]
         written = {name: getattr(self, name) for name in fields} if parent is self else {}
         super()._do_render_template_fields(parent, template_fields, context, *args, **kwargs)
         for name, before in written.items():
-            if name in self._places and _gives_none(before, getattr(self, name)):
+            after = getattr(self, name)
+            is_refused = name in self._places or (name in self._names and after is not None)
+            if is_refused and _gives_none(before, after):
                 self._found_none = (*self._found_none, name)
             if name in self._lists:
                 setattr(self, name, with_lists(before, getattr(self, name)))

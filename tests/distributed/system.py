@@ -62,7 +62,8 @@ class System:
         of_the_demo = (REPOSITORY / "demo/compose/flows.yaml").read_text().replace("/srv/sftp", str(self.sftp_root))
         (self._home / "dags/flows.yaml").write_text(of_the_demo + flows.format(sftp=self.sftp_root))
         self._venv = self._make_venv()
-        self._api = httpx.Client(base_url=f"http://127.0.0.1:{self._ports['api-server']}", timeout=30, trust_env=False)
+        address = f"http://127.0.0.1:{self._ports['api-server']}"
+        self._api = httpx.Client(base_url=address, timeout=PATIENCE, trust_env=False)
 
     def _make_venv(self) -> Path:
         """Install what the image holds, from the same files; return where its programs are."""

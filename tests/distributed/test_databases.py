@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ from tests.distributed.databases import postgres_tools, postgresql
 from tests.support.airflow_system import AirflowSystem
 from tests.support.s3_server import S3Server
 from tests.support.sftp_servers import AsyncsshServer, Fault, Proceed, Request
+from tests.support.trees import tree
 
 pytestmark = pytest.mark.distributed
 
@@ -34,6 +36,8 @@ CONTENT = {name: name.encode() for name in NAMES}
 TOO_LONG = ("😀" * 60 + "/") * 3
 
 
+#: Seconds between two looks for objects. After a failure the next run begins 15 times as long after the last one.
+POKE = 3
 #: Files of a tree whose flow is changed under its run.
 MANY = 40
 #: Dag files are read every three seconds.
@@ -59,8 +63,7 @@ class World(NamedTuple):
     bucket: str
 
     def pushed(self, directory: str) -> dict[str, bytes]:
-        root = self.sftp.local(directory)
-        return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+        return tree(self.sftp.local(directory))
 
     def task(self, dag: str, task: str, index: int = -1) -> dict[str, Any]:
         """Return a task instance of the Dag's last run."""
@@ -102,7 +105,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             push | {"name": "out", "sftp_path": "/pushed", "s3_prefix": "out/", "parallelism": 2},
             push
             | {"name": "held", "sftp_path": "/kept up", "s3_prefix": "held/", "schedule": "@continuous"}
-            | {"poke_interval": "5s"},
+            | {"poke_interval": f"{POKE}s"},
         ]
         for name in ("grows", "shrinks"):
             flows.append(
@@ -168,9 +171,14 @@ def test_a_continuous_push_beside_what_can_never_go(world: World) -> None:
     tasks = world.airflow.get(f"dags/held/dagRuns/{runs[0]['dag_run_id']}/taskInstances")["task_instances"]
     assert {task["task_id"]: task["try_number"] for task in tasks}["push"] == 1
     world.airflow.wait(lambda: any(run["state"] == "running" for run in world.airflow.runs("held")))
-    world.s3.client().put_object(Bucket=world.bucket, Key="held/late 😀", Body=b"late")
+    late = datetime.now(UTC)
+    with closing(world.s3.client()) as client:
+        client.put_object(Bucket=world.bucket, Key="held/late 😀", Body=b"late")
     world.airflow.wait(lambda: "late 😀" in world.pushed("/kept up"))
-    assert len(world.airflow.runs("held")) <= 3
+    times = [(run["start_date"], run["end_date"]) for run in world.airflow.runs("held") if run["end_date"]]
+    lasted = [end - start for start, end in (map(datetime.fromisoformat, each) for each in times) if end < late]
+    assert min(lasted) > timedelta(seconds=14 * POKE)
+    assert world.airflow.pause("held")
 
 
 def test_what_must_have_come(world: World) -> None:
@@ -189,7 +197,9 @@ def test_a_flow_that_is_changed_while_its_run_is_active(world: World, name: str,
     file = world.airflow.home / "dags" / "flows.yaml"
     flows = yaml.safe_load(file.read_text())
     next(flow for flow in flows if flow["name"] == name)["parallelism"] = now
-    file.write_text(yaml.safe_dump(flows))
+    fresh = file.with_suffix(".new")  # a task that begins meanwhile reads no half of it
+    fresh.write_text(yaml.safe_dump(flows))
+    fresh.replace(file)
     ended = world.airflow.end_of(name, run)
     assert ended == ("success" if pulled() == MANY else "failed")
     assert name == "shrinks" or ended == "success"

@@ -27,7 +27,7 @@ async def main(to: str) -> None:
         if to == "obstore":  # its threads are there, and it is a connection that it cannot have
             with contextlib.suppress(SftpS3Error):
                 await bucket.put("key", [LARGE], {})
-            await asyncio.sleep(0.5)  # until its threads have closed what they had open
+            await asyncio.sleep(2)  # until its threads have closed what they had open
         # Each gets the lowest number that is free, so that none is free below the last one.
         *_, last = [os.open(os.devnull, os.O_RDONLY) for _ in range(100)]
         resource.setrlimit(resource.RLIMIT_NOFILE, (last + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))

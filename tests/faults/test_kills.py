@@ -50,8 +50,8 @@ FILES = {
 OLD = {"again.csv": b"the one before", "sub/again.csv": os.urandom(50_000)}
 """What the partner, or ``.done``, has of those names already."""
 PART_SIZE = 5 * MiB
-SHARDS = range(4)
-"""Each test of a sweep kills every fourth time, so that pytest's workers share the work."""
+SHARDS = range(4 if table.LONG >= 0.5 else 1)
+"""Each test of a long sweep kills every fourth time, so that pytest's workers share the work."""
 MOMENTS = {
     "pull": round(110 * table.LONG),
     **{kind: round(40 * table.LONG) for kind in PUSHES},
@@ -119,7 +119,7 @@ class KillsAt(Fault):
 class Sweep:
     """One server and one bucket, where a run is killed and retried, again and again."""
 
-    #: So many of the steps that are tried have to end in a kill: not every run takes the same steps.
+    #: So many of all steps have to end in a kill: not every run takes the same steps.
     least = 0.8
 
     def __init__(self, kind: str, sftp: SftpServer, s3: S3Server, bucket: str, **arguments: Any) -> None:
@@ -175,15 +175,15 @@ class Sweep:
     def wait_until_quiet(self) -> None:
         """Wait until the servers have done what a dead process had asked them for."""
         deadline = time.monotonic() + PATIENCE
-        while not self.s3.is_quiet or self._connections():
+        while not (self._sftp_is_quiet() and self.s3.is_quiet):
             assert time.monotonic() < deadline, "a connection of a dead process stays open"
             time.sleep(0.005)
 
-    def _connections(self) -> int:
+    def _sftp_is_quiet(self) -> bool:
         if isinstance(self.sftp, AsyncsshServer):
-            return self.sftp.connections
+            return self.sftp.is_quiet
         assert isinstance(self.sftp, OpenSshServer)
-        return len(self.sftp._listener().children())
+        return not self.sftp._listener().children()
 
     def check_after_kill(self) -> None:
         """Nothing is lost, half there or wrongly marked, at any moment."""
@@ -197,12 +197,18 @@ class Sweep:
                 check_taken(self.s3, self.bucket, FILES, written, self.arguments)
         self.kills += 1
 
-    def retry(self) -> None:
-        """Run again, as Airflow does, and check that everything is done and nothing left over."""
+    def run_again(self) -> dict[str, Any]:
+        """Have Airflow's retry go to its end, and return its report."""
         self.s3.let_uploads_age(self.bucket, HOUR)
         with self.run(try_number=2) as again:
             again.go()
             report = again.report(PATIENCE)
+        self.wait_until_quiet()
+        return report
+
+    def retry(self) -> None:
+        """Run again, and check that everything is done and nothing left over."""
+        report = self.run_again()
         assert report["transferred"] + report["skipped"].get("synced", 0) <= len(FILES)
         said: Any = SimpleNamespace(transferred=[self._outcome(target) for target in report["targets"]])
         if self.direction == "pull":
@@ -259,10 +265,15 @@ def kill_at_each_step(sweep: Sweep, sftp_server: AsyncsshServer, s3: S3Server, s
     with sweep.run() as run:
         run.go()
         assert run.report(PATIENCE)["transferred"] == sweep.transfers
-    points = [(step, applied) for step in range(counts.steps) for applied in (False, True)][shard :: len(SHARDS)]
+    # Two of four shards have each step once, half of them before it is carried out.
+    twice = [(step, applied) for step in range(counts.steps) for applied in ((False, True), (True, False))[step % 2]]
+    points = twice[shard :: len(SHARDS)]
+    wanted = max(2, round(len(points) * min(table.LONG, sweep.least)))
     if table.LONG < 1:
-        points = table.chance("steps", sweep.name, shard).sample(points, max(2, round(len(points) * table.LONG)))
+        table.chance("steps", sweep.name, shard).shuffle(points)
     for step, applied in points:
+        if table.LONG < 1 and sweep.kills >= wanted:
+            break  # where one ended in no kill, another one was tried in its place
         for _ in range(max(1, round(table.LONG))):
             s3._before.clear()
             s3._after.clear()
@@ -276,18 +287,17 @@ def kill_at_each_step(sweep: Sweep, sftp_server: AsyncsshServer, s3: S3Server, s
             s3._before.clear()
             s3._after.clear()
             sftp_server.fault = Fault()
-            if not killed:  # it came by with a step or two less, since another order needs no second look
-                assert kills.steps <= step
+            sweep.wait_until_quiet()
+            if not killed:  # in another order it needs no second look; or it did not wait for the answer to that step
                 continue
             try:
-                sweep.wait_until_quiet()
                 sweep.check_after_kill()
                 sweep.retry()
             except AssertionError as wrong:
                 wrong.add_note(f"killed at step {step}, {'when it was' if applied else 'before it was'} carried out")
                 raise
     table.cases(sweep.kills)
-    assert sweep.kills >= sweep.least * len(points)
+    assert sweep.kills >= wanted
 
 
 def _sets(begun: threading.Event) -> Hook:

@@ -21,7 +21,7 @@ from airflow_provider_sftp_s3.engine.model import WAITS
 from airflow_provider_sftp_s3.engine.options import MiB
 from tests.faults import table
 from tests.faults.harness import beneath, done_path, marked_keys, read_tree, write_tree
-from tests.faults.test_kills import HOUR, PATIENCE, SHARDS, Sweep, kill_at_each_step
+from tests.faults.test_kills import PATIENCE, SHARDS, Sweep, kill_at_each_step
 from tests.support.s3_server import S3Server
 from tests.support.sftp_servers import AsyncsshServer
 
@@ -95,13 +95,6 @@ class PartnerSweep(Sweep):
     def store(self, objects: dict[str, bytes], **arguments: Any) -> None:
         for key, data in objects.items():
             self.client.put_object(Bucket=self.bucket, Key=key, Body=data, **arguments)
-
-    def run_again(self) -> None:
-        """Have Airflow's retry go to its end."""
-        self.s3.let_uploads_age(self.bucket, HOUR)
-        with self.run(try_number=2) as again:
-            again.go()
-            again.report(PATIENCE)
 
     def objects(self) -> dict[str, bytes]:
         found = beneath(self.s3, self.bucket, self.arguments.get("s3_prefix", ""))
@@ -349,9 +342,7 @@ class PushSweep(PartnerSweep):
         self.kills += 1
 
     def retry(self) -> None:
-        with self.run(try_number=2) as again:
-            again.go()
-            report = again.report(PATIENCE)
+        report = self.run_again()
         self.check_after_kill()
         self.kills -= 1
         tree = read_tree(self.root)
@@ -375,6 +366,7 @@ class PushSweep(PartnerSweep):
         with self.run() as third:
             third.go()
             report = third.report(PATIENCE)
+        self.wait_until_quiet()
         assert WAITS not in report["skipped"]
         tree = read_tree(self.root)
         assert {name: tree[name] for name in OLD} == {name: FILES[name] for name in OLD}

@@ -193,7 +193,7 @@ async def test_a_server_that_never_answers_a_rename_that_fails_is_asked_once(
     write_tree(sftp_server.root, FILES)
     sftp_server.fault = hangs = faulty.NeverAnswers(faulty.RENAMES, lambda path: path.endswith(".part"))
     hangs.sees_probes = True
-    ran = await run_pull(sftp_server, s3, bucket, idle_timeout=1.0, concurrency=1)
+    ran = await run_pull(sftp_server, s3, bucket, idle_timeout=2.0, concurrency=1)
     assert ran.done().transferred == len(FILES)
     assert s3.objects(bucket) == FILES
     assert sftp_server.requests["POSIX-RENAME"] == 1 + len(FILES)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.faults import table
-from tests.faults.test_kills import FILES, PATIENCE, SHARDS, Sweep, kill_at_each_step
+from tests.faults.test_kills import FILES, SHARDS, Sweep, kill_at_each_step
 from tests.support.receipts import lines_in
 from tests.support.s3_server import S3Server
 from tests.support.sftp_servers import AsyncsshServer, SftpServer
@@ -48,9 +48,7 @@ class ReceiptSweep(Sweep):
 
     def retry(self) -> None:
         """Each file has one line over the tries, and the total has all of them."""
-        with self.run(try_number=2) as again:
-            again.go()
-            report = again.report(PATIENCE)
+        report = self.run_again()
         lines = lines_in(self.s3, self.books, "all/")
         told = Counter(line["source"] for line in lines if line["status"] != "skipped")
         assert len(told) == len(FILES), told

@@ -24,7 +24,8 @@ from tests.support.sftp_servers import AsyncsshServer
 
 pytestmark = pytest.mark.faults
 
-SECONDS = 5.0
+#: obstore by itself gives up after less than one.
+SECONDS = 3.0
 FILES = {
     "small": os.urandom(4 * KiB),
     "handed to obstore": os.urandom(100 * KiB),

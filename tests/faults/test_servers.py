@@ -370,7 +370,7 @@ class TestLimits:
         self, sftp_server: AsyncsshServer, s3: S3Server, bucket: str, limit: int, pulls: bool
     ) -> None:
         """200 files, 64 of them at once, on a server with few handles: none fails, none waits for ever, one notice."""
-        sftp_server.fault = faulty.AtMostOpenHandles(limit)
+        sftp_server.fault = faulty.AtMostOpenHandles(limit, first=1.0)  # by then all 64 are asked for
         if pulls:
             write_tree(sftp_server.root, self.MANY)
             ran = await run_pull(sftp_server, s3, bucket)
@@ -419,8 +419,8 @@ class TestLimits:
     async def test_the_time_that_a_file_waits_for_a_handle_is_not_its_own(
         self, sftp_server: AsyncsshServer, s3: S3Server, bucket: str
     ) -> None:
-        """20 files of half a second each, one after another, under a ``file_timeout`` of 5 s."""
-        files = {f"{number}": b"x" * 100 for number in range(20)}
+        """10 files of a second each, one after another, under a ``file_timeout`` of 5 s."""
+        files = {f"{number}": b"x" * 100 for number in range(10)}
         write_tree(sftp_server.root, files)
         sftp_server.fault = Together(faulty.AtMostOpenHandles(1), faulty.ReadsTrickle(seconds=0.5))
         ran = await run_pull(sftp_server, s3, bucket, file_timeout=5.0)
@@ -431,8 +431,8 @@ class TestLimits:
 
 IDLE = 1.5
 """``idle_timeout`` of the tests in which something hangs."""
-SLACK = 10.0
-"""What a run may take beyond its limits."""
+SLACK = 20.0
+"""What a run may take beyond its limits: no more than keeps it from the limits that are meant not to count."""
 LOSSES = 6
 """How many connections may be lost to hung requests before a run gives up: at least once more than one file's tries."""
 
@@ -581,7 +581,7 @@ class TestHungRequests:
         files = {"slow": os.urandom(100_000), "small": b"b"}
         write_tree(sftp_server.root, files)
         sftp_server.fault = faulty.ReadsTrickle(seconds=0.02, at_most=1)
-        ran = await run_pull(sftp_server, s3, bucket, file_timeout=1.0)
+        ran = await run_pull(sftp_server, s3, bucket, file_timeout=3.0)
         assert ran.seconds < 5.0 + SLACK
         assert set(ran.failures) == {"slow"}
         assert check_pull(sftp_server.root, s3, bucket, files, ran) == {"small"}
@@ -640,7 +640,7 @@ class TestCancellation:
     ) -> float:
         run_one = run_pull if pulls else run_push
         task = asyncio.create_task(run_one(server, s3, bucket))
-        assert await settles(ready, 10.0), "the run has not come to the point where it is to be cancelled"
+        assert await settles(ready), "the run has not come to the point where it is to be cancelled"
         started = time.monotonic()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -760,7 +760,7 @@ class TestOpenSsh:
                 openssh.start()
 
         self._do(s3, "PutObject", restart)
-        ran = await run_pull(openssh, s3, bucket, conn_timeout=3.0)
+        ran = await run_pull(openssh, s3, bucket, conn_timeout=20.0 if comes_back else 3.0)
         if comes_back:
             ran.done()
             assert check_pull(openssh.root, s3, bucket, FILES, ran) == EVERY
@@ -782,7 +782,7 @@ class TestOpenSsh:
                 openssh_server.start()
 
         self._do(s3, "GetObject", restart, nth=2)
-        ran = await run_push(openssh_server, s3, bucket, conn_timeout=3.0)
+        ran = await run_push(openssh_server, s3, bucket, conn_timeout=20.0 if comes_back else 3.0)
         if comes_back:
             ran.done()
             assert check_push(openssh_server.root, bucket, FILES, ran) == EVERY

@@ -104,6 +104,11 @@ def _role(given: Given, **more: Any) -> dict[str, Any]:
     return {"role_arn": ROLE, "service_config": {"sts": {"endpoint_url": given.url}}, **more}
 
 
+def _by_web_identity(given: Given, **more: Any) -> dict[str, Any]:
+    method = "assume_role_with_web_identity"
+    return _role(given, assume_role_method=method, **{"assume_role_with_web_identity_federation": "file", **more})
+
+
 def _config(**fields: Any) -> dict[str, Any]:
     return {"config_kwargs": fields}
 
@@ -159,7 +164,8 @@ SETTINGS = (
         ),
     ),
     Setting(
-        "`role_arn`, `assume_role_method`, `assume_role_kwargs`",
+        "`role_arn`, `assume_role_method`, `assume_role_kwargs`, `assume_role_with_saml`, "
+        "`assume_role_with_web_identity_...`",
         "the role's keys sign each request, and are renewed; a role that is denied is an error. Without `role_arn` the "
         "log says that no notice is taken of the others",
         (
@@ -172,6 +178,36 @@ SETTINGS = (
             Try(lambda given: _role(given, assume_role_kwargs={"External": "mine"}), "assume_role_kwargs"),
             Try({"external_id": "mine"}, "Did you mean assume_role_kwargs"),
             Try({"assume_role_kwargs": {"ExternalId": "mine"}}, _remarks("assume_role_kwargs")),
+            Try(
+                lambda given: _by_web_identity(given, assume_role_with_web_identity_token_file=given.profiles),
+                lambda seen: seen.are_signed_by(ROLE_KEY) and "WebIdentityToken=" in seen.asked[0].body,
+            ),
+            Try(
+                lambda given: _by_web_identity(given, assume_role_with_web_identity_token_file="/no/token"),
+                "cannot be used: .*/no/token",
+            ),
+            Try(
+                lambda given: _by_web_identity(given, assume_role_with_web_identity_federation="nobodys"),
+                "Unsupported federation: nobodys",
+            ),
+            Try(
+                {"assume_role_with_web_identity_token_file": "/a"}, _remarks("assume_role_with_web_identity_token_file")
+            ),
+            Try(
+                lambda given: _role(given, assume_role_method="assume_role_with_saml", assume_role_with_saml={}),
+                "cannot be used: there is no 'principal_arn'",
+            ),
+            Try(
+                lambda given: _role(given, assume_role_method="assume_role_with_saml"),
+                "cannot be used: there is no 'assume_role_with_saml'",
+            ),
+            Try(
+                {"aws_session_token": None},
+                "the aws connection 'aws_here' cannot be used: .*/no/token",
+                NO_KEYS,
+                lambda _: {"AWS_ROLE_ARN": ROLE, "AWS_WEB_IDENTITY_TOKEN_FILE": "/no/token"},
+            ),
+            Try({"assume_role_with_saml": "mine"}, "assume_role_with_saml is a str, and must be an object"),
         ),
     ),
     Setting(

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from airflow_provider_sftp_s3._compat import AirflowFailException, AirflowSkipException
-from airflow_provider_sftp_s3.flows.expected import SUFFIX, schedule_of, static_prefix
+from airflow_provider_sftp_s3.flows.expected import SUFFIX, build_expected, schedule_of, static_prefix
 from airflow_provider_sftp_s3.flows.file import load_flows
 from airflow_provider_sftp_s3.flows.settings import FlowError, parse_flow
 from airflow_provider_sftp_s3.operators.expected_files import ExpectedFilesOperator
@@ -44,6 +44,7 @@ def expecting(*several: dict[str, Any], **more: Any) -> dict[str, Any]:
         ({"files": "a", "by": "6 am"}, "by is a time such as '06:00', not '6 am'"),
         ({"files": "a", "by": "24:00"}, "by is a time"),
         ({"files": "a", "by": "06:00", "days": "weekdays"}, "days are such as mon-fri"),
+        ({"files": "a", "by": "06:00", "days": ""}, "days are such as mon-fri or mon,thu, not ''"),
         ({"files": "a", "by": "06:00", "at_least": 0}, "at_least"),
         ({"files": "a", "by": "06:00", "at_least": "some"}, "at_least is a whole number above 0"),
         ({"files": "a", "by": "06:00", "until": "07:00"}, "there is no 'until'"),
@@ -70,6 +71,8 @@ def test_the_schedule_has_all_times() -> None:
     assert schedule_of(flow["expected_files"]) == "0 6 * * mon-fri"
     flow = expecting({"files": "a", "by": "6:00", "days": "mon-fri"}, {"files": "b", "by": "18:30"})
     assert schedule_of(flow["expected_files"]) == "0,30 6,18 * * *"
+    flow = expecting({"files": "a", "by": "06:00", "days": 0})
+    assert schedule_of(flow["expected_files"]) == "0 6 * * 0", "sundays"
 
 
 @pytest.mark.parametrize(
@@ -194,10 +197,12 @@ def _next(timetable: Any, moment: datetime) -> Any:
 def looked(s3: S3Server, bucket: str, airflow_home: Path) -> Iterator[Any]:
     with airflow_connections(aws_default=s3.airflow_connection()):
 
-        def look(files: str, at_least: int = 1, prefix: str = "in/") -> Any:
+        def look(files: str, at_least: int = 1, prefix: str = "in/", **more: Any) -> Any:
             with warnings_of_ours_only():
                 task = ExpectedFilesOperator(
-                    **dict[str, Any](task_id="e", s3_bucket=bucket, s3_prefix=prefix, files=files, at_least=at_least),
+                    **dict[str, Any](
+                        task_id="e", s3_bucket=bucket, s3_prefix=prefix, files=files, at_least=at_least, **more
+                    ),
                     cron=f"0 {(datetime.now(UTC) - timedelta(hours=1)).hour} * * *",
                 )
                 run = SimpleNamespace(run_type="manual", start_date=datetime.now(UTC))
@@ -230,6 +235,19 @@ def test_it_counts_what_has_come(looked: Any, s3: S3Server, bucket: str) -> None
     s3.rewrite(lambda request, body: re.sub(rb"(<LastModified>)\d+", rb"\g<1>2020", body))
     with pytest.raises(AirflowFailException, match="0 of 1 expected files"):
         looked("orders_*.csv")
+
+
+def test_a_listing_is_asked_for_as_the_flow_asks_for_objects(looked: Any, s3: S3Server, bucket: str) -> None:
+    """A bucket whose requester pays shows nothing to others."""
+    flow = expecting(
+        {"files": "a", "by": "06:00"}, extra_args={"RequestPayer": "requester", "ServerSideEncryption": "AES256"}
+    )
+    (task,) = build_expected(flow).tasks
+    assert task.extra_args == {"RequestPayer": "requester"}
+    s3.requests.clear()
+    with pytest.raises(AirflowFailException, match="0 of 1"):
+        looked("a", extra_args=task.extra_args)
+    assert {request.headers.get("x-amz-request-payer") for request in s3.requests} == {"requester"}
 
 
 def test_what_is_missing_fails_at_once(s3: S3Server, bucket: str, airflow_home: Path, tmp_path: Path) -> None:

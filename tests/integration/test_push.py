@@ -403,6 +403,15 @@ async def test_dry_run(fast: Engine) -> None:
     assert fast.s3.client().head_object(Bucket=fast.bucket, Key="p/x/a.txt")["Metadata"] == {}
 
 
+async def test_a_dry_run_delivers_nothing_that_comes_while_it_looks(fast: Engine) -> None:
+    """It is not there for the first request, and would be for the next one."""
+    store(fast, {"p/a.txt": b"a"})
+    assert isinstance(fast.s3, S3Server)
+    fast.s3.before(lambda request: (404, "NoSuchKey") if request.operation == "HeadObject" else None)
+    assert (await fast.push(s3_prefix="p", dry_run=True)).skipped == {"deleted": 1}
+    assert list((fast.sftp.root / "out").iterdir()) == []
+
+
 async def test_a_failed_object_leaves_the_others_alone(engine: Engine, outbox: Path) -> None:
     """One target is a directory, so that the rename fails; its siblings arrive and are marked, it is not."""
     store(engine, {"a.txt": b"a", "taken": b"t", "z.txt": b"z"})

@@ -20,8 +20,9 @@ from airflow_provider_sftp_s3.engine.errors import (
     TransferError,
 )
 from airflow_provider_sftp_s3.engine.options import KiB
-from airflow_provider_sftp_s3.engine.s3 import left_uploads
+from airflow_provider_sftp_s3.engine.s3 import left_uploads, pages
 from airflow_provider_sftp_s3.engine.s3.names import SYNCED
+from airflow_provider_sftp_s3.engine.s3.requests import query_of
 from tests.faults.harness import done_path, make_old, read_tree, write_tree
 from tests.stores.conftest import PART, Needs, Place, on
 
@@ -287,9 +288,12 @@ async def test_a_bucket_with_object_lock(place: Place, needs: Needs, mark: str) 
     assert sorted(each["Key"] for each in versions if ".sftp-s3" not in each["Key"]) == sorted(SOME)
 
 
-async def test_a_listing_of_2_100_and_its_ledger(place: Place, needs: Needs) -> None:
-    """On three pages. Once runs have moved something, what they have learned of the others is asked for no more."""
-    files = {f"{number:04}": b"" for number in range(2100)}
+async def test_a_listing_of_three_pages_and_its_ledger(
+    place: Place, needs: Needs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once runs have moved something, what they have learned of the others is asked for no more."""
+    monkeypatch.setattr(pages, "query_of", lambda query: query_of({**query, "max-keys": "100"}))  # and not 1,000
+    files = {f"{number:04}": b"" for number in range(250)}
     write_tree(place.sftp.root / "in", files)
     assert (await place.pull(after_transfer="keep")).transferred == len(files)
     assert place.listed() == sorted(files)
@@ -298,6 +302,7 @@ async def test_a_listing_of_2_100_and_its_ledger(place: Place, needs: Needs) -> 
         place.by_proxy = number > 0
         report = await place.pull(after_transfer="keep")
         assert (report.transferred, report.skipped["unchanged"]) == (1, len(files) + number)
+    assert any(each.query.get("max-keys") == "100" for each in place.s3.requests)
     needs("ledger")
     assert len([request for request in place.s3.requests if request.operation == "HeadObject"]) < 50
 

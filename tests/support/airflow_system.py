@@ -57,6 +57,8 @@ class AirflowSystem(Airflow):
         kept = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")}
         with mock.patch.dict(os.environ, kept, clear=True):
             super().__init__(directory, ports, connections)
+        # What takes longer than it waits for is done all the same, and it would start a second run.
+        self._api.timeout = httpx.Timeout(TIMEOUT)
         # The defaults are few seconds on a busy machine.
         self._api.timeout = 60
         self._environment |= {
@@ -173,6 +175,10 @@ class AirflowSystem(Airflow):
                 raise TimeoutError(f"{condition} is not true; Airflow's log ends:\n{self.log.read_text()[-5000:]}")
             time.sleep(0.5)
         return found
+
+    def pause(self, dag: str) -> bool:
+        """Have a Dag begin no more runs; return True once Airflow has agreed."""
+        return bool(self.wait(lambda: self._ask("PATCH", f"dags/{dag}", json={"is_paused": True})))
 
     def trigger(self, dag: str, **conf: Any) -> str:
         """

@@ -245,11 +245,18 @@ class OpenIsRefused(Refuses):
 
 @dataclass
 class AtMostOpenHandles(Fault):
-    """Opens no more than so many files and directories at a time, over all its connections."""
+    """Opens no more than so many files and directories at a time, over all its connections.
+
+    :param first: seconds that the first OPEN takes: what is asked for meanwhile waits behind it.
+    """
 
     limit: int = 10
+    first: float = 0.0
 
     async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
+        if request.name == "OPEN" and self.first:
+            first, self.first = self.first, 0.0
+            await asyncio.sleep(first)
         if request.name in ("OPEN", "OPENDIR") and server.open_handles >= self.limit:
             raise SFTPFailure("too many open handles")
         return await proceed()

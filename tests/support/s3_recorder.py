@@ -106,7 +106,7 @@ class Recorder:
         body = {
             "ListObjectsV2": _LISTED,
             "CreateMultipartUpload": _BEGUN,
-            "AssumeRole": _ASSUMED,
+            "AssumeRole": _ASSUMED.replace("AssumeRole", _action_of(about)),
             **{kind: f"<{kind}Result><ETag>{ETAG}</ETag></{kind}Result>" for kind in WRITTEN},
         }.get(kind, "").encode()
         if kind in ("GetObject", "HeadObject"):
@@ -118,6 +118,11 @@ class Recorder:
         handler.end_headers()
         if handler.command != "HEAD":
             handler.wfile.write(body)
+
+
+def _action_of(about: str) -> str:
+    """Return by which action a role is asked for."""
+    return urllib.parse.parse_qs(about).get("Action", ["AssumeRole"])[0]
 
 
 def _read_body(handler: BaseHTTPRequestHandler, headers: dict[str, str]) -> bytes:

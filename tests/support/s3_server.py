@@ -87,7 +87,7 @@ class S3Endpoint:
         name = f"{name}-{uuid.uuid4().hex[:12]}"
         if self.region != "us-east-1":  # which has no LocationConstraint
             arguments = {"CreateBucketConfiguration": {"LocationConstraint": self.region}, **arguments}
-        client = self.client()
+        client = self.client(retries={"total_max_attempts": 8, "mode": "standard"})  # a busy Swift answers with 503
         client.create_bucket(Bucket=name, **arguments)
         client.close()
         return name

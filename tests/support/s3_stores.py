@@ -26,8 +26,8 @@ from tests.support.ports import free_port
 from tests.support.s3_server import S3Endpoint
 from tests.support.secrets import secret
 
-#: Seconds that a store may take to come up: a Ceph gateway takes 15 on an idle machine.
-START_TIMEOUT = 120.0
+#: Seconds that a store may take to come up, or one command of it: a Ceph gateway takes 15 on an idle machine.
+START_TIMEOUT = 240.0
 
 
 class _Processes(S3Endpoint):
@@ -80,7 +80,12 @@ class _Processes(S3Endpoint):
     def _call(self, *command: str, **environment: str) -> str:
         """Run a command to its end and return what it prints."""
         done = subprocess.run(
-            command, capture_output=True, text=True, cwd=self.home, env={**os.environ, **environment}, timeout=60
+            command,
+            capture_output=True,
+            text=True,
+            cwd=self.home,
+            env={**os.environ, **environment},
+            timeout=START_TIMEOUT,
         )
         if done.returncode:
             raise RuntimeError(f"{' '.join(command)}: {done.stderr[-2000:]}")
@@ -96,7 +101,7 @@ class _Processes(S3Endpoint):
     def _answers(self) -> bool:
         """Say whether the S3 API answers, whatever it says."""
         try:
-            urllib.request.urlopen(self.url, timeout=5).close()
+            urllib.request.urlopen(self.url, timeout=30).close()
         except urllib.error.HTTPError as refused:
             refused.close()
             return refused.code < 500
@@ -250,7 +255,7 @@ devices = {self.home}/disks
 mount_check = false
 workers = 0
 log_level = ERROR
-"""
+{PATIENT}"""
         configuration.write_text(common + pipeline)
         self._begin(PYTHON, "-c", SERVE, str(self.home), str(configuration), f"{kind}-server")
 
@@ -282,9 +287,17 @@ pipeline = {" ".join(filters)} proxy-server
 [app:proxy-server]
 use = egg:swift#proxy
 account_autocreate = true
+error_suppression_interval = 0
 {sections}"""
 
 
+#: How long its servers wait for each other, in seconds. By default it is a second or less until what one of them has
+#: stored is not listed, or is answered with 503; and one that was late is asked no more for a minute.
+PATIENT = """\
+conn_timeout = 30
+node_timeout = 60
+container_update_timeout = 60
+"""
 #: Debian's own Python, which has its packages.
 PYTHON = "/usr/bin/python3"
 SWIFT = """\

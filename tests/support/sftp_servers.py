@@ -49,7 +49,7 @@ from tests.support.ports import free_port
 from tests.support.secrets import secret
 
 START_TIMEOUT = 60.0
-"""Seconds a server may take to come up, or down: far more than any of them needs."""
+"""Seconds a server may take to come up, or down: far more than any of them needs, however busy the machine is."""
 
 
 def rclone() -> str | None:
@@ -285,6 +285,15 @@ class AsyncsshServer(SftpServer):
     def connections(self) -> int:
         """TCP connections open now."""
         return len(self._connections)
+
+    @property
+    def is_quiet(self) -> bool:
+        """
+        Whether no connection is open, and all is done that has come by one.
+
+        What a client has sent before its end is carried out when the connection is gone already.
+        """
+        return not self._connections and not self._sessions
 
     @property
     def open_handles(self) -> int:
@@ -595,7 +604,7 @@ Subsystem sftp {self.subsystem}
     def resume(self) -> None:
         """Go on after :meth:`pause` as if nothing had been."""
         for process in self._processes():
-            with contextlib.suppress(psutil.NoSuchProcess):
+            with contextlib.suppress(psutil.NoSuchProcess):  # it ends with another one that has gone on
                 process.resume()
 
     def _listener(self) -> psutil.Process:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,8 +21,13 @@ def put(root: Path, files: Mapping[str, bytes], mtime: float = WHEN) -> None:
 
 
 def tree(root: Path) -> dict[str, bytes]:
-    """Return every regular file beneath `root`, by its relative path."""
-    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+    """Return every regular file beneath `root`, by its relative path; none that goes away while it is looked at."""
+    found = {}
+    for path in sorted(root.rglob("*")):
+        with contextlib.suppress(FileNotFoundError):
+            if path.is_file():
+                found[str(path.relative_to(root))] = path.read_bytes()
+    return found
 
 
 def done(files: Mapping[str, bytes]) -> dict[str, bytes]:

@@ -219,6 +219,30 @@ flows:
 """
 
 
+def test_for_each_replaces_in_names_of_mappings_too(write: Callable[[str], Path]) -> None:
+    """A role of each partner: one that does not exist is an error for all flows of the file."""
+    roles = '"{partner}_ops": can_read, Ops: can_edit'
+    found = settings_of(write(EACH.replace("Ops: [can_read]", roles)))
+    assert list(found["b_in"]["access_control"]) == ["b_ops", "Ops"]
+
+
+@pytest.mark.parametrize("flows", [GOOD % "one", "[" + (GOOD % "one")[2:].strip() + "]\n"])
+def test_defaults_stand_there_once(write: Callable[[str], Path], flows: str) -> None:
+    """The second ones would quietly take the place of the first."""
+    path = write(f"defaults: {{pool: a}}\nflows:\n  {flows}defaults: {{owner: b}}\n")
+    with pytest.raises(entries.FlowsFileError, match=r"line 4: defaults stand there twice\. Remove one of the two"):
+        read_flows(path)
+
+
+def test_json_is_yaml(write: Callable[[str], Path]) -> None:
+    """It writes an emoji as two halves, which no database takes; one half alone is an error."""
+    flow = {"name": "one", "direction": "pull", "sftp_path": "/a", "s3_bucket": "a-bucket", "description": "😀 ü"}
+    text = json.dumps([flow])
+    assert "\\ud83d\\ude00" in text
+    assert settings_of(write(text))["one"]["description"] == "😀 ü"
+    assert "description: '\\ude00 ü' is not allowed: it has half" in errors_of(write(text.replace("\\ud83d", "")))[0]
+
+
 def test_for_each_makes_a_flow_of_each_value(write: Callable[[str], Path]) -> None:
     """The very text is replaced, wherever it stands, and no other braces are touched."""
     found = settings_of(write(EACH))

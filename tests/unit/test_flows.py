@@ -39,7 +39,7 @@ ODD = (
     *("0", "1", "5s", "100%", "10d", "500 MB", "true", "none", "", "*", "in/", "/", "..", ".done", "{{ ds }}", "{{"),
     *("keep", "move", "delete", "rename", "wait", "skip", "tag", "@daily", "@continuous", "0 6 * * *", "2026-01-31"),
     *("{name}.ok", "{stem}.done", "_SUCCESS", "{name}.md5", "{dir}/{name}", ".{id}", "tmp/{id}", "s3://a-bucket/a/"),
-    *("0640", "(", "{# a"),
+    *("0640", "(", "{# a", "900000000d", "0001-01-01", "9999-12-31", "0 0 30 2 *"),
     *("arn:aws:s3:eu-central-1:123456789012:accesspoint/a", "a..b", "UTC", "Europe/Berlin", "a/../b", "a\0b", "\ud800"),
 )
 
@@ -75,10 +75,14 @@ def problems_of(settings: Any) -> str:
         (PULL, "schedule", "61 * * * *", "a cron expression of five fields"),
         (PULL, "schedule", "* * * * * *", "a cron expression of five fields"),
         (PULL, "schedule", "12:30", "a cron expression of five fields"),
+        (PULL, "schedule", "0 0 30 2 *", "there is no such day. Allowed: none, a cron expression"),
+        (PULL, "schedule", "0 0 31 4,6,9,11 *", "there is no such day"),
         (PULL, "schedule", 750, "a cron expression of five fields"),
         (PULL, "start_date", "last week", "a date such as 2024-01-31"),
         (PULL, "start_date", "2024-02-30", "in the flow's timezone where no zone is given"),
         (PULL, "start_date", 20240131, "a date such as 2024-01-31"),
+        (PULL, "start_date", "0001-01-01", "in some time zone there is no such date. Allowed: a date"),
+        (PUSH, "wait_timeout", "900000000d", "that is more than 100 years. Allowed: seconds, or numbers with units"),
         (PULL, "catchup", "perhaps", "true or false"),
         (PULL, "catchup", 1, "true or false"),
         (PULL, "retries", "-1", "a whole number from 0 to 100"),
@@ -87,6 +91,10 @@ def problems_of(settings: Any) -> str:
         (PULL, "retry_delay", "5 minutes", "'1h30m'"),
         (PULL, "tags", ["x" * 101], "a text of up to 100 characters"),
         (PULL, "tags", [7], "a text of up to 100 characters"),
+        (PULL, "tags", ["a\0b"], "it has a NUL in it. Allowed: a text of up to 100 characters"),
+        (PULL, "tags", "\ud83d", "it has half of a character in it"),
+        (PULL, "description", "a\0b", "it has a NUL in it. Allowed: a text of up to 1000 characters"),
+        (PULL, "owner", "a \ude00", "it has half of a character in it"),
         (PULL, "sftp_path", "", "a directory on the SFTP server"),
         (PULL, "sftp_path", ["/a", "/b"], "a directory on the SFTP server"),
         (PULL, "sftp_path", "/in/{{ ds }", "a directory on the SFTP server"),
@@ -222,6 +230,10 @@ def test_every_problem_of_a_flow_is_told_at_once() -> None:
 def test_a_misspelt_field_gets_a_suggestion() -> None:
     message = problems_of(PULL | {"shedule": "@daily"})
     assert "flow 'in': shedule: there is no such field. Did you mean 'schedule'?\n" in message
+
+
+def test_a_field_of_any_name_is_said_in_a_line_that_a_database_takes() -> None:
+    assert r"flow 'in': a\nb\x00\ud83d: there is no such field" in problems_of(PULL | {"a\nb\0\ud83d": "1"})
 
 
 def test_the_fields_that_there_are_are_listed_once() -> None:
@@ -501,6 +513,23 @@ def test_links_are_followed_where_a_template_may_keep_files() -> None:
     pull = flow_dag({**PULL, "follow_links": True, "after_transfer": "{{ params.after }}"}).get_task("pull")
     given = pull.partial_kwargs
     assert (given["follow_links"], given["after_transfer"]) == (True, "{{ params.after }}")
+
+
+def test_what_a_template_may_make_fit_is_not_refused() -> None:
+    """What it gives is judged when the task runs; what is written plainly is judged with the defaults."""
+    moving = {"after_transfer": "{{ params.after }}", "sent_prefix": "sent/", "s3_prefix": "out/"}
+    assert flow_dag(PUSH | moving).get_task("push").partial_kwargs["sent_prefix"] == "sent/"
+    assert flow_dag(PUSH | {"after_transfer": "{{ params.after }}", "mark": "tag"})
+    assert "sent_prefix: it and s3_prefix overlap" in problems_of(PUSH | moving | {"s3_prefix": "sent/a"})
+    given = flow_dag(PULL | {"min_age": "{{ params.age }}", "max_age": "20s"}).get_task("pull").partial_kwargs
+    assert (given["min_age"], given["max_age"]) == ("{{ params.age }}", timedelta(seconds=20))
+    for young in ({}, {"min_age": "20s"}):
+        assert "max_age (20.0 s) must be more than min_age" in problems_of(PULL | {"max_age": "20s"} | young)
+
+
+def test_tags_that_are_one_to_mysql_are_one() -> None:
+    """It would take no flow of the file."""
+    assert values.tags(["Orders", "orders", "SFTP-S3 ", "b"]) == ["sftp-s3", "Orders", "b"]
 
 
 def test_a_push_flow_says_how_files_are_called_until_they_are_whole() -> None:

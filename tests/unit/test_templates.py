@@ -180,6 +180,42 @@ def test_what_comes_to_none_is_refused(which: str, native: bool) -> None:
     rendered(which, {"x": None}, native=native, include="None", exclude="{{ x }}").refuse_none()
 
 
+@pytest.mark.parametrize("which", ["pull", "push", "list", "announced", "sensor"])
+def test_a_name_that_comes_to_the_text_of_none_is_refused(which: str) -> None:
+    """Two partners would be one destination, and of what one has got, the other would get nothing."""
+    kind = operators()[which][0]
+    for field in {*kind._names} & {*kind.template_fields}:
+        value: dict[str, Any] = {field: "{{ x }}"}
+        with pytest.raises(ValueError, match=f"^{field} is None"):
+            rendered(which, {"x": None}, **value).refuse_none()
+        rendered(which, {"x": None}, native=True, **value).refuse_none()
+        plain: dict[str, Any] = {field: "None"}
+        rendered(which, {}, **plain).refuse_none()
+
+
+@pytest.mark.parametrize(
+    ("which", "arguments", "wrong"),
+    [
+        ("push", {"after_transfer": "{{ x }}", "sent_prefix": "sent/", "s3_prefix": "out/"}, {"sent_prefix": "out/a"}),
+        ("pull", {"min_age": "{{ x }}", "max_age": 20}, {"max_age": -1}),
+    ],
+)
+def test_what_goes_with_what_is_not_known_yet_is_not_judged(
+    which: str, arguments: dict[str, Any], wrong: dict[str, Any]
+) -> None:
+    """Made plainly, and by partial; what cannot go with any value of it is."""
+    from airflow_provider_sftp_s3._compat import DAG
+
+    kind, needed = operators()[which]
+    with warnings_of_ours_only(), DAG("d", schedule=None, start_date=datetime(2024, 1, 1)):
+        assert kind(task_id="t", **needed, **arguments)
+        kind.partial(task_id="m", **needed, **arguments).expand(aws_conn_id=["a", "b"])
+        plain = {name: value for name, value in arguments.items() if value != "{{ x }}"}
+        for number, each in enumerate([plain, {**arguments, **wrong}]):
+            with pytest.raises(ValueError, match=next(iter(wrong))):
+                kind(task_id=f"u-{number}", **needed, **each)
+
+
 # -------------------------------------------------------------------------------------------------------------- labels
 
 KEYS = st.builds(

@@ -32,7 +32,7 @@ _CUSTOMER_KEY = ("SSECustomerAlgorithm", "SSECustomerKey", "SSECustomerKeyMD5")
 #: What a push can say: the rest of an object's settings is its producer's.
 _OF_A_PUSH = ("ACL", "ExpectedBucketOwner", "RequestPayer")
 #: What requests of all kinds take.
-_OF_EVERY_REQUEST = ("ExpectedBucketOwner", "RequestPayer")
+OF_EVERY_REQUEST = ("ExpectedBucketOwner", "RequestPayer")
 #: A part of a header's name.
 _METADATA_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 #: What an object is not asked for before it is copied onto itself, since S3 does not show it.
@@ -164,7 +164,7 @@ def sent_along(client: Any, bucket: str, extra_args: Mapping[str, Any]) -> SentA
     """
     if not extra_args:
         return SentAlong()
-    every = {name: extra_args[name] for name in _OF_EVERY_REQUEST if name in extra_args}
+    every = {name: extra_args[name] for name in OF_EVERY_REQUEST if name in extra_args}
     own = {name: value for name, value in extra_args.items() if name not in every}
     copy = {name: value for name, value in own.items() if name in _NOT_SHOWN}
     source = {f"CopySource{name}": value for name, value in copy.items() if name in _CUSTOMER_KEY}
