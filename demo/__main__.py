@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 REPOSITORY = Path(__file__).resolve().parent.parent
 #: What of the caller's environment is kept. All else could change what is shown: AIRFLOW_*, AWS_*, proxies, ...
 KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TERM", "TMPDIR")
-#: In seconds; a fast machine takes a fifth of it.
-START_TIMEOUT, RUN_TIMEOUT = 300.0, 300.0
+#: In seconds; a fast machine takes a tenth of it.
+START_TIMEOUT, RUN_TIMEOUT = 600.0, 600.0
 
 
 class Stopped(BaseException):

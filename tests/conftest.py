@@ -163,6 +163,7 @@ def _s3_of_the_session() -> Iterator[S3Server]:
 def s3(_s3_of_the_session: S3Server) -> Iterator[S3Server]:
     """The session's S3 server, with no bucket, hook or request from another test."""
     yield _s3_of_the_session
+    _s3_of_the_session.wait_until_idle()  # what a client has given up may be under way
     _s3_of_the_session.reset()
 
 

@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_sftp_s3.engine.options import TransferOptions
+from airflow_provider_sftp_s3.engine.sftp import line, session
+from airflow_provider_sftp_s3.engine.sftp.connection import connect
 from tests.conftest import require
+from tests.support import unhurried
 from tests.support.airflow_env import airflow_connections
 from tests.support.chromium import Chromium
 from tests.support.engine import Engine, engine_on
@@ -128,6 +131,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.slow)
 
 
+@pytest.fixture(autouse=True)
+def _unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    unhurried.give_time(monkeypatch)
+
+
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
     require(Chromium.available(), Chromium.missing())
@@ -139,6 +147,17 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
 def options() -> TransferOptions:
     """Those of `engine` and `fast`: a module that wants others has a fixture of this name."""
     return TransferOptions()
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Let each login, and each proxy command, take the time of a busy machine, whatever `conn_timeout` says.
+
+    A short one then says that a login which has failed is not tried again, and nothing else.
+    """
+    monkeypatch.setattr(session, "connect", lambda server, timeout, number: connect(server, 60, number))
+    monkeypatch.setattr(line, "LAST_WORDS_SECONDS", 60.0)
 
 
 @pytest.fixture

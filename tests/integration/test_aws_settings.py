@@ -98,7 +98,7 @@ def test_each_setting_is_heeded_or_named_at_once(
             assert SECRET_KEY not in str(refused.value)
             assert [asked for asked in (*plain.asked, *tls.asked) if asked.kind != "AssumeRole"] == []
             return
-        bucket = bucket_of("aws_here", "my-bucket", TransferOptions(idle_timeout=2, conn_timeout=2))
+        bucket = bucket_of("aws_here", "my-bucket", TransferOptions())
     if one.asks:
         EngineThread().run(lambda: use(bucket))
     assert one.shows(Seen(bucket, [*plain.asked, *tls.asked]))

@@ -188,7 +188,7 @@ async def use_tls(recorder: Recorder, verify: bool | str | None = None, **config
     client = session.client(
         "s3", endpoint_url=f"https://127.0.0.1:{recorder.port}", verify=verify, config=Config(**config)
     )
-    await use(Bucket("my-bucket", client, session, TransferOptions(idle_timeout=1, conn_timeout=1), verify))
+    await use(Bucket("my-bucket", client, session, TransferOptions(), verify))
 
 
 KINDS = {

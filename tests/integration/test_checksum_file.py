@@ -102,7 +102,7 @@ class TestPush:
                 *(each.push(s3_keys=keys, **settings) for each, keys in zip(engines, batches, strict=True))
             )
         assert sum(report.transferred for report in reports) == count
-        assert listener.looks > 10
+        assert listener.looks > 1, "not at the end only"
         assert listener.wrong == set()
         suffixes = (".ok", ".sha256") if temp_name else (".ok",)
         assert listener.seen == {f"{name}{suffix}" for name in files for suffix in suffixes}

@@ -43,6 +43,7 @@ class CommandLine:
             [sys.executable, "-m", "airflow_provider_sftp_s3", *arguments],
             cwd=self.home,
             env={"HOME": str(self.home), "PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[2])}
+            | {"AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "600"}  # on a busy machine nothing is to be slow by default
             | self.environment,
             capture_output=True,
             text=True,

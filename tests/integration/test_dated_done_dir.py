@@ -66,17 +66,17 @@ async def test_without_a_dag_run_it_is_today(engine: Engine, inbox: Path) -> Non
 @pytest.mark.parametrize("sticks", [True, False], ids=["stamps", "no stamps"])
 async def test_whole_days_are_purged(engine: Engine, inbox: Path, sticks: bool) -> None:
     """Where nobody can set mtimes, too: the files have theirs of long ago. One that was moved later stays."""
-    over, not_over = days_ago(9), days_ago(6)
+    today, over, not_over = days_ago(0), days_ago(9), days_ago(6)
     stamp = (datetime.now(UTC) - timedelta(days=9)).timestamp() if sticks else WHEN
     put(inbox, f".done/{over}/a", f"sub/.done/{over}/b", f".done/{not_over}/c", mtime=stamp)
     put(inbox, f".done/{days_ago(12)}", mtime=stamp)  # a file that is called so, from before
     put(inbox, f".done/{over}/moved later", mtime=datetime.now(UTC).timestamp() - 60)
     put(inbox, f".done/{over}/sub/of a user", ".done/2026-02-30/no day", ".done/other/of a user", "new")
-    report = await engine.pull(done_dir=DATED, retention=RETENTION, task_try=on(days_ago(0)))
+    report = await engine.pull(done_dir=DATED, retention=RETENTION, task_try=on(today))
     assert (report.transferred, report.purged, report.failed) == (1, 3, 0)
     assert set(tree(inbox)) == {
         *(f".done/{not_over}/c", f".done/{over}/moved later", f".done/{over}/sub/of a user"),
-        *(".done/2026-02-30/no day", ".done/other/of a user", f".done/{days_ago(0)}/new"),
+        *(".done/2026-02-30/no day", ".done/other/of a user", f".done/{today}/new"),
     }
     assert not (inbox / f"sub/.done/{over}").exists()
 
@@ -95,14 +95,14 @@ async def test_a_link_is_no_directory_of_a_day(engine: Engine, inbox: Path) -> N
     """Neither moved into nor purged: it leads elsewhere. The file stays, and S3 may have it."""
     if not engine.sftp.lists_links:
         return  # it shows nobody that there is a link
-    elsewhere = engine.sftp.root / "elsewhere"
+    elsewhere, today, yesterday = engine.sftp.root / "elsewhere", days_ago(0), days_ago(1)
     put(elsewhere, "theirs")
     put(inbox, "a", ".done/before")
-    for day in (days_ago(0), days_ago(9)):
+    for day in (today, days_ago(9)):
         (inbox / ".done" / day).symlink_to("../../elsewhere")
     with pytest.raises(TransferError, match="is no directory but a link"):
-        await engine.pull(done_dir=DATED, task_try=on(days_ago(0)))
-    await report_of(engine.pull(done_dir=DATED, retention=RETENTION, task_try=on(days_ago(1)), exclude="a"))
+        await engine.pull(done_dir=DATED, task_try=on(today))
+    await report_of(engine.pull(done_dir=DATED, retention=RETENTION, task_try=on(yesterday), exclude="a"))
     assert set(tree(elsewhere)) == {"theirs"}
     assert (inbox / "a").exists()
 
@@ -115,23 +115,24 @@ async def test_what_is_deleted_has_no_day(engine: Engine, inbox: Path) -> None:
 
 async def test_shards_share_the_days(engine: Engine, inbox: Path) -> None:
     """Each purges its own files, and the last one the directory."""
-    names = [f"{number}" for number in range(20)]
-    put(inbox, *names, *(f".done/{days_ago(9)}/{name}" for name in names))
+    names, over = [f"{number}" for number in range(20)], days_ago(9)
+    put(inbox, *names, *(f".done/{over}/{name}" for name in names))
     reports = [
         await engine.pull(done_dir=DATED, retention=RETENTION, shard=f"{number}/3", task_try=on("2026-01-31"))
         for number in (1, 2, 3)
     ]
     assert [sum(getattr(report, what) for report in reports) for what in ("transferred", "purged")] == [20, 20]
     assert set(tree(inbox)) == {f".done/2026-01-31/{name}" for name in names}
-    assert not (inbox / ".done" / days_ago(9)).exists()
+    assert not (inbox / ".done" / over).exists()
 
 
 async def test_older_files_of_one_day_are_set_aside(engine: Engine, inbox: Path) -> None:
     """With ``done_conflict="rename"``, within the day; and they are purged with it."""
+    over = days_ago(9)
     for _ in range(2):
         put(inbox, "a")
-        await engine.pull(done_dir=DATED, done_conflict="rename", task_try=on(days_ago(9)))
-    done = inbox / ".done" / days_ago(9)
+        await engine.pull(done_dir=DATED, done_conflict="rename", task_try=on(over))
+    done = inbox / ".done" / over
     assert len(list(done.iterdir())) == 2
     for path in done.iterdir():
         os.utime(path, (WHEN, WHEN))

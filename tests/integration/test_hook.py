@@ -176,6 +176,7 @@ async def test_beside_a_running_event_loop(ends: Ends) -> None:
     hook.stop()  # once more, with nothing to stop
 
 
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_errors_are_the_operators(ends: Ends, direction: str) -> None:
     """What only a user can mend is not retried; another failure has the report; a server that is down is its own."""

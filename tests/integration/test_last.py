@@ -82,7 +82,7 @@ class TestPush:
         with listener.listening():
             report = await fast.push(last=LAST)
         assert (report.transferred, report.left) == (len(MANY), 0)
-        assert listener.looks > 10
+        assert listener.looks > 1, "not at the end only"
         assert listener.wrong == set()
         assert listener.seen == {name for name in MANY if name.endswith(LAST)}
 

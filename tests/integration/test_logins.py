@@ -99,7 +99,7 @@ def test_a_wrong_password_is_shown_once(tmp_path: Path, refuse: Callable[[Any], 
     What it says is printable, in one line and not too long."""
     with Counting(tmp_path / "sftp", refuse) as server:
         with pytest.raises(LoginRefused, match="refused user 'user'") as error:
-            log_in(server.airflow_connection() | {"password": "wrong"}, conn_timeout=5)
+            log_in(server.airflow_connection() | {"password": "wrong"}, conn_timeout=60)
         assert server.shown == ["wrong"]
         assert server.connections_total == 1
     assert str(error.value).isprintable()
@@ -110,7 +110,7 @@ def test_a_login_that_the_server_cuts_is_not_tried_again(tmp_path: Path) -> None
     """It may be the server's way to refuse. It may be the line as well: so Airflow may try again, later."""
     with Counting(tmp_path / "sftp", cuts) as server:
         with pytest.raises(ConnectionFailed, match="hung up in the middle of the login, as some servers do"):
-            log_in(server.airflow_connection() | {"password": "wrong"}, conn_timeout=5)
+            log_in(server.airflow_connection() | {"password": "wrong"}, conn_timeout=60)
         assert server.shown == ["wrong"]
 
 
@@ -119,7 +119,7 @@ def test_a_task_whose_login_is_refused_later_on_tries_no_other(tmp_path: Path) -
     with Counting(tmp_path / "sftp", refuses) as server:
 
         async def run() -> None:
-            async with SftpSession(server_of(server), TransferOptions(conn_timeout=5)) as session:
+            async with SftpSession(server_of(server), TransferOptions(conn_timeout=60)) as session:
                 assert await session.is_directory(b"/")
                 server.password = secret("-".join(("another", "password")))  # in one piece, this file would hold it
                 assert session._link is not None
@@ -233,7 +233,7 @@ def test_ssh_config_that_is_asked_for(sftp_server: AsyncsshServer, place: Any) -
         log_in(connection | {"login": "somebody"})
 
 
-@pytest.mark.usefixtures("engine_loop")
+@pytest.mark.usefixtures("engine_loop", "patient")
 def test_a_proxy_command_of_ssh_config(sftp_server: AsyncsshServer) -> None:
     """It is used, and what it complains of is in the error."""
     connection = sftp_server.airflow_connection(ssh_config=True) | {"host": "host.invalid"}
@@ -288,7 +288,7 @@ def test_a_user_with_no_passwd_entry_and_no_home(sftp_server: AsyncsshServer) ->
         [sys.executable, "-c", NAMELESS, str(sftp_server.port), str(sftp_server.password), sftp_server.host_key],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert done.stderr == ""
@@ -317,10 +317,10 @@ def test_a_proxy_command_may_write_to_its_standard_error(sftp_server: AsyncsshSe
     """What it says there is no part of what the server says."""
     before = psutil.Process().children()
     log_in(sftp_server.airflow_connection(host_proxy_cmd=pipe_to(sftp_server)) | {"host": "host.invalid"})
-    assert psutil.Process().children() == before
+    assert set(psutil.Process().children()) <= set(before)
 
 
-@pytest.mark.usefixtures("engine_loop")
+@pytest.mark.usefixtures("engine_loop", "patient")
 @pytest.mark.parametrize(
     ("command", "words"),
     [
@@ -337,15 +337,15 @@ def test_a_proxy_command_that_ends_at_once(sftp_server: AsyncsshServer, command:
         log_in(sftp_server.airflow_connection(host_proxy_cmd=command), conn_timeout=0.2)
     assert words in str(error.value)
     assert str(error.value).isprintable()
-    assert psutil.Process().children() == before
+    assert set(psutil.Process().children()) <= set(before)
 
 
-@pytest.mark.usefixtures("engine_loop")
+@pytest.mark.usefixtures("engine_loop", "patient")
 def test_a_proxy_command_that_says_very_much(sftp_server: AsyncsshServer) -> None:
     """A kilobyte of it is shown, and all of it is read: it need not wait."""
     command = f"""{sys.executable} -c 'import sys; sys.stderr.write("y" * 1000000); sys.exit(5)'"""
     with pytest.raises(ConnectionFailed, match="exit status 5: yyyy") as error:
-        log_in(sftp_server.airflow_connection(host_proxy_cmd=command), conn_timeout=1)
+        log_in(sftp_server.airflow_connection(host_proxy_cmd=command), conn_timeout=0.2)
     assert "y" * 900 in str(error.value)
     assert "y" * 1001 not in str(error.value)
 

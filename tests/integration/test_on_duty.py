@@ -297,7 +297,7 @@ def test_the_metrics_of_the_page_are_sent(world: World) -> None:
     """With its settings, to a socket that listens as StatsD does: a datagram each, all that the page names."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listening:
         listening.bind(("127.0.0.1", 0))
-        listening.settimeout(5)
+        listening.settimeout(60)
         here = {"statsd_host": "127.0.0.1", "statsd_port": str(listening.getsockname()[1])}
         transfer_with_metrics(world, {}, example("statsd") | here)
         came: dict[str, str] = {}

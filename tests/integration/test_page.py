@@ -182,7 +182,7 @@ def more_orders(world: World, number: int) -> None:
 def test_the_page_is_in_airflows_menu(world: World) -> None:
     """Beneath the base path, for a user who has signed in."""
     browser = world.page.browser
-    browser.sign_in(world.page.airflow.url, world.page.airflow.token_of(ADMIN))
+    browser.sign_in(world.page.airflow.url, world.page.airflow.token(ADMIN))
     browser.open(f"{world.page.airflow.url}/")
     browser.wait_for("[...document.querySelectorAll('nav button, button')].some((b) => b.innerText.includes('Browse'))")
     browser.evaluate("[...document.querySelectorAll('button')].find((b) => b.innerText.includes('Browse')).click()")
@@ -214,7 +214,7 @@ def test_what_is_broken_comes_first_and_says_why_since_when_and_what_waits(world
     assert delta["cells"][WAITING] == "not known"
 
     theta = rows["theta_forecast"]
-    assert re.search(r"Being tried again since .* \(1\d min ago\) \(try 1 of 8 has failed\)", theta["why"])
+    assert re.search(r"Being tried again since .* \([1-5]\d min ago\) \(try 1 of 8 has failed\)", theta["why"])
     assert "Log of pull, try 1" in theta["why"]
 
 
@@ -226,8 +226,8 @@ def test_a_row_has_the_facts_of_its_flow(world: World) -> None:
     assert orders[FLOW] == "acme_orders\nOrders that ACME's shop sends each hour"
     assert orders[PLACES] == f"sftp_default:/acme/orders\n→ s3://{world.bucket}/in/acme/orders/"
     assert re.match(r"\d+ \* \* \* \*\nnext ", orders[SCHEDULE])
-    assert re.search(r"\(3\d min ago\)\nsuccess, took \d", orders[LAST_RUN])
-    assert re.search(r"\(3\d min ago\)\n\d files, \d+ KiB", orders[LAST_MOVED])
+    assert re.search(r"\([3-5]\d min ago\)\nsuccess, took \d", orders[LAST_RUN])
+    assert re.search(r"\([3-5]\d min ago\)\n\d files, \d+ KiB", orders[LAST_MOVED])
     assert orders[WAITING] == "0"
     assert re.match(r"\d+ files\n\d+ KiB", orders[DAY])
 
@@ -277,7 +277,7 @@ def test_the_page_of_a_flow_has_its_runs_and_failed_files(world: World) -> None:
     links = world.page.links()
     assert not [link for link in links if "console.aws" in link]  # the bucket of this store is not there
     (asset,) = [link for link in links if "/assets/" in link]
-    assert httpx.get(asset, trust_env=False).status_code == 200
+    assert httpx.get(asset, trust_env=False, timeout=60).status_code == 200
 
 
 def test_the_page_of_a_flow_has_the_lines_that_try_its_connections(world: World) -> None:
@@ -332,8 +332,8 @@ def test_a_user_sees_the_flows_that_airflow_lets_that_user_see(world: World, few
     assert len(few.table(ADMIN)) == 10
     rows = few.table(VIEWER)
     assert set(rows) - {"eta_labels"} == {"acme_orders"}
-    token = few.airflow.token_of(VIEWER)
-    with httpx.Client(headers={"Authorization": f"Bearer {token}"}, trust_env=False) as client:
+    token = few.airflow.token(VIEWER)
+    with httpx.Client(headers={"Authorization": f"Bearer {token}"}, trust_env=False, timeout=60) as client:
         errors = client.get(f"{few.airflow.url}/api/v2/importErrors").json()["import_errors"]
     assert ("eta_labels" in rows) == any("eta_labels" in error["stack_trace"] for error in errors)
     page = few.browser.evaluate("document.documentElement.outerHTML")
@@ -378,13 +378,12 @@ def test_the_keyboard_is_enough(world: World) -> None:
     browser.wait_for("document.querySelectorAll('#flows > tbody').length === 1")
     browser.press("Tab")  # the table, which can be scrolled
     browser.press("Tab")
-    assert browser.evaluate(focus) == "acme_orders"
+    browser.wait_for(f"({focus}) === 'acme_orders'")
     assert browser.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
     browser.press("Enter")
     browser.wait_for("location.hash === '#/flow/acme_orders' && document.activeElement.id === 'flow'")
     browser.press("Escape")
-    browser.wait_for("document.querySelector('#flows') !== null")
-    assert browser.evaluate(focus) == "acme_orders"
+    browser.wait_for(f"document.querySelector('#flows') !== null && ({focus}) === 'acme_orders'")
     browser.evaluate("document.activeElement.blur()")
     browser.evaluate("document.querySelector('#filter').value = ''")
 

@@ -46,7 +46,7 @@ class Ends:
         self.sftp, self.s3, self.bucket = sftp, s3, bucket
         self.client = s3.client()
         self.seen = Recorder()
-        self.options = TransferOptions(conn_timeout=5, idle_timeout=1)
+        self.options = TransferOptions()
         for name in ("in", "out"):
             (sftp.root / name).mkdir()
 
@@ -62,7 +62,7 @@ class Ends:
         of_the_task: dict[str, Any] = {
             "receipts": f"s3://{self.bucket}/receipts/",
             "task_try": TaskTry("a/dag", "2026-01-31", "manual__2026-01-31T06:00:00+00:00", task, index, number),
-            "retried_since": datetime.now(UTC) - timedelta(minutes=1) if number > 1 else None,
+            "retried_since": datetime.now(UTC) - timedelta(hours=1) if number > 1 else None,
         }
         settings: PullSettings | PushSettings
         if direction == "pull":
@@ -227,6 +227,7 @@ async def test_nothing_is_moved_where_s3_takes_no_receipts(ends: Ends, direction
 async def test_no_file_is_lost_for_a_receipt(ends: Ends, direction: str, status: int) -> None:
     """All files are moved, the run fails and says why, and the retry tells of them."""
     ends.sources(direction, "a", "b")
+    ends.options = TransferOptions(idle_timeout=2)  # for so long S3 is asked again
     refuses_after_the_first(ends, status, "SlowDown" if status == 503 else "AccessDenied")
     with pytest.raises(
         TransferError, match=r"no file failed, but 2 lines of the receipts .* could not be written"
@@ -236,6 +237,7 @@ async def test_no_file_is_lost_for_a_receipt(ends: Ends, direction: str, status:
     assert ends.arrived(direction) == {"a", "b"}
     assert ends.lines() == []
     ends.s3._before.clear()
+    ends.options = TransferOptions()
     report = await ends.run(direction, number=2)
     assert (report.transferred, report.recovered, report.total) == (0, 2, Moved(2, 16))
     assert ends.told() == {("a", "recovered"): 1, ("b", "recovered"): 1}
@@ -245,6 +247,7 @@ async def test_no_file_is_lost_for_a_receipt(ends: Ends, direction: str, status:
 async def test_an_outage_at_the_beginning_is_waited_for(ends: Ends) -> None:
     """A first write that may succeed later holds up nothing."""
     ends.sources("pull", "a")
+    ends.options = TransferOptions(idle_timeout=4)  # for so long S3 is asked again
     outage = [True]
     ends.s3.before(lambda request: (503, "SlowDown") if is_receipt(request) and outage else None)
     ends.s3.after(lambda request: outage.clear() if request.key == "to/a" else None)
@@ -282,7 +285,7 @@ def holds(ends: Ends, name: str) -> threading.Event:
 
     def hold(request: S3Request) -> None:
         if request.key == f"to/{name}":
-            go.wait(10)
+            go.wait(60)
 
     ends.s3.before(hold)
     return go
@@ -294,7 +297,7 @@ async def test_no_line_waits_for_the_end(ends: Ends, monkeypatch: pytest.MonkeyP
     ends.sources("pull", "early", "late")
     go = holds(ends, "late")
     run = asyncio.create_task(ends.run("pull"))
-    assert await settles(ends.lines)
+    assert await settles(ends.lines, 60)
     assert ends.told() == {("early", "transferred"): 1}
     go.set()
     await run
@@ -305,7 +308,7 @@ async def test_a_run_that_is_stopped_writes_what_it_has(ends: Ends) -> None:
     ends.sources("pull", "early", "late")
     go = holds(ends, "late")
     run = asyncio.create_task(ends.run("pull"))
-    assert await settles(lambda: ends.seen.outcomes)
+    assert await settles(lambda: ends.seen.outcomes, 60)
     run.cancel()
     with pytest.raises(asyncio.CancelledError):
         await run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import threading
 import time
@@ -220,11 +221,26 @@ async def test_a_near_server_is_asked_for_little_ahead(
     assert SAFE_REQUEST < max(unanswered) <= file.NEAR_WINDOW + 1, "one byte more shows where the file ends"
 
 
+class AnswersLate(Fault):
+    """Answers no WRITE before something is so, for 20 s in all: else it may be quicker than S3 is."""
+
+    def __init__(self, until: Callable[[], bool]) -> None:
+        self._until = until
+        self._deadline = time.monotonic() + 20
+
+    async def answer(self, server: AsyncsshServer, request: Request, proceed: Proceed) -> Any:
+        while request.name == "WRITE" and not self._until() and time.monotonic() < self._deadline:  # noqa: ASYNC110 - no loop of ours
+            await asyncio.sleep(0.01)
+        return await proceed()
+
+
 async def test_many_writes_of_a_file_are_on_their_way_at_once(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, s3: S3Server
 ) -> None:
     """None waits for the answer to the one before."""
+    assert isinstance(engine.sftp, AsyncsshServer)
     unanswered = most_unanswered(monkeypatch, "write")
+    engine.sftp.fault = AnswersLate(lambda: max(unanswered) >= 4 * MAX_REQUEST)
     data = random.randbytes(7 * MiB)
     (engine.sftp.root / "out").mkdir()
     s3.client().put_object(Bucket=engine.bucket, Key="f", Body=data)

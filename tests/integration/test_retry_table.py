@@ -163,7 +163,7 @@ class Flow:
     @property
     def _options(self) -> dict[str, Any]:
         # A refused connection is tried again for conn_timeout: no use where the test knows that it will be refused.
-        return {"conn_timeout": 1 if self.partner.dies else 10 if self.is_up else 0.2}
+        return {"conn_timeout": 1 if self.partner.dies else 60 if self.is_up else 0.2}
 
     def push(self, *keys: str) -> PushTask:
         """Start a push task and try it once. It is held when that failed."""
@@ -246,7 +246,9 @@ def _quick_boto(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def flow_of(s3: S3Server, sftp_server: AsyncsshServer, airflow_home: Path) -> Iterator[Callable[[str], Flow]]:
+def flow_of(
+    s3: S3Server, sftp_server: AsyncsshServer, airflow_home: Path, patient: None
+) -> Iterator[Callable[[str], Flow]]:
     """Makes flows between the two servers, each with a bucket and directory of its own, given how they mark."""
     connections = {
         "sftp_default": sftp_server.airflow_connection(),
@@ -612,7 +614,7 @@ def push_dag(flow: Flow, **push: Any) -> Any:
             task_id="push",
             **places,
             sftp_path=flow.sftp.path(flow.bucket),
-            options={"conn_timeout": 0.5},
+            options={"conn_timeout": 0.2},
             retry_delay=timedelta(0),
             **push,
         ).expand(s3_keys=batches.output)

@@ -215,7 +215,7 @@ class Held(Fault):
 
     async def until_one_arrives(self) -> None:
         """Return once the server, which answers a session's requests one by one, holds one."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while not self.arrived and time.monotonic() < deadline:  # noqa: ASYNC110 - the server has another thread's loop
             await asyncio.sleep(0.01)
         assert self.arrived

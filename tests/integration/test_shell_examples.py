@@ -224,7 +224,7 @@ def run(text: str, directory: Path, **environment: str) -> str:
         env={"PATH": places, "HOME": str(directory), "PYTHONPATH": str(REPOSITORY), "LANG": "C.UTF-8", **environment},
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1800,
     )
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
     return done.stdout

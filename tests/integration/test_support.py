@@ -19,6 +19,7 @@ from botocore.exceptions import ClientError, ConnectionClosedError, EndpointConn
 from obstore.store import S3Store
 
 from tests.conftest import require
+from tests.faults.harness import settles
 from tests.support import faulty_sftp as faulty
 from tests.support.airflow_env import airflow_connections, run_dag, xcom
 from tests.support.ports import free_port
@@ -33,11 +34,17 @@ class TestSftpServers:
 
     def test_a_free_port_is_given_once(self) -> None:
         """A server that wants two of them gets two, and another process has others."""
-        code = "from tests.support.ports import free_port; print(*(free_port() for _ in range(150)))"
-        other = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) for _ in range(3)]
+        code = "from tests.support.ports import free_port as p; print(*(p() for _ in range(150)), flush=True); input()"
+        other = [
+            subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            for _ in range(3)
+        ]
         ports = [free_port() for _ in range(1000)]
         for process in other:
-            ports += map(int, process.communicate()[0].split())
+            assert process.stdout is not None
+            ports += map(int, process.stdout.readline().split())
+        for process in other:  # none ends before all have theirs: with its end a process gives its ports back
+            process.communicate(b"\n")
         assert len(ports) == len(set(ports)) == 1450
 
     async def test_files_can_be_written_listed_and_renamed(self, any_sftp_server: SftpServer) -> None:
@@ -103,7 +110,7 @@ class TestOpenSshServer:
             done, _ = await asyncio.wait([request], timeout=0.3)
             assert not done
             openssh_server.resume()
-            assert (await asyncio.wait_for(request, 5)).type == asyncssh.FILEXFER_TYPE_DIRECTORY
+            assert (await asyncio.wait_for(request, 60)).type == asyncssh.FILEXFER_TYPE_DIRECTORY
 
     async def test_more_configuration_can_be_given(self, tmp_path: Path) -> None:
         """With MaxSessions 1 a second channel on one connection is refused."""
@@ -268,7 +275,7 @@ class TestFaults:
         with faulty.NeverGreets() as server:
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(asyncssh.connect(server.host, server.port, known_hosts=None), 0.3)
-            assert server.connections_total == 1
+            assert await settles(lambda: server.connections_total == 1)
         with faulty.HangsUp() as server, pytest.raises((asyncssh.ConnectionLost, ConnectionError)):
             await asyncssh.connect(server.host, server.port, known_hosts=None)
 

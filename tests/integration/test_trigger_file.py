@@ -88,9 +88,8 @@ class TestPush:
         store(fast, files)
         with listener.listening():
             report = await fast.push(trigger_file="{name}.ok")
-        listener.look()
         assert report.transferred == 400
-        assert listener.looks > 10
+        assert listener.looks > 1, "not at the end only"
         assert listener.wrong == set()
         assert listener.seen == {f"{name}.ok" for name in files}
 

@@ -16,7 +16,10 @@ import httpx
 from websockets.sync.client import connect
 
 PROGRAM = "chromium"
-TIMEOUT = 60.0
+#: Seconds until a wait fails; it takes a hundredth of it on a machine that has nothing else to do.
+TIMEOUT = 300.0
+#: What the protocol says where another page has just come in the place of the one that was asked.
+MOVED_ON = ("navigated or closed", "Cannot find context", "context was destroyed", "Promise was collected")
 #: As a keyboard sends them: key -> code, number.
 KEYS = {"Tab": ("Tab", 9), "Enter": ("Enter", 13), "Escape": ("Escape", 27), "/": ("Slash", 191)}
 
@@ -80,11 +83,14 @@ class Chromium:
             if self._process.poll() is not None:
                 break
             if chosen.exists() and (lines := chosen.read_text().splitlines()):
-                with httpx.Client(trust_env=False) as client:
+                with (
+                    contextlib.suppress(httpx.TransportError),  # not yet
+                    httpx.Client(trust_env=False, timeout=TIMEOUT) as client,
+                ):
                     targets = client.get(f"http://127.0.0.1:{lines[0]}/json/list").json()
-                found = [each["webSocketDebuggerUrl"] for each in targets if each["type"] == "page"]
-                if found:
-                    return str(found[0])
+                    found = [each["webSocketDebuggerUrl"] for each in targets if each["type"] == "page"]
+                    if found:
+                        return str(found[0])
             time.sleep(0.1)
         raise TimeoutError(f"{PROGRAM} does not start:\n{(self._profile / 'log').read_text()[-3000:]}")
 
@@ -111,12 +117,21 @@ class Chromium:
     def wait_for(self, expression: str) -> Any:
         """Return the first value of an expression that is true."""
         deadline = time.monotonic() + TIMEOUT
-        while not (value := self.evaluate(expression)):
+        while not (value := self._evaluate_if_there(expression)):
             if time.monotonic() > deadline:
                 text = self.evaluate("document.body.innerText")
                 raise TimeoutError(f"{expression} is not true; the page says:\n{text}\n{self.complaints()}")
             time.sleep(0.1)
         return value
+
+    def _evaluate_if_there(self, expression: str) -> Any:
+        """Return what an expression comes to, and None where the page has gone meanwhile."""
+        try:
+            return self.evaluate(expression)
+        except RuntimeError as failed:
+            if not any(words in str(failed) for words in MOVED_ON):
+                raise
+            return None
 
     def open(self, url: str) -> None:
         """Go to an address, as if there had been no page before it; its requests are counted from here."""

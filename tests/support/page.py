@@ -40,7 +40,7 @@ class FlowsPage(NamedTuple):
 
     def open(self, user: str = ADMIN, flow: str | None = None) -> None:
         """Open the page as a user, or that of one flow; return before it has asked for anything."""
-        self.browser.sign_in(self.airflow.url, self.airflow.token_of(user))
+        self.browser.sign_in(self.airflow.url, self.airflow.token(user))
         self.browser.open(self.url if flow is None else f"{self.url}#/flow/{quote(flow)}")
 
     def table(self, user: str = ADMIN) -> dict[str, dict[str, Any]]:

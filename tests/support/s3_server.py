@@ -171,6 +171,12 @@ class HookedS3(S3Endpoint):
         self._thread.join(START_TIMEOUT)
         self._server = self._thread = None
 
+    def wait_until_idle(self, seconds: float = 10.0) -> None:
+        """Return once no request is under way, or after so many seconds."""
+        deadline = time.monotonic() + seconds
+        while self.busy and time.monotonic() < deadline:
+            time.sleep(0.01)
+
     def reset(self) -> None:
         """Forget all hooks and requests."""
         self._before.clear()

@@ -5,6 +5,7 @@ See tests/conftest.py for where the logs come from: all loggers at DEBUG, and wh
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 from pathlib import Path
@@ -41,7 +42,14 @@ def found_in(text: str) -> list[str]:
 
 def files_with_secrets(top: Path) -> list[str]:
     """Return the files beneath ``top``, such as Airflow's database and its task logs, that hold anything secret."""
-    return [str(file) for file in top.rglob("*") if file.is_file() and found_in(file.read_text(errors="replace"))]
+    return [str(file) for file in top.rglob("*") if file.is_file() and found_in(_text_of(file))]
+
+
+def _text_of(file: Path) -> str:
+    """Return a file's text; that of one that has just gone, as SQLite's journals do, is empty."""
+    with contextlib.suppress(FileNotFoundError):
+        return file.read_text(errors="replace")
+    return ""
 
 
 class Watcher(logging.Handler):

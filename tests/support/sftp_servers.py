@@ -298,7 +298,7 @@ class AsyncsshServer(SftpServer):
     @property
     def open_handles(self) -> int:
         """File and directory handles open now, in all sessions."""
-        return sum(session.open_handles for session in self._sessions)
+        return sum(session.open_handles for session in tuple(self._sessions))  # sessions come and go in another thread
 
     def path(self, *parts: str) -> str:
         return "/" + "/".join(parts)
@@ -353,6 +353,8 @@ class AsyncsshServer(SftpServer):
         ready.set()
         await self._stopping.wait()
         listener.close()
+        for _ in range(5):  # one that has just been accepted comes up: nobody else would close it
+            await asyncio.sleep(0)
         for connection in list(self._connections):
             connection.abort()
             await connection.wait_closed()

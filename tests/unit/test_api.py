@@ -22,7 +22,7 @@ from tests.support.sftp_servers import AsyncsshServer
 
 PULL = PullSettings(sftp_path="/in", min_age=0, destination="a")
 PUSH = PushSettings(sftp_path="/out", destination="b")
-OPTIONS = TransferOptions(conn_timeout=5, idle_timeout=5)
+OPTIONS = TransferOptions(conn_timeout=60)
 
 
 @pytest.fixture

@@ -98,7 +98,7 @@ async def test_lines_wait_for_others_a_moment_only(
             observer.outcome(moved(1))
             observer.outcome(moved(2))
             assert messages.kept == []
-            await asyncio.wait_for(messages.came.wait(), 10)
+            await asyncio.wait_for(messages.came.wait(), 60)
             assert messages.lines == [2]
 
 

@@ -28,6 +28,7 @@ from airflow_provider_sftp_s3.engine.options import MiB, TransferOptions
 from airflow_provider_sftp_s3.engine.run import MAX_LEFT, Run
 from airflow_provider_sftp_s3.engine.sftp.handles import Handles
 from tests.support.engine import Recorder
+from tests.support.turns import turns
 from tests.support.virtual_time import run_in_virtual_time
 
 pytestmark = pytest.mark.unit
@@ -65,7 +66,7 @@ async def test_concurrency_is_the_number_in_flight() -> None:
         nonlocal flying, peak
         flying += 1
         peak = max(peak, flying)
-        await asyncio.sleep(0.001)
+        await turns()  # all others that may fly have begun by then
         flying -= 1
         return await moved(thing)
 
@@ -281,7 +282,7 @@ async def test_no_connection_at_all_ends_the_run() -> None:
     assert calls == 1
 
 
-async def test_a_file_has_its_own_time_limit() -> None:
+def test_a_file_has_its_own_time_limit() -> None:
     """A file that takes too long fails alone; waiting for memory does not count."""
 
     run = run_of(concurrency=8, file_timeout=0.2)
@@ -292,7 +293,7 @@ async def test_a_file_has_its_own_time_limit() -> None:
                 await asyncio.sleep(60)
             return await moved(thing)
 
-    await run.transfer_all(things(Thing("hangs"), *(Thing(str(n)) for n in range(5))), hang)
+    run_in_virtual_time(run.transfer_all(things(Thing("hangs"), *(Thing(str(n)) for n in range(5))), hang))
     assert run.report.transferred == 5
     assert [f["source"] for f in run.report.failures] == ["hangs"]
     assert "file_timeout, 0.2 s" in run.report.failures[0]["error"]
@@ -420,8 +421,7 @@ async def test_failures_do_not_use_up_a_cap(max_files: int | None, max_bytes: in
 
     run = run_of(max_files=max_files, max_bytes=max_bytes)
     running = asyncio.create_task(run.transfer_all(things(*(Thing(str(n), 10) for n in range(9))), the_first_ones_fail))
-    for _ in range(50):
-        await asyncio.sleep(0)
+    await turns()
     waiting.set()
     await running
     assert (run.report.transferred, run.report.failed) == (3, 3)
@@ -442,7 +442,7 @@ async def test_a_run_that_is_cancelled_cancels_its_files() -> None:
 
     run = run_of(concurrency=5)
     running = asyncio.create_task(run.transfer_all(things(*(Thing(str(n)) for n in range(90))), hang))
-    await asyncio.sleep(0.01)
+    await turns(200)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running

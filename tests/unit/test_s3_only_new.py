@@ -70,8 +70,9 @@ async def test_where_it_is_not_a_look_has_to_do(
 
 
 @BOTH
-async def test_what_passes_is_found_out_again(s3: S3Server, only_new: OnlyNew, how: How) -> None:
+async def test_what_passes_is_found_out_again(s3: S3Server, opened: Bucket, only_new: OnlyNew, how: How) -> None:
     """An outage chooses nothing."""
+    opened.requests.patience = 0.1
     s3.before(lambda _: (503, "SlowDown"))
     with pytest.raises(StorageError, match="503"):
         await only_new.condition("p/a", how)

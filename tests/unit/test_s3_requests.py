@@ -203,7 +203,7 @@ async def test_while_this_process_stood_still_s3_was_not_silent(s3: S3Server, op
     began = time.monotonic()
     with pytest.raises(StorageError, match=f"s3://{opened.name}/a"):
         await opened.requests._retrying("a", silent)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
 
 
 @pytest.mark.integration

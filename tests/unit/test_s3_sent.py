@@ -209,6 +209,7 @@ class TestProbes:
         ours = Ours(s3, opened, "delete")
         version = await ours.version()
         down = True
+        opened.requests.patience = 0.1
         s3.before(lambda _: (503, "SlowDown") if down else None)
         with pytest.raises(S3Refused):
             await ours.sent.check(KEY, version)

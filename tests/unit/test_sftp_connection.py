@@ -22,7 +22,7 @@ from tests.support.faulty_sftp import HangsUp, NeverGreets
 from tests.support.sftp_servers import AsyncsshServer
 
 
-async def error_of(server: SftpServer, timeout: float = 5, **changes: Any) -> Exception:
+async def error_of(server: SftpServer, timeout: float = 60, **changes: Any) -> Exception:
     """Return what the attempt to connect ends with."""
     with pytest.raises((ConfigurationError, ConnectionFailed)) as failed:
         await connect(dataclasses.replace(server, **changes), timeout, 1)
@@ -32,7 +32,7 @@ async def error_of(server: SftpServer, timeout: float = 5, **changes: Any) -> Ex
 @pytest.mark.integration
 async def test_a_good_login_is_a_session(sftp_server: AsyncsshServer) -> None:
     """With the number that errors name it by, a second one beside it, and an end that the server sees."""
-    channel = await connect(server_of(sftp_server), 5, 7)
+    channel = await connect(server_of(sftp_server), 60, 7)
     assert channel.sftp.number == 7
     assert not channel.is_openssh
     assert (await channel.sftp.stat(b"/")).kind() == "directory"
@@ -90,7 +90,7 @@ async def test_an_unknown_server_is_refused_and_its_key_is_shown(
     assert f'{{"host_key": "{sftp_server.host_key}"}}' in str(error)
     assert ("is not the host_key" in str(error)) == (known == "another")
     accepted = dataclasses.replace(server_of(sftp_server), host_key=sftp_server.host_key)
-    await (await connect(accepted, 5, 1)).close()
+    await (await connect(accepted, 60, 1)).close()
 
 
 @pytest.mark.integration
@@ -100,7 +100,7 @@ async def test_known_hosts_and_no_check_let_us_in(sftp_server: AsyncsshServer, t
     known_hosts.write_text(f"[{sftp_server.host}]:{sftp_server.port} {sftp_server.host_key}\n")
     for changes in ({"known_hosts": str(known_hosts)}, {"known_hosts": "/nonexistent", "verify_host_key": False}):
         server = dataclasses.replace(server_of(sftp_server), host_key=None, **changes)
-        await (await connect(server, 5, 1)).close()
+        await (await connect(server, 60, 1)).close()
 
 
 @pytest.mark.integration
@@ -111,7 +111,7 @@ async def test_an_encrypted_key_needs_its_passphrase(sftp_server: AsyncsshServer
     with_key = dataclasses.replace(server_of(sftp_server), password=None, private_key=text.decode())
     for wrong in (None, "wrong"):
         assert "set private_key_passphrase" in str(await error_of(with_key, passphrase=wrong))
-    await (await connect(dataclasses.replace(with_key, passphrase="right"), 5, 1)).close()
+    await (await connect(dataclasses.replace(with_key, passphrase="right"), 60, 1)).close()
 
 
 @pytest.mark.integration

@@ -8,6 +8,7 @@ import pytest
 
 from airflow_provider_sftp_s3.engine.errors import ServerRefused
 from airflow_provider_sftp_s3.engine.sftp.handles import Handles
+from tests.support.turns import turns
 
 pytestmark = pytest.mark.unit
 
@@ -64,10 +65,10 @@ async def test_who_gives_up_leaves_the_place_to_the_next(late: bool) -> None:
     if late:
         handles.closed()
     waiting[0].cancel()
-    await asyncio.sleep(0.01)
+    await turns()
     assert (order, waiting[0].cancelled()) == ([0, 2] if late else [0], True)
     handles.closed()
-    await asyncio.sleep(0.01)
+    await turns()
     if not late:
         assert order == [0, 2]
         handles.closed()
@@ -106,7 +107,7 @@ async def test_a_file_that_was_overtaken_meets_the_limit_too() -> None:
     await asyncio.sleep(0)
     assert await handles.open(of_the_second) == "second"
     overtaken.set()
-    await asyncio.sleep(0.01)
+    await turns()
     assert (tries, first.done()) == (1, False), "it is to wait until the other one is closed"
     handles.closed()
     assert await first == "first"
@@ -128,7 +129,7 @@ async def test_from_a_certain_moment_on_there_is_one_at_a_time() -> None:
     third = asyncio.create_task(handles.open(opened.wait))
     answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     handles.closed(answer)
-    await asyncio.sleep(0.01)
+    await turns()
     assert not third.done()
     answer.set_result(None)
     await third

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_sftp_s3.engine.tasks import Once, cancel_all, forget
+from tests.support.turns import turns
 
 pytestmark = pytest.mark.unit
 
@@ -84,7 +85,7 @@ class TestOnce:
     async def test_many_who_ask_wait_for_one(self) -> None:
         once, work = Once(), _Work()
         waiting = [asyncio.create_task(once.done(b"a", work)) for _ in range(3)]
-        await asyncio.sleep(0.01)
+        await turns()
         assert not any(task.done() for task in waiting)
         work.may_end.set()
         await asyncio.gather(*waiting)
@@ -105,7 +106,7 @@ class TestOnce:
     async def test_who_is_cancelled_does_not_end_it_for_the_others(self) -> None:
         once, work = Once(), _Work()
         one, other = (asyncio.create_task(once.done(b"a", work)) for _ in range(2))
-        await asyncio.sleep(0.01)
+        await turns()
         one.cancel()
         await asyncio.wait({one})
         work.may_end.set()
@@ -124,7 +125,7 @@ class TestOnce:
                 cancel_all([waiting])
             else:
                 once.begin(b"a", work)
-            await asyncio.sleep(0.01)
+            await turns()
             work.may_end.set()
 
         assert await told_of(begun) == []
