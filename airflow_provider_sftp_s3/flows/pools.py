@@ -32,9 +32,9 @@ def has_database() -> bool:
     """Say whether Airflow has a database, as far as that can be said without making one: SQLite's is a file."""
     from airflow.configuration import conf
 
-    database = conf.get("database", "sql_alchemy_conn")
-    file = str(database).removeprefix("sqlite:///")
-    return file == database or Path(file).exists()
+    database = str(conf.get("database", "sql_alchemy_conn"))
+    file = database.removeprefix("sqlite:///")
+    return file == database or Path(file.partition("?")[0]).exists()  # behind it are settings
 
 
 def pools_of_airflow() -> set[str] | None:
