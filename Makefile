@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 
 # A worker with nothing left to do takes tests from another: some tests take a hundred times as long as others.
 PARALLEL := --numprocesses auto --dist worksteal
-# Of suites that wait for servers half of the time.
+# Of suites that wait half of the time.
 WAITING  := --numprocesses 3
 
 # For the recipes of `faults`: another seed, or so many times as much.
@@ -36,7 +36,7 @@ servers: $(STAMP)  ## the contract of a transfer with every SFTP server that can
 	$(BIN)/python -m pytest $(PARALLEL) tests/servers
 
 stores: $(STAMP)  ## the contract of a transfer with every S3 store that can be had; see .ci/run for what they need
-	$(BIN)/python -m pytest $(WAITING) --dist loadgroup tests/stores
+	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup tests/stores
 
 faults: $(STAMP)  ## crashes, races, lying servers, hostile names, and their table; SEED=1 repeats, LONG=10 does more
 	$(BIN)/python -m pytest $(WAITING) --dist worksteal tests/faults
