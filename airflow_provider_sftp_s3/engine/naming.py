@@ -166,8 +166,7 @@ class AlikeNames:
 
 def folded(path: bytes) -> bytes:
     """Return what is the same for paths that differ in case, in Unicode form, or in dots and blanks at ends only."""
-    if _ENDS.search(path):
-        path = _ENDS.sub(b"", path)
+    path = _ENDS.sub(b"", path)
     if path.isascii():
         return path.lower()
     text = unicodedata.normalize("NFC", paths.text(path))

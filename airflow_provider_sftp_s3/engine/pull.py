@@ -287,9 +287,8 @@ class Pull(Transfer[PulledFile]):
             raise FileError(f"the server does not say its {lacks}, for which there is a bound: leave that out")
         return self._bounds.reason_to_skip(*stat)
 
-    async def _claim(self, file: SourceFile, *, keeps: bool) -> Claim:
+    async def _claim(self, file: SourceFile, stat: Stat, *, keeps: bool) -> Claim:
         """Take a key for a file that is about to be opened. :raises NotFound: it is gone."""
-        stat = file.stat
 
         async def look() -> Stat:
             try:
@@ -349,7 +348,7 @@ class Pull(Transfer[PulledFile]):
         own = None
         if self._keys.are_claimed and pulled.uploaded is None:  # else it has its key
             try:
-                claim = await self._claim(file, keeps=keeps)
+                claim = await self._claim(file, stat, keeps=keeps)
             except NotFound:
                 return Outcome(pulled.label, "skipped", reason="gone")
             own, stat = claim.own, claim.stat

@@ -860,14 +860,13 @@ PATIENT = {"idle_timeout": 3600, "conn_timeout": 3600}
 """With these no limit of ours ends anything during a test."""
 
 
-@contextmanager
-def out_of_time_once(hangs: Callable[[], bool]) -> Iterator[None]:
-    """Have Airflow's own alarm, which ends a try at its limit, go off once, as soon as that hangs: no sooner."""
+def run_out_of_time_once(world: World, direction: str, is_up_for_retry: Callable[[Any], None]) -> Ended:
+    """Run one operator. Airflow's own alarm, which ends a try at its limit, goes off once, as soon as that hangs."""
     main, over = threading.main_thread().ident, threading.Event()
     assert main is not None
 
     def ring() -> None:
-        while not hangs():
+        while not world.sftp.requests["READ"] + world.sftp.requests["WRITE"]:
             if over.wait(0.01):
                 return
         signal.pthread_kill(main, signal.SIGALRM)
@@ -875,7 +874,13 @@ def out_of_time_once(hangs: Callable[[], bool]) -> Iterator[None]:
     clock = threading.Thread(target=ring)
     clock.start()
     try:
-        yield
+        return world.run(
+            direction,
+            retries=1,
+            execution_timeout=timedelta(minutes=10),
+            on_retry_callback=is_up_for_retry,
+            options=PATIENT,
+        )
     finally:
         over.set()
         clock.join()
@@ -898,14 +903,7 @@ def test_execution_timeout_ends_a_try_and_airflow_retries_it(world: World, direc
         assert world.arrived(direction) == {}
         world.sftp.fault = Fault()
 
-    with out_of_time_once(lambda: world.sftp.requests["READ"] + world.sftp.requests["WRITE"] > 0):
-        ended = world.run(
-            direction,
-            retries=1,
-            execution_timeout=timedelta(minutes=10),
-            on_retry_callback=is_up_for_retry,
-            options=PATIENT,
-        )
+    ended = run_out_of_time_once(world, direction, is_up_for_retry)
     assert [type(error) for error in ended.errors] == [AirflowTaskTimeout]
     assert (ended.state, ended.task.try_number) == ("success", 2)
     assert world.arrived(direction) == {"a.txt": b"x" * 100_000}
@@ -925,14 +923,7 @@ def test_execution_timeout_leaves_a_file_without_its_end_to_the_retry(world: Wor
         left.extend(unfinished(world))
         world.sftp.fault = Fault()
 
-    with out_of_time_once(lambda: world.sftp.requests["READ"] + world.sftp.requests["WRITE"] > 0):
-        ended = world.run(
-            direction,
-            retries=1,
-            execution_timeout=timedelta(minutes=10),
-            on_retry_callback=is_up_for_retry,
-            options=PATIENT,
-        )
+    ended = run_out_of_time_once(world, direction, is_up_for_retry)
     assert (ended.state, ended.task.try_number) == ("success", 2)
     assert len(left) == (direction == "push")
     assert unfinished(world) == []
